@@ -1,0 +1,47 @@
+# Freshet: `make demo` shows the whole loop, `make test` proves it.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
+
+.PHONY: help install demo test check format protos clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+
+install: $(STAMP)  ## Create .venv and install the project with its pinned dependencies.
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Freshet needs Python 3.11: '$(PYTHON)' was not found. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV): about 350 MB to download where pip finds the CPU build of torch."
+	@echo "On Linux x86-64 pip's ordinary index gives torch's CUDA build, several GB; the README says how to get the CPU build."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] for your reviews, KEEP=1 to leave it running.
+	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(KEEP),--keep)
+
+test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## Lint, format, types, layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Let ruff rewrite what it can.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(STAMP)  ## Generate shared/pb from protos/.
+	$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=shared/pb --grpc_python_out=shared/pb --mypy_out=quiet:shared/pb --mypy_grpc_out=quiet:shared/pb $(PROTOS)
+	find shared/pb -name '*.py*' -exec sed -i -E 's/^(from|import) freshet\.v1/\1 shared.pb.freshet.v1/; s/\bfreshet\.v1\.(events|recommender)_pb2/shared.pb.freshet.v1.\1_pb2/g' {} +
+
+clean:  ## Remove .venv and everything that can be made again.
+	rm -rf $(VENV) .freshet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,32 @@
+"""The errors that Freshet handles. Anything else is a bug and ends the process."""
+
+
+class FreshetError(Exception):
+    """Base of every error that is handled somewhere."""
+
+
+class BadEvent(FreshetError):
+    """A message is wrong and stays wrong: dead-letter it, never retry.
+
+    Attributes:
+        reason: one of a small fixed set of words, fit for a metric's label.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unavailable(FreshetError):
+    """The other side is away: retry with backoff."""
+
+
+class NoModel(FreshetError):
+    """Nothing has been learned yet: answer from trending."""
+
+
+class Unusable(FreshetError):
+    """What the operator gave (a setting, a file, a state folder) can't be used; the message says what to do next.
+
+    The process ends with status 2.
+    """

@@ -1,0 +1,205 @@
+"""Thin wrappers of confluent-kafka: one configuration, counted deliveries, readers that assign themselves all partitions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING
+
+from shared.errors import Unavailable
+from shared.settings import KafkaSettings
+
+log = logging.getLogger("kafka")
+
+# Faust's and Java's partitioner; librdkafka's own default places the same key elsewhere.
+PARTITIONER = "murmur2_random"
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What every librdkafka client needs to reach the cluster."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+        "broker.address.family": "v4",
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2000,
+        "log_level": 3,
+        "error_cb": _log_error,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = settings.sasl_mechanism
+        config["sasl.username"] = settings.sasl_username
+        if settings.sasl_password_file is not None:
+            config["sasl.password"] = settings.sasl_password_file.read_text(encoding="utf-8").strip()
+    if settings.ssl_ca_file is not None:
+        config["ssl.ca.location"] = str(settings.ssl_ca_file)
+    return config
+
+
+def producer_config(settings: KafkaSettings, *, linger_ms: int = 5, queue_messages: int = 20_000) -> dict[str, Any]:
+    """An idempotent producer that places keys where Faust and Java place them and holds a bounded queue."""
+    return client_config(settings) | {
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": PARTITIONER,
+        "linger.ms": linger_ms,
+        "compression.type": "none",
+        "queue.buffering.max.messages": queue_messages,
+        "message.max.bytes": 12_000_000,
+        # The delivery report decides, not a clock: a message given up by time may have been stored all the same.
+        "delivery.timeout.ms": 2_147_483_647,
+    }
+
+
+def consumer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
+    """A reader that keeps its own positions: no group membership, no commits, no auto-created topics."""
+    return (
+        client_config(settings)
+        | {
+            "group.id": f"{settings.topic_prefix}-reader",  # librdkafka wants one; nothing is committed under it
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "check.crcs": True,
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50,
+            "allow.auto.create.topics": False,
+        }
+        | more
+    )
+
+
+class CountedProducer:
+    """A producer that accounts for every message: sent, acknowledged or failed.
+
+    Back-pressure: `send` blocks, serving delivery reports, while the queue is full.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._producer = Producer(dict(config))
+        self.sent = 0
+        self.acknowledged = 0
+        self.failed = 0
+        self.last_error = ""
+
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int = -1,
+        on_acknowledged: Callable[[Message], None] | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue one message. `on_acknowledged` runs inside `poll`, `send` or `flush`; `on_wait` each 0.1 s the queue is full."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self.failed += 1
+                self.last_error = error.str()
+                return
+            self.acknowledged += 1
+            if on_acknowledged is not None:
+                on_acknowledged(message)
+
+        while True:
+            try:
+                self._producer.produce(
+                    topic, key=key, value=value, headers=list(headers), partition=partition, on_delivery=report
+                )
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+                if on_wait is not None:
+                    on_wait()
+        self.sent += 1
+        self._producer.poll(0)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages neither acknowledged nor failed yet."""
+        return self.sent - self.acknowledged - self.failed
+
+    def poll(self, seconds: float = 0.0) -> None:
+        """Serve delivery reports for at most `seconds`."""
+        self._producer.poll(seconds)
+
+    def flush(self, seconds: float) -> None:
+        """Wait until every message is accounted for.
+
+        Raises:
+            Unavailable: some are not after `seconds`, or the broker refused some.
+        """
+        left = self._producer.flush(seconds)
+        if left or self.failed:
+            raise Unavailable(
+                f"{left} messages not acknowledged after {seconds:g} s, {self.failed} refused {self.last_error}".strip()
+            )
+
+
+class LogReader:
+    """Reads all partitions of some topics from given positions, without a consumer group, and knows when it caught up."""
+
+    def __init__(self, settings: KafkaSettings, positions: Mapping[tuple[str, int], int], **config: Any) -> None:
+        """Assign the partitions named by `positions`: (topic, partition) → next offset, or -1 for the log's beginning."""
+        self._consumer = Consumer(consumer_config(settings, **config))
+        self._ends: set[tuple[str, int]] = set()
+        self._assigned = set(positions)
+        self._consumer.assign(
+            [TopicPartition(t, p, OFFSET_BEGINNING if offset < 0 else offset) for (t, p), offset in positions.items()]
+        )
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every assigned partition has been read to its end at least once."""
+        return self._ends >= self._assigned
+
+    def poll(self, seconds: float, most: int = 1000) -> list[Message]:
+        """The next messages: waits up to `seconds` for the first, takes what else is already here.
+
+        Raises:
+            KafkaException: a position lies outside the log, or the client can't go on.
+        """
+        first = self._consumer.poll(seconds)
+        if first is None:
+            return []
+        return self._without_ends([first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first])
+
+    def _without_ends(self, messages: Iterable[Message]) -> list[Message]:
+        kept = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                kept.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ends.add((message.topic(), message.partition()))
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
+                raise KafkaException(error)
+            else:
+                log.warning("reading %s [%s]: %s", message.topic(), message.partition(), error.str())
+        return kept
+
+    def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Stop fetching some partitions until `resume`."""
+        self._consumer.pause([TopicPartition(t, p) for t, p in partitions])
+
+    def resume(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Fetch paused partitions again."""
+        self._consumer.resume([TopicPartition(t, p) for t, p in partitions])
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._consumer.close()
+
+
+def _log_error(error: KafkaError) -> None:
+    if error.fatal():
+        log.error("Kafka client: %s", error.str())
+    else:
+        log.debug("Kafka client: %s", error.str())

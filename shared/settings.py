@@ -1,0 +1,112 @@
+"""Settings from the environment: one frozen class per service, unknown names refused, `--help` made from the fields."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import Unusable
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class KafkaSettings(BaseSettings):
+    """How every service reaches Kafka. Topic names are fixed; the prefix lets several installations share a cluster."""
+
+    model_config = SettingsConfigDict(env_prefix="FRESHET_KAFKA_", frozen=True)
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="brokers, as host:port,host:port")
+    topic_prefix: str = Field("freshet", description="what topic names begin with", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    partitions: int = Field(6, ge=1, le=1000, description="partitions of each topic keyed by user; fixed once created")
+    replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition")
+    retention_hours: float = Field(720.0, gt=0, description="how long events and states are kept, hours")
+    dead_letter_retention_hours: float = Field(8760.0, gt=0, description="how long dead letters are kept, hours")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="with SASL only")
+    sasl_username: str = Field("", description="with SASL only")
+    sasl_password_file: Path | None = Field(None, description="file that holds the password, with SASL only")
+    ssl_ca_file: Path | None = Field(None, description="certificates to trust, PEM; default: the system's")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has beside its own settings. Subclasses set the prefix `FRESHET_<SERVICE>_`."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level logged")
+    log_format: Literal["text", "json"] = Field("text", description="text for people, json for machines")
+    metrics_host: str = Field("127.0.0.1", description="address that /metrics listens on")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: any free one, logged at start")
+
+
+def prefix_of(settings: type[BaseSettings]) -> str:
+    """The prefix of a settings class's variables, such as `FRESHET_TRAINER_`."""
+    return str(settings.model_config.get("env_prefix", ""))
+
+
+def names_of(settings: type[BaseSettings]) -> list[str]:
+    """The variables a settings class reads, in the order of its fields."""
+    return [f"{prefix_of(settings)}{name}".upper() for name in settings.model_fields]
+
+
+def refuse_unknown(classes: Iterable[type[BaseSettings]], environ: Mapping[str, str]) -> None:
+    """Refuse variables under the classes' own prefixes that none of them knows.
+
+    Raises:
+        Unusable: names the first unknown variable and the known one it is nearest to.
+    """
+    classes = list(classes)
+    known = {name for cls in classes for name in names_of(cls)}
+    for name in sorted(environ):
+        if name.upper() in known or not any(name.upper().startswith(prefix_of(cls)) for cls in classes):
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else "; --help lists the settings"
+        raise Unusable(f"unknown setting {name}{hint}")
+
+
+def load(settings: type[SettingsT], environ: Mapping[str, str] | None = None) -> SettingsT:
+    """Read one settings class from the environment.
+
+    Raises:
+        Unusable: a variable is unknown or its value is wrong; the message names it.
+    """
+    refuse_unknown([settings], os.environ if environ is None else environ)
+    try:
+        if environ is None:
+            return settings()
+        prefix = prefix_of(settings)
+        values = {key.upper(): value for key, value in environ.items()}
+        given = {f: values[f"{prefix}{f}".upper()] for f in settings.model_fields if f"{prefix}{f}".upper() in values}
+        return settings.model_validate(given)
+    except ValidationError as error:
+        lines = [
+            f"{prefix_of(settings)}{'.'.join(str(part) for part in e['loc']).upper()}={e.get('input')!r}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise Unusable("wrong setting: " + "; ".join(lines)) from None
+
+
+def describe(*classes: type[BaseSettings]) -> str:
+    """The settings as a table for `--help`: variable, default, meaning."""
+    lines = ["settings (environment variables):"]
+    for cls in classes:
+        for name, (field, info) in zip(names_of(cls), cls.model_fields.items(), strict=True):
+            default = _shown(info.default)
+            lines.append(f"  {name}")
+            lines.append(f"      {info.description or field} (default: {default})")
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    if default is None or default == "":
+        return "none"
+    return str(default)

@@ -1,0 +1,132 @@
+"""The topics, and the one idempotent step that creates them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from shared.errors import Unavailable, Unusable
+from shared.kafka.clients import client_config
+from shared.settings import KafkaSettings
+
+log = logging.getLogger("topics")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of all topics of one installation."""
+
+    events: str
+    products: str
+    states: str
+    impressions: str
+    models: str
+    dead_letters: str
+
+    @classmethod
+    def of(cls, settings: KafkaSettings) -> Topics:
+        """The names under the configured prefix."""
+        p = settings.topic_prefix
+        return cls(
+            f"{p}.events", f"{p}.products", f"{p}.states", f"{p}.impressions", f"{p}.models", f"{p}.dead-letters"
+        )
+
+    @property
+    def by_user(self) -> tuple[str, ...]:
+        """The topics keyed by user: these have the same number of partitions."""
+        return (self.events, self.states, self.impressions)
+
+
+def specifications(settings: KafkaSettings) -> list[NewTopic]:
+    """What each topic looks like: partitions, retention, compaction."""
+    topics = Topics.of(settings)
+    by_time = {"retention.ms": str(int(settings.retention_hours * 3_600_000)), "cleanup.policy": "delete"}
+    compacted = {"cleanup.policy": "compact"}
+    letters = {"retention.ms": str(int(settings.dead_letter_retention_hours * 3_600_000)), "cleanup.policy": "delete"}
+
+    def topic(name: str, partitions: int, config: Mapping[str, str]) -> NewTopic:
+        return NewTopic(
+            name, num_partitions=partitions, replication_factor=settings.replication_factor, config=dict(config)
+        )
+
+    return [
+        *(topic(name, settings.partitions, by_time) for name in topics.by_user),
+        topic(topics.products, 1, compacted),
+        topic(topics.models, 1, compacted),
+        topic(topics.dead_letters, 1, letters),
+    ]
+
+
+def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("inf")) -> None:
+    """Create the topics that are missing and check the others; wait for a broker that is away.
+
+    Raises:
+        Unusable: a topic keyed by user has another number of partitions than configured.
+        Unavailable: no broker answered within `patience_seconds`.
+    """
+    deadline = time.monotonic() + patience_seconds
+    pause = 0.1
+    while True:
+        try:
+            _create_missing(settings)
+            return
+        except KafkaException as error:
+            if time.monotonic() + pause > deadline:
+                raise Unavailable(
+                    f"no Kafka broker answers at {settings.bootstrap_servers} ({error.args[0].str()}); "
+                    "start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS"
+                ) from error
+            log.warning(
+                "no answer from %s yet (%s); trying again in %.1f s",
+                settings.bootstrap_servers,
+                error.args[0].str(),
+                pause,
+            )
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _create_missing(settings: KafkaSettings) -> None:
+    admin = AdminClient(client_config(settings))
+    present = admin.list_topics(timeout=5).topics
+    wanted = specifications(settings)
+    for spec in wanted:
+        if spec.topic in present:
+            found = len(present[spec.topic].partitions)
+            if found not in (0, spec.num_partitions):
+                raise Unusable(
+                    f"topic {spec.topic} has {found} partitions, the settings say {spec.num_partitions}: "
+                    f"set FRESHET_KAFKA_PARTITIONS={found}, or use another FRESHET_KAFKA_TOPIC_PREFIX"
+                )
+    missing = [spec for spec in wanted if spec.topic not in present]
+    if not missing:
+        return
+    for name, future in admin.create_topics(missing, operation_timeout=10, request_timeout=10).items():
+        try:
+            future.result()
+            log.info("created topic %s", name)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+
+
+def log_identity(settings: KafkaSettings, topic: str) -> str:
+    """The cluster's and the topic's own ids: another log never has the same. Waits up to 5 s.
+
+    Raises:
+        Unavailable: no broker answered.
+    """
+    admin = AdminClient(client_config(settings))
+    try:
+        from confluent_kafka import TopicCollection
+
+        cluster = admin.describe_cluster(request_timeout=5).result()
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=5)[topic].result()
+    except KafkaException as error:
+        raise Unavailable(f"no Kafka broker answers at {settings.bootstrap_servers}: {error.args[0].str()}") from error
+    return f"{cluster.cluster_id}/{described.topic_id}"

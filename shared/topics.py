@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported, but not listed
 
 from shared.errors import Unavailable, Unusable
 from shared.kafka.clients import client_config
@@ -74,7 +74,6 @@ def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("i
     while True:
         try:
             _create_missing(settings)
-            return
         except KafkaException as error:
             if time.monotonic() + pause > deadline:
                 raise Unavailable(
@@ -89,6 +88,8 @@ def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("i
             )
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
+        else:
+            return
 
 
 def _create_missing(settings: KafkaSettings) -> None:
@@ -123,8 +124,6 @@ def log_identity(settings: KafkaSettings, topic: str) -> str:
     """
     admin = AdminClient(client_config(settings))
     try:
-        from confluent_kafka import TopicCollection
-
         cluster = admin.describe_cluster(request_timeout=5).result()
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=5)[topic].result()
     except KafkaException as error:

@@ -77,7 +77,7 @@ def running(log_file: Path, port: int | None = None) -> Iterator[str]:
     with log_file.open("ab") as sink:
         process = subprocess.Popen(
             command(port), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
-        )  # noqa: S603
+        )
         try:
             wait_until_ready(port, process)
             yield f"127.0.0.1:{port}"

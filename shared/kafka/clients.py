@@ -1,4 +1,4 @@
-"""Thin wrappers of confluent-kafka: one configuration, counted deliveries, readers that assign themselves all partitions."""
+"""confluent-kafka, thinly wrapped: one configuration, counted deliveries, readers that assign themselves partitions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka import OFFSET_BEGINNING
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from shared.errors import Unavailable
 from shared.settings import KafkaSettings
@@ -97,7 +96,10 @@ class CountedProducer:
         on_acknowledged: Callable[[Message], None] | None = None,
         on_wait: Callable[[], None] | None = None,
     ) -> None:
-        """Queue one message. `on_acknowledged` runs inside `poll`, `send` or `flush`; `on_wait` each 0.1 s the queue is full."""
+        """Queue one message; while the queue is full, wait and call `on_wait` every 0.1 s.
+
+        `on_acknowledged` runs inside `poll`, `send` or `flush`.
+        """
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -144,12 +146,13 @@ class CountedProducer:
 
 
 class LogReader:
-    """Reads all partitions of some topics from given positions, without a consumer group, and knows when it caught up."""
+    """Reads all partitions of some topics from given positions, without a group, and knows when it caught up."""
 
     def __init__(self, settings: KafkaSettings, positions: Mapping[tuple[str, int], int], **config: Any) -> None:
-        """Assign the partitions named by `positions`: (topic, partition) → next offset, or -1 for the log's beginning."""
+        """Assign what `positions` names: (topic, partition) → next offset, or -1 for the log's beginning."""
         self._consumer = Consumer(consumer_config(settings, **config))
         self._ends: set[tuple[str, int]] = set()
+        self._at_end: set[tuple[str, int]] = set()
         self._assigned = set(positions)
         self._consumer.assign(
             [TopicPartition(t, p, OFFSET_BEGINNING if offset < 0 else offset) for (t, p), offset in positions.items()]
@@ -159,6 +162,11 @@ class LogReader:
     def caught_up(self) -> bool:
         """Whether every assigned partition has been read to its end at least once."""
         return self._ends >= self._assigned
+
+    @property
+    def at_end(self) -> set[tuple[str, int]]:
+        """The partitions whose end was reached and after which nothing has come since."""
+        return self._at_end
 
     def poll(self, seconds: float, most: int = 1000) -> list[Message]:
         """The next messages: waits up to `seconds` for the first, takes what else is already here.
@@ -174,15 +182,18 @@ class LogReader:
     def _without_ends(self, messages: Iterable[Message]) -> list[Message]:
         kept = []
         for message in messages:
+            place = (str(message.topic()), int(message.partition() or 0))
             error = message.error()
             if error is None:
                 kept.append(message)
+                self._at_end.discard(place)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends.add((message.topic(), message.partition()))
+                self._ends.add(place)
+                self._at_end.add(place)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
                 raise KafkaException(error)
             else:
-                log.warning("reading %s [%s]: %s", message.topic(), message.partition(), error.str())
+                log.warning("reading %s [%s]: %s", *place, error.str())
         return kept
 
     def pause(self, partitions: Iterable[tuple[str, int]]) -> None:

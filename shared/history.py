@@ -1,0 +1,178 @@
+"""What each user did: a bounded window of recent events in arrays, and the mask of products not to be shown again."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.pb.freshet.v1 import events_pb2 as pb
+
+# What a model may know of each event of the history; a column each, in this order, all about [-1, 1].
+# Helpful votes and metadata prices are as crawled, years later, so no model reads them.
+EVENT_FEATURES = ("rating", "has_rating", "sentiment", "has_text", "reward", "gap")
+
+DAY_MS = 86_400_000
+GAP_CAP_DAYS = 3650.0
+
+# Products with an event of these kinds are never recommended to the user again, unless settings say otherwise.
+DEFAULT_MASKED_KINDS = ("review", "rating", "dislike")
+
+
+def kinds_of(names: Collection[str]) -> frozenset[int]:
+    """The `EventKind` numbers of names such as `review`.
+
+    Raises:
+        ValueError: a name is no kind.
+    """
+    return frozenset(pb.EventKind.Value(f"EVENT_KIND_{name.strip().upper()}") for name in names)
+
+
+def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
+    """One row of `EVENT_FEATURES`; `previous_ms`: event time of the user's event before, 0 for the first."""
+    has_rating = pb.IMPUTED_RATING not in state.imputed
+    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
+    days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
+    return (
+        (state.rating - 3.0) / 2.0 if has_rating else 0.0,
+        float(has_rating),
+        state.sentiment,
+        float(has_text),
+        state.reward,
+        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The recent events of B users, oldest first, padded at the end."""
+
+    products: NDArray[np.int32]  # (B, T) rows, -1 where padded
+    features: NDArray[np.float32]  # (B, T, F)
+    lengths: NDArray[np.int32]  # (B,)
+
+
+class Histories:
+    """Every user's last `length` events and mask, in arrays that double as users come.
+
+    Products are integer rows of the caller's own numbering. A user's own order is the order of `apply`.
+    """
+
+    def __init__(self, length: int, masked_kinds: frozenset[int], users: int = 1024) -> None:
+        self.length = length
+        self.masked_kinds = masked_kinds
+        self.users: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._masked: list[array[int]] = []
+        self._products: NDArray[np.int32] = np.full((users, length), -1, np.int32)  # (U, T), rings
+        self._features: NDArray[np.float32] = np.zeros((users, length, len(EVENT_FEATURES)), np.float32)
+        self._times: NDArray[np.int64] = np.zeros((users, length), np.int64)  # ms
+        self._kinds: NDArray[np.uint8] = np.zeros((users, length), np.uint8)
+        self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
+
+    def row(self, user_id: str) -> int | None:
+        """The user's row, None when no event of the user was applied."""
+        return self._rows.get(user_id)
+
+    def apply(self, state: pb.StateVector, product: int) -> int:
+        """Append one event and return the user's row."""
+        row = self._rows.get(state.user_id)
+        if row is None:
+            row = self._add_user(state.user_id)
+        count = int(self._counts[row])
+        previous_ms = int(self._times[row, (count - 1) % self.length]) if count else 0
+        slot = count % self.length
+        self._products[row, slot] = product
+        self._features[row, slot] = features_of(state, previous_ms)
+        self._times[row, slot] = state.event_time_ms
+        self._kinds[row, slot] = state.kind
+        self._counts[row] = count + 1
+        if state.kind in self.masked_kinds:
+            self._masked[row].append(product)
+        return row
+
+    def events(self, row: int) -> int:
+        """How many events of the user were applied in all."""
+        return int(self._counts[row])
+
+    def last_ms(self, row: int) -> int:
+        """Event time of the user's newest event, ms."""
+        return int(self._times[row, (int(self._counts[row]) - 1) % self.length])
+
+    def masked(self, row: int) -> NDArray[np.int32]:
+        """Products never to be recommended to the user again; may repeat."""
+        return np.array(self._masked[row], dtype=np.int32)
+
+    def window(self, row: int, *, before_ms: int | None = None) -> Window:
+        """The user's recent events as a batch of one; with `before_ms`, only those earlier than that event time."""
+        slots = self._slots(row)
+        if before_ms is not None:
+            slots = slots[self._times[row, slots] < before_ms]
+        n = len(slots)
+        products = np.full((1, self.length), -1, np.int32)
+        features = np.zeros((1, self.length, len(EVENT_FEATURES)), np.float32)
+        products[0, :n] = self._products[row, slots]
+        features[0, :n] = self._features[row, slots]
+        return Window(products, features, np.array([n], np.int32))
+
+    def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
+        """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
+        return [
+            (int(self._products[row, s]), int(self._kinds[row, s]), int(self._times[row, s]), self._features[row, s])
+            for s in self._slots(row)
+        ]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but the users' ids, for a checkpoint."""
+        n = len(self.users)
+        return {
+            "products": self._products[:n].copy(),
+            "features": self._features[:n].copy(),
+            "times": self._times[:n].copy(),
+            "kinds": self._kinds[:n].copy(),
+            "counts": self._counts[:n].copy(),
+            "masked": np.concatenate([np.array(m, np.int32) for m in self._masked] or [np.zeros(0, np.int32)]),
+            "masked_lengths": np.array([len(m) for m in self._masked], np.int64),
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, users: Sequence[str], arrays: dict[str, NDArray[Any]], masked_kinds: frozenset[int]
+    ) -> Histories:
+        """What `to_arrays` gave, with the users' ids in the order of their rows."""
+        n = len(users)
+        histories = cls(arrays["products"].shape[1], masked_kinds, max(n, 1024))
+        histories.users = list(users)
+        histories._rows = {user: row for row, user in enumerate(users)}
+        ends = np.cumsum(arrays["masked_lengths"])
+        starts = ends - arrays["masked_lengths"]
+        histories._masked = [array("i", arrays["masked"][a:b].tolist()) for a, b in zip(starts, ends, strict=True)]
+        histories._products[:n] = arrays["products"]
+        histories._features[:n] = arrays["features"]
+        histories._times[:n] = arrays["times"]
+        histories._kinds[:n] = arrays["kinds"]
+        histories._counts[:n] = arrays["counts"]
+        return histories
+
+    def _slots(self, row: int) -> NDArray[np.int64]:
+        count = int(self._counts[row])
+        return np.arange(max(0, count - self.length), count) % self.length
+
+    def _add_user(self, user_id: str) -> int:
+        row = len(self.users)
+        if row == len(self._counts):
+            for name in ("_products", "_features", "_times", "_kinds", "_counts"):
+                old = getattr(self, name)
+                grown = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
+                grown[: len(old)] = old
+                setattr(self, name, grown)
+            self._products[row:] = -1
+        self.users.append(user_id)
+        self._rows[user_id] = row
+        self._masked.append(array("i"))
+        return row

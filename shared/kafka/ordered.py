@@ -1,0 +1,195 @@
+"""One order over all partitions: the smallest (event time, partition, offset) that all partitions have passed."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+from shared.errors import BadEvent
+from shared.kafka.clients import LogReader
+from shared.kafka.marks import AppliedMarks, MarksSnapshot
+from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.settings import KafkaSettings
+from shared.states import parse_state
+
+log = logging.getLogger("ordered")
+
+# A partition this far ahead of the slowest is not fetched until the others catch up.
+MOST_AHEAD = 20_000
+LEAST_AHEAD = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Positioned:
+    """A state and where it stood in `freshet.states`."""
+
+    state: StateVector
+    partition: int
+    offset: int
+    recorded_ms: int
+
+
+class OrderedMerge:
+    """Merges partitions by event time without waiting for their ends.
+
+    Within a partition the log's own order is kept: a late event counts as if it came at the time already reached.
+    `ordered` turns False for good once a silent partition was not waited for.
+    """
+
+    def __init__(self, watermarks: Mapping[int, int]) -> None:
+        """`watermarks`: partition → event time already reached, ms; 0 before any."""
+        self._queues: dict[int, deque[tuple[int, Positioned]]] = {p: deque() for p in watermarks}
+        self._reached = dict(watermarks)
+        self._fronts = [(t, p) for p, t in watermarks.items()]
+        heapq.heapify(self._fronts)
+        self.ordered = True
+
+    def push(self, item: Positioned) -> None:
+        """Add the partition's next record."""
+        queue = self._queues[item.partition]
+        t = max(self._reached[item.partition], item.state.event_time_ms)
+        self._reached[item.partition] = t
+        queue.append((t, item))
+
+    def waiting(self, partition: int) -> int:
+        """Records of the partition that were pushed and not released."""
+        return len(self._queues[partition])
+
+    def release(self, is_silent: Callable[[int], bool]) -> Iterator[tuple[int, Positioned]]:
+        """What can go now, in order, each with the event time it counts as.
+
+        The front of a partition is its oldest waiting record, or the time it has reached when none waits; the
+        smallest front goes first, and a front without a record holds all others back unless its partition is silent.
+        """
+        silent: list[tuple[int, int]] = []
+        try:
+            while self._fronts:
+                t, p = self._fronts[0]
+                queue = self._queues[p]
+                front = queue[0][0] if queue else self._reached[p]
+                if front > t:  # noted before the partition moved on
+                    heapq.heapreplace(self._fronts, (front, p))
+                    continue
+                if queue:
+                    if silent:
+                        self.ordered = False
+                    front, item = queue.popleft()
+                    heapq.heapreplace(self._fronts, (queue[0][0] if queue else self._reached[p], p))
+                    yield front, item
+                elif is_silent(p):
+                    silent.append(heapq.heappop(self._fronts))
+                else:
+                    return
+        finally:
+            for entry in silent:
+                heapq.heappush(self._fronts, entry)
+
+
+class ReaderSnapshot(TypedDict):
+    """Where a reader stands, as JSON keeps it; keys are partitions."""
+
+    positions: dict[str, int]
+    watermarks: dict[str, int]
+    marks: dict[str, MarksSnapshot]
+    ordered: bool
+
+
+class OrderedReader:
+    """Reads `freshet.states` in order, each event once.
+
+    Its snapshot covers exactly what `poll` has handed out, so whoever applies all of a poll's records and keeps the
+    snapshot beside its own state resumes with nothing left out and nothing applied twice.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        *,
+        snapshot: ReaderSnapshot | None = None,
+        silence_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        partitions = range(settings.partitions)
+        self._topic = topic
+        self._clock = clock
+        self._silence_seconds = silence_seconds
+        self.positions = {p: int(snapshot["positions"][str(p)]) if snapshot else -1 for p in partitions}
+        self._watermarks = {p: int(snapshot["watermarks"][str(p)]) if snapshot else 0 for p in partitions}
+        self._marks = {p: AppliedMarks(snapshot["marks"][str(p)] if snapshot else None) for p in partitions}
+        self._merge = OrderedMerge(self._watermarks)
+        self._merge.ordered = snapshot["ordered"] if snapshot else True
+        self._reader = LogReader(settings, {(topic, p): offset for p, offset in self.positions.items()})
+        self._heard = dict.fromkeys(partitions, clock())
+        self._paused: set[int] = set()
+        self.repeats = 0
+        self.unreadable = 0
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every record so far came in the one order."""
+        return self._merge.ordered
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read to its end at least once."""
+        return self._reader.caught_up
+
+    @property
+    def waiting(self) -> int:
+        """Records read and held back because a partition has not passed them yet."""
+        return sum(self._merge.waiting(p) for p in self.positions)
+
+    def poll(self, seconds: float) -> list[Positioned]:
+        """The next states in order, repeats left out; waits up to `seconds` for the broker."""
+        for message in self._reader.poll(seconds):
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            self._heard[partition] = self._clock()
+            try:
+                state = parse_state(message.value())
+            except BadEvent as error:
+                self.unreadable += 1
+                log.warning("%s [%d] offset %d left out: %s", self._topic, partition, offset, error)
+                continue
+            self._merge.push(Positioned(state, partition, offset, message.timestamp()[1]))
+        released = []
+        for event_time_ms, item in self._merge.release(self._is_silent):
+            self.positions[item.partition] = item.offset + 1
+            self._watermarks[item.partition] = event_time_ms
+            if self._marks[item.partition].accept(item.state):
+                released.append(item)
+            else:
+                self.repeats += 1
+        self._hold_back_the_fast()
+        return released
+
+    def snapshot(self) -> ReaderSnapshot:
+        """Where the reader stands after the last `poll`."""
+        return {
+            "positions": {str(p): offset for p, offset in self.positions.items()},
+            "watermarks": {str(p): t for p, t in self._watermarks.items()},
+            "marks": {str(p): marks.snapshot() for p, marks in self._marks.items()},
+            "ordered": self.ordered,
+        }
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._reader.close()
+
+    def _is_silent(self, partition: int) -> bool:
+        at_end = (self._topic, partition) in self._reader.at_end
+        return at_end and self._clock() - self._heard[partition] > self._silence_seconds
+
+    def _hold_back_the_fast(self) -> None:
+        ahead = {p for p in self.positions if p not in self._paused and self._merge.waiting(p) > MOST_AHEAD}
+        back = {p for p in self._paused if self._merge.waiting(p) < LEAST_AHEAD}
+        if ahead:
+            self._reader.pause((self._topic, p) for p in ahead)
+        if back:
+            self._reader.resume((self._topic, p) for p in back)
+        self._paused = (self._paused | ahead) - back

@@ -1,0 +1,253 @@
+"""A model version: a folder, never half visible, of parts that score products.
+
+    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D)
+    items.safetensors        input (A, D); per head output.<head> (A, D) and bias.<head> (A,)
+    golden.safetensors       a few users' windows and the scores the learner itself gave them
+    products.txt             row → product_id, append-only within a lineage
+    manifest.json            hashes, weights of the heads, where in the log it stands, how it did
+
+The served score is Σ_h weight_h · (items_h · query_h + bias_h). No pickle is ever loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from shared.errors import BadEvent
+from shared.history import EVENT_FEATURES, Window
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+FILES = ("encoder.onnx", "items.safetensors", "golden.safetensors", "products.txt")
+
+# Golden scores are computed by another engine than the learner's: this much of difference is rounding.
+GOLDEN_TOLERANCE = 1e-3
+
+
+class StoredFile(BaseModel):
+    """One file of a version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(BaseModel):
+    """What a version says of itself. The same replay gives the same manifest, byte for byte."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    version_id: str
+    policy: str
+    parent: str = ""
+    heads: dict[str, float]  # head → its weight in the served score, in the order of the encoder's output
+    history_length: int  # T
+    event_features: list[str]  # names of the F columns
+    dimension: int  # D
+    products: int  # A
+    epsilon: float  # exploration rate
+    discount: float
+    metrics: dict[str, float] = Field(default_factory=dict)  # on the validation part of the stream
+    positions: dict[str, int]  # partition of `freshet.states` → next offset not learned
+    applied_events: int
+    steps: int
+    ordered: bool
+    files: dict[str, StoredFile] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What scores products; A products, H heads, D dimensions."""
+
+    encoder: bytes  # ONNX
+    input: NDArray[np.float32]  # (A, D)
+    outputs: Mapping[str, NDArray[np.float32]]  # head → (A, D)
+    biases: Mapping[str, NDArray[np.float32]]  # head → (A,)
+    products: Sequence[str]  # row → product_id
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A few windows with the learner's own scores, to check another engine by; G windows, K products."""
+
+    window: Window  # of G users
+    rows: NDArray[np.int32]  # (G, K) products whose scores are given
+    scores: NDArray[np.float32]  # (G, K)
+
+
+def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) -> tuple[Path, str]:
+    """Write a whole version under `root` and return its folder and its manifest's SHA-256.
+
+    Written beside its place, made durable, then renamed: a reader sees all of it or nothing. Writing a version that
+    is already there changes nothing.
+    """
+    files = {
+        "encoder.onnx": parts.encoder,
+        "items.safetensors": save_tensors(_items(parts)),
+        "golden.safetensors": save_tensors(
+            {
+                "products": golden.window.products,
+                "features": golden.window.features,
+                "lengths": golden.window.lengths,
+                "rows": golden.rows,
+                "scores": golden.scores,
+            }
+        ),
+        "products.txt": "".join(f"{product}\n" for product in parts.products).encode(),
+    }
+    stored = {name: StoredFile(sha256=_sha256(content), size_bytes=len(content)) for name, content in files.items()}
+    text = manifest.model_copy(update={"files": stored}).model_dump_json(indent=1).encode()
+    folder = root / manifest.version_id
+    if not folder.exists():
+        write_folder(folder, files | {MANIFEST: text})
+    return folder, _sha256((folder / MANIFEST).read_bytes())
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a new folder that appears whole or not at all, even across a power cut.
+
+    Raises:
+        OSError: the disk is full, say; nothing half written stays behind.
+    """
+    root = folder.parent
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{folder.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        for name, content in files.items():
+            with (temporary / name).open("wb") as sink:
+                sink.write(content)
+                sink.flush()
+                os.fsync(sink.fileno())
+        sync_folder(temporary)
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(root)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's own entries durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
+    """The manifest of a version's folder.
+
+    Raises:
+        BadEvent: it is missing, not the announced one, or not a manifest of this schema.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BadEvent("missing", f"{folder / MANIFEST}: {error.strerror}") from error
+    if manifest_sha256 is not None and _sha256(content) != manifest_sha256:
+        raise BadEvent("hash", f"{folder / MANIFEST} is not the one that was announced")
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise BadEvent("manifest", f"{folder / MANIFEST}: {error}") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BadEvent("schema", f"{folder.name} has schema {manifest.schema_version}, this reads {SCHEMA_VERSION}")
+    if tuple(manifest.event_features) != EVENT_FEATURES:
+        raise BadEvent("schema", f"{folder.name} wants event features {manifest.event_features}")
+    if manifest.version_id != folder.name:
+        raise BadEvent("manifest", f"{folder.name} calls itself {manifest.version_id}")
+    return manifest
+
+
+def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Manifest, Parts, Golden]:
+    """Read a version and check it: sizes, hashes, names, shapes, types, finite numbers.
+
+    Raises:
+        BadEvent: something of it is not as its manifest says.
+    """
+    manifest = read_manifest(folder, manifest_sha256)
+    content = {name: _read_file(folder / name, manifest.files.get(name)) for name in FILES}
+    try:
+        tensors = load_tensors(content["items.safetensors"])
+        golden = load_tensors(content["golden.safetensors"])
+        products = content["products.txt"].decode().splitlines()
+    except (SafetensorError, UnicodeDecodeError) as error:
+        raise BadEvent("format", f"{folder.name}: {error}") from error
+    a, d, t = manifest.products, manifest.dimension, manifest.history_length
+    shapes: dict[str, tuple[int, ...]] = {"input": (a, d)}
+    for head in manifest.heads:
+        shapes |= {f"output.{head}": (a, d), f"bias.{head}": (a,)}
+    _check(folder.name, tensors, shapes, np.float32)
+    g = len(golden.get("lengths", ()))
+    k = golden["rows"].shape[1] if "rows" in golden and golden["rows"].ndim == 2 else 0
+    _check(folder.name, golden, {"features": (g, t, len(EVENT_FEATURES)), "scores": (g, k)}, np.float32)
+    _check(folder.name, golden, {"products": (g, t), "lengths": (g,), "rows": (g, k)}, np.int32)
+    for name in ("products", "rows"):
+        if golden[name].size and not (-1 <= golden[name].min() and golden[name].max() < a):
+            raise BadEvent("shape", f"{folder.name}: golden {name} name products beyond {a}")
+    if len(products) != a or len(set(products)) != a:
+        raise BadEvent("shape", f"{folder.name}: products.txt names {len(set(products))} products, not {a}")
+    parts = Parts(
+        encoder=content["encoder.onnx"],
+        input=tensors["input"],
+        outputs={head: tensors[f"output.{head}"] for head in manifest.heads},
+        biases={head: tensors[f"bias.{head}"] for head in manifest.heads},
+        products=products,
+    )
+    window = Window(golden["products"], golden["features"], golden["lengths"])
+    return manifest, parts, Golden(window, golden["rows"], golden["scores"])
+
+
+def _items(parts: Parts) -> dict[str, NDArray[Any]]:
+    tensors = {"input": parts.input}
+    for head, output in parts.outputs.items():
+        tensors |= {f"output.{head}": output, f"bias.{head}": parts.biases[head]}
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _read_file(path: Path, stored: StoredFile | None) -> bytes:
+    if stored is None:
+        raise BadEvent("manifest", f"the manifest says nothing of {path.name}")
+    try:
+        if path.stat().st_size != stored.size_bytes:
+            raise BadEvent("hash", f"{path} has not the size its manifest says")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadEvent("missing", f"{path}: {error.strerror}") from error
+    if _sha256(content) != stored.sha256:
+        raise BadEvent("hash", f"{path} is not what its manifest says")
+    return content
+
+
+def _check(
+    version: str, tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], dtype: type[np.generic]
+) -> None:
+    for name, shape in shapes.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
+            found = "missing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
+            raise BadEvent("shape", f"{version}: {name} is {found}, not {shape} {np.dtype(dtype)}")
+        if not np.isfinite(tensor).all():
+            raise BadEvent("not_finite", f"{version}: {name} holds numbers that are not finite")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

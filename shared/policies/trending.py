@@ -1,0 +1,64 @@
+"""Decayed popularity: the fallback that always has an answer, and the baseline everybody must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.pb.freshet.v1 import events_pb2 as pb
+
+# Sending a product back or asking not to see it is no sign of its popularity.
+UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
+
+# Weights grow with event time instead of all counts shrinking; beyond 2^this they are scaled back.
+REBASE_EXPONENT = 60.0
+
+
+class Trending:
+    """Counts of events per product, each event's weight halving with every `half_life_ms` of event time.
+
+    Exponential decay as in Cormode et al., "Forward decay" (ICDE 2009): one addition per event.
+    """
+
+    def __init__(self, half_life_ms: float, products: int = 1024) -> None:
+        self.half_life_ms = half_life_ms
+        self.base_ms = 0
+        self.size = 0
+        self._weights: NDArray[np.float64] = np.zeros(products, np.float64)
+
+    def add(self, product: int, kind: int, event_time_ms: int) -> None:
+        """Count one event; the product gets a place whatever its kind."""
+        if product >= len(self._weights):
+            grown = np.zeros(max(2 * len(self._weights), product + 1), np.float64)
+            grown[: len(self._weights)] = self._weights
+            self._weights = grown
+        self.size = max(self.size, product + 1)
+        if kind in UNCOUNTED_KINDS:
+            return
+        if not self.base_ms:
+            self.base_ms = event_time_ms
+        exponent = (event_time_ms - self.base_ms) / self.half_life_ms
+        if exponent > REBASE_EXPONENT:
+            self._weights *= 2.0 ** -min(exponent, 1000.0)
+            self.base_ms = event_time_ms
+            exponent = 0.0
+        self._weights[product] += 2.0**exponent if exponent > -1000.0 else 0.0
+
+    def scores(self) -> NDArray[np.float32]:
+        """Every product's share of the decayed count, (A,); 0 where nothing was counted."""
+        weights = self._weights[: self.size]
+        total = weights.sum()
+        return (weights / total if total > 0 else weights).astype(np.float32)
+
+    def to_array(self) -> NDArray[np.float64]:
+        """The weights as a checkpoint keeps them, beside `base_ms`."""
+        return self._weights[: self.size].copy()
+
+    @classmethod
+    def from_array(cls, weights: NDArray[np.float64], base_ms: int, half_life_ms: float) -> Trending:
+        """What `to_array` gave."""
+        trending = cls(half_life_ms, max(1024, len(weights)))
+        trending._weights[: len(weights)] = weights
+        trending.size = len(weights)
+        trending.base_ms = base_ms
+        return trending

@@ -1,0 +1,64 @@
+"""The one scorer: what the evaluation ranks is exactly what is served."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+def scores(query: FloatArray, items: FloatArray, bias: FloatArray) -> FloatArray:
+    """Score of every product: items·query + bias.
+
+    Args:
+        query: (K,) the heads' queries, each already times its head's weight, one after the other.
+        items: (A, K) the heads' output vectors, likewise.
+        bias: (A,) the heads' biases, weighted and summed.
+    """
+    result: FloatArray = items @ query
+    result += bias
+    return result
+
+
+def mask(values: FloatArray, rows: NDArray[np.int32]) -> None:
+    """Take some products out of the running, in place."""
+    values[rows] = -np.inf
+
+
+def top_k(values: FloatArray, k: int) -> NDArray[np.int64]:
+    """Rows of the best `k` products, best first, masked ones never; equal scores by row, lowest first."""
+    k = min(k, len(values))
+    if k == 0:
+        return np.zeros(0, np.int64)
+    if k < len(values):
+        worst = np.partition(values, len(values) - k)[len(values) - k]
+        rows = np.flatnonzero(values >= worst)  # every one that ties with the last place
+    else:
+        rows = np.arange(len(values))
+    rows = rows[np.lexsort((rows, -values[rows]))][:k]
+    kept: NDArray[np.int64] = rows[values[rows] > -np.inf]
+    return kept
+
+
+def rank(values: FloatArray, row: int) -> float:
+    """Place of one product, 1 is best; ties count at half, so that row order decides nothing.
+
+    Infinite when the product is out of the running.
+    """
+    own = values[row]
+    if own == -np.inf:
+        return float("inf")
+    better = int(np.count_nonzero(values > own))
+    equal = int(np.count_nonzero(values == own)) - 1
+    return 1.0 + better + equal / 2.0
+
+
+def hit(place: float, k: int) -> float:
+    """HR@k of one event: 1 when the product is among the first `k`."""
+    return float(place <= k)
+
+
+def ndcg(place: float, k: int) -> float:
+    """NDCG@k of one event with one relevant product: 1 / log2(1 + place), 0 beyond k (Järvelin & Kekäläinen 2002)."""
+    return float(1.0 / np.log2(1.0 + place)) if place <= k else 0.0

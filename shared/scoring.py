@@ -1,0 +1,112 @@
+"""A model version ready to score: its encoder in ONNX Runtime, its items as one matrix in the caller's own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from shared import ranking
+from shared.errors import BadEvent
+from shared.history import EVENT_FEATURES, Window
+from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts, read_version
+
+
+class Scorer:
+    """Scores the caller's products with one model version.
+
+    Args:
+        row_of: product_id → the caller's row, giving the product one when it has none.
+        products: called after `row_of` of every product; how many rows the caller has.
+
+    Raises:
+        BadEvent: the encoder can't be loaded, or its answers are not the learner's own.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        parts: Parts,
+        golden: Golden,
+        row_of: Callable[[str], int],
+        products: Callable[[], int],
+    ) -> None:
+        self.manifest = manifest
+        self._weights: NDArray[np.float32] = np.array(list(manifest.heads.values()), np.float32)[:, None]  # (H, 1)
+        self._session = _session(parts.encoder, manifest.version_id)
+        rows = np.array([row_of(product) for product in parts.products], np.int64)
+        a, d, h = products(), manifest.dimension, len(manifest.heads)
+        self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
+        self._items: NDArray[np.float32] = np.zeros((a, h * d), np.float32)
+        self._bias: NDArray[np.float32] = np.full(a, -np.inf, np.float32)
+        self._input[rows] = parts.input
+        self._items[rows] = np.concatenate([parts.outputs[head] for head in manifest.heads], axis=1)
+        self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
+        self._check(golden, rows)
+
+    @property
+    def products(self) -> int:
+        """Rows that can be scored; products that came later have none."""
+        return len(self._bias)
+
+    def scores(self, window: Window) -> NDArray[np.float32]:
+        """Score of every product for one user, (A,); -inf for products the version does not know.
+
+        The window's rows are the caller's; those the version does not know count as unknown products.
+        """
+        products = np.where(window.products < self.products, window.products, -1)
+        length = max(1, int(window.lengths[0]))
+        queries = self._session.run(
+            None,
+            {
+                "products": self._input[products[:, :length]],
+                "features": window.features[:, :length],
+                "lengths": window.lengths,
+            },
+        )[0]  # (1, H, D)
+        return ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
+
+    def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
+        for g in range(len(golden.window.lengths)):
+            own = golden.window.products[g : g + 1]
+            window = Window(
+                np.where(own >= 0, rows[own], -1).astype(np.int32) if len(rows) else own,
+                golden.window.features[g : g + 1],
+                golden.window.lengths[g : g + 1],
+            )
+            found = self.scores(window)[rows[golden.rows[g]]]
+            if not np.allclose(found, golden.scores[g], rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
+                worst = float(np.abs(found - golden.scores[g]).max())
+                raise BadEvent("golden", f"{self.manifest.version_id}: golden query {g} is off by {worst:g}")
+
+
+def load_scorer(
+    folder: Path, manifest_sha256: str | None, row_of: Callable[[str], int], products: Callable[[], int]
+) -> Scorer:
+    """Read, check and ready a version.
+
+    Raises:
+        BadEvent: it must not be served; the reason says why.
+    """
+    return Scorer(*read_version(folder, manifest_sha256), row_of, products)
+
+
+def _session(encoder: bytes, version_id: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(encoder, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  # ONNX Runtime's errors share no base class but this
+        raise BadEvent("encoder", f"{version_id}: {error}") from error
+    names = [node.name for node in session.get_inputs()]
+    if names != ["products", "features", "lengths"]:
+        raise BadEvent("encoder", f"{version_id}: the encoder takes {names}")
+    features = session.get_inputs()[1].shape[-1]
+    if features != len(EVENT_FEATURES):
+        raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
+    return session

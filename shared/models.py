@@ -201,7 +201,7 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     _check(folder.name, golden, {"features": (g, t, len(EVENT_FEATURES)), "scores": (g, k)}, np.float32)
     _check(folder.name, golden, {"products": (g, t), "lengths": (g,), "rows": (g, k)}, np.int32)
     for name in ("products", "rows"):
-        if golden[name].size and not (-1 <= golden[name].min() and golden[name].max() < a):
+        if golden[name].size and not (golden[name].min() >= -1 and golden[name].max() < a):
             raise BadEvent("shape", f"{folder.name}: golden {name} name products beyond {a}")
     if len(products) != a or len(set(products)) != a:
         raise BadEvent("shape", f"{folder.name}: products.txt names {len(set(products))} products, not {a}")

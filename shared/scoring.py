@@ -101,7 +101,7 @@ def _session(encoder: bytes, version_id: str) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(encoder, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  # ONNX Runtime's errors share no base class but this
+    except Exception as error:  # ONNX Runtime's errors share no other base class
         raise BadEvent("encoder", f"{version_id}: {error}") from error
     names = [node.name for node in session.get_inputs()]
     if names != ["products", "features", "lengths"]:

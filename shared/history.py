@@ -104,6 +104,11 @@ class Histories:
         """Event time of the user's newest event, ms."""
         return int(self._times[row, (int(self._counts[row]) - 1) % self.length])
 
+    def newest_features(self, row: int) -> NDArray[np.float32]:
+        """The features of the user's newest event, (F,)."""
+        own: NDArray[np.float32] = self._features[row, (int(self._counts[row]) - 1) % self.length].copy()
+        return own
+
     def masked(self, row: int) -> NDArray[np.int32]:
         """Products never to be recommended to the user again; may repeat."""
         return np.array(self._masked[row], dtype=np.int32)

@@ -129,6 +129,7 @@ class OrderedReader:
         self._paused: set[int] = set()
         self.repeats = 0
         self.unreadable = 0
+        self.newest_ms = 0  # latest event time read, handed out or not
 
     @property
     def ordered(self) -> bool:
@@ -145,8 +146,19 @@ class OrderedReader:
         """Records read and held back because a partition has not passed them yet."""
         return sum(self._merge.waiting(p) for p in self.positions)
 
-    def poll(self, seconds: float) -> list[Positioned]:
-        """The next states in order, repeats left out; waits up to `seconds` for the broker."""
+    def poll(self, seconds: float, most: int = 10_000) -> list[Positioned]:
+        """The next states in order, `most` at most, repeats left out; waits up to `seconds` when none is ready.
+
+        Ticks are handed out too: they say how far event time has come.
+        """
+        released = self._release(most)
+        if not released:
+            self._fetch(seconds)
+            released = self._release(most)
+        self._hold_back_the_fast()
+        return released
+
+    def _fetch(self, seconds: float) -> None:
         for message in self._reader.poll(seconds):
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
             self._heard[partition] = self._clock()
@@ -156,16 +168,20 @@ class OrderedReader:
                 self.unreadable += 1
                 log.warning("%s [%d] offset %d left out: %s", self._topic, partition, offset, error)
                 continue
+            self.newest_ms = max(self.newest_ms, state.event_time_ms)
             self._merge.push(Positioned(state, partition, offset, message.timestamp()[1]))
-        released = []
+
+    def _release(self, most: int) -> list[Positioned]:
+        released: list[Positioned] = []
         for event_time_ms, item in self._merge.release(self._is_silent):
             self.positions[item.partition] = item.offset + 1
             self._watermarks[item.partition] = event_time_ms
             if self._marks[item.partition].accept(item.state):
                 released.append(item)
+                if len(released) == most:
+                    break
             else:
                 self.repeats += 1
-        self._hold_back_the_fast()
         return released
 
     def snapshot(self) -> ReaderSnapshot:

@@ -1,0 +1,194 @@
+"""The learner: applies states one by one, takes a gradient step every few of them, and can say what it has learned.
+
+Pure: no clock, no log, no disk. The same states in the same order give the same learner, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.trainer import validation
+from services.trainer.dqn import DoubleDQN, StepReport
+from services.trainer.network import HEADS, at, to_onnx
+from services.trainer.replay_buffer import ReplayBuffer
+from services.trainer.settings import TrainerSettings
+from services.trainer.transitions import Assembler, Transition
+from shared.history import EVENT_FEATURES, Histories, Window, kinds_of
+from shared.models import Golden, Parts
+from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.trending import Trending
+
+# A share of popularity below this counts as this, so that a new product's log-popularity is finite.
+LEAST_SHARE = 1e-5
+
+# Products and users of the golden queries.
+GOLDEN_USERS = 8
+GOLDEN_PRODUCTS = 32
+
+# Most numbers a validation looks at: the newest held-out transitions are taken that fit.
+VALIDATION_SCORES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is published: the parts, how to check them, and how they did."""
+
+    parts: Parts
+    golden: Golden
+    heads: dict[str, float]
+    metrics: dict[str, float]
+
+
+class Learner:
+    """Everything the trainer knows; see `services.trainer.checkpoint` for how it is kept."""
+
+    def __init__(self, settings: TrainerSettings) -> None:
+        self.settings = settings
+        self.rng = np.random.Generator(np.random.PCG64(settings.seed))
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.products: list[str] = []  # row → product_id, append-only
+        self.rows: dict[str, int] = {}
+        self.histories = Histories(settings.history_length, kinds_of(settings.masked_kinds.split(",")))
+        self.assembler = Assembler(self.histories, session_gap_ms=settings.session_gap_ms)
+        self.trending = Trending(settings.trending_half_life_days * 86_400_000)
+        self.buffer = ReplayBuffer(settings.buffer_size, settings.history_length, len(EVENT_FEATURES))
+        self.held_out: deque[Transition] = deque()
+        self.dqn = DoubleDQN(settings, self.generator)
+        self.applied = 0
+        self.parent = ""
+
+    @property
+    def epsilon(self) -> float:
+        """The exploration rate: decays exponentially over applied transitions, never below its end."""
+        s = self.settings
+        return max(s.epsilon_end, s.epsilon_start * s.epsilon_decay**self.applied)
+
+    def apply(self, state: StateVector) -> StepReport | None:
+        """Learn of one event; the report of the gradient step, if it was time for one."""
+        known = state.product_id in self.rows
+        product = self._row(state.product_id)
+        self.trending.add(product, state.kind, state.event_time_ms)
+        transition, continued = self.assembler.apply(state, product, known=known)
+        if continued is not None:
+            self._set_discount(continued.serial, self.settings.discount)
+        if transition.serial % self.settings.holdout_every == 0:
+            self.held_out.append(transition)
+            if len(self.held_out) > self.settings.holdout_size:
+                self.buffer.add(self.held_out.popleft())
+        else:
+            self.buffer.add(transition)
+        self.applied += 1
+        if self.applied < self.settings.warmup_events or self.applied % self.settings.events_per_step:
+            return None
+        weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
+        return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, weights)
+
+    def learned(self) -> Learned:
+        """What there is to publish. Changes nothing."""
+        choice, vectors = self._validate()
+        heads = {"ce": 1.0, "q": choice.q}
+        prior = choice.prior * self._log_prior()
+        parts = Parts(
+            encoder=to_onnx(self.dqn.encoder),
+            input=vectors["input"],
+            outputs={head: vectors[f"output.{head}"] for head in HEADS},
+            biases={"ce": vectors["bias.ce"] + prior, "q": vectors["bias.q"]},
+            products=list(self.products),
+        )
+        metrics = {
+            "validation_events": float(choice.events),
+            "validation_hr_at_10": choice.hit_ratio,
+            "validation_ndcg_at_10": choice.ndcg,
+            "validation_reward_ndcg_at_10": choice.value,
+            "validation_reward_ndcg_at_10_without_q": choice.value_without_q,
+            "popularity_weight": choice.prior,
+        }
+        return Learned(parts, self._golden(parts, heads), heads, metrics)
+
+    def _row(self, product_id: str) -> int:
+        row = self.rows.get(product_id)
+        if row is None:
+            row = self.rows[product_id] = len(self.products)
+            self.products.append(product_id)
+            self.dqn.tables.grow_to(len(self.products))
+        return row
+
+    def _set_discount(self, serial: int, discount: float) -> None:
+        if serial % self.settings.holdout_every == 0:
+            for transition in self.held_out:
+                if transition.serial == serial:
+                    transition.discount = discount
+                    return
+        self.buffer.set_discount(serial, discount)
+
+    def _draw_weights(self) -> NDArray[np.float64]:
+        """How often a product is drawn into the shared sample: half by decayed popularity, half evenly."""
+        shares = self.trending.scores().astype(np.float64)
+        weights = 0.5 * shares / shares.sum() + 0.5 / len(shares)
+        normalised: NDArray[np.float64] = weights / weights.sum()
+        return normalised
+
+    def _log_prior(self) -> NDArray[np.float32]:
+        return np.log(np.maximum(self.trending.scores(), LEAST_SHARE)).astype(np.float32)
+
+    def _validate(self) -> tuple[validation.Choice, dict[str, NDArray[np.float32]]]:
+        vectors = {name: t[: self.dqn.tables.size].numpy().copy() for name, t in self.dqn.tables.values.items()}
+        most = max(1, VALIDATION_SCORES // max(1, len(self.products)))
+        asked = [t for t in self.held_out if t.known and t.action not in t.masked][-most:]
+        if not asked or not self.dqn.steps:
+            return validation.UNDECIDED, vectors
+        queries = self._queries(
+            _windows([(t.products[:-1], t.features[:-1]) for t in asked], self.settings.history_length)
+        )  # (V, H, D)
+        logits, q = (
+            queries[:, h] @ vectors[f"output.{head}"].T + vectors[f"bias.{head}"] for h, head in enumerate(HEADS)
+        )
+        choice = validation.choose(
+            logits,
+            q,
+            self._log_prior(),
+            np.array([t.action for t in asked], np.int64),
+            np.array([t.reward for t in asked], np.float32),
+            [t.masked for t in asked],
+        )
+        return choice, vectors
+
+    def _queries(self, window: Window) -> NDArray[np.float32]:
+        """Queries of B states, (B, H, D)."""
+        with torch.no_grad():
+            vectors = self.dqn.tables.values["input"][torch.from_numpy(window.products).long().clamp(min=0)]
+            hidden = self.dqn.encoder.hidden(vectors, torch.from_numpy(window.features))
+            state = at(hidden, torch.from_numpy(window.lengths).long())
+            queries: NDArray[np.float32] = self.dqn.encoder.queries(state).numpy()
+        return queries
+
+    def _golden(self, parts: Parts, heads: dict[str, float]) -> Golden:
+        """Scores of the users that came last, computed by the learner's own engine."""
+        users = range(len(self.histories.users))[-GOLDEN_USERS:]
+        windows = [self.histories.window(row) for row in users]
+        pairs = [(w.products[0, : w.lengths[0]], w.features[0, : w.lengths[0]]) for w in windows]
+        window = _windows(pairs, self.settings.history_length)
+        k = min(GOLDEN_PRODUCTS, len(self.products))
+        rows = np.linspace(0, max(0, len(self.products) - 1), k, dtype=np.int32)  # (K,)
+        queries = self._queries(window)
+        scores = sum(
+            weight * (queries[:, h] @ parts.outputs[head][rows].T + parts.biases[head][rows])
+            for h, (head, weight) in enumerate(heads.items())
+        )
+        return Golden(window, np.tile(rows, (len(windows), 1)), np.asarray(scores, np.float32))
+
+
+def _windows(histories: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]], length: int) -> Window:
+    """Histories of any lengths, padded to one `length`: products (n,) and features (n, F) of each."""
+    products = np.full((len(histories), length), -1, np.int32)
+    features = np.zeros((len(histories), length, len(EVENT_FEATURES)), np.float32)
+    for i, (own_products, own_features) in enumerate(histories):
+        products[i, : len(own_products)] = own_products
+        features[i, : len(own_features)] = own_features
+    return Window(products, features, np.array([len(own) for own, _ in histories], np.int32))

@@ -1,0 +1,118 @@
+"""The sequence encoder: a GRU over the user's recent events, and one query vector per head.
+
+State representation of self-supervised Q-learning (Xin et al., SIGIR 2020): one state, several heads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from shared.history import EVENT_FEATURES
+
+# What the encoder's queries are for, in the order of its output: cross-entropy over the catalogue, and action values.
+HEADS = ("ce", "q")
+
+
+class Encoder(nn.Module):
+    """Product vectors and event features of T events → a hidden state after each → a query per head.
+
+    D: dimension of product vectors and hidden state. F: event features.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.product = nn.Linear(dimension, dimension, bias=False)
+        self.feature = nn.Linear(len(EVENT_FEATURES), dimension)
+        self.gru = nn.GRU(dimension, dimension, batch_first=True)
+        self.heads = nn.Linear(dimension, len(HEADS) * dimension)
+
+    def hidden(self, products: Tensor, features: Tensor, kept: Tensor | None = None) -> Tensor:
+        """The state before any event and after each one.
+
+        Args:
+            products: (B, T, D)
+            features: (B, T, F)
+            kept: (B, T, D) dropout's factors, while learning.
+
+        Returns:
+            (B, T + 1, D); entry n is the state after n events, entry 0 is zeros.
+        """
+        inputs = self.product(products) + self.feature(features)  # (B, T, D)
+        if kept is not None:
+            inputs = inputs * kept
+        after: Tensor = self.gru(inputs)[0]  # (B, T, D)
+        return torch.cat([torch.zeros_like(after[:, :1]), after], dim=1)
+
+    def queries(self, state: Tensor) -> Tensor:
+        """(B, D) states → (B, H, D) queries."""
+        result: Tensor = self.heads(state).view(len(state), len(HEADS), self.dimension)
+        return result
+
+
+def at(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T + 1, D), (B,) → the state after `lengths` events, (B, D)."""
+    return hidden[torch.arange(len(hidden)), lengths]
+
+
+def to_onnx(encoder: Encoder) -> bytes:
+    """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D).
+
+    Built from ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
+    """
+    d, h = encoder.dimension, len(HEADS)
+    weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
+
+    def gates(name: str) -> np.ndarray:  # torch stacks reset, update, new; ONNX update, reset, new
+        reset, update, new = np.split(weights[name], 3, axis=0)
+        return np.concatenate([update, reset, new], axis=0)[None]
+
+    constants = {
+        "product_weight": weights["product.weight"].T,
+        "feature_weight": weights["feature.weight"].T,
+        "feature_bias": weights["feature.bias"],
+        "gru_w": gates("gru.weight_ih_l0"),
+        "gru_r": gates("gru.weight_hh_l0"),
+        "gru_b": np.concatenate([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")], axis=1),
+        "head_weight": weights["heads.weight"].T,
+        "head_bias": weights["heads.bias"],
+        "shape": np.array([-1, h, d], np.int64),
+        "first": np.array([0], np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["products", "product_weight"], ["from_products"]),
+        helper.make_node("MatMul", ["features", "feature_weight"], ["from_features"]),
+        helper.make_node("Add", ["from_products", "from_features"], ["sum"]),
+        helper.make_node("Add", ["sum", "feature_bias"], ["inputs"]),
+        helper.make_node("Transpose", ["inputs"], ["by_time"], perm=[1, 0, 2]),
+        helper.make_node(
+            "GRU",
+            ["by_time", "gru_w", "gru_r", "gru_b", "lengths"],
+            ["", "last"],
+            hidden_size=d,
+            linear_before_reset=1,
+        ),
+        helper.make_node("Squeeze", ["last", "first"], ["state"]),
+        helper.make_node("MatMul", ["state", "head_weight"], ["flat"]),
+        helper.make_node("Add", ["flat", "head_bias"], ["biased"]),
+        helper.make_node("Reshape", ["biased", "shape"], ["queries"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [
+            helper.make_tensor_value_info("products", TensorProto.FLOAT, ["B", "T", d]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
+        ],
+        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", h, d])],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet")
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content

@@ -1,0 +1,69 @@
+"""The trainer's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.history import DAY_MS, DEFAULT_MASKED_KINDS
+from shared.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    """Everything is counted in applied events or gradient steps, never in seconds, so that a replay repeats exactly."""
+
+    model_config = SettingsConfigDict(env_prefix="FRESHET_TRAINER_", frozen=True)
+
+    state_dir: Path = Field(Path(".freshet/trainer"), description="folder of the checkpoints")
+    models_dir: Path = Field(Path(".freshet/models"), description="folder of the model versions, shared with readers")
+    checkpoint_events: int = Field(1000, ge=1, description="a checkpoint every so many applied events")
+    publish_events: int = Field(
+        1000, ge=1, description="a model version every so many applied events; a multiple of checkpoint_events"
+    )
+    silence_seconds: float = Field(
+        30.0, gt=0, description="a partition without news for so long is not waited for, seconds"
+    )
+    seed: int = Field(7, ge=0, description="of every random draw")
+    torch_threads: int = Field(
+        1, ge=1, le=64, description="threads of one gradient step; part of the result's identity"
+    )
+
+    history_length: int = Field(20, ge=1, le=500, description="events of the history that make the state")
+    dimension: int = Field(64, ge=2, le=1024, description="length of product vectors and of the hidden state")
+    batch: int = Field(128, ge=1, le=65536, description="transitions per gradient step")
+    events_per_step: int = Field(4, ge=1, description="applied events per gradient step")
+    warmup_events: int = Field(256, ge=1, description="applied events before the first gradient step")
+    buffer_size: int = Field(50_000, ge=1, description="transitions the replay buffer holds")
+    learning_rate: float = Field(0.003, gt=0, description="of Adam")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of a history's inputs hidden while learning")
+    gradient_clip: float = Field(5.0, gt=0, description="longest gradient, L2 norm")
+
+    discount: float = Field(0.5, ge=0, lt=1, description="what the next state's value counts (gamma)")
+    session_gap_days: float = Field(30.0, gt=0, description="a longer pause of a user ends the episode, days")
+    td_loss: Literal["huber", "squared"] = Field("huber", description="huber or squared")
+    td_weight: float = Field(0.5, ge=0, description="weight of the Q head's loss beside the cross-entropy")
+    target_steps: int = Field(100, ge=1, description="gradient steps between copies into the target network")
+    negatives: int = Field(64, ge=1, description="products per step that nobody chose, for the Q head")
+    full_softmax_products: int = Field(
+        20_000, ge=1, description="up to so many products every one is scored in a step; above, a shared sample"
+    )
+    sampled_products: int = Field(1024, ge=1, description="products of that shared sample")
+
+    epsilon_start: float = Field(1.0, ge=0, le=1, description="exploration rate at the first transition")
+    epsilon_end: float = Field(0.05, ge=0, le=1, description="exploration rate that is never gone below")
+    epsilon_decay: float = Field(0.9995, gt=0, le=1, description="factor of the exploration rate per transition")
+
+    holdout_every: int = Field(10, ge=2, description="every so many-th transition validates before it is learned")
+    holdout_size: int = Field(512, ge=1, description="transitions that validate at a time")
+    masked_kinds: str = Field(
+        ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
+    )
+    trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+
+    @property
+    def session_gap_ms(self) -> int:
+        """The pause that ends an episode, ms."""
+        return int(self.session_gap_days * DAY_MS)

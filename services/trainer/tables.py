@@ -1,0 +1,86 @@
+"""Per-product parameters that grow with the catalogue, and an Adam that updates only the rows a step touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Vectors start small: an untrained product neither leads nor trails the ranking.
+INITIAL_SCALE = 0.05
+
+VECTORS = ("input", "output.ce", "output.q")
+BIASES = ("bias.ce", "bias.q")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """R rows of every table, as leaves of one step's graph."""
+
+    rows: Tensor | None  # (R,) ascending product rows; None: all
+    values: dict[str, Tensor]  # (R, D) or (R,), each requires grad
+
+    def local(self, products: Tensor) -> Tensor:
+        """Product rows → places within these rows; all must be among them."""
+        return products if self.rows is None else torch.searchsorted(self.rows, products)
+
+
+class ProductTables:
+    """input, output.<head> (A, D) and bias.<head> (A,), growing; with the target network's copies."""
+
+    def __init__(self, dimension: int, generator: torch.Generator, capacity: int = 1024) -> None:
+        self.size = 0
+        self.dimension = dimension
+        self._generator = generator
+        shapes = dict.fromkeys(VECTORS, (capacity, dimension)) | dict.fromkeys(BIASES, (capacity,))
+        self.values = {name: torch.zeros(shape) for name, shape in shapes.items()}
+        self.target = {name: torch.zeros(shapes[name]) for name in ("input", "output.q", "bias.q")}
+        self.mean = {name: torch.zeros(shape) for name, shape in shapes.items()}  # Adam's first moment
+        self.square = {name: torch.zeros(shape) for name, shape in shapes.items()}  # Adam's second moment
+
+    def grow_to(self, products: int) -> None:
+        """Give every product up to `products` a row, at once usable by online and target network."""
+        capacity = len(self.values["input"])
+        if products > capacity:
+            for tables in (self.values, self.target, self.mean, self.square):
+                for name, table in tables.items():
+                    grown = torch.zeros((max(2 * capacity, products), *table.shape[1:]))
+                    grown[:capacity] = table
+                    tables[name] = grown
+        for row in range(self.size, products):
+            for name in VECTORS:
+                self.values[name][row] = INITIAL_SCALE * torch.randn(self.dimension, generator=self._generator)
+            for name, table in self.target.items():
+                table[row] = self.values[name][row]
+        self.size = max(self.size, products)
+
+    def gather(self, touched: Tensor | None) -> Rows:
+        """The rows one step may change: those given (ascending, unique), or all."""
+        if touched is None:
+            return Rows(None, {n: t[: self.size].detach().requires_grad_() for n, t in self.values.items()})
+        return Rows(touched, {n: t[touched].requires_grad_() for n, t in self.values.items()})
+
+    def copy_to_target(self) -> None:
+        """Make the target network's copies equal to the online ones."""
+        for name, table in self.target.items():
+            table[: self.size] = self.values[name][: self.size]
+
+    def adam(self, rows: Rows, step: int, *, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999) -> None:
+        """Update rows by their gradients: Adam (Kingma & Ba 2015, algorithm 1), moments of other rows left as they are.
+
+        Args:
+            step: counted from 1.
+        """
+        scale = learning_rate * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        for name, leaf in rows.values.items():
+            gradient = leaf.grad
+            if gradient is None:
+                continue
+            place = slice(0, self.size) if rows.rows is None else rows.rows
+            mean = self.mean[name][place].mul_(beta1).add_(gradient, alpha=1 - beta1)
+            square = self.square[name][place].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            self.values[name][place] = leaf.detach() - scale * mean / (square.sqrt() + 1e-8)
+            if rows.rows is not None:  # indexing by a tensor made copies
+                self.mean[name][place] = mean
+                self.square[name][place] = square

@@ -1,0 +1,85 @@
+"""From each user's events to the transitions (s, a, r, discount, s') of Q-learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.history import EVENT_FEATURES, Histories
+from shared.pb.freshet.v1.events_pb2 import StateVector
+
+
+@dataclass(slots=True)
+class Transition:
+    """One event as the learner sees it.
+
+    The state s is everything but the last entry of `products` and `features`, the next state s' is all of it. Nothing
+    of the event itself, which is that last entry, is in s.
+    """
+
+    serial: int  # counted from 0 over the whole lineage
+    products: NDArray[np.int32]  # (n,) rows, oldest first, 1 <= n <= T + 1; the last is the action
+    features: NDArray[np.float32]  # (n, F)
+    reward: float
+    discount: float  # 0 until the user is seen to go on within the session gap
+    masked: NDArray[np.int32]  # products the user could not have been shown
+    known: bool  # whether the product had an event before this one
+
+    @property
+    def action(self) -> int:
+        """Row of the product the user chose."""
+        return int(self.products[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The user of an earlier transition went on within the session gap: its discount is not 0."""
+
+    serial: int
+
+
+class Assembler:
+    """Turns events, in the order given, into transitions.
+
+    Whether an episode ends with an event is known only when the user comes back, so a transition begins with
+    discount 0 and the user's next event, if it comes within the gap, corrects it.
+    """
+
+    def __init__(self, histories: Histories, *, session_gap_ms: int) -> None:
+        self.histories = histories
+        self.session_gap_ms = session_gap_ms
+        self.serial = 0
+        self.last_serial: list[int] = []  # user row → serial of the user's newest transition
+
+    def apply(self, state: StateVector, product: int, *, known: bool) -> tuple[Transition, Continued | None]:
+        """Apply one event to its user's history; the transition, and what it tells of the user's one before."""
+        histories = self.histories
+        row = histories.row(state.user_id)
+        continued = None
+        masked = np.zeros(0, np.int32)
+        products, features = np.zeros(0, np.int32), np.zeros((0, len(EVENT_FEATURES)), np.float32)
+        if row is not None:
+            masked = histories.masked(row)
+            if state.event_time_ms - histories.last_ms(row) <= self.session_gap_ms:
+                continued = Continued(self.last_serial[row])
+            before = histories.window(row)
+            n = int(before.lengths[0])
+            products, features = before.products[0, :n], before.features[0, :n]
+        row = histories.apply(state, product)
+        transition = Transition(
+            serial=self.serial,
+            products=np.append(products, np.int32(product)),
+            features=np.concatenate([features, histories.newest_features(row)[None, :]]),
+            reward=state.reward,
+            discount=0.0,
+            masked=masked,
+            known=known,
+        )
+        if row == len(self.last_serial):
+            self.last_serial.append(self.serial)
+        else:
+            self.last_serial[row] = self.serial
+        self.serial += 1
+        return transition, continued

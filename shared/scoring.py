@@ -41,7 +41,9 @@ class Scorer:
         a, d, h = products(), manifest.dimension, len(manifest.heads)
         self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
         self._items: NDArray[np.float32] = np.zeros((a, h * d), np.float32)
-        self._bias: NDArray[np.float32] = np.full(a, -np.inf, np.float32)
+        self._bias: NDArray[np.float32] = np.zeros(a, np.float32)
+        self._known: NDArray[np.bool_] = np.zeros(a, np.bool_)
+        self._known[rows] = True
         self._input[rows] = parts.input
         self._items[rows] = np.concatenate([parts.outputs[head] for head in manifest.heads], axis=1)
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
@@ -52,10 +54,11 @@ class Scorer:
         """Rows that can be scored; products that came later have none."""
         return len(self._bias)
 
-    def scores(self, window: Window) -> NDArray[np.float32]:
-        """Score of every product for one user, (A,); -inf for products the version does not know.
+    def scores(self, window: Window, log_popularity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Score of every product for one user: log-popularity as it stands now, plus what the version knows, (A,).
 
-        The window's rows are the caller's; those the version does not know count as unknown products.
+        The window's rows are the caller's; those the version does not know count as unknown products. Without
+        `log_popularity`, (A,), products that the version does not know score -inf.
         """
         products = np.where(window.products < self.products, window.products, -1)
         length = max(1, int(window.lengths[0]))
@@ -67,7 +70,13 @@ class Scorer:
                 "lengths": window.lengths,
             },
         )[0]  # (1, H, D)
-        return ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
+        own = ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
+        if log_popularity is None:
+            own[~self._known] = -np.inf
+            return own
+        result = log_popularity.copy()
+        result[: self.products] += own
+        return result
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,10 @@ def specifications(settings: KafkaSettings) -> list[NewTopic]:
     ]
 
 
-def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("inf")) -> None:
-    """Create the topics that are missing and check the others; wait for a broker that is away.
+def ensure_topics(
+    settings: KafkaSettings, *, patience_seconds: float = float("inf"), stop: threading.Event | None = None
+) -> None:
+    """Create the topics that are missing and check the others; wait for a broker that is away, or until `stop`.
 
     Raises:
         Unusable: a topic keyed by user has another number of partitions than configured.
@@ -71,6 +74,7 @@ def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("i
     """
     deadline = time.monotonic() + patience_seconds
     pause = 0.1
+    stop = stop or threading.Event()
     while True:
         try:
             _create_missing(settings)
@@ -86,7 +90,8 @@ def ensure_topics(settings: KafkaSettings, *, patience_seconds: float = float("i
                 error.args[0].str(),
                 pause,
             )
-            time.sleep(pause)
+            if stop.wait(pause):
+                return
             pause = min(pause * 2, 5.0)
         else:
             return

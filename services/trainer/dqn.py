@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from services.trainer.network import Encoder, at
+from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import Batch
 from services.trainer.settings import TrainerSettings
 from services.trainer.tables import ProductTables, Rows
@@ -43,7 +46,7 @@ def td_targets(reward: Tensor, discount: Tensor, q_online: Tensor, q_target: Ten
 def sampled_cross_entropy(
     positive: Tensor, sampled: Tensor, log_expected: Tensor, log_expected_positive: Tensor, is_positive: Tensor
 ) -> Tensor:
-    """Softmax cross-entropy over a shared sample with the log-Q correction (Bengio & Senécal 2008, eq. 8).
+    """Softmax cross-entropy of each choice over a shared sample, log-Q corrected (Bengio & Senécal 2008, eq. 8): (B,).
 
     Args:
         positive: (B,) logit of the chosen product.
@@ -54,7 +57,7 @@ def sampled_cross_entropy(
     """
     others = (sampled - log_expected).masked_fill(is_positive, -torch.inf)
     logits = torch.cat([(positive - log_expected_positive)[:, None], others], dim=1)  # (B, 1 + S)
-    return functional.cross_entropy(logits, torch.zeros(len(positive), dtype=torch.long))
+    return functional.cross_entropy(logits, torch.zeros(len(positive), dtype=torch.long), reduction="none")
 
 
 class DoubleDQN:
@@ -72,14 +75,19 @@ class DoubleDQN:
             torch.manual_seed(settings.seed)
             self.encoder = Encoder(settings.dimension)
         self.encoder_target = copy.deepcopy(self.encoder).requires_grad_(requires_grad=False)
-        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            self.encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
         self.steps = 0
 
-    def step(self, batch: Batch, rng: np.random.Generator, weights: np.ndarray) -> StepReport:
+    def step(
+        self, batch: Batch, rng: np.random.Generator, eras: PopularityEras, weights: NDArray[np.float64]
+    ) -> StepReport:
         """One gradient step.
 
         Args:
             rng: every random draw of the step comes from it.
+            eras: popularity when each of the batch happened; the cross-entropy head learns what it does not explain.
             weights: (A,) of how often each product is drawn where not all are scored; sums to 1.
         """
         s = self.settings
@@ -103,7 +111,9 @@ class DoubleDQN:
         hidden = self.encoder.hidden(inputs, features, kept)  # (B, T + 2, D)
         query = self.encoder.queries(at(hidden, lengths - 1))  # (B, H, D)
         chosen = rows.local(action)
-        ce_loss = self._cross_entropy(query[:, 0], v, chosen, sample, rows, weights)
+        wanted = torch.from_numpy(batch.chosen).float()  # (B,)
+        ce_losses = self._cross_entropy(query[:, 0], v, chosen, sample, rows, weights, batch.serials, eras)
+        ce_loss = (ce_losses * wanted).sum() / wanted.sum().clamp(min=1.0)
 
         candidates = slice(None) if sample is None else rows.local(sample)
         q_all = query[:, 1] @ v["output.q"][candidates].T + v["bias.q"][candidates]  # (B, C)
@@ -130,7 +140,7 @@ class DoubleDQN:
         torch.nn.utils.clip_grad_norm_(leaves, s.gradient_clip)
         self.optimizer.step()
         self.steps += 1
-        self.tables.adam(rows, self.steps, learning_rate=s.learning_rate)
+        self.tables.adam(rows, self.steps, learning_rate=s.learning_rate, weight_decay=s.weight_decay)
         if self.steps % s.target_steps == 0:
             self.encoder_target.load_state_dict(self.encoder.state_dict())
             self.tables.copy_to_target()
@@ -143,18 +153,24 @@ class DoubleDQN:
         chosen: Tensor,
         sample: Tensor | None,
         rows: Rows,
-        weights: np.ndarray,
+        weights: NDArray[np.float64],
+        serials: NDArray[np.int64],
+        eras: PopularityEras,
     ) -> Tensor:
+        """Loss of each choice, (B,), of logits that add to the log-popularity of their time."""
+        size = self.tables.size
         if sample is None:
-            return functional.cross_entropy(query @ v["output.ce"].T + v["bias.ce"], chosen)
+            prior = torch.from_numpy(eras.of(serials, None, size))  # (B, A)
+            return functional.cross_entropy(query @ v["output.ce"].T + v["bias.ce"] + prior, chosen, reduction="none")
         # A product is in a sample of S draws with probability 1 - (1 - w)^S.
         expected = -np.expm1(self.settings.sampled_products * np.log1p(-np.minimum(weights, 1 - 1e-9)))
         log_expected = torch.from_numpy(np.log(np.maximum(expected, 1e-12)).astype(np.float32))
         own = rows.rows[chosen] if rows.rows is not None else chosen
         places = rows.local(sample)
+        prior = torch.from_numpy(eras.of(serials, torch.cat([sample, own]).numpy(), size))  # (B, S + B)
         return sampled_cross_entropy(
-            (query * v["output.ce"][chosen]).sum(dim=1) + v["bias.ce"][chosen],
-            query @ v["output.ce"][places].T + v["bias.ce"][places],
+            (query * v["output.ce"][chosen]).sum(dim=1) + v["bias.ce"][chosen] + prior[:, len(sample) :].diagonal(),
+            query @ v["output.ce"][places].T + v["bias.ce"][places] + prior[:, : len(sample)],
             log_expected[sample],
             log_expected[own],
             places[None, :] == chosen[:, None],
@@ -172,3 +188,28 @@ class DoubleDQN:
             self.encoder_target.queries(at(hidden, n))[:, 1] @ outputs.T + bias for n in (lengths - 1, lengths)
         )
         return now, after
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Weights, target weights and the optimiser's moments, for a checkpoint."""
+        tensors = {f"tables/{name}": tensor for name, tensor in self.tables.to_tensors().items()}
+        tensors |= {f"encoder/{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        tensors |= {f"encoder_target/{name}": tensor for name, tensor in self.encoder_target.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": moment for name, moment in moments.items()}
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Take up what `to_tensors` gave after `steps` gradient steps."""
+        self.tables.restore(_under(tensors, "tables/"))
+        self.encoder.load_state_dict(_under(tensors, "encoder/"))
+        self.encoder_target.load_state_dict(_under(tensors, "encoder_target/"))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, "optimizer/").items():
+            index, _, moment = name.partition("/")
+            state.setdefault(int(index), {})[moment] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self.steps = steps
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

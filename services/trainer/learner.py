@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from services.trainer import validation
 from services.trainer.dqn import DoubleDQN, StepReport
 from services.trainer.network import HEADS, at, to_onnx
+from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
 from services.trainer.settings import TrainerSettings
-from services.trainer.transitions import Assembler, Transition
+from services.trainer.transitions import Assembler, Transition, stack, unstack
 from shared.history import EVENT_FEATURES, Histories, Window, kinds_of
 from shared.models import Golden, Parts
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.trending import Trending
-
-# A share of popularity below this counts as this, so that a new product's log-popularity is finite.
-LEAST_SHARE = 1e-5
 
 # Products and users of the golden queries.
 GOLDEN_USERS = 8
@@ -45,6 +45,27 @@ class Learned:
     metrics: dict[str, float]
 
 
+class SnapshotState(TypedDict):
+    """The part of a snapshot that is no tensor, as JSON keeps it."""
+
+    applied: int
+    steps: int
+    serial: int
+    trending_base_ms: int
+    parent: str
+    rng: dict[str, Any]
+    products: list[str]
+    users: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of a learner."""
+
+    tensors: dict[str, Tensor]
+    state: SnapshotState
+
+
 class Learner:
     """Everything the trainer knows; see `services.trainer.checkpoint` for how it is kept."""
 
@@ -58,6 +79,7 @@ class Learner:
         self.assembler = Assembler(self.histories, session_gap_ms=settings.session_gap_ms)
         self.trending = Trending(settings.trending_half_life_days * 86_400_000)
         self.buffer = ReplayBuffer(settings.buffer_size, settings.history_length, len(EVENT_FEATURES))
+        self.eras = PopularityEras()
         self.held_out: deque[Transition] = deque()
         self.dqn = DoubleDQN(settings, self.generator)
         self.applied = 0
@@ -73,6 +95,8 @@ class Learner:
         """Learn of one event; the report of the gradient step, if it was time for one."""
         known = state.product_id in self.rows
         product = self._row(state.product_id)
+        if self.assembler.serial % self.settings.era_events == 0:
+            self.eras.note(self.assembler.serial, self.trending.log_popularity(), oldest=self._oldest_serial())
         self.trending.add(product, state.kind, state.event_time_ms)
         transition, continued = self.assembler.apply(state, product, known=known)
         if continued is not None:
@@ -87,18 +111,17 @@ class Learner:
         if self.applied < self.settings.warmup_events or self.applied % self.settings.events_per_step:
             return None
         weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
-        return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, weights)
+        return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, self.eras, weights)
 
     def learned(self) -> Learned:
         """What there is to publish. Changes nothing."""
         choice, vectors = self._validate()
-        heads = {"ce": 1.0, "q": choice.q}
-        prior = choice.prior * self._log_prior()
+        heads = {"ce": choice.ce, "q": choice.q}
         parts = Parts(
             encoder=to_onnx(self.dqn.encoder),
             input=vectors["input"],
             outputs={head: vectors[f"output.{head}"] for head in HEADS},
-            biases={"ce": vectors["bias.ce"] + prior, "q": vectors["bias.q"]},
+            biases={head: vectors[f"bias.{head}"] for head in HEADS},
             products=list(self.products),
         )
         metrics = {
@@ -107,9 +130,66 @@ class Learner:
             "validation_ndcg_at_10": choice.ndcg,
             "validation_reward_ndcg_at_10": choice.value,
             "validation_reward_ndcg_at_10_without_q": choice.value_without_q,
-            "popularity_weight": choice.prior,
+            "validation_ndcg_at_10_popularity": choice.ndcg_of_popularity,
         }
         return Learned(parts, self._golden(parts, heads), heads, metrics)
+
+    def snapshot(self) -> Snapshot:
+        """Everything the learner knows; learning on from it is learning on without a pause."""
+        arrays = {
+            "histories": self.histories.to_arrays(),
+            "buffer": self.buffer.to_arrays(),
+            "held_out": stack(self.held_out, self.settings.history_length),
+            "eras": self.eras.to_arrays(),
+        }
+        tensors = {f"dqn/{name}": tensor for name, tensor in self.dqn.to_tensors().items()}
+        tensors |= {
+            f"{part}/{name}": torch.from_numpy(np.ascontiguousarray(a))
+            for part, own in arrays.items()
+            for name, a in own.items()
+        }
+        tensors["trending"] = torch.from_numpy(self.trending.to_array())
+        tensors["last_serial"] = torch.tensor(self.assembler.last_serial, dtype=torch.int64)
+        tensors["generator"] = self.generator.get_state()
+        state: SnapshotState = {
+            "applied": self.applied,
+            "steps": self.dqn.steps,
+            "serial": self.assembler.serial,
+            "trending_base_ms": self.trending.base_ms,
+            "parent": self.parent,
+            "rng": dict(self.rng.bit_generator.state),
+            "products": self.products,
+            "users": self.histories.users,
+        }
+        return Snapshot(tensors, state)
+
+    @classmethod
+    def restore(cls, settings: TrainerSettings, snapshot: Snapshot) -> Learner:
+        """The learner that `snapshot` was taken of; the settings must be the same."""
+        learner = cls(settings)
+        tensors, state = snapshot.tensors, snapshot.state
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {k.removeprefix(f"{name}/"): t.numpy() for k, t in tensors.items() if k.startswith(f"{name}/")}
+
+        learner.products = list(state["products"])
+        learner.rows = {product: row for row, product in enumerate(learner.products)}
+        learner.histories = Histories.from_arrays(state["users"], part("histories"), learner.histories.masked_kinds)
+        learner.assembler = Assembler(learner.histories, session_gap_ms=settings.session_gap_ms)
+        learner.assembler.serial = state["serial"]
+        learner.assembler.last_serial = tensors["last_serial"].tolist()
+        learner.trending = Trending.from_array(
+            tensors["trending"].numpy(), state["trending_base_ms"], learner.trending.half_life_ms
+        )
+        learner.buffer.restore(part("buffer"))
+        learner.held_out = deque(unstack(part("held_out")))
+        learner.eras = PopularityEras.from_arrays(part("eras"))
+        learner.dqn.restore({k.removeprefix("dqn/"): t for k, t in tensors.items()}, state["steps"])
+        learner.generator.set_state(tensors["generator"])
+        learner.rng.bit_generator.state = state["rng"]
+        learner.applied = state["applied"]
+        learner.parent = state["parent"]
+        return learner
 
     def _row(self, product_id: str) -> int:
         row = self.rows.get(product_id)
@@ -118,6 +198,10 @@ class Learner:
             self.products.append(product_id)
             self.dqn.tables.grow_to(len(self.products))
         return row
+
+    def _oldest_serial(self) -> int:
+        held_out = self.held_out[0].serial if self.held_out else self.assembler.serial
+        return min(held_out, self.buffer.oldest_serial)
 
     def _set_discount(self, serial: int, discount: float) -> None:
         if serial % self.settings.holdout_every == 0:
@@ -134,13 +218,10 @@ class Learner:
         normalised: NDArray[np.float64] = weights / weights.sum()
         return normalised
 
-    def _log_prior(self) -> NDArray[np.float32]:
-        return np.log(np.maximum(self.trending.scores(), LEAST_SHARE)).astype(np.float32)
-
     def _validate(self) -> tuple[validation.Choice, dict[str, NDArray[np.float32]]]:
         vectors = {name: t[: self.dqn.tables.size].numpy().copy() for name, t in self.dqn.tables.values.items()}
         most = max(1, VALIDATION_SCORES // max(1, len(self.products)))
-        asked = [t for t in self.held_out if t.known and t.action not in t.masked][-most:]
+        asked = [t for t in self.held_out if t.known and t.chosen and t.action not in t.masked][-most:]
         if not asked or not self.dqn.steps:
             return validation.UNDECIDED, vectors
         queries = self._queries(
@@ -152,7 +233,7 @@ class Learner:
         choice = validation.choose(
             logits,
             q,
-            self._log_prior(),
+            self.eras.of(np.array([t.serial for t in asked]), None, len(self.products)),
             np.array([t.action for t in asked], np.int64),
             np.array([t.reward for t in asked], np.float32),
             [t.masked for t in asked],

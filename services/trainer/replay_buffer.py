@@ -20,6 +20,8 @@ class Batch:
     lengths: NDArray[np.int64]  # (B,), 1 to T + 1
     reward: NDArray[np.float32]  # (B,)
     discount: NDArray[np.float32]  # (B,)
+    chosen: NDArray[np.bool_]  # (B,) whether the action is one the user wanted
+    serials: NDArray[np.int64]  # (B,)
 
 
 class ReplayBuffer:
@@ -33,11 +35,19 @@ class ReplayBuffer:
         self._lengths: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._reward: NDArray[np.float32] = np.zeros(capacity, np.float32)
         self._discount: NDArray[np.float32] = np.zeros(capacity, np.float32)
+        self._chosen: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self._serials: NDArray[np.int64] = np.full(capacity, -1, np.int64)
         self._slots: dict[int, int] = {}  # serial → slot
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
+
+    @property
+    def oldest_serial(self) -> int:
+        """Serial of the oldest transition held, 0 when none is."""
+        if not self.added:
+            return 0
+        return int(self._serials[self.added % self.capacity if self.added > self.capacity else 0])
 
     def add(self, transition: Transition) -> None:
         """Put one transition in the oldest one's place."""
@@ -51,6 +61,7 @@ class ReplayBuffer:
         self._lengths[slot] = n
         self._reward[slot] = transition.reward
         self._discount[slot] = transition.discount
+        self._chosen[slot] = transition.chosen
         self._serials[slot] = transition.serial
         self._slots[transition.serial] = slot
         self.added += 1
@@ -71,6 +82,8 @@ class ReplayBuffer:
             lengths=self._lengths[slots],
             reward=self._reward[slots],
             discount=self._discount[slots],
+            chosen=self._chosen[slots],
+            serials=self._serials[slots],
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -82,6 +95,7 @@ class ReplayBuffer:
             "lengths": self._lengths[:n].copy(),
             "reward": self._reward[:n].copy(),
             "discount": self._discount[:n].copy(),
+            "chosen": self._chosen[:n].astype(np.uint8),
             "serials": self._serials[:n].copy(),
             "added": np.array([self.added], np.int64),
         }
@@ -94,6 +108,7 @@ class ReplayBuffer:
         self._lengths[:n] = arrays["lengths"]
         self._reward[:n] = arrays["reward"]
         self._discount[:n] = arrays["discount"]
+        self._chosen[:n] = arrays["chosen"].astype(np.bool_)
         self._serials[:n] = arrays["serials"]
         self.added = int(arrays["added"][0])
         self._slots = {int(serial): slot for slot, serial in enumerate(arrays["serials"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +42,7 @@ class ProductTables:
 
     def grow_to(self, products: int) -> None:
         """Give every product up to `products` a row, at once usable by online and target network."""
-        capacity = len(self.values["input"])
-        if products > capacity:
-            for tables in (self.values, self.target, self.mean, self.square):
-                for name, table in tables.items():
-                    grown = torch.zeros((max(2 * capacity, products), *table.shape[1:]))
-                    grown[:capacity] = table
-                    tables[name] = grown
+        self._reserve(products)
         for row in range(self.size, products):
             for name in VECTORS:
                 self.values[name][row] = INITIAL_SCALE * torch.randn(self.dimension, generator=self._generator)
@@ -66,8 +61,19 @@ class ProductTables:
         for name, table in self.target.items():
             table[: self.size] = self.values[name][: self.size]
 
-    def adam(self, rows: Rows, step: int, *, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999) -> None:
-        """Update rows by their gradients: Adam (Kingma & Ba 2015, algorithm 1), moments of other rows left as they are.
+    def adam(
+        self,
+        rows: Rows,
+        step: int,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+    ) -> None:
+        """Update rows by their gradients, and leave the others as they are.
+
+        Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
         Args:
             step: counted from 1.
@@ -80,7 +86,38 @@ class ProductTables:
             place = slice(0, self.size) if rows.rows is None else rows.rows
             mean = self.mean[name][place].mul_(beta1).add_(gradient, alpha=1 - beta1)
             square = self.square[name][place].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            self.values[name][place] = leaf.detach() - scale * mean / (square.sqrt() + 1e-8)
+            decayed = leaf.detach() * (1 - learning_rate * weight_decay)
+            self.values[name][place] = decayed - scale * mean / (square.sqrt() + 1e-8)
             if rows.rows is not None:  # indexing by a tensor made copies
                 self.mean[name][place] = mean
                 self.square[name][place] = square
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Every row in use, for a checkpoint."""
+        return {
+            f"{group}/{name}": table[: self.size].clone()
+            for group, tables in self._groups().items()
+            for name, table in tables.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `to_tensors` gave."""
+        size = len(tensors["values/input"])
+        self._reserve(size)
+        for group, tables in self._groups().items():
+            for name, table in tables.items():
+                table[:size] = tensors[f"{group}/{name}"]
+        self.size = size
+
+    def _groups(self) -> dict[str, dict[str, Tensor]]:
+        return {"values": self.values, "target": self.target, "mean": self.mean, "square": self.square}
+
+    def _reserve(self, products: int) -> None:
+        capacity = len(self.values["input"])
+        if products <= capacity:
+            return
+        for tables in self._groups().values():
+            for name, table in tables.items():
+                grown = torch.zeros((max(2 * capacity, products), *table.shape[1:]))
+                grown[:capacity] = table
+                tables[name] = grown

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.history import EVENT_FEATURES, Histories
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.trending import UNCOUNTED_KINDS
 
 
 @dataclass(slots=True)
@@ -26,6 +29,7 @@ class Transition:
     discount: float  # 0 until the user is seen to go on within the session gap
     masked: NDArray[np.int32]  # products the user could not have been shown
     known: bool  # whether the product had an event before this one
+    chosen: bool  # whether the event says that the user wanted the product
 
     @property
     def action(self) -> int:
@@ -38,6 +42,47 @@ class Continued:
     """The user of an earlier transition went on within the session gap: its discount is not 0."""
 
     serial: int
+
+
+def stack(transitions: Sequence[Transition], length: int) -> dict[str, NDArray[Any]]:
+    """N transitions as arrays, for a checkpoint; `length` is T."""
+    n = len(transitions)
+    products = np.full((n, length + 1), -1, np.int32)
+    features = np.zeros((n, length + 1, len(EVENT_FEATURES)), np.float32)
+    for i, transition in enumerate(transitions):
+        products[i, : len(transition.products)] = transition.products
+        features[i, : len(transition.features)] = transition.features
+    return {
+        "products": products,
+        "features": features,
+        "lengths": np.array([len(t.products) for t in transitions], np.int64),
+        "serials": np.array([t.serial for t in transitions], np.int64),
+        "reward": np.array([t.reward for t in transitions], np.float64),
+        "discount": np.array([t.discount for t in transitions], np.float64),
+        "known": np.array([t.known for t in transitions], np.uint8),
+        "chosen": np.array([t.chosen for t in transitions], np.uint8),
+        "masked": np.concatenate([t.masked for t in transitions] or [np.zeros(0, np.int32)]),
+        "masked_lengths": np.array([len(t.masked) for t in transitions], np.int64),
+    }
+
+
+def unstack(arrays: Mapping[str, NDArray[Any]]) -> list[Transition]:
+    """What `stack` was given."""
+    ends = np.cumsum(arrays["masked_lengths"])
+    starts = ends - arrays["masked_lengths"]
+    return [
+        Transition(
+            serial=int(arrays["serials"][i]),
+            products=arrays["products"][i, :n].copy(),
+            features=arrays["features"][i, :n].copy(),
+            reward=float(arrays["reward"][i]),
+            discount=float(arrays["discount"][i]),
+            masked=arrays["masked"][starts[i] : ends[i]].copy(),
+            known=bool(arrays["known"][i]),
+            chosen=bool(arrays["chosen"][i]),
+        )
+        for i, n in enumerate(arrays["lengths"])
+    ]
 
 
 class Assembler:
@@ -76,6 +121,7 @@ class Assembler:
             discount=0.0,
             masked=masked,
             known=known,
+            chosen=state.kind not in UNCOUNTED_KINDS,
         )
         if row == len(self.last_serial):
             self.last_serial.append(self.serial)

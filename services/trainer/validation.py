@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 
 from shared import ranking
 
-# Candidates for the weights of Q and of log-popularity beside the cross-entropy logit, whose weight is 1.
+# Candidates for the weights of the cross-entropy head's logit and of Q beside log-popularity, whose weight is 1.
+CE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 Q_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
-PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 K = 10
+
+# What is learned is served only when it beats popularity by so many standard errors of the paired difference.
+STANDARD_ERRORS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +28,33 @@ class Choice:
     first is what users are glad to have chosen.
     """
 
+    ce: float
     q: float
-    prior: float
     value: float
     value_without_q: float  # the best with q = 0
     hit_ratio: float  # HR@10, every event counting 1
     ndcg: float  # NDCG@10, every event counting 1
+    ndcg_of_popularity: float  # NDCG@10 of log-popularity alone
     events: int
 
 
-UNDECIDED = Choice(q=0.0, prior=0.0, value=0.0, value_without_q=0.0, hit_ratio=0.0, ndcg=0.0, events=0)
+UNDECIDED = Choice(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
 def choose(
     logits: NDArray[np.float32],
     q: NDArray[np.float32],
-    log_prior: NDArray[np.float32],
+    log_popularity: NDArray[np.float32],
     actions: NDArray[np.int64],
     rewards: NDArray[np.float32],
     masked: Sequence[NDArray[np.int32]],
 ) -> Choice:
-    """The weights with the highest value; of equals, the smallest.
+    """The weights with the highest value, of equals the smallest; 0 where nothing learned beats popularity.
 
     Args:
         logits: (V, A) of the cross-entropy head.
         q: (V, A) of the Q head.
-        log_prior: (A,) log of decayed popularity.
+        log_popularity: (V, A) as it stood at each event.
         actions: (V,) rows of the products really chosen.
         rewards: (V,)
         masked: V arrays of rows that could not have been recommended.
@@ -58,18 +63,31 @@ def choose(
         return UNDECIDED
     worth = np.maximum(rewards, 0.0)
     worth = worth / worth.sum() if worth.sum() > 0 else np.full(len(worth), 1.0 / len(worth))
-    best, without_q = UNDECIDED, 0.0
-    for q_weight in Q_WEIGHTS:
-        for prior_weight in PRIOR_WEIGHTS:
-            places = _places(logits + q_weight * q + prior_weight * log_prior, actions, masked)
-            gains = np.array([ranking.ndcg(place, K) for place in places])
-            value = float((worth * gains).sum())
-            if q_weight == 0.0:
-                without_q = max(without_q, value)
-            if value > best.value + 1e-12:
-                hits = float(np.mean([ranking.hit(place, K) for place in places]))
-                best = Choice(q_weight, prior_weight, value, 0.0, hits, float(gains.mean()), len(actions))
-    return Choice(best.q, best.prior, best.value, without_q, best.hit_ratio, best.ndcg, len(actions))
+    gains = {}  # weights → NDCG@10 of each event, (V,); the smallest weights first
+    for weights in sorted(itertools.product(CE_WEIGHTS, Q_WEIGHTS), key=lambda w: (w[1] + w[0], w[1])):
+        places = _places(log_popularity + weights[0] * logits + weights[1] * q, actions, masked)
+        gains[weights] = np.array([ranking.ndcg(place, K) for place in places])
+    without_q = _best({w: g for w, g in gains.items() if w[1] == 0.0}, worth)
+    ce, q_weight = _best(gains, worth)
+    chosen = gains[ce, q_weight]
+    return Choice(
+        ce=ce,
+        q=q_weight,
+        value=float(worth @ chosen),
+        value_without_q=float(worth @ gains[without_q]),
+        hit_ratio=float((chosen > 0.0).mean()),
+        ndcg=float(chosen.mean()),
+        ndcg_of_popularity=float(gains[0.0, 0.0].mean()),
+        events=len(actions),
+    )
+
+
+def _best(gains: Mapping[tuple[float, float], NDArray[np.float64]], worth: NDArray[np.float64]) -> tuple[float, float]:
+    """The weights with the highest gain, weighted by worth, if it stands out from popularity's; else no weights."""
+    best = max(gains, key=lambda weights: float(worth @ gains[weights]))  # the first of equals
+    differences = worth * (gains[best] - gains[0.0, 0.0])  # (V,)
+    error = float(np.sqrt((differences**2).sum()))
+    return best if differences.sum() > STANDARD_ERRORS * error else (0.0, 0.0)
 
 
 def _places(

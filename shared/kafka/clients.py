@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,10 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
         "broker.address.family": "v4",
-        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.ms": 200,
         "reconnect.backoff.max.ms": 2000,
-        "log_level": 3,
-        "error_cb": _log_error,
+        "log_level": 2,  # a line per attempt to connect is too many; `_ErrorLog` says that nobody answers
+        "error_cb": _ErrorLog(),
     }
     if settings.security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism
@@ -209,8 +210,20 @@ class LogReader:
         self._consumer.close()
 
 
-def _log_error(error: KafkaError) -> None:
-    if error.fatal():
-        log.error("Kafka client: %s", error.str())
-    else:
-        log.debug("Kafka client: %s", error.str())
+class _ErrorLog:
+    """Logs what a client reports, and that no broker answers at most every few seconds."""
+
+    def __init__(self, *, every_seconds: float = 5.0) -> None:
+        self._every_seconds = every_seconds
+        self._said_away = -every_seconds
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.fatal():
+            log.error("Kafka client: %s", error.str())
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            now = time.monotonic()
+            if now - self._said_away >= self._every_seconds:
+                self._said_away = now
+                log.warning("no Kafka broker answers (%s); waiting for one", error.str())
+        else:
+            log.debug("Kafka client: %s", error.str())

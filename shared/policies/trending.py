@@ -10,6 +10,9 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 # Sending a product back or asking not to see it is no sign of its popularity.
 UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
 
+# What share of popularity is spread evenly over all products, so that a new one's log-popularity is finite.
+SMOOTHING = 0.05
+
 # Weights grow with event time instead of all counts shrinking; beyond 2^this they are scaled back.
 REBASE_EXPONENT = 60.0
 
@@ -49,6 +52,12 @@ class Trending:
         weights = self._weights[: self.size]
         total = weights.sum()
         return (weights / total if total > 0 else weights).astype(np.float32)
+
+    def log_popularity(self) -> NDArray[np.float32]:
+        """Log of every product's smoothed share of the decayed count, (A,): a prior to which a model's logits add."""
+        shares = (1.0 - SMOOTHING) * self.scores() + np.float32(SMOOTHING / max(1, self.size))
+        result: NDArray[np.float32] = np.log(shares, dtype=np.float32)
+        return result
 
     def to_array(self) -> NDArray[np.float64]:
         """The weights as a checkpoint keeps them, beside `base_ms`."""

@@ -1,0 +1,143 @@
+"""Checkpoints: all of the learner and exactly where in the log it stands, durable in one step.
+
+A checkpoint is a folder that appears whole or not at all: `learner.safetensors` and `state.json`, which names the
+SHA-256 of the former. The newest two are kept, so that a damaged one costs only the events since the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from services.trainer.learner import Snapshot, SnapshotState
+from services.trainer.settings import TrainerSettings
+from shared.errors import Unusable
+from shared.kafka.ordered import ReaderSnapshot
+from shared.models import write_folder
+
+log = logging.getLogger("trainer")
+
+SCHEMA_VERSION = 1
+KEPT = 2
+TENSORS = "learner.safetensors"
+STATE = "state.json"
+
+# What may differ between a checkpoint and the settings it is resumed with: nothing that is learned depends on these.
+FREE_SETTINGS = frozenset(
+    {
+        "log_level", "log_format", "metrics_host", "metrics_port", "state_dir", "models_dir", "silence_seconds",
+        "checkpoint_events", "publish_events",
+    }
+)  # fmt: skip
+
+
+class State(TypedDict):
+    """`state.json`."""
+
+    schema_version: int
+    tensors_sha256: str
+    log_identity: str
+    settings: dict[str, object]
+    reader: ReaderSnapshot
+    learner: SnapshotState
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A learner and the place in the log it has learned up to."""
+
+    learner: Snapshot
+    reader: ReaderSnapshot
+    log_identity: str
+
+
+def fixed_settings(settings: TrainerSettings) -> dict[str, object]:
+    """The settings that what is learned depends on."""
+    values: dict[str, object] = settings.model_dump(mode="json", exclude=set(FREE_SETTINGS))
+    return values
+
+
+def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
+    """Write a checkpoint and drop those no longer needed.
+
+    Raises:
+        OSError: the disk is full, say; the earlier checkpoints are untouched.
+    """
+    tensors = save_tensors(checkpoint.learner.tensors)
+    state = State(
+        schema_version=SCHEMA_VERSION,
+        tensors_sha256=hashlib.sha256(tensors).hexdigest(),
+        log_identity=checkpoint.log_identity,
+        settings=fixed_settings(settings),
+        reader=checkpoint.reader,
+        learner=checkpoint.learner.state,
+    )
+    folder = settings.state_dir / f"checkpoint-{checkpoint.learner.state['applied']:012d}"
+    if not folder.exists():
+        write_folder(folder, {TENSORS: tensors, STATE: json.dumps(state).encode()})
+    for old in _folders(settings.state_dir)[:-KEPT]:
+        shutil.rmtree(old)
+    return folder
+
+
+def newest(settings: TrainerSettings) -> Checkpoint | None:
+    """The newest checkpoint that is whole, None when there is none at all.
+
+    Raises:
+        Unusable: all are damaged, or the newest was made with other settings.
+    """
+    folders = _folders(settings.state_dir)
+    for folder in reversed(folders):
+        try:
+            state, tensors = _read(folder)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            aside = folder.with_name(f"damaged-{folder.name}")
+            log.warning("checkpoint %s is damaged: %s. Going on from the one before; it is put aside", folder, error)
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            continue
+        _refuse_other_settings(folder, state["settings"], fixed_settings(settings))
+        return Checkpoint(Snapshot(tensors, state["learner"]), state["reader"], state["log_identity"])
+    if folders:
+        raise Unusable(
+            f"every checkpoint in {settings.state_dir} is damaged and was put aside; restore one from a backup, "
+            "or start again to learn from the beginning of the log"
+        )
+    return None
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(root.glob("checkpoint-*")) if root.is_dir() else []
+
+
+def _read(folder: Path) -> tuple[State, dict[str, Tensor]]:
+    state: State = json.loads((folder / STATE).read_bytes())
+    if state["schema_version"] != SCHEMA_VERSION:
+        raise Unusable(
+            f"{folder} has schema {state['schema_version']}, this trainer reads {SCHEMA_VERSION}; "
+            "run the release that wrote it, or move the folder away to learn anew"
+        )
+    tensors = (folder / TENSORS).read_bytes()
+    if hashlib.sha256(tensors).hexdigest() != state["tensors_sha256"]:
+        raise ValueError(f"{TENSORS} is not what {STATE} says")
+    return state, load_tensors(tensors)
+
+
+def _refuse_other_settings(folder: Path, then: Mapping[str, object], now: Mapping[str, object]) -> None:
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            raise Unusable(
+                f"{folder} was learned with FRESHET_TRAINER_{name.upper()}={then.get(name)}, now it is "
+                f"{now.get(name)}; set it back, or give another FRESHET_TRAINER_STATE_DIR to learn anew"
+            )

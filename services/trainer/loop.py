@@ -1,0 +1,210 @@
+"""The trainer at work: reads states in order, learns, makes checkpoints and publishes versions from them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+
+from services.trainer import checkpoint, metrics, publish
+from services.trainer.checkpoint import Checkpoint
+from services.trainer.learner import Learner
+from services.trainer.settings import TrainerSettings
+from shared.errors import Unavailable, Unusable
+from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.kafka.ordered import OrderedReader, Positioned
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
+from shared.settings import KafkaSettings
+from shared.topics import Topics, log_identity
+
+log = logging.getLogger("trainer")
+
+POLL_SECONDS = 0.2
+
+
+class Trainer:
+    """One learner, its place in the log, and the folders it writes.
+
+    Raises:
+        Unusable: the newest checkpoint belongs to another log or to other settings.
+    """
+
+    def __init__(self, settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        topics = Topics.of(kafka)
+        self._models_topic = topics.models
+        self._identity = self._identify(kafka, topics.states)
+        found = checkpoint.newest(settings)
+        if found is not None:
+            _refuse_other_log(found, self._identity, settings)
+        self.learner = Learner.restore(settings, found.learner) if found else Learner(settings)
+        self._reader = OrderedReader(
+            kafka,
+            topics.states,
+            snapshot=found.reader if found else None,
+            silence_seconds=settings.silence_seconds,
+        )
+        self._producer = CountedProducer(producer_config(kafka))
+        self._pointers = LogReader(kafka, {(topics.models, 0): -1})
+        self._pinned: dict[str, str] = {}  # pointer → version_id
+        self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
+        if found is not None:
+            log.info("resumed after %d events and %d steps", self.learner.applied, self.learner.dqn.steps)
+
+    def run(self) -> None:
+        """Learn until told to stop, then make a last checkpoint.
+
+        Raises:
+            Unusable: the place in the log that the checkpoint names is gone.
+        """
+        self._publish_if_due()  # the process may have ended between a checkpoint and its version
+        try:
+            while not self._stop.is_set():
+                self._learn()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._AUTO_OFFSET_RESET:
+                raise
+            raise Unusable(_two_ways_out("stands at positions outside this log", self._settings)) from error
+        self._make_durable()
+        self._producer.flush(10.0)
+        self._reader.close()
+        self._pointers.close()
+
+    def _learn(self) -> None:
+        every = self._settings.checkpoint_events
+        due = every - self.learner.applied % every
+        items = self._reader.poll(POLL_SECONDS, most=due)
+        learned = False
+        for item in items:
+            if item.state.kind != EVENT_KIND_TICK:
+                self._apply(item.state)
+                learned = True
+        if items:
+            metrics.EVENT_TIME.set(items[-1].state.event_time_ms / 1000)
+        self._producer.poll()
+        self._show(items)
+        if learned and self.learner.applied % every == 0:
+            self._make_durable()
+            self._publish_if_due()
+
+    def _apply(self, state: StateVector) -> None:
+        start = time.perf_counter()
+        report = self.learner.apply(state)
+        metrics.APPLIED.inc()
+        if report is None:
+            return
+        metrics.STEP_SECONDS.observe(time.perf_counter() - start)
+        metrics.STEPS.inc()
+        metrics.LOSS.set(report.loss)
+        metrics.CE_LOSS.set(report.ce_loss)
+        metrics.TD_LOSS.set(report.td_loss)
+        metrics.MEAN_MAX_Q.set(report.mean_max_q)
+
+    def _make_durable(self) -> None:
+        """Write a checkpoint; where that fails, learning goes on and the next boundary tries again."""
+        if self.learner.applied == self._durable:
+            return
+        made = Checkpoint(self.learner.snapshot(), self._reader.snapshot(), self._identity)
+        try:
+            with metrics.CHECKPOINT_SECONDS.time():
+                checkpoint.write(made, self._settings)
+        except OSError as error:
+            metrics.CHECKPOINT_FAILURES.inc()
+            log.error(  # noqa: TRY400  # the disk's answer says all
+                "no checkpoint in %s: %s. Nothing is published until one succeeds; free some space. Trying again after "
+                "%d more events",
+                self._settings.state_dir,
+                error.strerror or error,
+                self._settings.checkpoint_events,
+            )
+            return
+        self._durable = self.learner.applied
+        metrics.CHECKPOINTS.inc()
+
+    def _publish_if_due(self) -> None:
+        """Publish what the newest checkpoint holds; reads the learner and changes nothing in what it learns."""
+        applied = self.learner.applied
+        if not applied or applied != self._durable or applied % self._settings.publish_events:
+            return
+        try:
+            with metrics.PUBLISH_SECONDS.time():
+                manifest, sha256 = publish.write(self.learner, self._reader.snapshot(), self._settings)
+        except OSError as error:
+            metrics.PUBLISH_FAILURES.inc()
+            log.error(  # noqa: TRY400
+                "no version in %s: %s. The last one stays in use; free some space",
+                self._settings.models_dir,
+                error.strerror or error,
+            )
+            return
+        publish.announce(manifest, sha256, self._producer, self._models_topic)
+        self.learner.parent = manifest.version_id
+        metrics.VERSIONS.inc()
+        log.info(
+            "published %s: %d events, %d steps, validation NDCG@10 %.4f, popularity alone %.4f, weights %s",
+            manifest.version_id,
+            manifest.applied_events,
+            manifest.steps,
+            manifest.metrics["validation_ndcg_at_10"],
+            manifest.metrics["validation_ndcg_at_10_popularity"],
+            manifest.heads,
+        )
+        publish.forget(
+            self._settings.models_dir, pinned=self._pins(), producer=self._producer, topic=self._models_topic
+        )
+
+    def _pins(self) -> list[str]:
+        """Versions that pointers name now."""
+        for message in self._pointers.poll(0.0):
+            key = (message.key() or b"").decode(errors="replace")
+            if key.startswith("live/"):
+                value = message.value()
+                self._pinned[key] = Pointer.FromString(value).version_id if value else ""
+        return list(self._pinned.values())
+
+    def _show(self, items: Sequence[Positioned]) -> None:
+        learner, reader = self.learner, self._reader
+        metrics.EPSILON.set(learner.epsilon)
+        metrics.BUFFER_SIZE.set(len(learner.buffer))
+        metrics.PRODUCTS.set(len(learner.products))
+        metrics.USERS.set(len(learner.histories.users))
+        metrics.ORDERED.set(reader.ordered)
+        metrics.WAITING.set(reader.waiting)
+        metrics.REPEATS.set(reader.repeats)
+        metrics.UNREADABLE.set(reader.unreadable)
+        if items:
+            newest = items[-1].state
+            metrics.LAG.set(max(0.0, time.time() - newest.recorded_ms / 1000))
+            metrics.EVENT_TIME_LAG.set(max(0.0, (reader.newest_ms - newest.event_time_ms) / 1000))
+        elif not reader.waiting:
+            metrics.LAG.set(0.0)
+            metrics.EVENT_TIME_LAG.set(0.0)
+
+    def _identify(self, kafka: KafkaSettings, topic: str) -> str:
+        while True:
+            try:
+                return log_identity(kafka, topic)
+            except Unavailable as error:
+                log.warning("%s; trying again", error)
+                if self._stop.wait(1.0):
+                    raise
+
+
+def _refuse_other_log(found: Checkpoint, identity: str, settings: TrainerSettings) -> None:
+    if found.log_identity != identity:
+        raise Unusable(_two_ways_out(f"belongs to the log {found.log_identity}, this one is {identity}", settings))
+
+
+def _two_ways_out(problem: str, settings: TrainerSettings) -> str:
+    folder = settings.state_dir
+    return (
+        f"the checkpoint in {folder} {problem}. Either point FRESHET_KAFKA_BOOTSTRAP_SERVERS and "
+        "FRESHET_KAFKA_TOPIC_PREFIX at the log it belongs to:\n"
+        "  FRESHET_KAFKA_BOOTSTRAP_SERVERS=<host:port> python -m services.trainer\n"
+        "or put it aside and learn from the beginning of this log:\n"
+        f"  mv {folder} {folder}.old && python -m services.trainer"
+    )

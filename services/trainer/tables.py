@@ -78,7 +78,7 @@ class ProductTables:
         Args:
             step: counted from 1.
         """
-        scale = learning_rate * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        rate, correction = learning_rate / (1 - beta1**step), (1 - beta2**step) ** 0.5
         for name, leaf in rows.values.items():
             gradient = leaf.grad
             if gradient is None:
@@ -87,7 +87,7 @@ class ProductTables:
             mean = self.mean[name][place].mul_(beta1).add_(gradient, alpha=1 - beta1)
             square = self.square[name][place].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             decayed = leaf.detach() * (1 - learning_rate * weight_decay)
-            self.values[name][place] = decayed - scale * mean / (square.sqrt() + 1e-8)
+            self.values[name][place] = decayed - rate * mean / (square.sqrt() / correction + 1e-8)
             if rows.rows is not None:  # indexing by a tensor made copies
                 self.mean[name][place] = mean
                 self.square[name][place] = square

@@ -1,0 +1,172 @@
+"""The trainer as a process on a real broker: kills, restarts, full disks, other logs."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from shared.kafka.clients import LogReader
+from shared.models import read_version
+from shared.pb.freshet.v1.events_pb2 import ModelVersion
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+from tests.support import states
+from tests.support.processes import Service, kafka_environment, running
+
+EVENTS = 1200
+SMALL = {
+    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_BATCH": "16",
+    "FRESHET_TRAINER_WARMUP_EVENTS": "50",
+    "FRESHET_TRAINER_EVENTS_PER_STEP": "2",
+    "FRESHET_TRAINER_BUFFER_SIZE": "500",
+    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "100",
+    "FRESHET_TRAINER_PUBLISH_EVENTS": "200",
+}
+
+
+def environment(kafka: KafkaSettings, folder: Path, **more: str) -> dict[str, str]:
+    folders = {
+        "FRESHET_TRAINER_STATE_DIR": str(folder / "state"),
+        "FRESHET_TRAINER_MODELS_DIR": str(folder / "models"),
+    }
+    return SMALL | folders | kafka_environment(kafka) | {f"FRESHET_TRAINER_{k}": v for k, v in more.items()}
+
+
+def versions(folder: Path) -> dict[str, str]:
+    """Version id → hash of all its files."""
+    return {
+        v.name: hashlib.sha256(b"".join(f.read_bytes() for f in sorted(v.iterdir()))).hexdigest()
+        for v in sorted((folder / "models").glob("0*"))
+    }
+
+
+def has_learned(folder: Path, events: int) -> bool:
+    return any(int(name[:12]) >= events for name in versions(folder))
+
+
+def learn_all(kafka: KafkaSettings, folder: Path) -> dict[str, str]:
+    with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+        trainer.wait_for(lambda: has_learned(folder, EVENTS), f"version of {EVENTS} events")
+        assert trainer.stop() == 0
+    return versions(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a").mkdir()
+    return tmp_path / "a"
+
+
+def test_killed_at_any_moment_it_learns_the_same_as_uninterrupted(
+    kafka: KafkaSettings, folder: Path, tmp_path: Path
+) -> None:
+    states.write(kafka, states.shoppers(EVENTS))
+    whole = learn_all(kafka, folder)
+    assert [int(name[:12]) for name in whole] == list(range(200, EVENTS + 1, 200))
+
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    rng = random.Random(5)
+    for target in (1, 150, 420, 810, EVENTS):
+        with running("services.trainer", environment(kafka, killed), killed / "log") as trainer:
+            if target == EVENTS:
+                trainer.wait_for(lambda: has_learned(killed, EVENTS), "last version")
+                break
+            learned_before = trainer.metrics().get("freshet_trainer_applied_events_total", 0.0)
+            goal = learned_before + rng.randint(1, 250)
+            trainer.wait_for(
+                lambda goal=goal, trainer=trainer: (
+                    trainer.metrics().get("freshet_trainer_applied_events_total", 0) >= min(goal, EVENTS)
+                    or has_learned(killed, EVENTS)
+                ),
+                "progress",
+            )
+            trainer.kill()
+    assert "resumed after" in (killed / "log").read_text()
+    assert versions(killed) == whole
+
+
+def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, folder: Path) -> None:
+    states.write(kafka, states.shoppers(EVENTS))
+    learn_all(kafka, folder)
+    reader = LogReader(kafka, {(Topics.of(kafka).models, 0): -1})
+    announced = []
+    while not reader.caught_up:
+        announced += [ModelVersion.FromString(m.value()) for m in reader.poll(1.0)]
+    reader.close()
+    assert [v.applied_events for v in announced] == list(range(200, EVENTS + 1, 200))
+    assert [v.parent for v in announced] == ["", *[v.version_id for v in announced[:-1]]]
+    newest = announced[-1]
+    manifest, parts, _ = read_version(folder / "models" / newest.version_id, newest.manifest_sha256)
+    assert manifest.ordered
+    assert newest.ordered
+    assert sum(manifest.positions.values()) == EVENTS + 3 * (EVENTS // 100)  # every event and tick, not the last ticks
+    assert len(parts.products) == newest.products == 40
+    assert {"validation_reward_ndcg_at_10", "validation_reward_ndcg_at_10_without_q"} <= newest.metrics.keys()
+
+
+def test_a_state_written_twice_is_learned_once(kafka: KafkaSettings, folder: Path, tmp_path: Path) -> None:
+    """As after a features worker that was killed, or a replay that was resumed: the same source positions again."""
+    all_states = list(states.shoppers(EVENTS))
+    states.write(kafka, all_states)
+    states.write(kafka, all_states[:300])
+    with running("services.trainer", environment(kafka, folder, SILENCE_SECONDS="1"), folder / "log") as trainer:
+        trainer.wait_for(lambda: has_learned(folder, EVENTS), "last version")
+        trainer.wait_for(lambda: trainer.metrics().get("freshet_trainer_repeats", 0) > 300, "repeats")
+        assert trainer.metrics()["freshet_trainer_applied_events_total"] == EVENTS
+        assert trainer.stop() == 0
+
+
+def test_a_full_disk_stops_neither_learning_nor_what_is_served(kafka: KafkaSettings, folder: Path) -> None:
+    (folder / "state").write_text("not a folder")  # as good as full: nothing can be written there
+    states.write(kafka, states.shoppers(EVENTS))
+    with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+        trainer.wait_for(
+            lambda: trainer.metrics().get("freshet_trainer_checkpoint_failures_total", 0) >= 5, "failed checkpoints"
+        )
+        assert "no checkpoint in" in trainer.log
+        assert versions(folder) == {}, "nothing is published from what is not durable"
+        (folder / "state").unlink()
+        more = [states.review(f"late{n}", f"p{n % 40}", 100) for n in range(400)]
+        # Every source offset of these is new: they follow what was written before.
+        append(kafka, more)
+        trainer.wait_for(lambda: bool(versions(folder)), "version once the disk has room again")
+        assert trainer.stop() == 0
+
+
+def append(kafka: KafkaSettings, more: list[states.pb.StateVector]) -> None:
+    for state in more:
+        state.event_id = f"late-{state.user_id}"
+    states.write(kafka, more, first_offset=100_000, source="")
+
+
+def ended(trainer: Service) -> str:
+    trainer.process.wait(30)
+    assert trainer.process.returncode == 2, trainer.log
+    return trainer.log
+
+
+def test_a_checkpoint_of_another_log_is_refused_with_the_two_ways_out(kafka: KafkaSettings, folder: Path) -> None:
+    states.write(kafka, states.shoppers(EVENTS))
+    learn_all(kafka, folder)
+    other = kafka.model_copy(update={"topic_prefix": f"{kafka.topic_prefix}x"})
+    ensure_topics(other, patience_seconds=20)
+    with running("services.trainer", environment(other, folder), folder / "other.log") as trainer:
+        said = ended(trainer)
+    assert "belongs to the log" in said
+    assert "FRESHET_KAFKA_BOOTSTRAP_SERVERS=<host:port> python -m services.trainer" in said
+    assert f"mv {folder / 'state'} {folder / 'state'}.old" in said
+
+
+def test_wrong_settings_and_a_taken_port_end_with_status_2(kafka: KafkaSettings, folder: Path) -> None:
+    with running("services.trainer", environment(kafka, folder, DISCONT="0.5"), folder / "log") as trainer:
+        assert "unknown setting FRESHET_TRAINER_DISCONT; did you mean FRESHET_TRAINER_DISCOUNT?" in ended(trainer)
+        with running("services.trainer", environment(kafka, folder), folder / "log2") as first:
+            first.wait_for(lambda: bool(first.metrics()), "metrics")
+            taken = {"METRICS_PORT": str(first.metrics_port)}
+            with running("services.trainer", environment(kafka, folder, **taken), folder / "log3") as second:
+                assert "choose another FRESHET_TRAINER_METRICS_PORT" in ended(second)

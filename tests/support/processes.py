@@ -1,0 +1,101 @@
+"""Services as processes of their own, as people run them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.embedded.broker import free_port
+from shared.settings import KafkaSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+def kafka_environment(kafka: KafkaSettings) -> dict[str, str]:
+    """The variables that give a process these Kafka settings."""
+    return {
+        "FRESHET_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "FRESHET_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+        "FRESHET_KAFKA_PARTITIONS": str(kafka.partitions),
+    }
+
+
+class Service:
+    """One `python -m <module>` with its log file and its metrics."""
+
+    def __init__(self, module: str, environment: Mapping[str, str], log_file: Path, *arguments: str) -> None:
+        name = module.rpartition(".")[2]
+        self.metrics_port = free_port()
+        self.log_file = log_file
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRESHET_")}
+        ports = {f"FRESHET_{name.upper()}_METRICS_PORT": str(self.metrics_port)}
+        with log_file.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=inherited | ports | dict(environment),
+                cwd=ROOT,
+                stdout=sink,
+                stderr=sink,
+                stdin=subprocess.DEVNULL,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says now: `name{label="value"}` → value; empty while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
+        found = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return found
+
+    def wait_for(self, condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
+        """Return once `condition` holds; fail with the log's end when the process ends first or time is up."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            ended = self.process.poll()
+            if ended is not None and not condition():
+                raise AssertionError(f"ended with {ended} before {what}:\n{self.log[-3000:]}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {what} within {seconds:g} s:\n{self.log[-3000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, *, seconds: float = 20.0) -> int:
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+@contextmanager
+def running(module: str, environment: Mapping[str, str], log_file: Path, *arguments: str) -> Iterator[Service]:
+    """A service for the length of the block; killed at its end if it still runs."""
+    service = Service(module, environment, log_file, *arguments)
+    try:
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.kill()

@@ -1,0 +1,193 @@
+"""That the learner learns: order of products, new rows, no future in the state, and snapshots that lose nothing."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from services.trainer.learner import Learner, Snapshot
+from services.trainer.settings import TrainerSettings
+from shared.history import Histories, Window, kinds_of
+from shared.models import Manifest
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.scoring import Scorer
+from tests.support.states import review, shoppers
+
+SMALL = {
+    "dimension": 16, "batch": 32, "warmup_events": 64, "events_per_step": 4, "history_length": 8, "holdout_every": 5,
+    "learning_rate": 0.01, "dropout": 0.1,
+}  # fmt: skip
+
+
+def a_learner(**settings: object) -> Learner:
+    return Learner(TrainerSettings.model_validate(SMALL | settings))
+
+
+def scorer(learner: Learner, heads: dict[str, float] | None = None) -> Scorer:
+    """What serving would score with, from the very parts that are published."""
+    learned = learner.learned()
+    manifest = Manifest(
+        version_id="v", policy="p", heads=heads or learned.heads, history_length=learner.settings.history_length,
+        event_features=[], dimension=learner.settings.dimension, products=len(learner.products), epsilon=0.0,
+        discount=0.5, positions={}, applied_events=0, steps=0, ordered=True,
+    )  # fmt: skip
+    golden = learned.golden
+    if heads:  # golden scores belong to the learned weights
+        golden = type(golden)(golden.window, golden.rows[:, :0], golden.scores[:, :0])
+    return Scorer(manifest, learned.parts, golden, learner.rows.__getitem__, lambda: len(learner.products))
+
+
+def two_products(seed: int, *, shuffled: bool) -> list[pb.StateVector]:
+    """After `start` half of the users choose `good` and half `bad`, equally often, with other rewards.
+
+    Background shopping on forty more products. `shuffled`: the same rewards, dealt out at random.
+    """
+    rng = random.Random(seed)
+    states, rewards = [], []
+    for n in range(400):
+        day = n // 4
+        states.append(review(f"u{n}", "start", day, reward=0.2))
+        states.append(review(f"u{n}", "good" if n % 2 else "bad", day, reward=1.0 if n % 2 else -0.6))
+        rewards.append(states[-1].reward)
+        states.append(review(f"b{n}", f"p{rng.randrange(40)}", day, reward=0.2))
+    if shuffled:
+        rng.shuffle(rewards)
+        for state, reward in zip([s for s in states if s.product_id in ("good", "bad")], rewards, strict=True):
+            state.reward = state.sentiment = reward
+    return states
+
+
+def lead_of_good(seed: int, *, shuffled: bool) -> tuple[float, float]:
+    """By how much `good` outscores `bad` after `start`: by Q alone, and by the cross-entropy head alone."""
+    learner = a_learner(seed=seed, negatives=8)
+    for state in two_products(seed, shuffled=shuffled):
+        learner.apply(state)
+    newcomer = Histories(8, kinds_of(["review"]))
+    row = newcomer.apply(review("new", "start", 200, reward=0.2), learner.rows["start"])
+    popularity = np.zeros(len(learner.products), np.float32)
+
+    def lead(heads: dict[str, float]) -> float:
+        scores = scorer(learner, heads).scores(newcomer.window(row), popularity)
+        return float(scores[learner.rows["good"]] - scores[learner.rows["bad"]])
+
+    return lead({"ce": 0.0, "q": 1.0}), lead({"ce": 1.0, "q": 0.0})
+
+
+@pytest.mark.timeout(300)
+def test_q_ranks_the_better_rewarded_of_two_equally_frequent_products_first() -> None:
+    seeds = (1, 2, 3)
+    real = [lead_of_good(seed, shuffled=False) for seed in seeds]
+    dealt = [lead_of_good(seed, shuffled=True) for seed in seeds]
+    assert all(q > 0.5 for q, _ in real), real
+    # The cross-entropy head sees only how often each is chosen, which is the same.
+    assert all(abs(ce) < 0.5 * q for q, ce in real), real
+    assert all(abs(q) < 0.5 * min(real)[0] for q, _ in dealt), (real, dealt)
+
+
+def test_the_validation_gives_q_a_weight_where_rewards_tell_products_apart() -> None:
+    learner = a_learner(negatives=8)
+    for state in two_products(5, shuffled=False):
+        learner.apply(state)
+    learned = learner.learned()
+    assert learned.heads["q"] > 0.0
+    assert learned.metrics["validation_reward_ndcg_at_10"] > learned.metrics["validation_reward_ndcg_at_10_without_q"]
+
+
+def test_a_new_product_can_be_scored_at_once() -> None:
+    learner = a_learner()
+    for state in shoppers(200):
+        learner.apply(state)
+    learner.apply(review("u1", "brand-new", 30))
+    row = learner.rows["brand-new"]
+    scores = scorer(learner).scores(learner.histories.window(0), learner.trending.log_popularity())
+    assert np.isfinite(scores[row])
+    assert learner.dqn.tables.size == row + 1
+    assert torch.equal(learner.dqn.tables.values["output.q"][row], learner.dqn.tables.target["output.q"][row])
+
+
+def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_judged_from() -> None:
+    def states_of(reward: float, rating: float) -> tuple[Window, Window]:
+        learner = a_learner()
+        seen = []
+        for n, state in enumerate(shoppers(60, users=7)):
+            if n == 58:  # not one of those that are held out
+                state.reward, state.rating, state.sentiment = reward, rating, reward
+                user = learner.histories.row(state.user_id)
+                assert user is not None
+                seen.append(learner.histories.window(user))
+            learner.apply(state)
+        newest = 58
+        kept = learner.buffer.to_arrays()
+        place = int(np.flatnonzero(kept["serials"] == newest)[0])
+        n = int(kept["lengths"][place])
+        before = Window(kept["products"][place, : n - 1], kept["features"][place, : n - 1], np.array([n - 1], np.int32))
+        after = Window(kept["products"][place, :n], kept["features"][place, :n], np.array([n], np.int32))
+        assert np.array_equal(before.features, seen[0].features[0, : n - 1])
+        return before, after
+
+    (glad_before, glad_after), (sad_before, sad_after) = states_of(1.0, 5.0), states_of(-1.0, 1.0)
+    assert np.array_equal(glad_before.products, sad_before.products)
+    assert np.array_equal(glad_before.features, sad_before.features)
+    assert not np.array_equal(glad_after.features, sad_after.features)
+
+
+def everything(snapshot: Snapshot) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in snapshot.tensors.items()} | {
+        "state": repr(snapshot.state).encode()
+    }
+
+
+@pytest.mark.parametrize("cut", [50, 201, 333])
+def test_learning_on_from_a_snapshot_is_learning_without_a_pause(cut: int) -> None:
+    states = list(shoppers(500))
+    whole = a_learner(buffer_size=150, holdout_size=30)
+    for state in states:
+        whole.apply(state)
+    first = a_learner(buffer_size=150, holdout_size=30)
+    for state in states[:cut]:
+        first.apply(state)
+    second = Learner.restore(first.settings, first.snapshot())
+    first.apply(states[0])  # a snapshot shares nothing with what goes on
+    for state in states[cut:]:
+        second.apply(state)
+    assert everything(second.snapshot()) == everything(whole.snapshot())
+
+
+def test_publishing_changes_nothing_that_is_learned() -> None:
+    quiet, loud = a_learner(), a_learner()
+    for state in shoppers(300):
+        quiet.apply(state)
+        loud.apply(state)
+        if loud.applied % 50 == 0:
+            loud.learned()
+    assert everything(quiet.snapshot()) == everything(loud.snapshot())
+
+
+def test_above_the_stated_catalogue_size_it_learns_from_samples() -> None:
+    learner = a_learner(full_softmax_products=20, sampled_products=10, learning_rate=0.02)
+    losses = [report.ce_loss for state in shoppers(1500) if (report := learner.apply(state))]
+    assert np.mean(losses[-30:]) < 0.9 * np.mean(losses[:30])
+
+
+def test_epsilon_decays_over_transitions_to_its_end() -> None:
+    learner = a_learner(epsilon_start=0.8, epsilon_decay=0.99, epsilon_end=0.3, warmup_events=10_000)
+    assert learner.epsilon == 0.8
+    for n, state in enumerate(shoppers(60), start=1):
+        learner.apply(state)
+        assert learner.epsilon == pytest.approx(0.8 * 0.99**n)
+    for state in shoppers(60):
+        learner.apply(state)
+    assert learner.epsilon == 0.3
+
+
+def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
+    learner = a_learner(warmup_events=10_000)
+    for kind in (pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_VIEW):
+        state = review("u", f"p{kind}", 1)
+        state.kind = kind
+        learner.apply(state)
+    held = [t.chosen for t in learner.held_out]
+    assert [bool(c) for c in [*held, *learner.buffer.to_arrays()["chosen"]]] == [True, False, False, True]

@@ -38,7 +38,7 @@ def served_scores(version: Scores | None, window: Window | None, popularity: Pop
     """
     trending = popularity.log_popularity()
     if version is None or window is None or not window.lengths[0]:
-        return trending
+        return blend(None, trending)
     learned = version.scores(window)  # (A0,)
     if len(learned) > len(trending):
         raise ValueError(f"popularity has {len(trending)} rows, the version {len(learned)}: give new rows to both")
@@ -56,7 +56,7 @@ def blend(learned: FloatArray | None, trending: FloatArray) -> FloatArray:
         trending: (A,), finite
     """
     if learned is None:
-        return trending.astype(np.float32)
+        return trending.astype(np.float32)  # a copy, as every other answer is
     result = np.full(len(trending), -np.inf, np.float32)
     result[: len(learned)] = learned
     others = np.flatnonzero(result == -np.inf)

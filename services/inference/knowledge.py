@@ -1,0 +1,76 @@
+"""All that inference knows of users and products: what the log said so far, applied as it comes.
+
+Only the event loop reads and changes it, so no call ever sees half an event; the threads that follow the log hand
+their records to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.inference.catalogue import Catalogue
+from shared.history import Histories
+from shared.kafka.marks import AppliedMarks
+from shared.kafka.partitioner import partition_of
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, LogPosition, StateVector
+from shared.policies.trending import Trending
+
+
+class Knowledge:
+    """Histories, popularity, catalogue, and how far each partition was applied."""
+
+    def __init__(self, histories: Histories, trending: Trending, partitions: int) -> None:
+        self.histories = histories
+        self.catalogue = Catalogue()
+        self.partitions = partitions
+        self._trending = trending
+        self._log_popularity: NDArray[np.float32] | None = None  # (A,) until an event changes it
+        self._marks = {p: AppliedMarks() for p in range(partitions)}
+        self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
+
+    def apply(self, state: StateVector, partition: int) -> bool:
+        """Apply one state; False when it was applied before."""
+        if not self._marks[partition].accept(state):
+            return False
+        if state.kind != EVENT_KIND_TICK:
+            product = self.catalogue.row_of(state.product_id)
+            self.histories.apply(state, product)
+            self._trending.add(product, state.kind, state.event_time_ms)
+            self._log_popularity = None
+        return True
+
+    def log_popularity(self) -> NDArray[np.float32]:
+        """Log of every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
+        products = len(self.catalogue)
+        if self._log_popularity is None or len(self._log_popularity) != products:
+            if products:
+                self._trending.add(products - 1, EVENT_KIND_TICK, 0)  # a place for products without events
+            self._log_popularity = self._trending.log_popularity()
+        return self._log_popularity
+
+    def position(self, user_id: str) -> LogPosition | None:
+        """The newest record of the user's partition that was applied, None before any."""
+        partition = partition_of(user_id.encode(), self.partitions)
+        offset = self._marks[partition].source_offset
+        return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
+
+    async def reached(self, partition: int, offset: int) -> None:
+        """Return once the event at this offset of `freshet.events` was applied."""
+        if self._marks[partition].source_offset >= offset:
+            return
+        entry = (offset, asyncio.get_running_loop().create_future())
+        self._waiting[partition].add(entry)
+        try:
+            await entry[1]
+        finally:
+            self._waiting[partition].discard(entry)
+
+    def wake(self) -> None:
+        """Let those go on whose position was reached; called after a batch was applied."""
+        for partition, waiting in self._waiting.items():
+            for offset, future in waiting:
+                if self._marks[partition].source_offset >= offset and not future.done():
+                    future.set_result(None)

@@ -1,0 +1,180 @@
+"""Follows `freshet.models`, loads the wanted version beside the event loop, and swaps it in by one assignment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.inference import metrics
+from services.inference.catalogue import Catalogue
+from services.inference.published import Published
+from shared.errors import BadEvent
+from shared.kafka.clients import LogReader
+from shared.pb.freshet.v1.events_pb2 import ModelVersion
+from shared.scoring import Scorer, load_scorer
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+
+log = logging.getLogger("inference")
+
+POLL_SECONDS = 0.1
+# A folder that is not there yet may still appear, on a shared file system say.
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A loaded version and how it was announced."""
+
+    scorer: Scorer
+    announced: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What ListModels answers."""
+
+    versions: tuple[ModelVersion, ...] = ()  # newest first
+    pinned: str = ""
+
+
+class ModelWatcher(threading.Thread):
+    """`serving` and `listing` are replaced whole, so a reader that takes them once sees one consistent version."""
+
+    def __init__(
+        self,
+        models_dir: Path,
+        catalogue: Catalogue,
+        history_length: int,
+        kafka: KafkaSettings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name="model-watcher", daemon=True)
+        self.serving: Serving | None = None
+        self.listing = Listing()
+        self._models_dir = models_dir
+        self._catalogue = catalogue
+        self._history_length = history_length
+        self._kafka = kafka
+        self._loop = loop
+        self._on_failure = on_failure
+        self._published = Published()
+        self._last: Serving | None = None  # the one before: going back to it needs no loading
+        self._rejected: set[tuple[str, str]] = set()  # version_id, hash of the manifest
+        self._missed: set[tuple[str, str]] = set()
+        self._stopping = threading.Event()
+
+    async def stop(self) -> None:
+        """Watch no longer."""
+        self._stopping.set()
+        if self.is_alive():
+            await asyncio.to_thread(self.join)
+
+    def run(self) -> None:
+        """Watch until stopped."""
+        try:
+            self._watch()
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: the process ends with it
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._on_failure, error)
+
+    def _watch(self) -> None:
+        reader = LogReader(self._kafka, {(Topics.of(self._kafka).models, 0): -1})
+        settled = 0.0  # monotonic seconds of the last choice
+        try:
+            while not self._stopping.is_set():
+                messages = reader.poll(POLL_SECONDS)
+                for message in messages:
+                    try:
+                        self._published.apply(message.key(), message.value())
+                    except BadEvent as error:
+                        self._reject(f"record at offset {message.offset()}", error)
+                # Before the end is reached once, a version may be long superseded.
+                if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
+                    self.listing = Listing(self._published.newest_first(), self._published.pinned)
+                    self._choose()
+                    settled = time.monotonic()
+                if self.serving is not None:
+                    metrics.MODEL_AGE.set(max(0.0, time.time() - self.serving.announced.created_ms / 1000))
+        finally:
+            reader.close()
+
+    def _choose(self) -> None:
+        """Serve the first wanted version that can be; keep the one that answers when none can."""
+        wanted = self._published.wanted()
+        if not wanted and self._published.pinned and self._name_pin_once():
+            log.error(
+                "live/serving names %s, which no version is; %s stays",
+                self._published.pinned,
+                self.serving.announced.version_id if self.serving else "trending",
+            )
+        for place, version in enumerate(wanted):
+            identity = _identity(version)
+            if self.serving is not None and _identity(self.serving.announced) == identity:
+                return
+            if identity in self._rejected or self._stopping.is_set():
+                continue
+            try:
+                self._swap(self._loaded(version))
+            except BadEvent as error:
+                if error.reason != "missing":
+                    self._rejected.add(identity)
+                    self._reject(version.version_id, error)
+                elif place == 0 and identity not in self._missed:  # older ones may be retained away
+                    self._missed.add(identity)
+                    self._reject(version.version_id, error)
+            else:
+                return
+
+    def _name_pin_once(self) -> bool:
+        identity = (self._published.pinned, "")
+        fresh = identity not in self._missed
+        self._missed.add(identity)
+        return fresh
+
+    def _loaded(self, version: ModelVersion) -> Serving:
+        if self._last is not None and _identity(self._last.announced) == _identity(version):
+            return self._last
+        folder = self._models_dir / version.version_id
+        try:
+            scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
+        except BadEvent:
+            raise
+        except Exception as error:  # what is wrong with a version must never end the service
+            raise BadEvent("encoder", f"{version.version_id}: {type(error).__name__}: {error}") from error
+        if scorer.manifest.history_length > self._history_length:
+            log.warning(
+                "%s was trained on %d events of history, %d are kept: set FRESHET_INFERENCE_HISTORY_LENGTH=%d",
+                version.version_id,
+                scorer.manifest.history_length,
+                self._history_length,
+                scorer.manifest.history_length,
+            )
+        return Serving(scorer, version)
+
+    def _swap(self, chosen: Serving) -> None:
+        self._last, self.serving = self.serving, chosen
+        metrics.SWAPS.inc()
+        metrics.MODEL_APPLIED.set(chosen.announced.applied_events)
+        log.info("serving %s, learned from %d events", chosen.announced.version_id, chosen.announced.applied_events)
+
+    def _reject(self, name: str, error: BadEvent) -> None:
+        metrics.REJECTED.labels(error.reason).inc()
+        log.error(
+            "%s not taken into service (%s): %s; %s stays",
+            name,
+            error.reason,
+            error,
+            self.serving.announced.version_id if self.serving else "trending",
+        )
+
+
+def _identity(version: ModelVersion) -> tuple[str, str]:
+    return version.version_id, version.manifest_sha256

@@ -1,0 +1,68 @@
+"""The gRPC server: our service, health and reflection on one port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.inference.refusals import Boundary
+from services.inference.settings import InferenceSettings
+from shared.errors import Unusable
+from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
+from shared.pb.freshet.v1.recommender_pb2_grpc import (
+    RecommenderServiceServicer,
+    add_RecommenderServiceServicer_to_server,
+)
+
+SERVICE = DESCRIPTOR.services_by_name["RecommenderService"].full_name
+
+
+class Server:
+    """Bound to its port when made; answers from `start` on; health says SERVING from `serve` on until `drain`.
+
+    Raises:
+        Unusable: the port can't be bound.
+    """
+
+    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer) -> None:
+        self._server: Any = grpc.aio.server(
+            interceptors=[Boundary()],
+            options=[
+                ("grpc.so_reuseport", 0),  # else a second process would silently share the port
+                ("grpc.max_receive_message_length", settings.most_request_bytes),
+            ],
+            maximum_concurrent_rpcs=settings.maximum_concurrent_rpcs,
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        add_RecommenderServiceServicer_to_server(servicer, self._server)
+        reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        address = f"{settings.grpc_host}:{settings.grpc_port}"
+        try:
+            self.port = int(self._server.add_insecure_port(address))
+        except RuntimeError as error:
+            raise Unusable(
+                f"can't listen on {address}: the port is taken or the address is not this machine's; "
+                "choose another FRESHET_INFERENCE_GRPC_PORT (0: any free one) or FRESHET_INFERENCE_GRPC_HOST"
+            ) from error
+
+    async def start(self) -> None:
+        """Begin to answer; health says NOT_SERVING."""
+        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+
+    async def serve(self) -> None:
+        """Say SERVING, unless the drain has begun."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """Say NOT_SERVING, take no more calls, and give those in flight `seconds` to end."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(seconds)
+
+    async def _set(self, status: Any) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)

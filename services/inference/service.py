@@ -1,0 +1,91 @@
+"""Inference put together: the server, what it knows, and the threads that follow and write the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+from services.inference import metrics
+from services.inference.follower import Follower
+from services.inference.knowledge import Knowledge
+from services.inference.log_writer import LogWriter
+from services.inference.model_watcher import ModelWatcher
+from services.inference.server import Server
+from services.inference.servicer import Servicer
+from services.inference.settings import InferenceSettings, masked_kinds_of
+from shared.history import DAY_MS, Histories
+from shared.policies.trending import Trending
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+
+log = logging.getLogger("inference")
+
+FLUSH_SECONDS = 2.0
+
+
+async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.Event) -> None:
+    """Answer until `stop` is set, then end what is in flight.
+
+    Raises:
+        Unusable: the port or the topics can't be used.
+        KafkaException: the log can't be followed any longer, because it was replaced say.
+    """
+    loop = asyncio.get_running_loop()
+    failure: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        failure.append(error)
+        stop.set()
+
+    knowledge = Knowledge(
+        Histories(settings.history_length, masked_kinds_of(settings.masked_kinds)),
+        Trending(settings.trending_half_life_days * DAY_MS),
+        kafka.partitions,
+    )
+    writer = LogWriter(kafka, loop)
+    watcher = ModelWatcher(
+        settings.models_dir, knowledge.catalogue, settings.history_length, kafka, loop, on_failure=fail
+    )
+    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer)
+    server = Server(settings, servicer)
+    await server.start()
+    log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
+
+    async def ready() -> None:
+        servicer.ready = True
+        metrics.READY.set(1)
+        await server.serve()
+        log.info("ready: %d users, %d products", len(knowledge.histories.users), knowledge.catalogue.known)
+
+    announcing: list[asyncio.Task[None]] = []
+    follower = Follower(
+        knowledge, kafka, loop, on_ready=lambda: announcing.append(loop.create_task(ready())), on_failure=fail
+    )
+    writer.start()
+    try:
+        await _topics(kafka, stop)
+        if not stop.is_set():
+            writer.open()
+            follower.start()
+            watcher.start()
+        await stop.wait()
+    finally:
+        metrics.READY.set(0)
+        await server.drain(settings.drain_seconds)  # the followers go on: calls in flight may wait for a position
+        await follower.stop()
+        await watcher.stop()
+        await writer.stop(FLUSH_SECONDS)
+    if failure:
+        raise failure[0]
+
+
+async def _topics(kafka: KafkaSettings, stop: asyncio.Event) -> None:
+    """Make sure of the topics, waiting for a broker that is away, or until `stop`."""
+    told = threading.Event()
+    made = asyncio.create_task(asyncio.to_thread(ensure_topics, kafka, stop=told))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({made, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    told.set()
+    stopping.cancel()
+    await made

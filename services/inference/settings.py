@@ -1,0 +1,59 @@
+"""The settings of inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.history import DEFAULT_MASKED_KINDS, kinds_of
+from shared.settings import ServiceSettings
+
+
+class InferenceSettings(ServiceSettings):
+    """How recommendations are answered."""
+
+    model_config = SettingsConfigDict(env_prefix="FRESHET_INFERENCE_", frozen=True)
+
+    grpc_host: str = Field("127.0.0.1", description="address that gRPC listens on")
+    grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0: any free one, logged at start")
+    maximum_concurrent_rpcs: int = Field(
+        1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
+    )
+    most_request_bytes: int = Field(16 * 2**20, ge=1024, description="largest request accepted, bytes")
+    wait_seconds: float = Field(
+        30.0, gt=0, description="longest wait for after_position when a call has no deadline, seconds"
+    )
+    record_seconds: float = Field(
+        10.0, gt=0, description="longest wait for the broker's acknowledgement when a call has no deadline, seconds"
+    )
+    drain_seconds: float = Field(10.0, ge=0, description="time that calls in flight get at shutdown, seconds")
+
+    models_dir: Path = Field(Path(".freshet/models"), description="folder of the model versions")
+    history_length: int = Field(
+        20, ge=1, le=500, description="events kept per user; no less than FRESHET_TRAINER_HISTORY_LENGTH"
+    )
+    masked_kinds: str = Field(
+        ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
+    )
+    trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+    explore: bool = Field(
+        default=False, description="place products at random in learned answers, as often as the version's epsilon says"
+    )
+    seed: int | None = Field(None, ge=0, description="of exploration's draws; none: from the operating system")
+
+    @field_validator("masked_kinds")
+    @classmethod
+    def _are_kinds(cls, value: str) -> str:
+        masked_kinds_of(value)
+        return value
+
+
+def masked_kinds_of(names: str) -> frozenset[int]:
+    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
+
+    Raises:
+        ValueError: a name is no kind.
+    """
+    return kinds_of([name for name in names.split(",") if name.strip()])

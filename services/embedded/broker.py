@@ -5,6 +5,7 @@ It keeps nothing across its own restart. Only this module knows which broker it 
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import time
@@ -13,14 +14,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.embedded.leash import leashed
 from shared.errors import Unavailable, Unusable
+
+# Below the ports that the system gives to outgoing connections, so that none of those takes one before its listener.
+PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A TCP port on loopback that nobody listens on now.
+
+    Raises:
+        Unusable: none was found.
+    """
+    for port in random.SystemRandom().sample(PORTS, 200):
+        if _is_free(port):
+            return port
+    raise Unusable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+
+
+def require_free(port: int) -> None:
+    """Refuse a port that something listens on.
+
+    Raises:
+        Unusable: it is taken, or may not be used.
+    """
+    if not _is_free(port):
+        raise Unusable(f"port {port} on 127.0.0.1 is taken; stop what listens there or choose another")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def command(port: int) -> list[str]:
@@ -41,6 +71,16 @@ def command(port: int) -> list[str]:
     ]  # fmt: skip
 
 
+def accepts(address: str) -> bool:
+    """Whether something takes connections at `host:port`."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=0.2):
+            return True
+    except OSError:
+        return False
+
+
 def wait_until_ready(port: int, process: subprocess.Popen[bytes], *, seconds: float = 20.0) -> None:
     """Return once the broker accepts connections.
 
@@ -51,11 +91,9 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes], *, seconds: fl
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Unavailable(f"the embedded broker ended at once with status {process.returncode}")
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=0.2):
-                return
-        except OSError:
-            time.sleep(0.02)
+        if accepts(f"127.0.0.1:{port}"):
+            return
+        time.sleep(0.02)
     raise Unavailable(f"the embedded broker did not answer on 127.0.0.1:{port} within {seconds:g} s")
 
 
@@ -67,16 +105,12 @@ def running(log_file: Path, port: int | None = None) -> Iterator[str]:
         Unusable: something else listens on the port.
         Unavailable: the broker did not come up.
     """
-    port = port if port is not None else free_port()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Unusable(f"port {port} on 127.0.0.1 is taken; stop what listens there or choose another") from error
+    if port is None:
+        port = free_port()
+    require_free(port)
     with log_file.open("ab") as sink:
         process = subprocess.Popen(
-            command(port), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+            leashed(command(port)), stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
         )
         try:
             wait_until_ready(port, process)

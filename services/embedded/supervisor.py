@@ -1,0 +1,193 @@
+"""Keeps programs running: starts them, starts again what ends unexpectedly, stops them all.
+
+There is no thread: whoever owns the supervisor calls `check` now and then, and its own thread holds the leashes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services.embedded.leash import leashed
+from shared.errors import Unavailable, Unusable
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+# Who stays up so long has recovered: its next pause is the first again.
+RECOVERED_SECONDS = 30.0
+MOST_ENDS_IN_A_ROW = 5
+GRACE_SECONDS = 15.0
+TAIL_LINES = 12
+UNUSABLE = 2  # exit status of a program that starting again can't help
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run and how to treat its end."""
+
+    name: str
+    command: Sequence[str]
+    log_file: Path
+    environment: Mapping[str, str] = field(default_factory=dict)  # the whole of it
+    restart: bool = True  # False: it may end by itself, once
+    irreplaceable: str = ""  # why its end is everybody's; empty: it is not
+
+
+@dataclass(slots=True)
+class _Running:
+    program: Program
+    process: subprocess.Popen[bytes]
+    started: float  # clock seconds
+    restarts: int = 0
+    ends_in_a_row: int = 0
+    restart_at: float | None = None  # clock seconds
+
+
+class Supervisor:
+    """Programs that run as long as the block: `with Supervisor() as supervisor: …`."""
+
+    def __init__(
+        self, say: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`say` is told of every unexpected end."""
+        self._running: dict[str, _Running] = {}
+        self._say = say
+        self._clock = clock
+
+    def start(self, program: Program) -> None:
+        """Start a program; it runs until it ends or `stop`."""
+        self._running[program.name] = _Running(program, _spawn(program), self._clock())
+
+    def check(self) -> None:
+        """Start again what ended unexpectedly, when its pause is over.
+
+        Raises:
+            Unusable: a program ended with status 2: it can't use what it was given.
+            Unavailable: a program does not stay up, or one ended that nothing works without.
+        """
+        for running in self._running.values():
+            if running.restart_at is not None:
+                self._restart_when_due(running)
+            elif running.process.poll() is not None:
+                self._judge_end(running)
+
+    def status(self, name: str) -> int | None:
+        """The exit status of a program that has ended, else None."""
+        return self._running[name].process.poll()
+
+    def pid(self, name: str) -> int:
+        """The process id a program has now."""
+        return self._running[name].process.pid
+
+    def restarts(self, name: str) -> int:
+        """How often a program was started again."""
+        return self._running[name].restarts
+
+    def stop(self, grace_seconds: float = GRACE_SECONDS) -> list[str]:
+        """End everything; the names of those that had to be killed.
+
+        All get SIGTERM and up to `grace_seconds`, what nothing works without only after the others. A second Ctrl-C
+        kills what is left.
+        """
+        killed: list[str] = []
+        everyone = list(self._running.values())
+        try:
+            for irreplaceable in (False, True):
+                these = [running for running in everyone if bool(running.program.irreplaceable) is irreplaceable]
+                killed += _end(these, grace_seconds)
+        finally:
+            for running in everyone:
+                _kill(running.process)
+        return killed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _judge_end(self, running: _Running) -> None:
+        program, status, now = running.program, running.process.returncode, self._clock()
+        if status == UNUSABLE:
+            raise Unusable(f"{program.name} can't go on:\n{_tail(program)}")
+        if program.irreplaceable:
+            raise Unavailable(f"{program.name} ended ({_named(status)}): {program.irreplaceable}\n{_tail(program)}")
+        if not program.restart:
+            if status != 0:
+                raise Unavailable(f"{program.name} failed ({_named(status)}):\n{_tail(program)}")
+            return
+        if now - running.started >= RECOVERED_SECONDS:
+            running.ends_in_a_row = 0
+        running.ends_in_a_row += 1
+        if running.ends_in_a_row >= MOST_ENDS_IN_A_ROW:
+            raise Unavailable(
+                f"{program.name} does not stay up: it ended {running.ends_in_a_row} times in a row, "
+                f"the last time with {_named(status)}:\n{_tail(program)}"
+            )
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (running.ends_in_a_row - 1), LONGEST_PAUSE_SECONDS)
+        running.restart_at = now + pause
+        self._say(f"{program.name} ended ({_named(status)}); starting it again in {pause:g} s, see {program.log_file}")
+
+    def _restart_when_due(self, running: _Running) -> None:
+        if running.restart_at is None or self._clock() < running.restart_at:
+            return
+        running.process = _spawn(running.program)
+        running.started = self._clock()
+        running.restart_at = None
+        running.restarts += 1
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    program.log_file.parent.mkdir(parents=True, exist_ok=True)
+    with program.log_file.open("ab") as sink:
+        return subprocess.Popen(
+            leashed(program.command),
+            env=dict(program.environment),
+            stdout=sink,
+            stderr=sink,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor alone
+        )
+
+
+def _end(these: Sequence[_Running], grace_seconds: float) -> list[str]:
+    killed = []
+    for running in these:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace_seconds
+    for running in these:
+        try:
+            running.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            killed.append(running.program.name)
+            _kill(running.process)
+    return killed
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that still runs, with whatever it started itself."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _tail(program: Program) -> str:
+    """The last lines it wrote, and where the others are."""
+    lines = program.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join([*(f"  {line}" for line in lines), f"  ({program.log_file})"])
+
+
+def _named(status: int) -> str:
+    """An exit status as people say it."""
+    try:
+        return signal.Signals(-status).name if status < 0 else f"status {status}"
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,143 @@
+"""The whole system on one machine: which programs, with which ports, folders and settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.embedded import broker
+from services.embedded.supervisor import Program
+from shared.errors import Unusable
+
+BOOTSTRAP = "FRESHET_KAFKA_BOOTSTRAP_SERVERS"
+GRPC_PORT = "FRESHET_INFERENCE_GRPC_PORT"
+
+SERVICES = ("features", "trainer", "inference", "evaluator")
+
+# Set here for every program: where this system keeps things.
+_FOLDERS = {
+    "FRESHET_TRAINER_STATE_DIR": "trainer",
+    "FRESHET_REPLAY_STATE_DIR": "replay",
+    "FRESHET_TRAINER_MODELS_DIR": "models",
+    "FRESHET_INFERENCE_MODELS_DIR": "models",
+    "FRESHET_EVALUATOR_MODELS_DIR": "models",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Where everything of one running system is."""
+
+    state_dir: Path
+    bootstrap_servers: str
+    grpc_port: int
+    metrics_ports: Mapping[str, int]  # service → port
+    environment: Mapping[str, str] = field(repr=False)  # of every program
+
+    @property
+    def grpc_address(self) -> str:
+        """`host:port` to call."""
+        host = self.environment.get("FRESHET_INFERENCE_GRPC_HOST", "127.0.0.1")
+        return f"{'127.0.0.1' if host in ('0.0.0.0', '::', '[::]') else host}:{self.grpc_port}"  # noqa: S104  # compared
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of the model versions."""
+        return self.state_dir / "models"
+
+    def metrics_url(self, service: str) -> str:
+        """Where a service shows its metrics."""
+        return f"http://127.0.0.1:{self.metrics_ports[service]}/metrics"
+
+    def log_file(self, name: str) -> Path:
+        """Where a program's output goes."""
+        return self.state_dir / "logs" / f"{name}.log"
+
+    def service(self, name: str) -> Program:
+        """One of `SERVICES`."""
+        return self._python(name, f"services.{name}")
+
+    def replay(self, *arguments: str, name: str = "replay") -> Program:
+        """`python -m replay …`: it may end by itself."""
+        return self._python(name, "replay", *arguments, restart=False)
+
+    def broker(self) -> Program:
+        """The embedded broker."""
+        return Program(
+            name="broker",
+            command=broker.command(int(self.bootstrap_servers.rpartition(":")[2])),
+            log_file=self.log_file("broker"),
+            environment=self.environment,
+            irreplaceable="it keeps the log in memory, so all is lost with it; start again",
+        )
+
+    def _python(self, name: str, module: str, *arguments: str, restart: bool = True) -> Program:
+        return Program(
+            name=name,
+            # -P: a folder named `services` or `shared` where the operator stands is none of ours.
+            command=[sys.executable, "-P", "-m", module, *arguments],
+            log_file=self.log_file(name),
+            environment=self.environment,
+            restart=restart,
+        )
+
+
+def plan(
+    state_dir: Path,
+    environ: Mapping[str, str],
+    *,
+    bootstrap_servers: str | None = None,
+    kafka_port: int | None = None,
+    grpc_port: int | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> System:
+    """Decide on ports, folders and settings; nothing is started.
+
+    Args:
+        environ: the operator's variables; they win over `defaults` and over ports chosen here.
+        bootstrap_servers: a Kafka of the operator's own; None: the embedded broker.
+        kafka_port, grpc_port: None: any free one.
+
+    Raises:
+        Unusable: a variable says what is decided here, or a port is taken.
+    """
+    state_dir = state_dir.resolve()
+    _refuse_owned(environ, [*_FOLDERS, *([] if bootstrap_servers else [BOOTSTRAP])])
+    if bootstrap_servers is None:
+        port = kafka_port if kafka_port is not None else broker.free_port()
+        broker.require_free(port)
+        bootstrap_servers = f"127.0.0.1:{port}"
+    settings = dict(defaults or {})
+    settings |= {"OMP_NUM_THREADS": "1"}  # several programs share few cores; the trainer has a setting of its own
+    settings[GRPC_PORT] = str(grpc_port if grpc_port is not None else broker.free_port())
+    settings |= {_metrics_port(name): str(broker.free_port()) for name in (*SERVICES, "replay")}
+    environment = settings | dict(environ)
+    environment |= {name: str(state_dir / folder) for name, folder in _FOLDERS.items()}
+    environment[BOOTSTRAP] = bootstrap_servers
+    ports = {name: _port(environment, _metrics_port(name)) for name in (*SERVICES, "replay")}
+    grpc_port = _port(environment, GRPC_PORT)
+    for taken_or_not in (grpc_port, *ports.values()):
+        broker.require_free(taken_or_not)
+    return System(state_dir, bootstrap_servers, grpc_port, ports, environment)
+
+
+def _metrics_port(service: str) -> str:
+    return f"FRESHET_{service.upper()}_METRICS_PORT"
+
+
+def _port(environment: Mapping[str, str], name: str) -> int:
+    try:
+        port = int(environment[name])
+    except ValueError:
+        port = -1
+    if not 0 < port <= 65535:
+        raise Unusable(f"{name}={environment[name]!r}: must be a port, 1 to 65535; without it a free one is chosen")
+    return port
+
+
+def _refuse_owned(environ: Mapping[str, str], owned: Iterable[str]) -> None:
+    for name in owned:
+        if name in environ:
+            raise Unusable(f"{name} is decided here and can't be set: unset it (folders follow from --state-dir)")

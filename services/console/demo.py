@@ -1,0 +1,165 @@
+"""`freshet demo`: the whole loop on one machine, on an empty state folder, in about two minutes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.console import howto, reviews, state_folder, verdict
+from services.console.running import Running, launched
+from services.console.stream import Flow
+from services.console.terminal import Terminal
+from services.embedded.system import SERVICES, System, plan
+from shared.errors import Unusable
+from shared.settings import KafkaSettings, load
+
+# Shorter than a service's own defaults where that is what a minute needs; the operator's variables win.
+DEFAULTS = {
+    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000",
+    "FRESHET_TRAINER_PUBLISH_EVENTS": "1000",
+}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "demo",
+        help="show the whole loop on one machine",
+        description="Replay reviews into an embedded broker, learn from them, serve, and show what comes of it. "
+        "Everything runs on 127.0.0.1 and starts empty; nothing is left running.",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="reviews as SNAP publishes them; default: a generated sample"
+    )
+    parser.add_argument(
+        "--metadata", type=Path, metavar="FILE", help="what the products are called and cost, as SNAP publishes it"
+    )
+    parser.add_argument(
+        "--within", default="60s", metavar="TIME", help="how long the replay takes (default: %(default)s)"
+    )
+    parser.add_argument("--users", type=_positive, default=3, metavar="N", help="users to show (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
+    parser.add_argument(
+        "--state-dir", type=Path, default=Path(".freshet/demo"), metavar="FOLDER",
+        help="where everything is kept; emptied at the start (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
+    """Show the demo.
+
+    Raises:
+        Unusable: what was given can't be used; said before anything starts where that can be known.
+        Unavailable: a part failed.
+    """
+    data, metadata = _readable(arguments.data, "--data"), _readable(arguments.metadata, "--metadata")
+    if metadata is not None and data is None:
+        raise Unusable("--metadata tells about the products of a file of reviews: name that with --data")
+    with state_folder.empty(arguments.state_dir) as folder:
+        system = plan(folder, environ, defaults=DEFAULTS)
+        kafka = load(KafkaSettings, system.environment)
+        before = []
+        terminal.heading(1, "What is started")
+        if data is None:
+            data, metadata = folder / "sample.json.gz", folder / "sample-products.json.gz"
+            before = [system.replay("sample", "--out", str(data), "--meta", str(metadata), name="sample")]
+        with launched(system, terminal, embedded=True, before=before) as running:
+            try:
+                _show(running, kafka, data, metadata, arguments)
+            except KeyboardInterrupt:
+                terminal.say("\n  Interrupted; stopping everything.")
+                raise
+            if arguments.keep:
+                _stay(running)
+            terminal.say("  Stopping everything.")
+    terminal.say(f"  Nothing is left running. Logs and models stay in {arguments.state_dir} until the next demo.")
+    return 0
+
+
+def _show(
+    running: Running, kafka: KafkaSettings, data: Path, metadata: Path | None, arguments: argparse.Namespace
+) -> None:
+    terminal, system = running.terminal, running.system
+    about = ["--metadata", str(metadata)] if metadata is not None else []
+    replay = system.replay("run", str(data), "--within", arguments.within, *about, "--stay")
+    running.start(replay, f"sends {data.name} within {arguments.within}")
+
+    terminal.heading(2, "Events flow, the learner learns, model versions go live")
+    every = system.environment["FRESHET_TRAINER_PUBLISH_EVENTS"]
+    terminal.say(f"  A version comes every {every} events (FRESHET_TRAINER_PUBLISH_EVENTS).")
+    Flow(running).follow()
+
+    terminal.heading(3, "One more review, and what it changes at once")
+    terminal.say("  Both answers leave the reviewed product out, so what is seen are the moves of the others.\n")
+    somebody = reviews.show(running, kafka, arguments.users)
+
+    terminal.heading(4, "Live accuracy: the learned policy beside trending")
+    for line in verdict.lines(running.figures("evaluator")):
+        terminal.say(line)
+
+    terminal.heading(5, "Where to call")
+    for line in where_to_call(system, somebody, kept=arguments.keep):
+        terminal.say(line)
+
+
+def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
+    """The lines of the last part."""
+    if kept:
+        head = "  It stays up until Ctrl-C. From another terminal:"
+    else:
+        head = (
+            "  With KEEP=1 (`make demo KEEP=1`, or `freshet demo --keep`) it stays up, and these work as printed then\n"
+            "  (the ports differ from run to run, unless FRESHET_INFERENCE_GRPC_PORT names one):"
+        )
+    return [
+        head,
+        "",
+        howto.grpcurl(system.grpc_address, user_id),
+        "",
+        howto.snippet(_python(), system.grpc_address, user_id),
+        "",
+        "  Metrics:",
+        *(f"    {name:<10} {system.metrics_url(name)}" for name in ("replay", *SERVICES)),
+        "",
+    ]
+
+
+def _stay(running: Running) -> None:
+    running.terminal.say("  Staying up; Ctrl-C ends it.")
+    try:
+        running.watch()
+    except KeyboardInterrupt:
+        running.terminal.say()
+
+
+def _python() -> str:
+    """This interpreter, as one would type it here."""
+    try:
+        return str(Path(sys.executable).relative_to(Path.cwd()))
+    except ValueError:
+        return sys.executable
+
+
+def _readable(path: Path | None, option: str) -> Path | None:
+    if path is None:
+        return None
+    if not path.exists():
+        raise Unusable(f"{option}: no such file: {path}")
+    if not path.is_file():
+        raise Unusable(f"{option}: {path} is not a file")
+    if not os.access(path, os.R_OK):
+        raise Unusable(f"{option}: {path} may not be read; check its permissions")
+    if not path.stat().st_size:
+        raise Unusable(f"{option}: {path} is empty")
+    return path
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

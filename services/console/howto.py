@@ -1,0 +1,30 @@
+"""How to call what runs: a grpcurl line and a Python snippet that work as printed. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+_SNIPPET = """\
+{python} - <<'EOF'
+import grpc
+from shared.pb.freshet.v1 import recommender_pb2, recommender_pb2_grpc
+
+with grpc.insecure_channel({address}) as channel:
+    shop = recommender_pb2_grpc.RecommenderServiceStub(channel)
+    answer = shop.Recommend(recommender_pb2.RecommendRequest(user_id={user}, count=5), timeout=5)
+for place, product in enumerate(answer.products, start=1):
+    print(place, product.product_id, round(product.score, 3))
+print("answered by", answer.model_version or "trending")
+EOF"""
+
+
+def grpcurl(address: str, user_id: str) -> str:
+    """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
+    request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
+    return f"grpcurl -plaintext -d {request} {address} freshet.v1.RecommenderService/Recommend"
+
+
+def snippet(python: str, address: str, user_id: str) -> str:
+    """The same call for a shell with the project's Python."""
+    return _SNIPPET.format(python=shlex.quote(python), address=json.dumps(address), user=json.dumps(user_id))

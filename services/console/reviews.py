@@ -1,0 +1,123 @@
+"""Part three of the demo: users, their histories, and what one more review changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from services.console import people
+from services.console.moves import left, moves
+from services.console.people import Person
+from services.console.running import Running
+from services.console.shop import Change
+from services.console.terminal import cut
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, Event
+from shared.settings import KafkaSettings
+
+SHOWN_EVENTS = 5
+_HOUR_MS = 3_600_000
+_PLEASED = "Exactly what I hoped for\nExcellent quality, it works perfectly and I love it. Highly recommended!"
+_DISAPPOINTED = "Very disappointing\nIt broke after two days. Terrible quality, a waste of money; I hate it."
+
+
+def show(running: Running, kafka: KafkaSettings, count: int) -> str:
+    """Show `count` users before and after a review; the id of one of them, empty when there is none.
+
+    Raises:
+        Unavailable: a call failed, or the log can't be read.
+    """
+    known = people.read_people(kafka)
+    titles = people.read_titles(kafka)
+    chosen = people.choose(known, count)
+    if len(chosen) < count:
+        running.terminal.say(f"  Only {len(chosen)} users have {people.LEAST_EVENTS} or more events.")
+    now_ms = max((person.newest_ms for person in known.values()), default=0) + _HOUR_MS
+    for n, person in enumerate(chosen, start=1):
+        running.supervisor.check()
+        _show(running, person, titles, pleased=n % 3 != 0, now_ms=now_ms)
+    somebody = chosen or sorted(known.values(), key=lambda person: person.user_id)
+    return somebody[0].user_id if somebody else ""
+
+
+def _show(running: Running, person: Person, titles: Mapping[str, str], *, pleased: bool, now_ms: int) -> None:
+    say, width = running.terminal.say, running.terminal.columns
+    user = running.shop.user(person.user_id)
+    shown = user.history[-SHOWN_EVENTS:]
+    what = "review" if user.events == 1 else "reviews"
+    say(f"  User {person.user_id}: {user.events} {what}" + (f", the last {len(shown)}:" if shown else ""))
+    for event in shown:
+        say(f"    {history_line(event, titles, width - 4)}")
+    first = running.shop.recommend(person.user_id)
+    if not first.products:
+        say("    Nothing is left to recommend: every product known is masked for this user.\n")
+        return
+    product = first.products[0].product_id
+    text = _PLEASED if pleased else _DISAPPOINTED
+    review = Event(
+        kind=EVENT_KIND_REVIEW,
+        user_id=person.user_id,
+        product_id=product,
+        event_time_ms=now_ms,
+        text=text,
+        rating=5.0 if pleased else 1.0,
+    )
+    change = running.shop.review(review)
+    say(f"  now reviews the first product recommended, {name(product, titles)}, with {stars(review.rating)}:")
+    say(f"    “{cut(text, width - 6)}”")
+    say(
+        f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the first answer came that has seen it "
+        f"(partition {change.position.partition}, offset {change.position.offset}; {_origin(change.after)})."
+    )
+    say()
+    for line in table(change, titles, width):
+        say(line)
+    say()
+
+
+def history_line(event: pb.HistoryEvent, titles: Mapping[str, str], width: int) -> str:
+    """One event of a history: day, stars, sentiment, product."""
+    day = datetime.fromtimestamp(event.event_time_ms / 1000, UTC).strftime("%Y-%m-%d")
+    given = stars(event.rating) if event.rating else "-----"
+    head = f"{day}  {given}  sentiment {event.sentiment:+.2f}  "
+    return head + name(event.product_id, titles, width - len(head))
+
+
+def table(change: Change, titles: Mapping[str, str], width: int) -> list[str]:
+    """Both rankings side by side, with the moves."""
+    before = [product.product_id for product in change.before.products]
+    after = [product.product_id for product in change.after.products]
+    column = max(20, (width - 18) // 2)
+    lines = [f"    {'before':<{column + 4}}{'after':<{column + 4}}move"]
+    marks = moves(before, after)
+    for place in range(max(len(before), len(after))):
+        old = name(before[place], titles, column) if place < len(before) else ""
+        new = name(after[place], titles, column) if place < len(after) else ""
+        mark = marks[place] if place < len(after) else ""
+        lines.append(f"    {place + 1:>2}  {old:<{column}}  {new:<{column}}  {mark}")
+    gone = left(before, after)
+    if gone:
+        lines.append(f"    Left the first {len(before)}: {cut(', '.join(name(p, titles) for p in gone), width - 24)}")
+    elif all(mark == "=" for mark in marks):
+        lines.append("    No place changed.")
+    if change.before.model_version != change.after.model_version:
+        lines.append("    A new model version went live in between, so not every move is the review's.")
+    return lines
+
+
+def name(product_id: str, titles: Mapping[str, str], width: int = 60) -> str:
+    """A product as people know it."""
+    return cut(titles.get(product_id, product_id), width)
+
+
+def stars(rating: float) -> str:
+    """Stars out of five."""
+    full = max(0, min(5, round(rating)))
+    return "★" * full + "☆" * (5 - full)
+
+
+def _origin(answer: pb.RecommendResponse) -> str:
+    if answer.strategy == pb.STRATEGY_LEARNED:
+        return f"model {answer.model_version}"
+    why = pb.Fallback.Name(answer.fallback).removeprefix("FALLBACK_").lower().replace("_", " ")
+    return f"trending, {why}"

@@ -1,0 +1,52 @@
+"""`freshet settings`: every variable of every service."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+
+from pydantic_settings import BaseSettings
+
+from services.console.known import CLASSES
+from services.console.terminal import Terminal
+from shared.settings import ServiceSettings, describe, names_of, prefix_of
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "settings",
+        help="list every variable, its default and what it means",
+        description="List every variable of every service, its default and what it means.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="as the README shows them")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+    """Show them."""
+    terminal.say(markdown() if arguments.markdown else describe(*CLASSES))
+    return 0
+
+
+def markdown() -> str:
+    """The tables of the README: what every service has once, then each service's own."""
+    services = [cls for cls in CLASSES if issubclass(cls, ServiceSettings)]
+    names = ", ".join(prefix_of(cls).split("_")[1] for cls in services)
+    parts = [f"Every service (`<SERVICE>` is one of {names}):", "", *_table(ServiceSettings, "FRESHET_<SERVICE>_")]
+    for cls in CLASSES:
+        parts += ["", f"`{prefix_of(cls)}…`", "", *_table(cls, prefix_of(cls))]
+    return "\n".join(parts)
+
+
+def _table(cls: type[BaseSettings], prefix: str) -> Iterator[str]:
+    yield "| variable | default | meaning |"
+    yield "|---|---|---|"
+    for name, (field, info) in zip(names_of(cls), cls.model_fields.items(), strict=True):
+        inherited = ServiceSettings.model_fields.get(field)
+        if cls is not ServiceSettings and inherited is not None and inherited.default == info.default:
+            continue
+        variable = name if cls is not ServiceSettings else f"{prefix}{field.upper()}"
+        default = "" if info.default in (None, "") else f"`{info.default}`"
+        meaning = (info.description or field).replace("|", r"\|")
+        yield f"| `{variable}` | {default} | {meaning} |"

@@ -1,0 +1,68 @@
+"""Part two of the demo: the replay flows, the learner learns, versions go live."""
+
+from __future__ import annotations
+
+import time
+
+from services.console import progress
+from services.console.running import Running
+from services.console.scrape import Figures
+
+# Readers have caught up when their figures stand still for so long after the replay's end.
+SETTLED_SECONDS = 2.0
+CATCH_UP_SECONDS = 120.0
+
+
+class Flow:
+    """Watches the replay and shows how it goes."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._rate = progress.Rate()
+        self._serving = ""
+        self._replay: Figures = {}
+        self._settled_since = (time.monotonic(), (0.0,) * 3)
+
+    def follow(self, *, most_seconds: float = float("inf")) -> int:
+        """Wait until every event was sent and every reader has applied it; the number of versions that went live.
+
+        Raises:
+            Unusable, Unavailable: a program ended for good.
+        """
+        running = self._running
+        self._versions = 0
+        running.wait(lambda: self._replay.get("freshet_replay_done") == 1.0, most_seconds, self._tick)
+        caught_up = running.wait(self._is_settled, CATCH_UP_SECONDS, self._tick)
+        self._tick()
+        events = self._replay.get("freshet_replay_events_total", 0.0)
+        learned = running.figures("trainer").get("freshet_trainer_applied_events_total", 0.0)
+        running.terminal.say(
+            f"  All {events:,.0f} events were sent and acknowledged; {learned:,.0f} learned, "
+            f"{self._versions} model versions went live."
+        )
+        if not caught_up:
+            running.terminal.say(f"  The readers had not caught up {CATCH_UP_SECONDS:g} s after the replay's end.")
+        return self._versions
+
+    def _tick(self) -> None:
+        running = self._running
+        self._replay = running.figures("replay") or self._replay
+        trainer = running.figures("trainer")
+        version = running.shop.serving_version()
+        if version is not None and version.version_id != self._serving:
+            self._serving = version.version_id
+            self._versions += 1
+            running.terminal.say(progress.gone_live(version))
+        events = self._replay.get("freshet_replay_events_total", 0.0)
+        running.terminal.status(progress.line(self._replay, trainer, self._rate.at(time.monotonic(), events)))
+
+    def _is_settled(self) -> bool:
+        applied = (
+            self._running.figures("trainer").get("freshet_trainer_applied_events_total", 0.0),
+            self._running.figures("inference").get("freshet_inference_applied_total", 0.0),
+            self._running.figures("evaluator").get("freshet_evaluator_judged_events_total", 0.0),
+        )
+        now = time.monotonic()
+        if applied != self._settled_since[1]:
+            self._settled_since = (now, applied)
+        return now - self._settled_since[0] >= SETTLED_SECONDS and applied[0] > 0

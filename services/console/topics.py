@@ -1,0 +1,43 @@
+"""`freshet topics`: create what is missing, check the rest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from services.console.terminal import Terminal
+from shared.settings import KafkaSettings, load
+from shared.topics import ensure_topics, specifications
+
+PATIENCE_SECONDS = 10.0
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "topics",
+        help="create the topics that are missing, check the others",
+        description="Create the topics that are missing and check the others. Doing it again changes nothing; "
+        "every service does the same when it starts.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+    """Create and check.
+
+    Raises:
+        Unusable: a topic has another number of partitions than configured.
+        Unavailable: no broker answers.
+    """
+    kafka = load(KafkaSettings, environ)
+    ensure_topics(kafka, patience_seconds=PATIENCE_SECONDS)
+    for topic in specifications(kafka):
+        terminal.say(f"{topic.topic:<30} {topic.num_partitions:>4} partitions   {_kept(topic.config or {})}")
+    return 0
+
+
+def _kept(config: Mapping[str, str]) -> str:
+    if config["cleanup.policy"] == "compact":
+        return "the newest record of each key"
+    return f"{int(config['retention.ms']) / 3_600_000:g} hours"

@@ -1,0 +1,80 @@
+"""`freshet up`: the system without a replay, until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.console import state_folder
+from services.console.running import launched
+from services.console.terminal import Terminal
+from services.embedded.system import BOOTSTRAP, SERVICES, plan
+from services.inference.settings import InferenceSettings
+from shared.errors import Unusable
+
+_MARKED_OR_KEPT = (
+    "With the embedded broker everything starts empty, since it keeps the log in memory. "
+    f"With {BOOTSTRAP} set, that Kafka is used and the state folder is kept."
+)
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "up",
+        help="run the system, without a replay",
+        description=f"Run every service as a process of its own until Ctrl-C or SIGTERM. {_MARKED_OR_KEPT}",
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, default=Path(".freshet/up"), metavar="FOLDER",
+        help="checkpoints, model versions and logs (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kafka-port", type=int, default=9092, metavar="PORT",
+        help="of the embedded broker (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
+    """Run until interrupted.
+
+    Raises:
+        Unusable: a port or the folder can't be used.
+        Unavailable: a part failed.
+    """
+    own_kafka = environ.get(BOOTSTRAP)
+    with _folder(arguments.state_dir, lasting=own_kafka is not None) as folder:
+        system = plan(
+            folder,
+            environ,
+            bootstrap_servers=own_kafka,
+            kafka_port=arguments.kafka_port,
+            grpc_port=int(InferenceSettings.model_fields["grpc_port"].default),
+        )
+        with launched(system, terminal, embedded=own_kafka is None) as running:
+            terminal.say(f"\n  Kafka {system.bootstrap_servers}, gRPC {system.grpc_address}, metrics:")
+            for name in SERVICES:
+                terminal.say(f"    {name:<10} {system.metrics_url(name)}")
+            terminal.say("\n  Running; Ctrl-C ends it.")
+            try:
+                running.watch()
+            except KeyboardInterrupt:
+                terminal.say("\n  Stopping everything.")
+    return 0
+
+
+@contextmanager
+def _folder(folder: Path, *, lasting: bool) -> Iterator[Path]:
+    if not lasting:
+        with state_folder.empty(folder) as emptied:
+            yield emptied
+        return
+    state_folder.require_unmarked(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(f"can't use {folder} ({error.strerror}); name another folder with --state-dir") from error
+    yield folder

@@ -1,0 +1,61 @@
+"""Live accuracy of the learned policy beside trending, as the evaluator measured it. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from services.console.scrape import Figures
+
+# What the evaluator calls each group of judged events, and what it is.
+_WINDOWS = (
+    ("all", "all judged, as served"),
+    ("learned", "judged by a learned version"),
+    ("recent", "the last 2,000 judged"),
+)
+
+
+def lines(figures: Figures) -> list[str]:
+    """A small table and what it says, also when trending is ahead."""
+    judged = figures.get("freshet_evaluator_judged_events_total", 0.0)
+    if not judged:
+        return ["  The evaluator has not judged any event yet."]
+    by_learned = figures.get("freshet_evaluator_learned_events_total", 0.0)
+    share = by_learned / judged
+    said = [
+        f"  Before each event was learned, both policies ranked the whole catalogue: {judged:,.0f} events judged,",
+        f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first one.",
+        "",
+        f"  {'':<30}{'HR@10':^22}{'NDCG@10':^22}",
+        f"  {'events':<30}{'learned':>10}{'trending':>10}  {'learned':>10}{'trending':>10}",
+    ]
+    said += [
+        f"  {name:<30}" + "  ".join(_pair(figures, metric, window) for metric in ("hit", "ndcg"))
+        for window, name in _WINDOWS
+    ]
+    return [*said, "", "  " + _sentence(figures)]
+
+
+def _pair(figures: Figures, metric: str, window: str) -> str:
+    learned, trending = (_figure(figures, metric, policy, window) for policy in ("learned", "trending"))
+    return f"{_shown(learned):>10}{_shown(trending):>10}"
+
+
+def _sentence(figures: Figures) -> str:
+    learned = _figure(figures, "ndcg", "learned", "learned")
+    trending = _figure(figures, "ndcg", "trending", "learned")
+    if math.isnan(learned) or math.isnan(trending) or not figures.get("freshet_evaluator_learned_events_total"):
+        return "No learned version has judged an event, so there is nothing to compare."
+    if learned > trending:
+        ahead = f"{learned / trending:.1f} times" if trending > 0 else "ahead of"
+        return f"On the same events, the learned policy's NDCG@10 is {ahead} that of trending."
+    if learned < trending:
+        return "On the same events, trending is still ahead of the learned policy: it has seen too little to beat it."
+    return "On the same events, both are equal."
+
+
+def _figure(figures: Figures, metric: str, policy: str, window: str) -> float:
+    return figures.get(f'freshet_evaluator_{metric}_ratio{{k="10",policy="{policy}",window="{window}"}}', math.nan)
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

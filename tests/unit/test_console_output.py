@@ -1,0 +1,195 @@
+"""What the demo shows: moves, progress, histories, verdicts, ways to call."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.console import howto, progress, reviews, verdict
+from services.console.moves import left, moves
+from services.console.people import Person, choose
+from services.console.scrape import parse
+from services.console.shop import Change
+from services.console.terminal import PLAIN_COLUMNS, Terminal, cut
+from shared.pb.freshet.v1 import events_pb2 as events
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+
+
+def test_moves_say_how_far_each_product_went() -> None:
+    assert moves(["a", "b", "c", "d"], ["c", "b", "x", "a"]) == ["▲2", "=", "new", "▼3"]
+    assert left(["a", "b", "c", "d"], ["c", "b", "x", "a"]) == ["d"]
+
+
+@given(st.permutations(list("abcdefghij")), st.permutations(list("abcdefghij")))
+def test_moves_cancel_out_when_nobody_enters(before: list[str], after: list[str]) -> None:
+    steps = {"▲": 1, "▼": -1}
+    assert sum(steps[move[0]] * int(move[1:]) for move in moves(before, after) if move != "=") == 0
+
+
+def test_the_progress_line_fits_and_names_what_it_shows() -> None:
+    replay = {
+        "freshet_replay_events_total": 1_234_567.0,
+        "freshet_replay_progress_ratio": 0.3712,
+        "freshet_replay_event_time_seconds": 1_300_000_000.0,
+        "freshet_replay_behind_seconds": 0.2,
+    }
+    trainer = {
+        "freshet_trainer_steps_total": 154_320.0,
+        "freshet_trainer_loss": 5.43219,
+        "freshet_trainer_mean_max_q": -0.41678,
+        "freshet_trainer_epsilon": 0.6123,
+    }
+    line = progress.line(replay, trainer, 201.4)
+    assert line == (
+        "   37%  1,234,567 events    201/s  2011-03-13 │ "
+        "learner: 154,320 steps  loss 5.432  mean max-Q -0.417  ε 0.61"
+    )
+    assert len(line) <= PLAIN_COLUMNS
+    assert "12 s behind" in progress.line(replay | {"freshet_replay_behind_seconds": 12.3}, trainer, 0.0)
+
+
+def test_the_progress_line_before_anything_flows() -> None:
+    assert progress.line({}, {}, 0.0) == "  replay: reading the file │ learner: collecting its first events"
+
+
+def test_the_rate_is_of_the_last_seconds() -> None:
+    rate = progress.Rate()
+    assert rate.at(0.0, 0) == 0.0
+    assert rate.at(1.0, 100) == pytest.approx(100.0)
+    for second in range(2, 10):
+        rate.at(float(second), 100)
+    assert rate.at(10.0, 100) == 0.0
+
+
+def test_a_version_that_goes_live_tells_what_it_learned() -> None:
+    version = events.ModelVersion(version_id="000000004000-1a2b3c4d", applied_events=4000)
+    version.metrics.update({"validation_ndcg_at_10": 0.1417, "validation_ndcg_at_10_popularity": 0.0712})
+    assert progress.gone_live(version) == (
+        "  ● model 000000004000-1a2b3c4d is live: learned from 4,000 events, "
+        "validation NDCG@10 0.142 (popularity alone 0.071)"
+    )
+    del version.metrics["validation_ndcg_at_10"], version.metrics["validation_ndcg_at_10_popularity"]
+    assert progress.gone_live(version).endswith("validation NDCG@10 -")
+
+
+def judged(learned: float, trending: float, *, by_learned: int = 900) -> dict[str, float]:
+    figures = {"freshet_evaluator_judged_events_total": 1000.0, "freshet_evaluator_learned_events_total": by_learned}
+    for window in ("all", "learned", "recent"):
+        for policy, value in (("learned", learned), ("trending", trending)):
+            figures[f'freshet_evaluator_hit_ratio{{k="10",policy="{policy}",window="{window}"}}'] = 2 * value
+            figures[f'freshet_evaluator_ndcg_ratio{{k="10",policy="{policy}",window="{window}"}}'] = value
+    return figures
+
+
+def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
+    text = "\n".join(verdict.lines(judged(0.21, 0.07)))
+    assert "1,000 events judged" in text
+    assert "900 of them (90%) by a learned version" in text
+    assert "the learned policy's NDCG@10 is 3.0 times that of trending" in text
+    row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)
+    assert row.split()[-4:] == ["0.4200", "0.1400", "0.2100", "0.0700"]
+
+
+def test_the_verdict_admits_that_trending_is_ahead() -> None:
+    assert "trending is still ahead" in verdict.lines(judged(0.05, 0.07))[-1]
+    assert "both are equal" in verdict.lines(judged(0.07, 0.07))[-1]
+
+
+def test_the_verdict_compares_nothing_without_a_learned_version() -> None:
+    assert "nothing to compare" in verdict.lines(judged(math.nan, math.nan, by_learned=0))[-1]
+    assert verdict.lines({}) == ["  The evaluator has not judged any event yet."]
+
+
+def test_a_line_of_history_shows_day_stars_sentiment_and_title() -> None:
+    event = pb.HistoryEvent(product_id="B000", event_time_ms=1_300_000_000_000, rating=4.0, sentiment=-0.5)
+    assert reviews.history_line(event, {"B000": "Capo  for\nguitars"}, 80) == (
+        "2011-03-13  ★★★★☆  sentiment -0.50  Capo for guitars"
+    )
+    unrated = pb.HistoryEvent(product_id="B000", event_time_ms=1_300_000_000_000)
+    assert reviews.history_line(unrated, {}, 80) == "2011-03-13  -----  sentiment +0.00  B000"
+
+
+def change(before: str, after: str, *, version: str = "v1") -> Change:
+    def answer(products: str, version: str) -> pb.RecommendResponse:
+        listed = [pb.RecommendedProduct(product_id=product) for product in products]
+        return pb.RecommendResponse(products=listed, model_version=version, strategy=pb.STRATEGY_LEARNED)
+
+    return Change(answer(before, "v1"), answer(after, version), events.LogPosition(), 0.01)
+
+
+def test_both_rankings_stand_side_by_side() -> None:
+    lines = reviews.table(change("abc", "bax"), {"a": "A very long title " * 9}, 100)
+    assert all(len(line) <= 100 for line in lines)
+    assert [line.split()[-1] for line in lines[1:4]] == ["▲1", "▼1", "new"]
+    assert lines[4].strip() == "Left the first 3: c"
+
+
+def test_it_says_when_nothing_moved_and_when_the_model_changed() -> None:
+    assert reviews.table(change("abc", "abc"), {}, 100)[-1].strip() == "No place changed."
+    assert "not every move is the review's" in reviews.table(change("abc", "bac", version="v2"), {}, 100)[-1]
+
+
+def test_users_with_a_history_come_first_and_always_the_same() -> None:
+    people = {name: Person(name, count, newest) for name, count, newest in
+              (("a", 9, 5), ("b", 2, 9), ("c", 3, 7), ("d", 4, 7), ("e", 3, 7))}  # fmt: skip
+    assert [person.user_id for person in choose(people, 3)] == ["d", "c", "e"]
+    assert len(choose(people, 9)) == 4
+
+
+def test_the_ways_to_call_survive_any_user_id() -> None:
+    user = """O'Brien "the $HOME" `x` \\ ü"""
+    words = shlex.split(howto.grpcurl("127.0.0.1:50051", user))
+    assert json.loads(words[words.index("-d") + 1]) == {"user_id": user, "count": 5}
+    assert words[-2:] == ["127.0.0.1:50051", "freshet.v1.RecommenderService/Recommend"]
+    code = howto.snippet("python", "127.0.0.1:50051", user).split("<<'EOF'\n")[1].removesuffix("EOF")
+    compile(code, "snippet", "exec")
+    assert json.dumps(user) in code
+
+
+def test_metrics_are_read_with_their_labels() -> None:
+    text = '# TYPE a_total counter\na_total 3.0\n# TYPE b gauge\nb{z="1",k="x"} 0.5\n'
+    assert parse(text) == {"a_total": 3.0, 'b{k="x",z="1"}': 0.5}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_file_gets_whole_status_lines_now_and_then() -> None:
+    stream, clock = io.StringIO(), Clock()
+    terminal = Terminal(stream, clock)
+    for tick in range(10):
+        clock.now = tick * 0.5
+        terminal.status(f"at {clock.now}")
+    terminal.say("done")
+    assert stream.getvalue() == "at 0.0\nat 3.0\ndone\n"
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_rewrites_its_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Screen()
+    terminal = Terminal(stream, Clock())
+    terminal.status("a longer one")
+    terminal.status("short")
+    terminal.say("done")
+    assert stream.getvalue() == "\ra longer one\rshort       \r     \rdone\n"
+
+
+def test_text_is_cut_to_one_line() -> None:
+    assert cut("two\n words", 20) == "two words"
+    assert cut("abcdefgh", 5) == "abcd…"

@@ -133,6 +133,7 @@ class Event(_message.Message):
     event_id: _builtins.str
     """Unique among live events; a retry repeats it and counts once. At most 128 bytes."""
     kind: Global___EventKind.ValueType
+    """What the user did."""
     user_id: _builtins.str
     """Empty in a tick only. At most 256 bytes."""
     product_id: _builtins.str
@@ -280,8 +281,11 @@ class StateVector(_message.Message):
     SOURCE_OFFSET_FIELD_NUMBER: _builtins.int
     RECORDED_MS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    """as in the event; empty in a tick only"""
     product_id: _builtins.str
+    """as in the event; empty in a tick only"""
     kind: Global___EventKind.ValueType
+    """as in the event"""
     event_time_ms: _builtins.int
     """as in the event"""
     price_scaled: _builtins.float
@@ -353,6 +357,7 @@ class LogPosition(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
+    """counted from 0"""
     offset: _builtins.int
     """of one record, counted from 0"""
     def __init__(
@@ -408,7 +413,9 @@ class ModelVersion(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     PRODUCTS_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
+    """the folder's name"""
     policy: _builtins.str
+    """what learned it"""
     manifest_sha256: _builtins.str
     """hex; of the folder's manifest.json"""
     created_ms: _builtins.int
@@ -466,6 +473,7 @@ class Pointer(_message.Message):
     VERSION_ID_FIELD_NUMBER: _builtins.int
     SET_MS_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
+    """as in ModelVersion"""
     set_ms: _builtins.int
     """wall clock, ms since 1970-01-01 UTC"""
     def __init__(

@@ -119,6 +119,7 @@ class RecommendedProduct(_message.Message):
     EXPLORED_FIELD_NUMBER: _builtins.int
     PROPENSITY_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
+    """as in Product"""
     score: _builtins.float
     """comparable within one answer only; higher is better"""
     explored: _builtins.bool
@@ -154,7 +155,9 @@ class RecommendResponse(_message.Message):
     model_version: _builtins.str
     """empty when not learned"""
     strategy: Global___Strategy.ValueType
+    """where the answer came from"""
     fallback: Global___Fallback.ValueType
+    """why it is not learned, or empty"""
     request_id: _builtins.str
     """name it in the events that answer this recommendation"""
     @_builtins.property
@@ -212,6 +215,7 @@ class RecordedEvent(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
+    """as given, or the one that was given to it"""
     @_builtins.property
     def position(self) -> _events_pb2.LogPosition:
         """pass it as RecommendRequest.after_position"""
@@ -367,7 +371,9 @@ class HistoryEvent(_message.Message):
     SENTIMENT_FIELD_NUMBER: _builtins.int
     REWARD_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
+    """as in the event"""
     kind: _events_pb2.EventKind.ValueType
+    """what the user did"""
     event_time_ms: _builtins.int
     """ms since 1970-01-01 UTC"""
     rating: _builtins.float
@@ -404,6 +410,7 @@ class GetUserResponse(_message.Message):
     MASKED_PRODUCTS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    """as asked"""
     events: _builtins.int
     """applied in all"""
     masked_products: _builtins.int

@@ -101,14 +101,11 @@ class Learner:
         transition, continued = self.assembler.apply(state, product, known=known)
         if continued is not None:
             self._set_discount(continued.serial, self.settings.discount)
-        if transition.serial % self.settings.holdout_every == 0:
-            self.held_out.append(transition)
-            if len(self.held_out) > self.settings.holdout_size:
-                self.buffer.add(self.held_out.popleft())
-        else:
-            self.buffer.add(transition)
+        if len(transition.products) > 1:  # a user's first event has no state to learn from; it is answered by trending
+            self._keep(transition)
         self.applied += 1
-        if self.applied < self.settings.warmup_events or self.applied % self.settings.events_per_step:
+        early = self.applied < self.settings.warmup_events or not len(self.buffer)
+        if early or self.applied % self.settings.events_per_step:
             return None
         weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
         return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, self.eras, weights)
@@ -199,6 +196,14 @@ class Learner:
             self.dqn.tables.grow_to(len(self.products))
         return row
 
+    def _keep(self, transition: Transition) -> None:
+        if transition.serial % self.settings.holdout_every:
+            self.buffer.add(transition)
+            return
+        self.held_out.append(transition)
+        if len(self.held_out) > self.settings.holdout_size:
+            self.buffer.add(self.held_out.popleft())
+
     def _oldest_serial(self) -> int:
         held_out = self.held_out[0].serial if self.held_out else self.assembler.serial
         return min(held_out, self.buffer.oldest_serial)
@@ -221,7 +226,7 @@ class Learner:
     def _validate(self) -> tuple[validation.Choice, dict[str, NDArray[np.float32]]]:
         vectors = {name: t[: self.dqn.tables.size].numpy().copy() for name, t in self.dqn.tables.values.items()}
         most = max(1, VALIDATION_SCORES // max(1, len(self.products)))
-        asked = [t for t in self.held_out if t.known and t.chosen and t.action not in t.masked][-most:]
+        asked = [t for t in self.held_out if _was_possible(t)][-most:]
         if not asked or not self.dqn.steps:
             return validation.UNDECIDED, vectors
         queries = self._queries(
@@ -263,6 +268,11 @@ class Learner:
             for h, (head, weight) in enumerate(heads.items())
         )
         return Golden(window, np.tile(rows, (len(windows), 1)), np.asarray(scores, np.float32))
+
+
+def _was_possible(transition: Transition) -> bool:
+    """Whether the chosen product could have been recommended then."""
+    return transition.known and transition.chosen and transition.action not in transition.masked
 
 
 def _windows(histories: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]], length: int) -> Window:

@@ -17,7 +17,7 @@ Q_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 K = 10
 
 # What is learned is served only when it beats popularity by so many standard errors of the paired difference.
-STANDARD_ERRORS = 1.0
+STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True, slots=True)

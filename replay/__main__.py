@@ -1,0 +1,140 @@
+"""Replay: reads a dataset of reviews and sends it to the log as events, in the order of their time, at a chosen pace.
+
+    python -m replay run reviews.json.gz --within 5m
+    python -m replay sample --out reviews.json.gz --meta products.json.gz
+
+It ends when the broker has acknowledged everything, or at SIGTERM or Ctrl-C, with its position kept for --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from replay import options
+from replay.run import run
+from replay.settings import ReplaySettings
+from shared.errors import Unavailable, Unusable
+from shared.settings import KafkaSettings, describe, load
+from shared.telemetry import setup_logging, start_metrics
+
+_RUN = """\
+Send a file of reviews as SNAP publishes them (2014, 2018 and alike; JSON lines or Python literals, plain or gzip; told
+from the content). A line that can't be used is counted and reported, exact copies of an earlier line are left out, and
+the rest goes on. The dataset is put in event-time order once and the copy kept for later replays.
+
+Sent twice to the same log, a dataset counts once: readers know each event by its dataset and number. With --loop event
+times go on: each loop comes later by the dataset's range and a day, and counts as new.
+"""
+
+
+def main() -> int:
+    """Run one command; its exit status."""
+    arguments = _parser().parse_args()
+    try:
+        status: int = arguments.command(arguments)
+    except Unusable as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 2
+    except Unavailable as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    epilog = describe(ReplaySettings, KafkaSettings)
+    parser = argparse.ArgumentParser(
+        prog="python -m replay", description=__doc__, epilog=epilog, formatter_class=raw, allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(
+        commands.add_parser(
+            "run", help="send a dataset", description=_RUN, epilog=epilog, formatter_class=raw, allow_abbrev=False
+        )
+    )
+    sample = commands.add_parser("sample", help="write a generated dataset in SNAP's own format", allow_abbrev=False)
+    _add_sample(sample)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the reviews")
+    parser.add_argument("--metadata", type=Path, metavar="FILE", help="the products: titles, categories, prices")
+    paces = parser.add_mutually_exclusive_group()
+    paces.add_argument("--within", type=options.duration, metavar="TIME", help="the whole range in 90s, 5m, 2h, 1d")
+    paces.add_argument(
+        "--speed", type=options.speed, metavar="FACTOR",
+        help="event time / wall time, such as 100000; max: as fast as the broker takes it (default: max)",
+    )  # fmt: skip
+    paces.add_argument("--rate", type=options.positive, metavar="N", help="events per second")
+    parser.add_argument(
+        "--from", dest="from_", type=options.moment_ms, metavar="DATE", help="leave out events before it (UTC)"
+    )
+    parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
+    parser.add_argument(
+        "--users-sample", type=options.share, default=1.0, metavar="SHARE",
+        help="only this share of the users, the same ones every time, with all their events (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--loop", type=options.count, nargs="?", const=0, default=1, metavar="N",
+        help="send it N times; without N again and again, until event times reach the year 2200",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on where the last replay of this dataset ended")
+    parser.add_argument("--stay", action="store_true", help="stay up at the end, with the metrics, until stopped")
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings, kafka = load(ReplaySettings), load(KafkaSettings)
+    setup_logging(settings)
+    start_metrics("replay", settings)
+    run(arguments, settings, kafka, stop)
+    logging.getLogger("replay").info("stopped")
+    return 0
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    from replay import synthetic
+
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the reviews go, gzip")
+    parser.add_argument("--meta", type=Path, required=True, metavar="FILE", help="where the products go, gzip")
+    for name, default in (
+        ("users", synthetic.DEFAULT_USERS),
+        ("products", synthetic.DEFAULT_PRODUCTS),
+        ("events", synthetic.DEFAULT_EVENTS),
+        ("seed", synthetic.DEFAULT_SEED),
+    ):
+        parser.add_argument(
+            f"--{name}", type=options.count, default=default, metavar="N", help="(default: %(default)s)"
+        )
+    parser.set_defaults(command=_sample)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from replay.synthetic import write_sample
+
+    try:
+        write_sample(
+            arguments.out,
+            arguments.meta,
+            users=arguments.users,
+            products=arguments.products,
+            events=arguments.events,
+            seed=arguments.seed,
+        )
+    except OSError as error:
+        raise Unusable(f"the sample can't be written: {error}") from error
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

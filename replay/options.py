@@ -1,0 +1,65 @@
+"""What the command line says, as values; each function is an argparse `type`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from datetime import UTC, datetime
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+
+
+def duration(text: str) -> float:
+    """`90s`, `5m`, `2h`, `1d` as seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time above 0 such as 90s, 5m, 2h or 1d")
+    return seconds
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def speed(text: str) -> float | None:
+    """Event time / wall time; None for `max`."""
+    if text.strip() == "max":
+        return None
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above 0 nor max") from None
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"[0-9]{1,15}", text.strip()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A share above 0 and up to 1."""
+    number = positive(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: above 0, up to 1")
+    return number
+
+
+def moment_ms(text: str) -> int:
+    """`2013-01-31` or `2013-01-31T12:00:00` as ms since 1970; UTC unless it names a zone."""
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2013-01-31 or 2013-01-31T12:00:00") from None
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,113 @@
+"""When each event is due by the asked pace, and how late one is. No clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+# A replay this late says so, once; it has caught up when it is this little late.
+LATE_SECONDS = 2.0
+CAUGHT_UP_SECONDS = 0.2
+
+_LONGEST_NAP_SECONDS = 0.1
+_SHORTEST_NAP_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
+
+    within_seconds: float | None = None  # the whole range in this time
+    speed: float | None = None  # event time / wall time
+    rate: float | None = None  # events per second
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The pace for one range of events.
+
+    Attributes:
+        start_ms, end_ms: the range on the axis of spread event times.
+        events: how many there are in it.
+        speed: event time / wall time; 0 where the pace does not go by event time.
+        rate: events per second; 0 where the pace does not go by their number.
+    """
+
+    start_ms: float
+    end_ms: float
+    events: int
+    speed: float = 0.0
+    rate: float = 0.0
+
+    @classmethod
+    def of(cls, asked: Asked, start_ms: float, end_ms: float, events: int) -> Pace:
+        """What was asked for, for this range."""
+        speed = asked.speed or 0.0
+        if asked.within_seconds is not None:
+            speed = (end_ms - start_ms) / 1000 / asked.within_seconds
+        return cls(start_ms, end_ms, events, speed, asked.rate or 0.0)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Wall time of the whole range; 0 without a limit."""
+        if self.speed:
+            return (self.end_ms - self.start_ms) / 1000 / self.speed
+        return self.events / self.rate if self.rate else 0.0
+
+    @property
+    def mean_rate(self) -> float:
+        """Events per second on average; 0 without a limit."""
+        return self.events / self.duration_seconds if self.duration_seconds else 0.0
+
+    def due(self, place: int, spread_ms: float) -> float | None:
+        """Seconds after the start at which the event at `place`, counted from 0, is due; None: at once."""
+        if self.speed:
+            return (spread_ms - self.start_ms) / 1000 / self.speed
+        return place / self.rate if self.rate else None
+
+
+class Pacer:
+    """Waits until something is due. The schedule is absolute: what was late is caught up, and nothing drifts."""
+
+    def __init__(self, clock: Callable[[], float], nap: Callable[[float], None]) -> None:
+        """`nap`: sleep for so many seconds at most."""
+        self._clock = clock
+        self._nap = nap
+        self._start: float | None = None
+        self.behind_seconds = 0.0
+
+    def wait(self, due: float | None, meanwhile: Callable[[], None]) -> None:
+        """Return when `due` has come, calling `meanwhile` after every nap; the first call sets the schedule's start."""
+        if due is None:
+            return
+        self.look(due)
+        while self.behind_seconds < 0:
+            self._nap(min(max(-self.behind_seconds, _SHORTEST_NAP_SECONDS), _LONGEST_NAP_SECONDS))
+            meanwhile()
+            self.look(due)
+
+    def look(self, due: float | None) -> None:
+        """Note how late the thing due is, below 0 where it is early."""
+        if due is None:
+            return
+        if self._start is None:
+            self._start = self._clock() - due
+        self.behind_seconds = self._clock() - self._start - due
+
+
+class Lateness:
+    """Tells once that a replay fell behind, and once that it has caught up."""
+
+    def __init__(self) -> None:
+        self._is_late = False
+
+    def turned(self, behind_seconds: float) -> Literal["late", "caught up"] | None:
+        """What has changed with this reading."""
+        if not self._is_late and behind_seconds > LATE_SECONDS:
+            self._is_late = True
+            return "late"
+        if self._is_late and behind_seconds < CAUGHT_UP_SECONDS:
+            self._is_late = False
+            return "caught up"
+        return None

@@ -1,0 +1,179 @@
+"""Sends a dataset to the log: products, then events with ticks, at the asked pace, every delivery accounted for."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from confluent_kafka import Message
+
+from replay import metrics
+from replay.pacing import Pacer
+from replay.position import Position
+from replay.progress import Watch
+from replay.script import Cue
+from replay.settings import ReplaySettings
+from replay.standing import Sent, Standing, Task
+from replay.stopped import Stopped
+from shared.errors import Unavailable
+from shared.kafka.clients import CountedProducer
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+
+log = logging.getLogger("replay")
+
+_MEASURE_SECONDS = 0.2
+_NAP_SECONDS = 0.1
+
+
+class Sender:
+    """Carries out a task from a position on; the position is kept beside the ordered copy, also when it is stopped."""
+
+    def __init__(
+        self,
+        task: Task,
+        position: Position,
+        producer: CountedProducer,
+        settings: ReplaySettings,
+        kafka: KafkaSettings,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._task = task
+        self._position = position
+        self._settings = settings
+        self._watch = watch
+        self._clock = clock
+        self._topics = Topics.of(kafka)
+        self._partitions = kafka.partitions
+        self._producer = producer
+        self._pacer = Pacer(clock, producer.poll)
+        self.standing = Standing(task, position, clock)
+        self._saved = self._measured = clock()
+
+    def run(self) -> None:
+        """Send everything and wait until the broker has it.
+
+        Raises:
+            Stopped: the watch was told to; what is in flight got `drain_seconds` to be acknowledged.
+            Unavailable: the broker refused a message for good.
+        """
+        try:
+            self._send_products()
+            self.standing.start()
+            for loop, cue in self._cues():
+                self._pacer.wait(cue.due, self._tend)
+                self._send(loop, cue)
+                self._tend()
+            self._settle()
+        except Stopped:
+            self._drain()
+            raise
+        finally:
+            self._save()
+            self._measure()
+        if self.standing.before == self.standing.total:
+            log.info("everything was sent before: nothing is left")
+            return
+        log.info(
+            "done: %s events sent and acknowledged in %.1f s, %s messages with ticks and products; none failed",
+            f"{self.standing.acknowledged_now:,}",
+            self.standing.seconds,
+            f"{self._producer.acknowledged:,}",
+        )
+
+    def _send_products(self) -> None:
+        if self._position.products_sent:
+            return
+        for product in self._task.copy.products():
+            self._producer.send(
+                self._topics.products,
+                key=product.product_id.encode(),
+                value=product.SerializeToString(),
+                on_wait=self._tend,
+            )
+            self._tend()
+        self._settle()
+        if self._producer.acknowledged:
+            log.info("%s products sent", f"{self._producer.acknowledged:,}")
+        self._position = self._position.model_copy(update={"products_sent": True})
+        self._save()
+
+    def _cues(self) -> Iterator[tuple[int, Cue]]:
+        """The messages of all loops from the position on, each with its loop."""
+        task, after = self._task, self._position.sequence
+        place = task.copy.count_up_to(task.selection, after)
+        for loop in range(self._position.loop, task.loops):
+            metrics.LOOP.set(loop)
+            events = task.copy.events(task.selection, task.script.extent, after)
+            for cue in task.script.loop(loop, events, place):
+                yield loop, cue
+            after = place = 0
+
+    def _send(self, loop: int, cue: Cue) -> None:
+        """Queue a message; while the queue is full, wait."""
+        event, value = cue.event, cue.event.SerializeToString()
+        topic = self._topics.events
+        wait = functools.partial(self._wait_for_room, cue.due)
+        if event.kind == EVENT_KIND_TICK:
+            for partition in range(self._partitions):
+                self._producer.send(topic, key=None, value=value, partition=partition, on_wait=wait)
+            return
+        number = self.standing.sent(Sent(loop, event.sequence, cue.place, event.event_time_ms))
+
+        def acknowledged(_: Message) -> None:
+            self.standing.acknowledge(number)
+
+        self._producer.send(topic, key=event.user_id.encode(), value=value, on_acknowledged=acknowledged, on_wait=wait)
+
+    def _wait_for_room(self, due: float | None) -> None:
+        self._pacer.look(due)
+        self._tend()
+
+    def _tend(self) -> None:
+        """What has to be done all the time: notice failures, save the position, show how it goes, stop when asked."""
+        if self._producer.failed:
+            raise Unavailable(
+                f"the broker refused {self._producer.failed:,} messages ({self._producer.last_error}); what it took "
+                "before them is kept in the position: go on with --resume once the cause is gone"
+            )
+        now = self._clock()
+        if now - self._saved >= self._settings.save_seconds:
+            self._save()
+        if now - self._measured >= _MEASURE_SECONDS:
+            self._measure()
+        self._watch.look(lambda: self.standing.told(self._pacer.behind_seconds))
+
+    def _settle(self) -> None:
+        """Wait until the broker has everything, however long it is away."""
+        while self._producer.in_flight:
+            self._producer.poll(_NAP_SECONDS)
+            self._tend()
+        self._tend()
+
+    def _drain(self) -> None:
+        """Give what is in flight some time."""
+        deadline = self._clock() + self._settings.drain_seconds
+        while self._producer.in_flight and not self._producer.failed and self._clock() < deadline:
+            self._producer.poll(_NAP_SECONDS)
+
+    def _save(self) -> None:
+        self._saved = self._clock()
+        if (newest := self.standing.newest) is not None:
+            self._position = self._position.model_copy(update={"loop": newest.loop, "sequence": newest.sequence})
+        try:
+            self._position.save(self._task.copy.folder)
+        except OSError as error:
+            log.warning(
+                "the position can't be saved in %s (%s): the earlier one stays, and a resumed replay would send more "
+                "again, which counts once",
+                self._task.copy.folder,
+                error.strerror,
+            )
+
+    def _measure(self) -> None:
+        self._measured = self._clock()
+        self.standing.measure(self._pacer.behind_seconds, self._producer.in_flight)

@@ -1,0 +1,111 @@
+"""`python -m replay run`: from a file to acknowledged events."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from replay import metrics
+from replay.beginning import beginning
+from replay.lines import require_readable
+from replay.ordered_copy import OrderedCopy, Selection
+from replay.ordering import ordered_copy
+from replay.pacing import Asked, Pace
+from replay.producer import Sender
+from replay.progress import Watch
+from replay.script import Script
+from replay.settings import ReplaySettings
+from replay.standing import Task
+from replay.stopped import Stopped
+from shared.errors import Unusable
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.settings import KafkaSettings
+
+log = logging.getLogger("replay")
+
+
+def run(arguments: argparse.Namespace, settings: ReplaySettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+    """Replay a file until everything was acknowledged, or until `stop`.
+
+    Raises:
+        Unusable: what was given can't be used.
+        Unavailable: the broker refused a message for good.
+    """
+    watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
+    require_readable(arguments.file)
+    sender: Sender | None = None
+    try:
+        with _alone(settings.state_dir):
+            # Made first: it takes a second until the broker has given it an id.
+            producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
+            copy = ordered_copy(arguments.file, arguments.metadata, settings, watch)
+            task = _task(arguments, copy, settings)
+            position = beginning(task, kafka, settings.state_dir, stop, resume=arguments.resume)
+            sender = Sender(task, position, producer, settings, kafka, watch)
+            sender.run()
+            metrics.DONE.set(1)
+            if copy.summary.reviews.broken:
+                log.warning("not all of the file was sent: %s", copy.summary.reviews.broken)
+    except Stopped:
+        if sender is None:
+            log.info("stopped before anything was sent")
+        else:
+            log.info(
+                "stopped after %s of %s events, all acknowledged and the position kept; go on with: %s",
+                f"{sender.standing.acknowledged:,}",
+                f"{sender.standing.total:,}",
+                _to_resume(sys.argv[1:]),
+            )
+        return
+    if arguments.stay:
+        log.info("staying up until it is stopped")
+        stop.wait()
+
+
+def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings) -> Task:
+    until_ms = Selection().until_ms if arguments.until is None else arguments.until
+    selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
+    extent = copy.extent(selection)
+    end_ms = extent.last_ms + copy.summary.tables.resolution_ms
+    asked = Asked(within_seconds=arguments.within, speed=arguments.speed, rate=arguments.rate)
+    pace = Pace.of(asked, extent.first_ms, end_ms, extent.events)
+    script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds)
+    loops = arguments.loop or script.most_loops
+    if loops > script.most_loops:
+        raise Unusable(
+            f"--loop {loops}: event times go on from loop to loop, and {script.most_loops} loops of this dataset "
+            "reach the year 2200; ask for fewer"
+        )
+    return Task(copy, selection, script, loops)
+
+
+def _to_resume(arguments: list[str]) -> str:
+    again = arguments if "--resume" in arguments else [*arguments, "--resume"]
+    return shlex.join(["python", "-m", "replay", *again])
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder for this process; the lock goes with the process, however it ends."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = (state_dir / "lock").open("w")
+    except OSError as error:
+        raise Unusable(
+            f"can't write to {state_dir} ({error.strerror}); name another folder with FRESHET_REPLAY_STATE_DIR"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Unusable(
+                f"another replay uses {state_dir}; stop it, or name another folder with FRESHET_REPLAY_STATE_DIR"
+            ) from error
+        yield

@@ -1,0 +1,355 @@
+"""Replay as a process on a real broker: everything arrives, once in effect, in order, whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+
+from replay.position import Position
+from services.embedded import broker
+from shared.events import check_event
+from shared.kafka.clients import LogReader
+from shared.kafka.marks import AppliedMarks
+from shared.kafka.partitioner import partition_of
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+from tests.support import snap
+from tests.support.link import broker_behind_a_link
+from tests.support.processes import Service, kafka_environment, running
+
+EVENTS = 2400
+SENT = "freshet_replay_events_total"
+
+
+def replay(
+    kafka: KafkaSettings, folder: Path, *arguments: str | Path, **settings: str
+) -> AbstractContextManager[Service]:
+    """`python -m replay …`; its state and its log lie in `folder`."""
+    environment = kafka_environment(kafka) | {"FRESHET_REPLAY_STATE_DIR": str(folder / "state")}
+    environment |= {f"FRESHET_REPLAY_{name.upper()}": value for name, value in settings.items()}
+    return running("replay", environment, folder / "replay.log", *(str(argument) for argument in arguments))
+
+
+def ended(kafka: KafkaSettings, folder: Path, *arguments: str | Path, **settings: str) -> tuple[int, str]:
+    """Run it to its end: exit status, and what it wrote."""
+    log_file = folder / "replay.log"
+    before = log_file.stat().st_size if log_file.exists() else 0
+    with replay(kafka, folder, *arguments, **settings) as service:
+        status = service.process.wait(60)
+        return status, service.log[before:]
+
+
+def has_sent(service: Service, events: int) -> bool:
+    return service.metrics().get(SENT, 0.0) >= events
+
+
+@dataclass
+class Log:
+    """`freshet.events` as a reader sees it."""
+
+    messages: list[list[Message]]  # per partition
+    events: list[list[pb.Event]]  # per partition, repeats left out, ticks included
+    repeats: int
+
+    def sequences(self, source_ends: str = "/0") -> list[list[int]]:
+        """Per partition, without ticks."""
+        return [
+            [e.sequence for e in events if e.kind != pb.EVENT_KIND_TICK and e.source.endswith(source_ends)]
+            for events in self.events
+        ]
+
+    def require_all(self, count: int, source_ends: str = "/0") -> None:
+        """Every sequence up to `count` is there once, and in order in its partition; no tick claims too much."""
+        found = self.sequences(source_ends)
+        assert sorted(itertools.chain(*found)) == list(range(1, count + 1))
+        assert all(sequences == sorted(sequences) for sequences in found)
+        for events in self.events:
+            claimed = 0
+            for event in events:
+                if event.kind == pb.EVENT_KIND_TICK:
+                    claimed = max(claimed, event.event_time_ms)
+                else:
+                    assert event.event_time_ms >= claimed
+
+
+def read(kafka: KafkaSettings, topic: str, partitions: int) -> list[list[Message]]:
+    reader = LogReader(kafka, {(topic, p): -1 for p in range(partitions)})
+    messages: list[list[Message]] = [[] for _ in range(partitions)]
+    while not reader.caught_up:
+        for message in reader.poll(0.5):
+            messages[message.partition() or 0].append(message)
+    reader.close()
+    return messages
+
+
+def read_log(kafka: KafkaSettings) -> Log:
+    """The log, with the repeats left out as readers of states leave them out."""
+    messages = read(kafka, Topics.of(kafka).events, kafka.partitions)
+    log = Log(messages, [[] for _ in messages], 0)
+    for partition, in_partition in enumerate(messages):
+        marks = AppliedMarks()
+        for message in in_partition:
+            event = pb.Event.FromString(message.value() or b"")
+            check_event(event)
+            state = pb.StateVector(
+                kind=event.kind, source=event.source, sequence=event.sequence, source_offset=message.offset()
+            )
+            if marks.accept(state):
+                log.events[partition].append(event)
+            else:
+                log.repeats += 1
+    return log
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return snap.write(tmp_path_factory.mktemp("reviews") / "reviews.json.gz", snap.shop(EVENTS))
+
+
+def test_everything_arrives_in_order_at_its_place_and_is_accounted_for(
+    kafka: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    goods = [{"asin": f"B{n}", "title": f"Product {n}", "price": n + 0.5} for n in range(30)]
+    metadata = snap.write(tmp_path / "products.json", goods, loose=True)
+    before_ms = time.time() * 1000
+    with replay(kafka, tmp_path, "run", reviews, "--metadata", metadata, "--within", "2s", "--stay") as service:
+        service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
+        figures = service.metrics()
+        assert service.stop() == 0
+        said = service.log
+
+    log = read_log(kafka)
+    log.require_all(EVENTS)
+    assert log.repeats == 0
+    first_of_day: dict[int, int] = {}
+    for partition, (messages, events) in enumerate(zip(log.messages, log.events, strict=True)):
+        for message, event in zip(messages, events, strict=True):
+            assert message.timestamp()[1] == pytest.approx(before_ms, abs=120_000)
+            if event.kind == pb.EVENT_KIND_TICK:
+                continue
+            assert message.key() == event.user_id.encode()
+            assert partition == partition_of(event.user_id.encode(), kafka.partitions)
+            assert event.price == int(event.product_id[1:]) + 0.5
+            first_of_day[event.sequence] = event.event_time_ms
+        last = events[-1]
+        assert (last.kind, last.event_time_ms) == (pb.EVENT_KIND_TICK, max(first_of_day.values()) + 1)
+        assert sum(event.kind == pb.EVENT_KIND_TICK for event in events) >= EVENTS // 200
+    assert [first_of_day[n] for n in range(1, EVENTS + 1)] == sorted(first_of_day.values())
+    products = [pb.Product.FromString(m.value() or b"") for m in read(kafka, Topics.of(kafka).products, 1)[0]]
+    assert [(p.product_id, p.title, p.price) for p in products] == [(g["asin"], g["title"], g["price"]) for g in goods]
+
+    assert figures[SENT] == EVENTS
+    assert figures["freshet_replay_progress_ratio"] == 1
+    assert figures["freshet_replay_in_flight_messages"] == 0
+    assert figures["freshet_replay_event_time_seconds"] == max(first_of_day.values()) / 1000
+    assert figures["freshet_replay_asked_rate"] == pytest.approx(EVENTS / 2)
+    assert figures['freshet_replay_rejected_lines_total{reason="not_json"}'] == 0
+    assert re.search(r"done: 2,400 events sent and acknowledged in .* none failed", said)
+
+
+def test_killed_again_and_again_and_resumed_nothing_is_left_out_and_nothing_counts_twice(
+    kafka: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    rng = random.Random(11)
+    kept = 0
+    for _ in range(3):
+        with replay(kafka, tmp_path, "run", reviews, "--rate", "300", "--resume", save_seconds="0.2") as service:
+            goal = rng.randint(350, 550)  # of this process; more than what waits for the first acknowledgement
+            service.wait_for(lambda s=service, g=goal: has_sent(s, g), f"{goal} events")  # type: ignore[misc]
+            service.kill()
+        position = Position.load(next((tmp_path / "state").glob("*/position.json")).parent)
+        assert position is not None
+        assert position.sequence > kept  # it did resume, and in the middle
+        kept = position.sequence
+    assert kept < EVENTS
+    status, _ = ended(kafka, tmp_path, "run", reviews, "--resume")
+    assert status == 0
+    log = read_log(kafka)
+    log.require_all(EVENTS)
+    assert log.repeats > 0  # else no kill came between an acknowledgement and the saved position, and nothing was shown
+
+
+def test_stopped_by_sigterm_it_keeps_its_position_and_sends_nothing_twice(
+    kafka: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    with replay(kafka, tmp_path, "run", reviews, "--rate", "800") as service:
+        service.wait_for(lambda: has_sent(service, 300), "300 events")
+        assert service.stop() == 0
+        sent = re.search(r"stopped after ([0-9,]+) of 2,400 events, all acknowledged", service.log)
+        assert sent is not None
+        assert f"python -m replay run {reviews} --rate 800 --resume" in service.log
+    first = int(sent[1].replace(",", ""))
+    assert max(itertools.chain(*read_log(kafka).sequences())) == first
+
+    status, _ = ended(kafka, tmp_path, "run", reviews, "--rate", "5000", "--resume")
+    assert status == 0
+    log = read_log(kafka)
+    log.require_all(EVENTS)
+    assert log.repeats == 0
+    status, said = ended(kafka, tmp_path, "run", reviews, "--resume")
+    assert (status, "everything was sent before" in said) == (0, True)
+
+
+def test_a_position_that_can_not_be_saved_is_said_and_costs_nothing(
+    kafka: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    with replay(kafka, tmp_path, "run", reviews, "--within", "2s", save_seconds="0.1") as service:
+        service.wait_for(lambda: has_sent(service, 100), "100 events")
+        in_the_way = next((tmp_path / "state").glob("*/position.json")).with_name(".position.json.tmp")
+        while not in_the_way.is_dir():
+            with contextlib.suppress(FileExistsError):  # just being written
+                in_the_way.mkdir()
+        assert service.process.wait(30) == 0
+        assert "the position can't be saved" in service.log
+    read_log(kafka).require_all(EVENTS)
+
+
+def test_what_does_not_go_together_with_what_was_sent_before_is_refused_or_said(
+    kafka: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    assert ended(kafka, tmp_path, "run", reviews, "--users-sample", "0.5")[0] == 0
+
+    status, said = ended(kafka, tmp_path, "run", reviews, "--resume")
+    assert status == 2
+    assert "--users-sample 0.5, not everything" in said
+    status, said = ended(kafka, tmp_path, "run", reviews)
+    assert status == 2
+    assert "readers would take what is new in everything for repeats" in said
+    status, said = ended(kafka, tmp_path, "run", reviews, "--users-sample", "0.5")
+    assert status == 0
+    assert "readers leave out what they have seen" in said
+
+    elsewhere = KafkaSettings(
+        bootstrap_servers=kafka.bootstrap_servers, topic_prefix=f"{kafka.topic_prefix}b", partitions=kafka.partitions
+    )
+    status, said = ended(elsewhere, tmp_path, "run", reviews, "--users-sample", "0.5", "--resume")
+    assert status == 2
+    assert "another log" in said
+    metadata = snap.write(tmp_path / "products", [{"asin": "B1", "price": 1}])
+    status, said = ended(kafka, tmp_path, "run", reviews, "--metadata", metadata)
+    assert status == 0
+    assert "count a second time" in said
+
+
+def test_in_a_second_loop_time_goes_on_and_events_are_new(kafka: KafkaSettings, tmp_path: Path) -> None:
+    path = snap.write(tmp_path / "reviews", snap.shop(100))
+    assert ended(kafka, tmp_path, "run", path, "--loop", "2")[0] == 0
+    log = read_log(kafka)
+    log.require_all(100, "/0")
+    log.require_all(100, "/1")
+    status, said = ended(kafka, tmp_path, "run", path, "--loop", "100000")
+    assert status == 2
+    assert "reach the year 2200" in said
+
+
+def test_a_range_of_time(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
+    some = ("--from", "2011-03-24", "--until", "2011-04-03")
+    assert ended(kafka, tmp_path, "run", reviews, *some)[0] == 0
+    assert sorted(itertools.chain(*read_log(kafka).sequences())) == list(range(51, 101))
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Iterator[KafkaSettings]:
+    yield KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.free_port()}", topic_prefix="t", partitions=3)
+
+
+def test_a_broker_away_at_the_start_is_waited_for(away: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with replay(away, tmp_path, "run", reviews) as service, replay(away, tmp_path / "other", "run", reviews) as other:
+        service.wait_for(lambda: "no answer from" in service.log, "complaint")
+        assert SENT not in service.metrics()
+        assert other.stop() == 0
+        with broker.running(tmp_path / "broker.log", int(away.bootstrap_servers.rpartition(":")[2])):
+            assert service.process.wait(30) == 0
+            read_log(away).require_all(EVENTS)
+
+
+def test_a_broker_away_in_the_middle_is_waited_for_with_a_bounded_queue(tmp_path: Path, reviews: Path) -> None:
+    with broker_behind_a_link(tmp_path / "broker.log") as link:
+        kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix="t", partitions=3)
+        ensure_topics(kafka, patience_seconds=20)
+        with replay(kafka, tmp_path, "run", reviews, "--rate", "400", "--stay", queue_messages="100") as service:
+            service.wait_for(lambda: has_sent(service, 200), "200 events")
+            link.cut()
+            service.wait_for(lambda: "behind the asked pace" in service.log, "complaint")
+            figures = service.metrics()
+            assert figures["freshet_replay_behind_seconds"] > 2
+            assert 0 < figures["freshet_replay_in_flight_messages"] <= 100
+            assert "no Kafka broker answers" in service.log
+            link.mend()
+            service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
+            assert "caught up with the asked pace" in service.log
+            assert service.log.count("behind the asked pace") == 1
+            assert service.stop() == 0
+        read_log(kafka).require_all(EVENTS)
+
+
+def test_stopped_while_the_broker_is_away_it_ends_and_resumes(tmp_path: Path, reviews: Path) -> None:
+    with broker_behind_a_link(tmp_path / "broker.log") as link:
+        kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix="t", partitions=3)
+        ensure_topics(kafka, patience_seconds=20)
+        with replay(kafka, tmp_path, "run", reviews, "--rate", "800", drain_seconds="0.2") as service:
+            service.wait_for(lambda: has_sent(service, 200), "200 events")
+            link.cut()
+            service.wait_for(lambda: "no Kafka broker answers" in service.log, "complaint")
+            assert service.stop() == 0
+        link.mend()
+        assert ended(kafka, tmp_path, "run", reviews, "--resume")[0] == 0
+        read_log(kafka).require_all(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        (b"", "is empty"),
+        (b"user,product\n1,2\n", "not one line"),
+        (b"\x1f\x8b\x08\x00", "breaks off after line 0"),
+    ],
+)
+def test_a_file_that_is_none_ends_it_with_status_2(
+    away: KafkaSettings, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "reviews"
+    if content is not None:
+        path.write_bytes(content)
+    status, log = ended(away, tmp_path, "run", path)
+    assert status == 2
+    assert said in log
+    assert "Traceback" not in log
+
+
+def test_two_replays_do_not_share_a_state_folder(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
+    with replay(kafka, tmp_path, "run", reviews, "--rate", "10") as first:
+        first.wait_for(lambda: SENT in first.metrics(), "start")
+        status, said = ended(kafka, tmp_path, "run", reviews)
+        assert status == 2
+        assert "another replay uses" in said
+
+
+def test_the_sample_enters_by_the_same_door(kafka: KafkaSettings, tmp_path: Path) -> None:
+    out, meta = tmp_path / "sample.json.gz", tmp_path / "products.json.gz"
+    numbers = ("--users", "20", "--products", "30", "--events", "150", "--seed", "3")
+    assert ended(kafka, tmp_path, "sample", "--out", out, "--meta", meta, *numbers)[0] == 0
+    status, said = ended(kafka, tmp_path, "run", out, "--metadata", meta)
+    assert status == 0
+    assert "150 lines, 150 usable, 0 left out" in said
+    read_log(kafka).require_all(150)
+
+
+def test_real_reviews(kafka: KafkaSettings, tmp_path: Path, data: Path) -> None:
+    status, said = ended(kafka, tmp_path, "run", data / "amazon-2014/Musical_Instruments_5.json.gz")
+    assert status == 0
+    assert "10,261 lines, 10,261 usable" in said
+    read_log(kafka).require_all(10_261)

@@ -1,0 +1,56 @@
+"""A position is what was acknowledged without a gap, and is kept in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replay.ordered_copy import Selection
+from replay.position import POSITION, AcknowledgedPrefix, Position
+from shared.errors import Unusable
+
+
+@given(st.permutations(range(12)))
+def test_the_prefix_never_passes_what_is_not_acknowledged(order: list[int]) -> None:
+    prefix: AcknowledgedPrefix[str] = AcknowledgedPrefix()
+    numbers = [prefix.sent(f"item {n}") for n in range(12)]
+    acknowledged: set[int] = set()
+    for n in order:
+        prefix.acknowledge(numbers[n])
+        acknowledged.add(n)
+        whole = next((k for k in range(13) if k not in acknowledged), 13)
+        assert prefix.newest == (f"item {whole - 1}" if whole else None)
+    assert numbers[11] + 1 == prefix.sent("the next")
+
+
+def test_it_is_kept_and_read(tmp_path: Path) -> None:
+    assert Position.load(tmp_path) is None
+    for sequence in (5, 6):
+        position = Position(
+            fingerprint="f", log_identity="l", selection=Selection(users_share=0.5), loop=2, sequence=sequence
+        )
+        position.save(tmp_path)
+        assert Position.load(tmp_path) == position
+    assert [file.name for file in tmp_path.iterdir()] == [POSITION]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"loop": 1}', "\x00"])
+def test_a_damaged_one_says_what_to_do(tmp_path: Path, content: str) -> None:
+    (tmp_path / POSITION).write_text(content)
+    with pytest.raises(Unusable, match="delete it"):
+        Position.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        (Selection(), "everything"),
+        (Selection(from_ms=1_300_060_800_000, users_share=0.25), "--from 2011-03-14 --users-sample 0.25"),
+        (Selection(until_ms=1_300_060_801_000), "--until 2011-03-14T00:00:01"),
+    ],
+)
+def test_a_selection_is_told_as_the_command_line_has_it(selection: Selection, told: str) -> None:
+    assert selection.told() == told

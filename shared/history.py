@@ -33,6 +33,15 @@ def kinds_of(names: Collection[str]) -> frozenset[int]:
     return frozenset(pb.EventKind.Value(f"EVENT_KIND_{name.strip().upper()}") for name in names)
 
 
+def masked_kinds_of(names: str) -> frozenset[int]:
+    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
+
+    Raises:
+        ValueError: a name is no kind.
+    """
+    return kinds_of([name for name in names.split(",") if name.strip()])
+
+
 def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
     """One row of `EVENT_FEATURES`; `previous_ms`: event time of the user's event before, 0 for the first."""
     has_rating = pb.IMPUTED_RATING not in state.imputed
@@ -55,6 +64,13 @@ class Window:
     products: NDArray[np.int32]  # (B, T) rows, -1 where padded
     features: NDArray[np.float32]  # (B, T, F)
     lengths: NDArray[np.int32]  # (B,)
+
+    def newest(self, length: int) -> Window:
+        """The newest `length` events of a window of one user."""
+        n = int(self.lengths[0])
+        if n <= length:
+            return self
+        return Window(self.products[:, n - length : n], self.features[:, n - length : n], np.array([length], np.int32))
 
 
 class Histories:

@@ -55,7 +55,7 @@ class Manifest(BaseModel):
     version_id: str
     policy: str
     parent: str = ""
-    heads: dict[str, float]  # head → its weight in the served score, in the order of the encoder's output
+    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the encoder's output
     history_length: int  # T
     event_features: list[str]  # names of the F columns
     dimension: int  # D
@@ -63,7 +63,7 @@ class Manifest(BaseModel):
     epsilon: float  # exploration rate
     discount: float
     metrics: dict[str, float] = Field(default_factory=dict)  # on the validation part of the stream
-    positions: dict[str, int]  # partition of `freshet.states` → next offset not learned
+    positions: dict[str, int]  # partition of `freshet.events` → next offset not learned
     applied_events: int
     steps: int
     ordered: bool
@@ -196,13 +196,15 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     for head in manifest.heads:
         shapes |= {f"output.{head}": (a, d), f"bias.{head}": (a,)}
     _check(folder.name, tensors, shapes, np.float32)
-    g = len(golden.get("lengths", ()))
+    g = golden["lengths"].size if "lengths" in golden else 0
     k = golden["rows"].shape[1] if "rows" in golden and golden["rows"].ndim == 2 else 0
     _check(folder.name, golden, {"features": (g, t, len(EVENT_FEATURES)), "scores": (g, k)}, np.float32)
     _check(folder.name, golden, {"products": (g, t), "lengths": (g,), "rows": (g, k)}, np.int32)
     for name in ("products", "rows"):
         if golden[name].size and not (golden[name].min() >= -1 and golden[name].max() < a):
             raise BadEvent("shape", f"{folder.name}: golden {name} name products beyond {a}")
+    if g and not (golden["lengths"].min() >= 0 and golden["lengths"].max() <= t):
+        raise BadEvent("shape", f"{folder.name}: golden lengths are not within 0 to {t}")
     if len(products) != a or len(set(products)) != a:
         raise BadEvent("shape", f"{folder.name}: products.txt names {len(set(products))} products, not {a}")
     parts = Parts(

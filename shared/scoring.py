@@ -36,7 +36,7 @@ class Scorer:
     ) -> None:
         self.manifest = manifest
         self._weights: NDArray[np.float32] = np.array(list(manifest.heads.values()), np.float32)[:, None]  # (H, 1)
-        self._session = _session(parts.encoder, manifest.version_id)
+        self._session = _session(parts.encoder, manifest)
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d, h = products(), manifest.dimension, len(manifest.heads)
         self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
@@ -54,12 +54,13 @@ class Scorer:
         """Rows that can be scored; products that came later have none."""
         return len(self._bias)
 
-    def scores(self, window: Window, log_popularity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Score of every product for one user: log-popularity as it stands now, plus what the version knows, (A,).
+    def scores(self, window: Window) -> NDArray[np.float32]:
+        """What the version knows of every product for one user beside popularity, (A,); -inf where it knows nothing.
 
-        The window's rows are the caller's; those the version does not know count as unknown products. Without
-        `log_popularity`, (A,), products that the version does not know score -inf.
+        The window's rows are the caller's; those the version does not know count as unknown products, and events
+        beyond the length of history that it was trained on are left out.
         """
+        window = window.newest(self.manifest.history_length)
         products = np.where(window.products < self.products, window.products, -1)
         length = max(1, int(window.lengths[0]))
         queries = self._session.run(
@@ -71,12 +72,8 @@ class Scorer:
             },
         )[0]  # (1, H, D)
         own = ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
-        if log_popularity is None:
-            own[~self._known] = -np.inf
-            return own
-        result = log_popularity.copy()
-        result[: self.products] += own
-        return result
+        own[~self._known] = -np.inf
+        return own
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
@@ -103,7 +100,8 @@ def load_scorer(
     return Scorer(*read_version(folder, manifest_sha256), row_of, products)
 
 
-def _session(encoder: bytes, version_id: str) -> onnxruntime.InferenceSession:
+def _session(encoder: bytes, manifest: Manifest) -> onnxruntime.InferenceSession:
+    version_id = manifest.version_id
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -115,7 +113,9 @@ def _session(encoder: bytes, version_id: str) -> onnxruntime.InferenceSession:
     names = [node.name for node in session.get_inputs()]
     if names != ["products", "features", "lengths"]:
         raise BadEvent("encoder", f"{version_id}: the encoder takes {names}")
-    features = session.get_inputs()[1].shape[-1]
+    d, features = (node.shape[-1] for node in session.get_inputs()[:2])
     if features != len(EVENT_FEATURES):
         raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
+    if d != manifest.dimension:
+        raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
     return session

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from services.console.terminal import Terminal
 from services.console.topics import PATIENCE_SECONDS
-from services.inference.published import SERVING_POINTER, Published
 from shared.errors import BadEvent, Unavailable, Unusable
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.pb.freshet.v1.events_pb2 import Pointer
+from shared.published import SERVING_POINTER, Published
 from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from services.inference import metrics
 from services.inference.catalogue import Catalogue
-from services.inference.published import Published
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
+from shared.published import Published
 from shared.scoring import Scorer, load_scorer
 from shared.settings import KafkaSettings
 from shared.topics import Topics

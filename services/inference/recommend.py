@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from services.inference.knowledge import Knowledge
 from shared import ranking
-from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.policies.blend import served_scores
+from shared.policies.served import served_scores
 from shared.scoring import Scorer
 
 
@@ -58,9 +57,7 @@ def recommend(
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not catalogue.known:
         return Answer([], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
-    window = None
-    if version is not None and user is not None:
-        window = newest(histories.window(user), version.manifest.history_length)
+    window = histories.window(user) if version is not None and user is not None else None
     values = served_scores(version, window, knowledge)  # (A,)
     ranking.mask(values, catalogue.blocked())
     if user is not None:
@@ -76,14 +73,6 @@ def recommend(
     if version is None:
         return Answer(places, strategy, pb.FALLBACK_NO_MODEL, "")
     return Answer(places, strategy, pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER, model_version)
-
-
-def newest(window: Window, length: int) -> Window:
-    """The window's newest `length` events: a version is asked about no longer history than it was trained on."""
-    n = int(window.lengths[0])
-    if n <= length:
-        return window
-    return Window(window.products[:, n - length : n], window.features[:, n - length : n], np.array([length], np.int32))
 
 
 def explore(values: NDArray[np.float32], count: int, epsilon: float, rng: np.random.Generator) -> list[Placed]:

@@ -13,8 +13,8 @@ from services.inference.log_writer import LogWriter
 from services.inference.model_watcher import ModelWatcher
 from services.inference.server import Server
 from services.inference.servicer import Servicer
-from services.inference.settings import InferenceSettings, masked_kinds_of
-from shared.history import DAY_MS, Histories
+from services.inference.settings import InferenceSettings
+from shared.history import DAY_MS, Histories, masked_kinds_of
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.history import DEFAULT_MASKED_KINDS, kinds_of
+from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.settings import ServiceSettings
 
 
@@ -48,12 +48,3 @@ class InferenceSettings(ServiceSettings):
     def _are_kinds(cls, value: str) -> str:
         masked_kinds_of(value)
         return value
-
-
-def masked_kinds_of(names: str) -> frozenset[int]:
-    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
-
-    Raises:
-        ValueError: a name is no kind.
-    """
-    return kinds_of([name for name in names.split(",") if name.strip()])

@@ -22,7 +22,7 @@ from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
 from services.trainer.settings import TrainerSettings
 from services.trainer.transitions import Assembler, Transition, stack, unstack
-from shared.history import EVENT_FEATURES, Histories, Window, kinds_of
+from shared.history import EVENT_FEATURES, Histories, Window, masked_kinds_of
 from shared.models import Golden, Parts
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.trending import Trending
@@ -75,7 +75,7 @@ class Learner:
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.products: list[str] = []  # row → product_id, append-only
         self.rows: dict[str, int] = {}
-        self.histories = Histories(settings.history_length, kinds_of(settings.masked_kinds.split(",")))
+        self.histories = Histories(settings.history_length, masked_kinds_of(settings.masked_kinds))
         self.assembler = Assembler(self.histories, session_gap_ms=settings.session_gap_ms)
         self.trending = Trending(settings.trending_half_life_days * 86_400_000)
         self.buffer = ReplayBuffer(settings.buffer_size, settings.history_length, len(EVENT_FEATURES))

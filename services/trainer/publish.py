@@ -27,9 +27,14 @@ KEPT_NEWEST = 10
 KEPT_HOURS = 24
 
 
+def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
+    """Partition of `freshet.events` → next offset not learned: the same however often a state was written."""
+    return {partition: marks["source_offset"] + 1 for partition, marks in reader["marks"].items()}
+
+
 def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings) -> str:
     """The name that follows from where in the log a version stands and what it was learned with."""
-    lineage = json.dumps([reader["positions"], fixed_settings(settings)], sort_keys=True)
+    lineage = json.dumps([source_positions(reader), fixed_settings(settings)], sort_keys=True)
     return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
 
 
@@ -52,7 +57,7 @@ def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -
         epsilon=learner.epsilon,
         discount=settings.discount,
         metrics=learned.metrics,
-        positions=reader["positions"],
+        positions=source_positions(reader),
         applied_events=learner.applied,
         steps=learner.dqn.steps,
         ordered=reader["ordered"],

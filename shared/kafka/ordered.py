@@ -132,6 +132,14 @@ class OrderedReader:
         self.newest_ms = 0  # latest event time read, handed out or not
 
     @property
+    def source_positions(self) -> dict[int, int]:
+        """Partition of the source topic → the offset after the newest record whose state was handed out.
+
+        They do not depend on how often a state was written, so two logs of the same events agree on them.
+        """
+        return {p: marks.source_offset + 1 for p, marks in self._marks.items()}
+
+    @property
     def ordered(self) -> bool:
         """Whether every record so far came in the one order."""
         return self._merge.ordered

@@ -10,10 +10,10 @@ import pytest
 from services.console import models, people, topics
 from services.console.terminal import Terminal
 from services.embedded.broker import free_port
-from services.inference.published import SERVING_POINTER, Published
 from shared.errors import Unavailable, Unusable
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Product
+from shared.published import SERVING_POINTER, Published
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.processes import kafka_environment

@@ -37,7 +37,7 @@ def tiny_version(
     """Write a version whose scores are `bias` (product → score) for everybody; its announcement, not yet sent.
 
     `vectors`: scale of random product vectors, so that above 0 the history counts too; `positions`: partition → next
-    offset of `freshet.states` it has not learned.
+    offset of `freshet.events` it has not learned.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)

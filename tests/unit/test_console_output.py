@@ -47,8 +47,7 @@ def test_the_progress_line_fits_and_names_what_it_shows() -> None:
     }
     line = progress.line(replay, trainer, 201.4)
     assert line == (
-        "   37%  1,234,567 events    201/s  2011-03-13 │ "
-        "learner: 154,320 steps  loss 5.432  mean max-Q -0.417  ε 0.61"
+        "   37%  1,234,567 events    201/s  2011-03-13 │ learner: 154,320 steps  loss 5.432  mean max-Q -0.417  ε 0.61"
     )
     assert len(line) <= PLAIN_COLUMNS
     assert "12 s behind" in progress.line(replay | {"freshet_replay_behind_seconds": 12.3}, trainer, 0.0)

@@ -1,4 +1,4 @@
-"""Learned products first, the others by trending."""
+"""Popularity and what a version has learned beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.history import EVENT_FEATURES, Window
-from shared.policies.blend import blend, served_scores
+from shared.policies.served import served_scores
 from shared.policies.trending import Trending
 
 INF = float("inf")
@@ -19,47 +19,11 @@ def array(*values: float) -> NDArray[np.float32]:
     return np.array(values, np.float32)
 
 
-def test_the_unscored_follow_the_lowest_scored_one_by_trending() -> None:
-    found = blend(array(0.5, -INF, 3.0), array(0.1, 0.2, 0.3, 0.2, 0.9))
-    assert found.tolist() == [0.5, -2.0, 3.0, -2.0, -1.0]
-
-
-def test_without_anything_learned_trending_decides() -> None:
-    trending = array(0.1, 0.3)
-    found = blend(None, trending)
-    assert found.tolist() == trending.tolist()
-    found[0] = -INF
-    assert trending[0] == np.float32(0.1)  # the caller's own is left alone
-    assert blend(array(-INF), trending).tolist() == [-2.0, -1.0]
-    assert blend(array(), array()).tolist() == []
-
-
-def test_small_shares_far_below_large_scores_stay_apart() -> None:
-    found = blend(array(-50_000.0), array(0.5, 1e-7, 2e-7, 3e-7))
-    assert list(np.argsort(-found)) == [0, 3, 2, 1]
-    assert len(set(found.tolist())) == 4
-
-
-@given(
-    st.lists(st.one_of(st.just(-INF), st.floats(-1e4, 1e4, width=32)), max_size=12),
-    st.lists(st.floats(-30, 0, width=32), max_size=8),
-)
-def test_no_order_is_turned_around(learned: list[float], more: list[float]) -> None:
-    trending = array(*[-1.0 * (n % 5) for n in range(len(learned))], *more)
-    found = blend(array(*learned), trending)
-    scored = [n for n, value in enumerate(learned) if value > -INF]
-    others = [n for n in range(len(trending)) if n not in scored]
-    assert np.isfinite(found).all()
-    assert all(found[n] == np.float32(learned[n]) for n in scored)
-    assert all(found[s] > found[o] for s in scored for o in others)
-    assert all((found[a] > found[b]) == (trending[a] > trending[b]) for a in others for b in others)
-
-
 class TwoProducts:
     """Knows products 0 and 2 of three."""
 
-    def scores(self, window: Window, log_popularity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        assert log_popularity is None
+    def scores(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
         return array(0.0, -INF, 10.0)
 
 
@@ -69,26 +33,73 @@ def window(length: int) -> Window:
     )
 
 
-def test_what_is_learned_adds_to_popularity_as_it_stands_now() -> None:
+class AnyScores:
+    """A version that scores as it is told."""
+
+    def __init__(self, *values: float) -> None:
+        self._values = array(*values)
+
+    def scores(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
+        return self._values.copy()
+
+
+def counted(*products: int) -> Trending:
     trending = Trending(1000.0)
-    for product in (0, 0, 1, 1, 1, 2, 3):
+    for product in products:
         trending.add(product, 1, 5)
+    return trending
+
+
+def test_what_is_learned_adds_to_popularity_as_it_stands_now_and_the_unknown_are_average() -> None:
+    trending = counted(0, 0, 1, 1, 1, 2, 3)
     popularity = trending.log_popularity()
+    shares = np.exp(popularity)
+    mean = 10.0 * shares[2] / (shares[0] + shares[2])  # of what was learned of 0 and 2
     found = served_scores(TwoProducts(), window(1), trending)
-    assert found[[0, 2]].tolist() == [popularity[0], np.float32(popularity[2] + np.float32(10.0))]
-    assert list(np.argsort(-found)) == [2, 0, 1, 3]  # 1 and 3 are unknown to the version; 1 is more popular
+    expected = popularity + array(0.0, mean, 10.0, mean)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_popularity_itself_is_left_alone() -> None:
+    trending = counted(0, 1)
+    popularity = trending.log_popularity()
+    for version in (None, TwoProducts()):
+        served_scores(version, window(1), counted(0, 1, 2))[:] = -INF
+    assert trending.log_popularity().tolist() == popularity.tolist()
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -INF]), min_size=1, max_size=8),
+    st.lists(st.integers(0, 9), min_size=1, max_size=30),
+)
+def test_a_version_that_has_learned_nothing_ranks_as_popularity_does(learned: list[float], products: list[int]) -> None:
+    trending = counted(*products, 9)
+    assert served_scores(AnyScores(*learned), window(1), trending).tolist() == trending.log_popularity().tolist()
+
+
+@given(st.lists(st.one_of(st.just(-INF), st.floats(-100, 100, width=32)), min_size=1, max_size=8))
+def test_known_products_keep_what_was_learned_and_the_unknown_keep_their_order(learned: list[float]) -> None:
+    trending = counted(*range(10), 9, 9, 8)
+    popularity = trending.log_popularity()
+    found = served_scores(AnyScores(*learned), window(1), trending)
+    assert np.isfinite(found).all()
+    known = [n for n, value in enumerate(learned) if value > -INF]
+    np.testing.assert_allclose(found[known], popularity[known] + array(*(learned[n] for n in known)), atol=1e-4)
+    unknown = [n for n in range(10) if n not in known]
+    offsets = (found - popularity)[unknown]
+    assert np.ptp(offsets) < 1e-4
+    if known:
+        assert min(learned[n] for n in known) - 1e-3 <= offsets.mean() <= max(learned[n] for n in known) + 1e-3
 
 
 @pytest.mark.parametrize("asked", [None, window(0)])
 def test_a_user_of_whom_nothing_is_known_gets_what_is_popular(asked: Window | None) -> None:
-    trending = Trending(1000.0)
-    trending.add(0, 1, 5)
-    trending.add(2, 1, 5)
+    trending = counted(0, 2)
     assert served_scores(TwoProducts(), asked, trending).tolist() == trending.log_popularity().tolist()
 
 
 def test_rows_that_popularity_does_not_have_are_a_mistake_of_the_caller() -> None:
-    trending = Trending(1000.0)
-    trending.add(0, 1, 5)
+    trending = counted(0)
     with pytest.raises(ValueError, match="popularity has 1 rows, the version 3"):
         served_scores(TwoProducts(), window(1), trending)

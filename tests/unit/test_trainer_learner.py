@@ -67,10 +67,9 @@ def lead_of_good(seed: int, *, shuffled: bool) -> tuple[float, float]:
         learner.apply(state)
     newcomer = Histories(8, kinds_of(["review"]))
     row = newcomer.apply(review("new", "start", 200, reward=0.2), learner.rows["start"])
-    popularity = np.zeros(len(learner.products), np.float32)
 
     def lead(heads: dict[str, float]) -> float:
-        scores = scorer(learner, heads).scores(newcomer.window(row), popularity)
+        scores = scorer(learner, heads).scores(newcomer.window(row))
         return float(scores[learner.rows["good"]] - scores[learner.rows["bad"]])
 
     return lead({"ce": 0.0, "q": 1.0}), lead({"ce": 1.0, "q": 0.0})
@@ -102,7 +101,7 @@ def test_a_new_product_can_be_scored_at_once() -> None:
         learner.apply(state)
     learner.apply(review("u1", "brand-new", 30))
     row = learner.rows["brand-new"]
-    scores = scorer(learner).scores(learner.histories.window(0), learner.trending.log_popularity())
+    scores = scorer(learner).scores(learner.histories.window(0))
     assert np.isfinite(scores[row])
     assert learner.dqn.tables.size == row + 1
     assert torch.equal(learner.dqn.tables.values["output.q"][row], learner.dqn.tables.target["output.q"][row])
@@ -185,6 +184,7 @@ def test_epsilon_decays_over_transitions_to_its_end() -> None:
 
 def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
     learner = a_learner(warmup_events=10_000)
+    learner.apply(review("u", "first", 0))  # from nothing to nothing: no transition of it is kept
     for kind in (pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_VIEW):
         state = review("u", f"p{kind}", 1)
         state.kind = kind

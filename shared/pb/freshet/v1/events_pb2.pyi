@@ -434,7 +434,7 @@ class ModelVersion(_message.Message):
     """products that have learned rows"""
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogPosition]:
-        """per partition of `freshet.states`: the next offset it has not learned"""
+        """per partition of `freshet.events`: the next offset it has not learned"""
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:

@@ -1,0 +1,120 @@
+"""The evaluator at work: reads states in order, judges each before it is applied, and follows the model versions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from services.evaluator import metrics
+from services.evaluator.accuracy import Accuracy
+from services.evaluator.prequential import Outcome, Prequential
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.versions import Versions
+from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.kafka.clients import LogReader
+from shared.kafka.ordered import OrderedReader, Positioned
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.policies.trending import Trending
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+
+log = logging.getLogger("evaluator")
+
+POLL_SECONDS = 0.2
+# Judged in one go; another version begins between two goes.
+MOST_AT_ONCE = 100
+SHOW_SECONDS = 0.5
+
+
+class Evaluator:
+    """Keeps nothing: each start reads both topics from their beginning, as far back as they are kept.
+
+    On such a backlog each version judges from its own positions on, as if it had come then. Of versions retained away
+    in the meantime nothing can be asked; events that only they would have judged count as served by trending.
+    """
+
+    def __init__(self, settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+        self._stop = stop
+        topics = Topics.of(kafka)
+        self.prequential = Prequential(
+            Histories(settings.history_length, masked_kinds_of(settings.masked_kinds)),
+            Trending(settings.trending_half_life_days * DAY_MS),
+        )
+        self.accuracy = Accuracy(settings.recent_events)
+        self._versions = Versions(
+            settings.models_dir,
+            settings.history_length,
+            self.prequential.row_of,
+            lambda: len(self.prequential),
+        )
+        self._models = LogReader(kafka, {(topics.models, 0): -1})
+        self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
+        self._applied: dict[int, int] = {}  # partition → next offset not applied
+        self._shown = 0.0  # monotonic seconds
+
+    def run(self) -> None:
+        """Judge until told to stop.
+
+        Raises:
+            KafkaException: the log can't be followed any longer, because it was replaced say.
+        """
+        while not self._models.caught_up and not self._stop.is_set():
+            self._follow_models(POLL_SECONDS)
+        while not self._stop.is_set():
+            self._go_on()
+        self._reader.close()
+        self._models.close()
+
+    def _go_on(self) -> None:
+        items = self._reader.poll(POLL_SECONDS, most=MOST_AT_ONCE)
+        self._follow_models(0.0)
+        # Not by the reader's own positions: they are beyond `items` already.
+        self._versions.choose(self._applied)
+        for item in items:
+            if item.state.kind != EVENT_KIND_TICK:
+                self._judge(item.state)
+        self._applied = self._reader.source_positions
+        self._show(items)
+
+    def _follow_models(self, seconds: float) -> None:
+        for message in self._models.poll(seconds):
+            self._versions.apply(message.key(), message.value())
+
+    def _judge(self, state: StateVector) -> None:
+        start = time.perf_counter()
+        judgement = self.prequential.judge(state, self._versions.judging)
+        if judgement.outcome in (Outcome.JUDGED, Outcome.UNKNOWN):
+            self.accuracy.note(judgement)
+            metrics.JUDGE_SECONDS.observe(time.perf_counter() - start)
+        metrics.count(judgement.outcome, by_version=judgement.by_version)
+        self.prequential.apply(state)
+
+    def _show(self, items: Sequence[Positioned]) -> None:
+        self._show_lag(items)
+        now = time.monotonic()
+        if items and now - self._shown < SHOW_SECONDS:
+            return
+        self._shown = now
+        metrics.show(self.accuracy, self.prequential.known)
+        metrics.USERS.set(len(self.prequential.histories.users))
+        metrics.PRODUCTS.set(self.prequential.known)
+        metrics.HELD_BACK.set(self._versions.held_back)
+        metrics.ORDERED.set(self._reader.ordered)
+        metrics.WAITING.set(self._reader.waiting)
+        metrics.REPEATS.set(self._reader.repeats)
+        metrics.UNREADABLE.set(self._reader.unreadable)
+        for partition, offset in self._applied.items():
+            metrics.POSITION.labels(str(partition)).set(max(0, offset))
+
+    def _show_lag(self, items: Sequence[Positioned]) -> None:
+        if items:
+            newest = items[-1].state
+            metrics.EVENT_TIME.set(newest.event_time_ms / 1000)
+            metrics.EVENT_TIME_LAG.set(max(0.0, (self._reader.newest_ms - newest.event_time_ms) / 1000))
+            if newest.recorded_ms:
+                metrics.LAG.set(max(0.0, time.time() - newest.recorded_ms / 1000))
+        elif not self._reader.waiting:
+            metrics.LAG.set(0.0)
+            metrics.EVENT_TIME_LAG.set(0.0)

@@ -1,0 +1,182 @@
+"""The evaluator as a process on a real broker."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.embedded import broker
+from shared.history import DAY_MS
+from shared.kafka.clients import LogReader
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+from tests.support import states
+from tests.support.processes import Service, kafka_environment, running
+from tests.support.versions import announce, tiny_version
+
+EVENTS = 800
+# A version that knows the shelf by heart; far apart, so that popularity decides nothing.
+SHELF = {f"p{n}": 10.0 * n for n in range(40)}
+
+
+@contextmanager
+def evaluating(kafka: KafkaSettings, folder: Path, **more: str) -> Iterator[Service]:
+    settings = {"MODELS_DIR": str(folder / "models")} | more
+    environment = kafka_environment(kafka) | {f"FRESHET_EVALUATOR_{k}": v for k, v in settings.items()}
+    with running("services.evaluator", environment, folder / "evaluator.log") as service:
+        yield service
+
+
+def figure(service: Service, name: str) -> float:
+    return service.metrics().get(f"freshet_evaluator_{name}", math.nan)
+
+
+def wait_until_applied(service: Service, events: int) -> None:
+    service.wait_for(lambda: figure(service, "applied_events_total") == events, f"{events} events applied")
+
+
+def ends(kafka: KafkaSettings) -> dict[int, int]:
+    """Partition of the states topic → offset of the next record to come."""
+    topic = Topics.of(kafka).states
+    reader = LogReader(kafka, {(topic, p): -1 for p in range(kafka.partitions)})
+    found = dict.fromkeys(range(kafka.partitions), 0)
+    while not reader.caught_up:
+        for message in reader.poll(1.0):
+            found[message.partition() or 0] = (message.offset() or 0) + 1
+    reader.close()
+    return found
+
+
+def write_more(kafka: KafkaSettings, count: int) -> None:
+    """More of the same shoppers, later."""
+    more = list(states.shoppers(count, seed=4))
+    for state in more:
+        state.event_time_ms += 200 * DAY_MS
+    states.write(kafka, more, first_offset=100_000, source="test/1")
+
+
+def test_a_version_judges_nothing_that_it_may_have_learned(kafka: KafkaSettings, tmp_path: Path) -> None:
+    states.write(kafka, states.shoppers(EVENTS))
+    reached = {partition: offset - 1 for partition, offset in ends(kafka).items()}  # every event, not the last ticks
+    beyond = {partition: offset + 1_000_000 for partition, offset in reached.items()}
+    models = tmp_path / "models"
+    announce(
+        kafka,
+        tiny_version(models, "of-all-events", SHELF, positions=reached, applied=EVENTS),
+        tiny_version(models, "from-the-future", SHELF, positions=beyond, applied=2 * EVENTS),
+    )
+    with evaluating(kafka, tmp_path) as service:
+        wait_until_applied(service, EVENTS)
+        service.wait_for(lambda: figure(service, "held_back_versions") == 1, "a version at its positions")
+        assert "judging with of-all-events" in service.log
+        assert figure(service, "learned_events_total") == 0, "it came with the log, and judged none of what it learned"
+        judged = figure(service, "judged_events_total")
+        hit = 'hit_ratio{{k="10",policy="{}",window="{}"}}'
+        assert figure(service, hit.format("learned", "all")) == figure(service, hit.format("trending", "all")) > 0
+        assert math.isnan(figure(service, hit.format("learned", "learned")))
+
+        write_more(kafka, EVENTS)
+        wait_until_applied(service, 2 * EVENTS)
+        service.wait_for(lambda: figure(service, hit.format("learned", "learned")) >= 0, "figures of the version")
+        assert figure(service, "learned_events_total") == figure(service, "judged_events_total") - judged > 0
+        assert figure(service, hit.format("learned", "learned")) != figure(service, hit.format("trending", "learned"))
+        assert figure(service, "model_applied_events") == EVENTS
+        assert "from-the-future" not in service.log
+        assert service.stop() == 0
+        assert "stopped" in service.log
+
+
+def test_every_event_is_accounted_for(kafka: KafkaSettings, tmp_path: Path) -> None:
+    """Judged, masked or not wanted; the figures of a stream small enough to count by hand."""
+    bought = [("ann", "p0"), ("bob", "p0"), ("cay", "p1"), ("dan", "p2"), ("ann", "p1"), ("bob", "p2")]
+    stream = [states.review(user, product, day) for day, (user, product) in enumerate(bought)]
+    stream.append(states.review("ann", "p0", 6))  # masked
+    stream.append(states.review("cay", "p2", 7))
+    stream[-1].kind = pb.EVENT_KIND_DISLIKE
+    states.write(kafka, stream)
+    states.write(kafka, stream)  # again, as after a killed worker: dropped
+    with evaluating(kafka, tmp_path, TRENDING_HALF_LIFE_DAYS="1e9", SILENCE_SECONDS="1") as service:
+        wait_until_applied(service, 8)
+        service.wait_for(lambda: figure(service, "repeats") >= 8, "repeats")
+        series = service.metrics()
+        counted = {
+            name: series[f"freshet_evaluator_{name}_total"]
+            for name in ("judged_events", "unknown_products", "masked_events", "unwanted_events", "learned_events")
+        }
+        assert counted == {
+            "judged_events": 6,
+            "unknown_products": 3,  # p0, p1 and p2, when first seen
+            "masked_events": 1,
+            "unwanted_events": 1,
+            "learned_events": 0,
+        }
+        # bob: p0 alone is known, place 1. ann: p1 and p2 tie, as p0 is masked, place 1.5. bob: behind p1, place 2.
+        for policy in ("learned", "trending"):
+            expected = (1 / 1 + 1 / 1.5 + 1 / 2) / 6
+            assert math.isclose(series[f'freshet_evaluator_mrr_ratio{{policy="{policy}",window="all"}}'], expected)
+            assert series[f'freshet_evaluator_hit_ratio{{k="5",policy="{policy}",window="recent"}}'] == 0.5
+        assert series["freshet_evaluator_products"] == 3
+        assert series["freshet_evaluator_users"] == 4
+        assert service.stop() == 0
+
+
+def test_a_corrupt_version_is_left_out_and_the_one_before_judges(kafka: KafkaSettings, tmp_path: Path) -> None:
+    states.write(kafka, states.shoppers(200))
+    models = tmp_path / "models"
+    good, bad = tiny_version(models, "good", SHELF), tiny_version(models, "bad", SHELF, applied=2)
+    (models / "bad" / "items.safetensors").write_bytes(b"not tensors")
+    announce(kafka, good, bad)
+    with evaluating(kafka, tmp_path) as service:
+        wait_until_applied(service, 200)
+        assert figure(service, "learned_events_total") > 0
+        assert figure(service, 'versions_left_out_total{reason="hash"}') == 1
+        assert figure(service, 'versions_left_out_total{reason="golden"}') == 0
+        assert "bad does not judge (hash)" in service.log
+        assert "judging with good" in service.log
+        assert service.stop() == 0
+
+
+def test_a_missing_broker_is_waited_for_at_the_start_and_in_the_middle(tmp_path: Path) -> None:
+    port = broker.free_port()
+    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}", partitions=3)
+    with evaluating(kafka, tmp_path) as service:
+        service.wait_for(lambda: "no answer from" in service.log, "word of the missing broker")
+        assert figure(service, "judged_events_total") == 0
+        assert math.isnan(figure(service, 'ndcg_ratio{k="10",policy="learned",window="all"}'))
+        with broker.running(tmp_path / "broker.log", port):
+            ensure_topics(kafka, patience_seconds=20)
+            states.write(kafka, states.shoppers(100))
+            wait_until_applied(service, 100)
+        service.wait_for(lambda: "waiting for one" in service.log, "word of the broker gone")
+        assert figure(service, "applied_events_total") == 100
+        assert service.stop() == 0, service.log
+
+
+def test_what_the_operator_must_change_is_said(kafka: KafkaSettings, tmp_path: Path) -> None:
+    def ended(service: Service) -> str:
+        assert service.process.wait(30) == 2, service.log
+        assert "Traceback" not in service.log
+        return service.log
+
+    with evaluating(kafka, tmp_path) as first:
+        first.wait_for(lambda: bool(first.metrics()), "metrics")
+        with evaluating(kafka, tmp_path, METRICS_PORT=str(first.metrics_port)) as second:
+            assert "choose another FRESHET_EVALUATOR_METRICS_PORT" in ended(second)
+    with evaluating(kafka, tmp_path, MASKED_KINDS="review,sneeze") as wrong:
+        assert "FRESHET_EVALUATOR_MASKED_KINDS" in ended(wrong)
+    with evaluating(kafka, tmp_path, MODEL_DIR="x") as unknown:
+        assert "did you mean FRESHET_EVALUATOR_MODELS_DIR?" in ended(unknown)
+
+
+def test_help_lists_the_settings_and_judging_imports_no_torch() -> None:
+    program = "import sys, services.evaluator.__main__; print('torch' in sys.modules, 'onnxruntime' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.split() == ["False", "True"]
+    command = [sys.executable, "-m", "services.evaluator", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "FRESHET_EVALUATOR_RECENT_EVENTS" in result.stdout

@@ -66,10 +66,12 @@ def refuse_unknown(classes: Iterable[type[BaseSettings]], environ: Mapping[str, 
     classes = list(classes)
     known = {name for cls in classes for name in names_of(cls)}
     for name in sorted(environ):
-        if name.upper() in known or not any(name.upper().startswith(prefix_of(cls)) for cls in classes):
+        prefix = next((prefix_of(cls) for cls in classes if name.upper().startswith(prefix_of(cls))), None)
+        if prefix is None or name.upper() in known:
             continue
-        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]}?" if near else "; --help lists the settings"
+        siblings = [own.removeprefix(prefix) for own in known if own.startswith(prefix)]
+        near = difflib.get_close_matches(name.upper().removeprefix(prefix), siblings, n=1)
+        hint = f"; did you mean {prefix}{near[0]}?" if near else "; --help lists the settings"
         raise Unusable(f"unknown setting {name}{hint}")
 
 
@@ -83,10 +85,14 @@ def load(settings: type[SettingsT], environ: Mapping[str, str] | None = None) ->
     try:
         if environ is None:
             return settings()
-        prefix = prefix_of(settings)
         values = {key.upper(): value for key, value in environ.items()}
-        given = {f: values[f"{prefix}{f}".upper()] for f in settings.model_fields if f"{prefix}{f}".upper() in values}
-        return settings.model_validate(given)
+        # Defaults are given too: what is left out would be taken from the process's own environment.
+        return settings.model_validate(
+            {
+                field: values.get(name, info.default)
+                for name, (field, info) in zip(names_of(settings), settings.model_fields.items(), strict=True)
+            }
+        )
     except ValidationError as error:
         lines = [
             f"{prefix_of(settings)}{'.'.join(str(part) for part in e['loc']).upper()}={e.get('input')!r}: {e['msg']}"

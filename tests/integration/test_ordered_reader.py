@@ -1,0 +1,161 @@
+"""The ordered reader on a real log: event-time order over partitions, each event once, from any point on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from shared.history import DAY_MS
+from shared.kafka import ordered
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.kafka.ordered import OrderedReader, Positioned, ReaderSnapshot
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+from tests.support.states import review, shoppers, write
+
+COUNT = 600
+
+
+def reader(kafka: KafkaSettings, snapshot: ReaderSnapshot | None = None, *, silence: float = 1e9) -> OrderedReader:
+    return OrderedReader(kafka, Topics.of(kafka).states, snapshot=snapshot, silence_seconds=silence)
+
+
+def read(source: OrderedReader, count: int, *, most: int = 10_000) -> list[Positioned]:
+    """The next `count` events and what ticks lie between; all of them must come."""
+    found: list[Positioned] = []
+    for _ in range(1000):
+        found += source.poll(0.1, most)
+        if len(events_of(found)) >= count:
+            return found
+    raise AssertionError(f"only {len(events_of(found))} of {count} events came")
+
+
+def events_of(items: Iterable[Positioned]) -> list[pb.StateVector]:
+    return [item.state for item in items if item.state.kind != pb.EVENT_KIND_TICK]
+
+
+def places(items: Iterable[Positioned]) -> list[tuple[int, int]]:
+    return [(item.partition, item.offset) for item in items]
+
+
+def test_a_backlog_comes_out_in_order_of_event_time(kafka: KafkaSettings) -> None:
+    """Few ticks: each partition alone holds the whole range of time, as after a replay nobody read."""
+    written = list(shoppers(COUNT))
+    write(kafka, written, tick_every=10**9)
+    source = reader(kafka)
+    found = read(source, COUNT)
+    assert len(events_of(found)) == COUNT
+    assert {item.partition for item in found} == set(range(kafka.partitions))
+    keys = [(item.state.event_time_ms, item.partition, item.offset) for item in found]
+    assert keys == sorted(keys)
+    assert sorted(state.sequence for state in events_of(found)) == list(range(1, COUNT + 1))
+    assert source.ordered
+    assert source.newest_ms == written[-1].event_time_ms + 1
+    reached = {str(item.partition): item.state.event_time_ms for item in found}  # of each partition the last
+    assert source.snapshot()["watermarks"] == reached
+    source.close()
+
+
+def test_nothing_is_handed_out_before_the_others_have_passed_it(kafka: KafkaSettings) -> None:
+    write(kafka, [review(f"u{n}", "p", n) for n in range(30)], tick_every=10**9)
+    source = reader(kafka)
+    found = read(source, 30)
+    assert len(events_of(found)) == 30
+    write(kafka, [review("u0", f"q{n}", 40 + n) for n in range(3)], tick_every=10**9, first_offset=100, source="b/0")
+    # One partition went on, with a tick in all of them: its events are passed by the ticks.
+    assert [state.product_id for state in events_of(read(source, 3))] == ["q0", "q1", "q2"]
+    source.close()
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 250, COUNT - 1])
+def test_a_snapshot_gives_the_rest_exactly(kafka: KafkaSettings, stop_after: int) -> None:
+    written = list(shoppers(COUNT))
+    for late in written[5::10]:
+        late.event_time_ms -= 9 * DAY_MS
+    write(kafka, written)
+    whole = reader(kafka)
+    expected = places(read(whole, COUNT))
+    whole.close()
+    first = reader(kafka)
+    begun = read(first, stop_after, most=7) if stop_after else []
+    snapshot: ReaderSnapshot = json.loads(json.dumps(first.snapshot()))
+    first.poll(0.1)  # what is handed out afterwards is not in the snapshot
+    first.close()
+    second = reader(kafka, snapshot)
+    rest = read(second, COUNT - len(events_of(begun)))
+    assert places(begun) + places(rest) == expected
+    assert second.repeats == 0
+    second.close()
+
+
+def test_a_replay_written_twice_counts_once(kafka: KafkaSettings) -> None:
+    write(kafka, shoppers(COUNT))
+    write(kafka, shoppers(COUNT), first_offset=10_000)  # resumed from its very beginning
+    write(kafka, [review("last", "p", 1000)], first_offset=20_000, source="end/0")
+    source = reader(kafka)
+    found = read(source, COUNT + 1)
+    assert len(events_of(found)) == COUNT + 1
+    assert source.repeats == COUNT
+    # The same again after a restart, from marks instead of memory.
+    kept = source.snapshot()
+    source.close()
+    write(kafka, shoppers(COUNT), first_offset=30_000)
+    write(kafka, [review("very last", "p", 1001)], first_offset=40_000, source="end/1")
+    again = reader(kafka, kept)
+    assert [state.user_id for state in events_of(read(again, 1))] == ["very last"]
+    assert again.repeats == COUNT
+    again.close()
+
+
+def test_a_silent_partition_is_waited_for_only_so_long(kafka: KafkaSettings) -> None:
+    """No ticks, and one partition without a single record."""
+    topic = Topics.of(kafka).states
+    producer = CountedProducer(producer_config(kafka))
+    for n in range(4):
+        state = review(f"u{n}", "p", n)
+        state.event_id, state.source_offset = f"e{n}", n
+        producer.send(topic, key=b"u", value=state.SerializeToString(), partition=n % 2)
+    producer.flush(20)
+    patient = reader(kafka)
+    while patient.waiting < 4 or not patient.caught_up:
+        assert places(patient.poll(0.1)) == []
+    assert places(patient.poll(0.1)) == []
+    assert patient.ordered
+    patient.close()
+    hasty = reader(kafka, silence=0.2)
+    assert [state.user_id for state in events_of(read(hasty, 4))] == ["u0", "u1", "u2", "u3"]
+    assert not hasty.ordered
+    kept = hasty.snapshot()
+    hasty.close()
+    later = reader(kafka, kept)
+    assert not later.ordered, "for good"
+    later.close()
+
+
+def test_what_can_not_be_read_is_left_out_and_counted(kafka: KafkaSettings) -> None:
+    topic = Topics.of(kafka).states
+    producer = CountedProducer(producer_config(kafka))
+    for junk in (b"\xff junk", b"", None, pb.StateVector(kind=pb.EVENT_KIND_REVIEW).SerializeToString()):
+        producer.send(topic, key=b"u", value=junk, partition=1)
+    producer.flush(20)
+    write(kafka, shoppers(20))
+    source = reader(kafka)
+    assert len(events_of(read(source, 20))) == 20
+    assert source.unreadable == 4
+    source.close()
+
+
+def test_a_partition_far_ahead_is_held_back_and_nothing_is_lost(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordered, "MOST_AHEAD", 40)
+    monkeypatch.setattr(ordered, "LEAST_AHEAD", 10)
+    # All of one user, so of one partition, then the ticks that let it go.
+    write(kafka, [review("u", f"p{n}", n) for n in range(3000)], tick_every=50)
+    source = reader(kafka)
+    found = read(source, 3000, most=20)
+    assert [state.product_id for state in events_of(found)] == [f"p{n}" for n in range(3000)]
+    source.close()

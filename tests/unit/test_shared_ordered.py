@@ -1,0 +1,140 @@
+"""One order over all partitions, however their records arrive."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.kafka.ordered import OrderedMerge, Positioned
+from shared.pb.freshet.v1 import events_pb2 as pb
+
+PARTITIONS = 3
+
+
+def nobody(partition: int) -> bool:
+    """No partition is silent."""
+    return False
+
+
+def record(partition: int, offset: int, event_time_ms: int) -> Positioned:
+    return Positioned(pb.StateVector(event_time_ms=event_time_ms), partition, offset, 0)
+
+
+def released(merge: OrderedMerge, is_silent: Callable[[int], bool] = nobody) -> list[tuple[int, int, int]]:
+    """(event time it counts as, partition, offset) of all that can go now."""
+    return [(t, item.partition, item.offset) for t, item in merge.release(is_silent)]
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 12), max_size=12), min_size=PARTITIONS, max_size=PARTITIONS),
+    st.randoms(use_true_random=False),
+    st.integers(1, 5),
+)
+def test_every_interleaving_gives_the_same_order(
+    times: list[list[int]], rng: random.Random, release_every: int
+) -> None:
+    """Late events among them; a tick beyond all in each partition at the end."""
+    end = 13
+    merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
+    logs = [
+        [record(partition, offset, t) for offset, t in enumerate([*own, end])] for partition, own in enumerate(times)
+    ]
+    expected = []
+    for log in logs:
+        reached = 0
+        for item in log:
+            reached = max(reached, item.state.event_time_ms)
+            expected.append((reached, item.partition, item.offset))
+    arrivals = [partition for partition, log in enumerate(logs) for _ in log]
+    rng.shuffle(arrivals)
+    found = []
+    for n, partition in enumerate(arrivals):
+        merge.push(logs[partition].pop(0))
+        if n % release_every == 0:
+            found += released(merge)
+    found += released(merge)
+    assert [entry for entry in found if entry[0] < end] == sorted(entry for entry in expected if entry[0] < end)
+    assert merge.ordered
+    assert sum(merge.waiting(partition) for partition in range(PARTITIONS)) == len(expected) - len(found)
+
+
+def test_nothing_goes_before_every_partition_has_passed_it() -> None:
+    merge = OrderedMerge({0: 0, 1: 0})
+    merge.push(record(0, 0, 5))
+    assert released(merge) == []
+    merge.push(record(1, 0, 3))
+    assert released(merge) == [(3, 1, 0)]
+    merge.push(record(1, 1, 5))
+    assert released(merge) == [(5, 0, 0)], "partition 0 may still bring records of time 5, which go before those of 1"
+    merge.push(record(0, 1, 6))
+    assert released(merge) == [(5, 1, 1)]
+    assert (merge.waiting(0), merge.waiting(1)) == (1, 0)
+
+
+def test_a_late_event_counts_as_of_the_time_already_reached() -> None:
+    merge = OrderedMerge({0: 0, 1: 0})
+    for offset, t in enumerate([10, 4, 11]):
+        merge.push(record(0, offset, t))
+    merge.push(record(1, 0, 10))
+    merge.push(record(1, 1, 12))
+    assert released(merge) == [(10, 0, 0), (10, 0, 1), (10, 1, 0), (11, 0, 2)]
+    assert merge.ordered
+
+
+def test_what_was_reached_before_a_pause_still_counts() -> None:
+    merge = OrderedMerge({0: 8, 1: 9})
+    merge.push(record(0, 70, 5))
+    merge.push(record(0, 71, 9))
+    merge.push(record(0, 72, 10))
+    assert released(merge) == [(8, 0, 70), (9, 0, 71)]
+
+
+def test_a_silent_partition_is_not_waited_for_and_that_is_remembered() -> None:
+    merge = OrderedMerge({0: 0, 1: 0, 2: 0})
+    merge.push(record(0, 0, 5))
+    merge.push(record(2, 0, 4))
+    merge.push(record(2, 1, 6))
+    assert released(merge, lambda partition: partition == 1) == [(4, 2, 0), (5, 0, 0)]
+    assert not merge.ordered
+    merge.push(record(1, 0, 2))  # back again, too late for its place, but not lost
+    assert released(merge) == [(2, 1, 0)]
+    merge.push(record(1, 1, 7))
+    merge.push(record(0, 1, 7))
+    assert released(merge) == [(6, 2, 1)]
+    assert not merge.ordered, "for good"
+
+
+def test_silence_that_holds_nothing_back_leaves_the_order_whole() -> None:
+    merge = OrderedMerge({0: 0, 1: 0})
+    assert released(merge, lambda _: True) == []
+    merge.push(record(1, 0, 9))
+    merge.push(record(0, 0, 5))
+    assert released(merge, lambda partition: partition == 1) == [(5, 0, 0)]
+    assert merge.ordered, "the silent partition had passed all that went"
+    merge.push(record(0, 1, 10))
+    assert released(merge) == [(9, 1, 0)]
+    assert released(merge, lambda partition: partition == 1) == [(10, 0, 1)]
+    assert not merge.ordered
+
+
+def test_a_reader_that_stops_in_the_middle_finds_the_rest_next_time() -> None:
+    merge = OrderedMerge({0: 0, 1: 0})
+    for offset in range(4):
+        merge.push(record(0, offset, 5 + offset))
+    taken = []
+    for t, item in merge.release(lambda partition: partition == 1):
+        taken.append((t, item.partition, item.offset))
+        if len(taken) == 2:
+            break
+    assert taken == [(5, 0, 0), (6, 0, 1)]
+    merge.push(record(1, 0, 1))
+    assert released(merge, lambda partition: partition == 1) == [(1, 1, 0), (7, 0, 2), (8, 0, 3)]
+
+
+def test_a_record_of_an_unknown_partition_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(KeyError):
+        OrderedMerge({0: 0}).push(record(1, 0, 1))

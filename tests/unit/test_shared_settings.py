@@ -1,0 +1,111 @@
+"""Settings: what is misspelt or wrong is refused with words that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from shared.errors import Unusable
+from shared.settings import KafkaSettings, ServiceSettings, describe, load, names_of, prefix_of, refuse_unknown
+
+
+class BakerySettings(ServiceSettings):
+    """A service's own settings."""
+
+    model_config = SettingsConfigDict(env_prefix="FRESHET_BAKERY_", frozen=True)
+
+    ovens: int = Field(2, ge=1, description="ovens in use")
+    flour_dir: Path = Field(Path(".freshet/flour"), description="folder of the flour")
+    motto: str = Field("", description="above the door")
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    settings = load(BakerySettings, {})
+    assert (settings.ovens, settings.flour_dir, settings.log_level) == (2, Path(".freshet/flour"), "INFO")
+
+
+def test_values_come_from_the_variables_in_any_case() -> None:
+    given = {"FRESHET_BAKERY_OVENS": "7", "freshet_bakery_flour_dir": "/flour", "FRESHET_BAKERY_LOG_FORMAT": "json"}
+    settings = load(BakerySettings, given)
+    assert (settings.ovens, settings.flour_dir, settings.log_format) == (7, Path("/flour"), "json")
+
+
+def test_a_given_environment_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHET_BAKERY_OVENS", "9")
+    assert load(BakerySettings, {}).ovens == 2
+    assert load(BakerySettings).ovens == 9
+
+
+def test_settings_stay_as_they_were_read() -> None:
+    settings = load(BakerySettings, {})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.ovens = 3
+
+
+def test_a_misspelt_name_is_refused_with_the_nearest_known_one() -> None:
+    with pytest.raises(Unusable, match=r"FRESHET_BAKERY_OVEN; did you mean FRESHET_BAKERY_OVENS\?"):
+        load(BakerySettings, {"FRESHET_BAKERY_OVEN": "3"})
+    with pytest.raises(Unusable, match="unknown setting FRESHET_BAKERY_XYZZY_QUUX; --help lists the settings"):
+        refuse_unknown([BakerySettings], {"FRESHET_BAKERY_XYZZY_QUUX": ""})
+
+
+def test_a_misspelt_name_in_the_real_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHET_BAKERY_MOTO", "bread")
+    with pytest.raises(Unusable, match="FRESHET_BAKERY_MOTTO"):
+        load(BakerySettings)
+
+
+def test_other_prefixes_are_nobodys_business() -> None:
+    environ = {"FRESHET_TRAINER_OVENS": "1", "FRESHET_KAFKA_NONSENSE": "1", "BAKERY_OVEN": "1", "PATH": "/bin"}
+    refuse_unknown([BakerySettings], environ)
+    with pytest.raises(Unusable, match="FRESHET_KAFKA_NONSENSE"):
+        refuse_unknown([BakerySettings, KafkaSettings], environ)
+
+
+@pytest.mark.parametrize("value", ["0", "many", "2.5", ""])
+def test_a_wrong_value_is_refused_by_its_variables_name(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unusable, match=f"^wrong setting: FRESHET_BAKERY_OVENS='{value}': ") as given:
+        load(BakerySettings, {"FRESHET_BAKERY_OVENS": value})
+    monkeypatch.setenv("FRESHET_BAKERY_OVENS", value)
+    with pytest.raises(Unusable) as read:
+        load(BakerySettings)
+    assert str(read.value) == str(given.value)
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    environ = {
+        "FRESHET_KAFKA_PARTITIONS": "0",
+        "FRESHET_KAFKA_TOPIC_PREFIX": "a b",
+        "FRESHET_KAFKA_SECURITY_PROTOCOL": "X",
+    }
+    with pytest.raises(Unusable) as refused:
+        load(KafkaSettings, environ)
+    assert all(name in str(refused.value) for name in environ)
+
+
+def test_the_names_are_prefix_and_field() -> None:
+    assert prefix_of(BakerySettings) == "FRESHET_BAKERY_"
+    assert names_of(BakerySettings) == [
+        "FRESHET_BAKERY_LOG_LEVEL",
+        "FRESHET_BAKERY_LOG_FORMAT",
+        "FRESHET_BAKERY_METRICS_HOST",
+        "FRESHET_BAKERY_METRICS_PORT",
+        "FRESHET_BAKERY_OVENS",
+        "FRESHET_BAKERY_FLOUR_DIR",
+        "FRESHET_BAKERY_MOTTO",
+    ]
+
+
+def test_help_tells_every_variable_its_meaning_and_its_default() -> None:
+    text = describe(BakerySettings, KafkaSettings)
+    lines = text.splitlines()
+    for name in [*names_of(BakerySettings), *names_of(KafkaSettings)]:
+        meaning = lines[lines.index(f"  {name}") + 1]
+        assert meaning.startswith("      ")
+        assert "(default: " in meaning
+    assert "      ovens in use (default: 2)" in lines
+    assert "      above the door (default: none)" in lines
+    assert "      file that holds the password, with SASL only (default: none)" in lines

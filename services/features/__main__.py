@@ -1,0 +1,100 @@
+"""Features: describes each event of `freshet.events` as a state vector in `freshet.states`.
+
+    python -m services.features
+
+It works until SIGTERM or Ctrl-C; then what is in flight is finished. Start several to share the partitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from typing import Any
+
+import uvloop
+
+from services.features import metrics
+from services.features.app import FeaturesApp, quiet_libraries
+from services.features.settings import FeaturesSettings
+from services.features.stream import add_agent, end_process
+from shared.errors import Unusable
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.settings import KafkaSettings, describe, load
+from shared.telemetry import setup_logging, start_metrics
+from shared.topics import Topics, ensure_topics
+
+log = logging.getLogger("features")
+
+STOP_SECONDS = 5.0
+
+
+def main() -> int:
+    """Run the service; its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.features",
+        description=__doc__,
+        epilog=describe(FeaturesSettings, KafkaSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings, kafka = load(FeaturesSettings), load(KafkaSettings)
+        setup_logging(settings)
+        quiet_libraries(settings.log_level)
+        start_metrics("features", settings)
+        ensure_topics(kafka, stop=stop)
+        if not stop.is_set():
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of Faust's consumer thread, too
+            asyncio.run(_work(settings, kafka, stop))
+    except Unusable as error:
+        print(f"features: {error}", file=sys.stderr)
+        return 2
+    log.info("stopped")
+    return 0
+
+
+async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+    """Describe events until told to stop; ends the process with status 1 if Faust can't go on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if told.is_set():
+        return
+    app = FeaturesApp(settings, kafka)
+    add_agent(app, settings, Topics.of(kafka), CountedProducer(producer_config(kafka)))
+
+    async def show(_: Any, assigned: set[Any], **__: Any) -> None:
+        metrics.PARTITIONS.set(len(assigned))
+        log.info("reading %d of %d partitions", len(assigned), kafka.partitions)
+
+    app.on_partitions_assigned.connect(show, weak=False)  # type: ignore[arg-type]  # Faust's own examples look so
+    working = asyncio.create_task(_run(app))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        log.critical(
+            "Faust can't go on (%r); the events since the last commit will be described again", app.crash_reason
+        )
+        end_process(1)
+    stopped = asyncio.create_task(app.stop())  # Faust swallows a cancellation, so the wait ends, not the task
+    await asyncio.wait({stopped}, timeout=STOP_SECONDS)
+    if not stopped.done():
+        log.warning("not acknowledged within %g s; whoever starts next describes those events again", STOP_SECONDS)
+        end_process(0)
+    await stopped
+
+
+async def _run(app: FeaturesApp) -> None:
+    await app.start()
+    await app.wait_until_stopped()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

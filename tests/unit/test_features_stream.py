@@ -1,0 +1,55 @@
+"""What may leave the loop from events to states: nothing, short of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from services.embedded.broker import free_port
+from services.features.settings import FeaturesSettings
+from services.features.stream import Describer
+from shared.errors import Unavailable
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.settings import KafkaSettings, load
+from shared.topics import Topics
+from tests.support.processes import ROOT
+
+FAILING = """
+import asyncio
+from services.features.stream import end_process_on_error
+try:
+    with end_process_on_error():
+        {failure}
+finally:
+    print("acknowledged")
+"""
+
+
+@pytest.mark.parametrize(
+    "failure", ["raise ValueError('a bug')", "raise asyncio.CancelledError", "raise SystemExit(0)"]
+)
+def test_a_failure_ends_the_process_before_anything_else_runs(failure: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILING.format(failure=failure)], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert ended.returncode == 1
+    assert "acknowledged" not in ended.stdout
+    assert failure.split()[1].split("(")[0].rpartition(".")[2] in ended.stderr, "it says what failed"
+
+
+def test_what_was_refused_is_a_failure() -> None:
+    """A producer that gives up at once, as none of ours does, with nobody there to take the record."""
+    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    producer = CountedProducer(producer_config(kafka) | {"delivery.timeout.ms": 50, "linger.ms": 0})
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer)
+    event = pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u", product_id="p", event_time_ms=1, event_id="e")
+    message = SimpleNamespace(
+        topic="events", partition=0, offset=0, timestamp=1.0, key=b"u", value=event.SerializeToString()
+    )
+    with pytest.raises(Unavailable, match="1 records refused"):
+        asyncio.run(describer.publish([message]))

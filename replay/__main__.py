@@ -74,6 +74,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     paces.add_argument("--rate", type=options.positive, metavar="N", help="events per second")
     parser.add_argument(
+        "--evenly", action="store_true",
+        help="with --within: the same number of events each second, however their times lie",
+    )  # fmt: skip
+    parser.add_argument(
         "--from", dest="from_", type=options.moment_ms, metavar="DATE", help="leave out events before it (UTC)"
     )
     parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
@@ -91,6 +95,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.evenly and arguments.within is None:
+        raise Unusable("--evenly spreads the events over a time: say which with --within")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

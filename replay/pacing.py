@@ -19,6 +19,7 @@ class Asked:
     """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
 
     within_seconds: float | None = None  # the whole range in this time
+    evenly: bool = False  # with `within_seconds`: by number of events, not by their times
     speed: float | None = None  # event time / wall time
     rate: float | None = None  # events per second
 
@@ -44,6 +45,8 @@ class Pace:
     def of(cls, asked: Asked, start_ms: float, end_ms: float, events: int) -> Pace:
         """What was asked for, for this range."""
         speed = asked.speed or 0.0
+        if asked.within_seconds is not None and asked.evenly:
+            return cls(start_ms, end_ms, events, rate=events / asked.within_seconds)
         if asked.within_seconds is not None:
             speed = (end_ms - start_ms) / 1000 / asked.within_seconds
         return cls(start_ms, end_ms, events, speed, asked.rate or 0.0)

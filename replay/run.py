@@ -74,7 +74,7 @@ def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySett
     selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
     extent = copy.extent(selection)
     end_ms = extent.last_ms + copy.summary.tables.resolution_ms
-    asked = Asked(within_seconds=arguments.within, speed=arguments.speed, rate=arguments.rate)
+    asked = Asked(within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate)
     pace = Pace.of(asked, extent.first_ms, end_ms, extent.events)
     script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds)
     loops = arguments.loop or script.most_loops

@@ -85,7 +85,7 @@ def _show(
 ) -> None:
     terminal, system = running.terminal, running.system
     about = ["--metadata", str(metadata)] if metadata is not None else []
-    replay = system.replay("run", str(data), "--within", arguments.within, *about, "--stay")
+    replay = system.replay("run", str(data), "--within", arguments.within, "--evenly", *about, "--stay")
     running.start(replay, f"sends {data.name} within {arguments.within}")
 
     terminal.heading(2, "Events flow, the learner learns, model versions go live")

@@ -64,11 +64,10 @@ def _show(running: Running, person: Person, titles: Mapping[str, str], *, please
     )
     change = running.shop.review(review)
     say(f"  now reviews the first product recommended, {name(product, titles)}, with {stars(review.rating)}:")
-    say(f"    “{cut(text, width - 6)}”")
-    say(
-        f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the first answer came that has seen it "
-        f"(partition {change.position.partition}, offset {change.position.offset}; {_origin(change.after)})."
-    )
+    title, body = text.split("\n")
+    say(f"    “{cut(f'{title}. {body}', width - 6)}”")
+    say(f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the first answer came that has seen it")
+    say(f"  (partition {change.position.partition}, offset {change.position.offset}; {_origin(change.after)}).")
     say()
     for line in table(change, titles, width):
         say(line)

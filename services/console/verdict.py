@@ -21,9 +21,14 @@ def lines(figures: Figures) -> list[str]:
         return ["  The evaluator has not judged any event yet."]
     by_learned = figures.get("freshet_evaluator_learned_events_total", 0.0)
     share = by_learned / judged
+    unknown = figures.get("freshet_evaluator_unknown_products_total", 0.0)
+    masked = figures.get("freshet_evaluator_masked_events_total", 0.0)
     said = [
         f"  Before each event was learned, both policies ranked the whole catalogue: {judged:,.0f} events judged,",
-        f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first one.",
+        f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first",
+        "  one, or from users without a history.",
+        f"  {unknown:,.0f} were of a product without an event before: a miss for both.",
+        f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         "",
         f"  {'':<30}{'HR@10':^22}{'NDCG@10':^22}",
         f"  {'events':<30}{'learned':>10}{'trending':>10}  {'learned':>10}{'trending':>10}",

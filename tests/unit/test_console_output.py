@@ -78,7 +78,12 @@ def test_a_version_that_goes_live_tells_what_it_learned() -> None:
 
 
 def judged(learned: float, trending: float, *, by_learned: int = 900) -> dict[str, float]:
-    figures = {"freshet_evaluator_judged_events_total": 1000.0, "freshet_evaluator_learned_events_total": by_learned}
+    figures = {
+        "freshet_evaluator_judged_events_total": 1000.0,
+        "freshet_evaluator_learned_events_total": by_learned,
+        "freshet_evaluator_unknown_products_total": 31.0,
+        "freshet_evaluator_masked_events_total": 12.0,
+    }
     for window in ("all", "learned", "recent"):
         for policy, value in (("learned", learned), ("trending", trending)):
             figures[f'freshet_evaluator_hit_ratio{{k="10",policy="{policy}",window="{window}"}}'] = 2 * value
@@ -90,6 +95,8 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     text = "\n".join(verdict.lines(judged(0.21, 0.07)))
     assert "1,000 events judged" in text
     assert "900 of them (90%) by a learned version" in text
+    assert "31 were of a product without an event before" in text
+    assert "Left out are 12 events" in text
     assert "the learned policy's NDCG@10 is 3.0 times that of trending" in text
     row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)
     assert row.split()[-4:] == ["0.4200", "0.1400", "0.2100", "0.0700"]

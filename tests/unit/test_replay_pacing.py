@@ -46,8 +46,16 @@ def evenly(days: int, per_day: int) -> list[float]:
 def paces() -> Iterator[tuple[str, Asked, float]]:
     """What is asked for 3,650 days with 3 events each, and the time that takes."""
     yield "within", Asked(within_seconds=60), 60
+    yield "evenly", Asked(within_seconds=60, evenly=True), 60
     yield "speed", Asked(speed=1_000_000), 3650 * 86400 / 1_000_000
     yield "rate", Asked(rate=400), 3650 * 3 / 400
+
+
+def test_evenly_goes_by_number_where_within_goes_by_time() -> None:
+    back_heavy = [START_MS, START_MS + DAY_MS * 8, START_MS + DAY_MS * 9, START_MS + DAY_MS * 10]
+    asked = Asked(within_seconds=40, evenly=True)
+    pace = Pace.of(asked, START_MS, START_MS + 10 * DAY_MS, len(back_heavy))
+    assert [pace.due(place, at) for place, at in enumerate(back_heavy)] == [0, 10, 20, 30]
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [(a, s) for _, a, s in paces()], ids=[name for name, _, _ in paces()])

@@ -1,0 +1,158 @@
+"""The demo as a newcomer meets it: what it shows, that what it prints works, that nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replay.synthetic import write_sample
+from tests.support.processes import ROOT
+
+EVENTS = 900
+PATIENCE_SECONDS = 110.0
+ENVIRONMENT = {
+    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_BATCH": "16",
+    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "300",
+    "FRESHET_TRAINER_PUBLISH_EVENTS": "300",
+}
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> tuple[Path, Path]:
+    data, metadata = tmp_path / "reviews.json.gz", tmp_path / "products.json.gz"
+    write_sample(data, metadata, users=80, products=60, events=EVENTS, seed=3)
+    return data, metadata
+
+
+class Demo:
+    """`freshet demo` on a small file."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.state_dir = folder / "state"
+        self._output = folder / "output"
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRESHET_")}
+        with self._output.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.console", "demo", "--state-dir", str(self.state_dir), *arguments],
+                env=inherited | ENVIRONMENT,
+                cwd=ROOT,
+                stdout=sink,
+                stderr=sink,
+                stdin=subprocess.DEVNULL,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
+
+    def left_running(self) -> list[str]:
+        """Command lines of processes that work in the demo's folder."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if (
+                    str(self.state_dir).encode() in (folder / "environ").read_bytes()
+                    and int(folder.name) != os.getpid()
+                ):
+                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:  # it has ended, or is somebody else's
+                continue
+        return found
+
+
+@pytest.fixture
+def kept(tmp_path: Path, reviews: tuple[Path, Path]) -> Iterator[Demo]:
+    data, metadata = reviews
+    demo = Demo(tmp_path, "--data", str(data), "--metadata", str(metadata), "--within", "6s", "--keep")
+    yield demo
+    if demo.process.poll() is None:
+        demo.process.send_signal(signal.SIGINT)
+        demo.process.wait(40)
+
+
+def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: Demo) -> None:
+    kept.wait_for("Staying up; Ctrl-C ends it.")
+    output = kept.output
+    headings = re.findall(r"^([1-5])\. ", output, flags=re.MULTILINE)
+    assert headings == ["1", "2", "3", "4", "5"]
+    assert f"All {EVENTS} events were sent and acknowledged; {EVENTS} learned, " in output
+    assert re.search(r"● model 0+300-[0-9a-f]{8} is live", output)
+    assert len(re.findall(r"ms after the call of RecordEvents", output)) == 3
+    assert len(re.findall(r"^ +10  .*", output, flags=re.MULTILINE)) == 3, "three tables of ten places"
+    assert re.search(r"\d+ were of a product without an event before: a miss for both", output)
+    assert re.search(r"of them \(\d+%\) by a learned version", output)
+
+    snippet = re.search(r"^\S+ - <<'EOF'$.*?^EOF$", output, flags=re.MULTILINE | re.DOTALL)
+    assert snippet is not None
+    said = subprocess.run(
+        ["bash", "-c", snippet.group()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.match(r"1 B?\S+ -?[0-9.]+\n2 ", said.stdout)
+    assert "answered by 0" in said.stdout
+    assert re.search(r"grpcurl -plaintext -d '\{\"user_id\": .*\}' 127\.0\.0\.1:\d+ freshet\.v1\.\S+/Recommend", output)
+
+    kept.process.send_signal(signal.SIGINT)
+    assert kept.process.wait(60) == 0
+    assert "Nothing is left running." in kept.output
+    assert kept.left_running() == []
+
+
+def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: tuple[Path, Path]) -> None:
+    demo = Demo(tmp_path, "--data", str(reviews[0]), "--within", "60s")
+    demo.wait_for("2. Events flow")
+    assert len(demo.left_running()) >= 6
+    demo.process.kill()
+    demo.process.wait(10)
+    deadline = time.monotonic() + 20
+    while demo.left_running():
+        assert time.monotonic() < deadline, demo.left_running()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "no-such-file.json"), "no such file: no-such-file.json"),
+        (("--data", "."), "is not a file"),
+        (("--metadata", "README.md"), "name that with --data"),
+        (("--state-dir", "services"), "holds files that no demo wrote"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    demo = Demo(tmp_path, *arguments)
+    assert demo.process.wait(60) == 2
+    assert said in demo.output
+    assert "Traceback" not in demo.output
+    assert demo.left_running() == []
+
+
+def test_an_empty_file_and_one_of_another_kind_end_the_demo_with_the_reason(tmp_path: Path) -> None:
+    empty, other = tmp_path / "empty.json", tmp_path / "other.json"
+    empty.touch()
+    other.write_text("dear diary\n" * 20)
+    demo = Demo(tmp_path, "--data", str(empty))
+    assert demo.process.wait(60) == 2
+    assert "is empty" in demo.output
+    demo = Demo(tmp_path, "--data", str(other))
+    assert demo.process.wait(100) == 2, demo.output
+    assert "other.json" in demo.output
+    assert "line 1" in demo.output
+    assert demo.left_running() == []

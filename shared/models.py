@@ -2,11 +2,13 @@
 
     encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D)
     items.safetensors        input (A, D); per head output.<head> (A, D) and bias.<head> (A,)
+    neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
+                             `shared.neighbours.Neighbours`
     golden.safetensors       a few users' windows and the scores the learner itself gave them
     products.txt             row → product_id, append-only within a lineage
     manifest.json            hashes, weights of the heads, where in the log it stands, how it did
 
-The served score is Σ_h weight_h · (items_h · query_h + bias_h). No pickle is ever loaded.
+What is served is in `shared.policies.served`. No pickle is ever loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,12 @@ from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
+from shared.neighbours import Neighbours
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FILES = ("encoder.onnx", "items.safetensors", "golden.safetensors", "products.txt")
+NEIGHBOURS = "neighbours.safetensors"
 
 # Golden scores are computed by another engine than the learner's: this much of difference is rounding.
 GOLDEN_TOLERANCE = 1e-3
@@ -46,6 +50,15 @@ class StoredFile(BaseModel):
     size_bytes: int
 
 
+class NeighbourPart(BaseModel):
+    """How one relation between products enters the score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(ge=0, le=1)  # its share of the mixture with popularity
+    decay: float = Field(gt=0, le=1)  # what an event of the history counts beside the one after it
+
+
 class Manifest(BaseModel):
     """What a version says of itself. The same replay gives the same manifest, byte for byte."""
 
@@ -56,6 +69,8 @@ class Manifest(BaseModel):
     policy: str
     parent: str = ""
     heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the encoder's output
+    popularity_weight: float = Field(1.0, gt=0, le=1)  # popularity's share of the mixture; 1 with those of `neighbours`
+    neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
     history_length: int  # T
     event_features: list[str]  # names of the F columns
     dimension: int  # D
@@ -79,6 +94,7 @@ class Parts:
     outputs: Mapping[str, NDArray[np.float32]]  # head → (A, D)
     biases: Mapping[str, NDArray[np.float32]]  # head → (A,)
     products: Sequence[str]  # row → product_id
+    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)  # relation → who follows whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,14 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
         ),
         "products.txt": "".join(f"{product}\n" for product in parts.products).encode(),
     }
+    if parts.neighbours:
+        files[NEIGHBOURS] = save_tensors(
+            {
+                f"{relation}.{name}": tensor
+                for relation, own in parts.neighbours.items()
+                for name, tensor in (("starts", own.starts), ("products", own.products), ("values", own.values))
+            }
+        )
     stored = {name: StoredFile(sha256=_sha256(content), size_bytes=len(content)) for name, content in files.items()}
     text = manifest.model_copy(update={"files": stored}).model_dump_json(indent=1).encode()
     folder = root / manifest.version_id
@@ -184,8 +208,10 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
         BadEvent: something of it is not as its manifest says.
     """
     manifest = read_manifest(folder, manifest_sha256)
-    content = {name: _read_file(folder / name, manifest.files.get(name)) for name in FILES}
+    wanted = [*FILES, NEIGHBOURS] if manifest.neighbours else FILES
+    content = {name: _read_file(folder / name, manifest.files.get(name)) for name in wanted}
     try:
+        neighbours = load_tensors(content[NEIGHBOURS]) if manifest.neighbours else {}
         tensors = load_tensors(content["items.safetensors"])
         golden = load_tensors(content["golden.safetensors"])
         products = content["products.txt"].decode().splitlines()
@@ -213,9 +239,23 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
         outputs={head: tensors[f"output.{head}"] for head in manifest.heads},
         biases={head: tensors[f"bias.{head}"] for head in manifest.heads},
         products=products,
+        neighbours={relation: _neighbours(folder.name, neighbours, relation, a) for relation in manifest.neighbours},
     )
     window = Window(golden["products"], golden["features"], golden["lengths"])
     return manifest, parts, Golden(window, golden["rows"], golden["scores"])
+
+
+def _neighbours(version: str, tensors: Mapping[str, NDArray[Any]], relation: str, products: int) -> Neighbours:
+    names = [f"{relation}.{name}" for name in ("starts", "products", "values")]
+    n = len(tensors[names[2]]) if names[2] in tensors and tensors[names[2]].ndim == 1 else 0
+    _check(version, tensors, {names[0]: (products + 1,), names[1]: (n,)}, np.int32)
+    _check(version, tensors, {names[2]: (n,)}, np.float32)
+    starts, rows, values = (tensors[name] for name in names)
+    if starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
+        raise BadEvent("shape", f"{version}: {names[0]} does not lead through the {n} entries")
+    if n and not (rows.min() >= 0 and rows.max() < products and values.min() >= 0.0):
+        raise BadEvent("shape", f"{version}: {relation} names products beyond {products}, or shares below 0")
+    return Neighbours(starts, rows, values)
 
 
 def _items(parts: Parts) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,13 @@ class Scorer:
         self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
         self._items: NDArray[np.float32] = np.zeros((a, h * d), np.float32)
         self._bias: NDArray[np.float32] = np.zeros(a, np.float32)
-        self._known: NDArray[np.bool_] = np.zeros(a, np.bool_)
-        self._known[rows] = True
+        self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
+        self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
+        self._unknown = self._version_rows[:a] < 0
+        self._neighbours = [
+            (part, replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)))
+            for relation, part in manifest.neighbours.items()
+        ]
         self._input[rows] = parts.input
         self._items[rows] = np.concatenate([parts.outputs[head] for head in manifest.heads], axis=1)
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
@@ -54,8 +60,24 @@ class Scorer:
         """Rows that can be scored; products that came later have none."""
         return len(self._bias)
 
+    @property
+    def popularity_weight(self) -> float:
+        """What popularity counts in the mixture with `related`."""
+        return self.manifest.popularity_weight
+
+    def related(self, window: Window) -> NDArray[np.float32]:
+        """Weighted shares of the products that follow those of the history, (A,)."""
+        window = window.newest(self.manifest.history_length)
+        history = window.products[0, : int(window.lengths[0])]
+        history = self._version_rows[np.where(history < self.products, history, -1)]
+        result: NDArray[np.float32] = np.zeros(self.products, np.float32)
+        for part, neighbours in self._neighbours:
+            if part.weight:
+                result += np.float32(part.weight) * neighbours.shares(history, part.decay, self.products)
+        return result
+
     def scores(self, window: Window) -> NDArray[np.float32]:
-        """What the version knows of every product for one user beside popularity, (A,); -inf where it knows nothing.
+        """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
 
         The window's rows are the caller's; those the version does not know count as unknown products, and events
         beyond the length of history that it was trained on are left out.
@@ -72,7 +94,7 @@ class Scorer:
             },
         )[0]  # (1, H, D)
         own = ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
-        own[~self._known] = -np.inf
+        own[self._unknown] = -np.inf
         return own
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:

@@ -6,7 +6,6 @@ Pure: no clock, no log, no disk. The same states in the same order give the same
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -15,34 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.trainer import validation
+from services.trainer.cooccurrence import RELATIONS, Cooccurrence, Mixture
 from services.trainer.dqn import DoubleDQN, StepReport
-from services.trainer.network import HEADS, at, to_onnx
 from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
 from services.trainer.settings import TrainerSettings
 from services.trainer.transitions import Assembler, Transition, stack, unstack
-from shared.history import EVENT_FEATURES, Histories, Window, masked_kinds_of
-from shared.models import Golden, Parts
+from shared.history import EVENT_FEATURES, Histories, masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.trending import Trending
-
-# Products and users of the golden queries.
-GOLDEN_USERS = 8
-GOLDEN_PRODUCTS = 32
-
-# Most numbers a validation looks at: the newest held-out transitions are taken that fit.
-VALIDATION_SCORES = 20_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What is published: the parts, how to check them, and how they did."""
-
-    parts: Parts
-    golden: Golden
-    heads: dict[str, float]
-    metrics: dict[str, float]
 
 
 class SnapshotState(TypedDict):
@@ -81,6 +61,8 @@ class Learner:
         self.buffer = ReplayBuffer(settings.buffer_size, settings.history_length, len(EVENT_FEATURES))
         self.eras = PopularityEras()
         self.held_out: deque[Transition] = deque()
+        self.cooccurrences = [Cooccurrence(relation) for relation in RELATIONS]
+        self.mixture = Mixture(len(RELATIONS))
         self.dqn = DoubleDQN(settings, self.generator)
         self.applied = 0
         self.parent = ""
@@ -97,39 +79,23 @@ class Learner:
         product = self._row(state.product_id)
         if self.assembler.serial % self.settings.era_events == 0:
             self.eras.note(self.assembler.serial, self.trending.log_popularity(), oldest=self._oldest_serial())
+        popularity = self.trending.share(product) if known else 0.0
         self.trending.add(product, state.kind, state.event_time_ms)
         transition, continued = self.assembler.apply(state, product, known=known)
         if continued is not None:
             self._set_discount(continued.serial, self.settings.discount)
-        if len(transition.products) > 1:  # a user's first event has no state to learn from; it is answered by trending
-            self._keep(transition)
         self.applied += 1
-        early = self.applied < self.settings.warmup_events or not len(self.buffer)
-        if early or self.applied % self.settings.events_per_step:
+        if len(transition.products) == 1:  # a user's first event has no state to learn from; trending answers it
+            return None
+        if transition.was_possible:
+            before = transition.products[:-1]
+            self.mixture.note(np.array([popularity, *(c.share(before, product) for c in self.cooccurrences)]))
+        self._keep(transition)
+        kept = self.buffer.added + len(self.held_out)
+        if kept < self.settings.warmup_transitions or kept % self.settings.transitions_per_step:
             return None
         weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
         return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, self.eras, weights)
-
-    def learned(self) -> Learned:
-        """What there is to publish. Changes nothing."""
-        choice, vectors = self._validate()
-        heads = {"ce": choice.ce, "q": choice.q}
-        parts = Parts(
-            encoder=to_onnx(self.dqn.encoder),
-            input=vectors["input"],
-            outputs={head: vectors[f"output.{head}"] for head in HEADS},
-            biases={head: vectors[f"bias.{head}"] for head in HEADS},
-            products=list(self.products),
-        )
-        metrics = {
-            "validation_events": float(choice.events),
-            "validation_hr_at_10": choice.hit_ratio,
-            "validation_ndcg_at_10": choice.ndcg,
-            "validation_reward_ndcg_at_10": choice.value,
-            "validation_reward_ndcg_at_10_without_q": choice.value_without_q,
-            "validation_ndcg_at_10_popularity": choice.ndcg_of_popularity,
-        }
-        return Learned(parts, self._golden(parts, heads), heads, metrics)
 
     def snapshot(self) -> Snapshot:
         """Everything the learner knows; learning on from it is learning on without a pause."""
@@ -138,6 +104,7 @@ class Learner:
             "buffer": self.buffer.to_arrays(),
             "held_out": stack(self.held_out, self.settings.history_length),
             "eras": self.eras.to_arrays(),
+            **{f"cooccurrence.{c.relation.name}": c.to_arrays() for c in self.cooccurrences},
         }
         tensors = {f"dqn/{name}": tensor for name, tensor in self.dqn.to_tensors().items()}
         tensors |= {
@@ -145,6 +112,7 @@ class Learner:
             for part, own in arrays.items()
             for name, a in own.items()
         }
+        tensors["mixture"] = torch.from_numpy(self.mixture.to_array())
         tensors["trending"] = torch.from_numpy(self.trending.to_array())
         tensors["last_serial"] = torch.tensor(self.assembler.last_serial, dtype=torch.int64)
         tensors["generator"] = self.generator.get_state()
@@ -181,6 +149,10 @@ class Learner:
         learner.buffer.restore(part("buffer"))
         learner.held_out = deque(unstack(part("held_out")))
         learner.eras = PopularityEras.from_arrays(part("eras"))
+        learner.cooccurrences = [
+            Cooccurrence.from_arrays(relation, part(f"cooccurrence.{relation.name}")) for relation in RELATIONS
+        ]
+        learner.mixture.restore(tensors["mixture"].numpy())
         learner.dqn.restore({k.removeprefix("dqn/"): t for k, t in tensors.items()}, state["steps"])
         learner.generator.set_state(tensors["generator"])
         learner.rng.bit_generator.state = state["rng"]
@@ -198,11 +170,17 @@ class Learner:
 
     def _keep(self, transition: Transition) -> None:
         if transition.serial % self.settings.holdout_every:
-            self.buffer.add(transition)
+            self._learn_from(transition)
             return
         self.held_out.append(transition)
         if len(self.held_out) > self.settings.holdout_size:
-            self.buffer.add(self.held_out.popleft())
+            self._learn_from(self.held_out.popleft())
+
+    def _learn_from(self, transition: Transition) -> None:
+        self.buffer.add(transition)
+        if transition.chosen:
+            for cooccurrence in self.cooccurrences:
+                cooccurrence.add(transition.products[:-1], transition.action)
 
     def _oldest_serial(self) -> int:
         held_out = self.held_out[0].serial if self.held_out else self.assembler.serial
@@ -222,64 +200,3 @@ class Learner:
         weights = 0.5 * shares / shares.sum() + 0.5 / len(shares)
         normalised: NDArray[np.float64] = weights / weights.sum()
         return normalised
-
-    def _validate(self) -> tuple[validation.Choice, dict[str, NDArray[np.float32]]]:
-        vectors = {name: t[: self.dqn.tables.size].numpy().copy() for name, t in self.dqn.tables.values.items()}
-        most = max(1, VALIDATION_SCORES // max(1, len(self.products)))
-        asked = [t for t in self.held_out if _was_possible(t)][-most:]
-        if not asked or not self.dqn.steps:
-            return validation.UNDECIDED, vectors
-        queries = self._queries(
-            _windows([(t.products[:-1], t.features[:-1]) for t in asked], self.settings.history_length)
-        )  # (V, H, D)
-        logits, q = (
-            queries[:, h] @ vectors[f"output.{head}"].T + vectors[f"bias.{head}"] for h, head in enumerate(HEADS)
-        )
-        choice = validation.choose(
-            logits,
-            q,
-            self.eras.of(np.array([t.serial for t in asked]), None, len(self.products)),
-            np.array([t.action for t in asked], np.int64),
-            np.array([t.reward for t in asked], np.float32),
-            [t.masked for t in asked],
-        )
-        return choice, vectors
-
-    def _queries(self, window: Window) -> NDArray[np.float32]:
-        """Queries of B states, (B, H, D)."""
-        with torch.no_grad():
-            vectors = self.dqn.tables.values["input"][torch.from_numpy(window.products).long().clamp(min=0)]
-            hidden = self.dqn.encoder.hidden(vectors, torch.from_numpy(window.features))
-            state = at(hidden, torch.from_numpy(window.lengths).long())
-            queries: NDArray[np.float32] = self.dqn.encoder.queries(state).numpy()
-        return queries
-
-    def _golden(self, parts: Parts, heads: dict[str, float]) -> Golden:
-        """Scores of the users that came last, computed by the learner's own engine."""
-        users = range(len(self.histories.users))[-GOLDEN_USERS:]
-        windows = [self.histories.window(row) for row in users]
-        pairs = [(w.products[0, : w.lengths[0]], w.features[0, : w.lengths[0]]) for w in windows]
-        window = _windows(pairs, self.settings.history_length)
-        k = min(GOLDEN_PRODUCTS, len(self.products))
-        rows = np.linspace(0, max(0, len(self.products) - 1), k, dtype=np.int32)  # (K,)
-        queries = self._queries(window)
-        scores = sum(
-            weight * (queries[:, h] @ parts.outputs[head][rows].T + parts.biases[head][rows])
-            for h, (head, weight) in enumerate(heads.items())
-        )
-        return Golden(window, np.tile(rows, (len(windows), 1)), np.asarray(scores, np.float32))
-
-
-def _was_possible(transition: Transition) -> bool:
-    """Whether the chosen product could have been recommended then."""
-    return transition.known and transition.chosen and transition.action not in transition.masked
-
-
-def _windows(histories: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]], length: int) -> Window:
-    """Histories of any lengths, padded to one `length`: products (n,) and features (n, F) of each."""
-    products = np.full((len(histories), length), -1, np.int32)
-    features = np.zeros((len(histories), length, len(EVENT_FEATURES)), np.float32)
-    for i, (own_products, own_features) in enumerate(histories):
-        products[i, : len(own_products)] = own_products
-        features[i, : len(own_features)] = own_features
-    return Window(products, features, np.array([len(own) for own, _ in histories], np.int32))

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from services.trainer import checkpoint, metrics, publish
 from services.trainer.checkpoint import Checkpoint
+from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unavailable, Unusable
@@ -169,6 +170,8 @@ class Trainer:
     def _show(self, items: Sequence[Positioned]) -> None:
         learner, reader = self.learner, self._reader
         metrics.EPSILON.set(learner.epsilon)
+        for part, weight in zip(("popularity", *(r.name for r in RELATIONS)), learner.mixture.weights, strict=True):
+            metrics.MIXTURE.labels(part).set(weight)
         metrics.BUFFER_SIZE.set(len(learner.buffer))
         metrics.PRODUCTS.set(len(learner.products))
         metrics.USERS.set(len(learner.histories.users))

@@ -25,6 +25,9 @@ CE_LOSS = Gauge("freshet_trainer_ce_loss", "Cross-entropy part of it, nats.")
 TD_LOSS = Gauge("freshet_trainer_td_loss", "Temporal-difference part of it.")
 MEAN_MAX_Q = Gauge("freshet_trainer_mean_max_q", "Mean over the last batch of the highest Q of each state.")
 EPSILON = Gauge("freshet_trainer_epsilon", "Exploration rate.")
+MIXTURE = Gauge(
+    "freshet_trainer_mixture_ratio", "What popularity and each relation between products count, summing to 1.", ["part"]
+)
 BUFFER_SIZE = Gauge("freshet_trainer_buffer_size", "Transitions in the replay buffer.")
 PRODUCTS = Gauge("freshet_trainer_products", "Products that have learned rows.")
 USERS = Gauge("freshet_trainer_users", "Users with at least one event.")

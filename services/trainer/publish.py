@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from services.trainer.checkpoint import fixed_settings
+from services.trainer.learned import what_is_learned
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import BadEvent
@@ -44,12 +45,14 @@ def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -
     Raises:
         OSError: the disk is full, say; nothing half written stays behind.
     """
-    learned = learner.learned()
+    learned = what_is_learned(learner)
     manifest = Manifest(
         version_id=version_id(learner.applied, reader, settings),
         policy=POLICY,
         parent=learner.parent,
         heads=learned.heads,
+        popularity_weight=learned.popularity_weight,
+        neighbours=learned.neighbours,
         history_length=settings.history_length,
         event_features=list(EVENT_FEATURES),
         dimension=settings.dimension,

@@ -34,8 +34,10 @@ class TrainerSettings(ServiceSettings):
     history_length: int = Field(20, ge=1, le=500, description="events of the history that make the state")
     dimension: int = Field(64, ge=2, le=1024, description="length of product vectors and of the hidden state")
     batch: int = Field(128, ge=1, le=65536, description="transitions per gradient step")
-    events_per_step: int = Field(8, ge=1, description="applied events per gradient step")
-    warmup_events: int = Field(256, ge=1, description="applied events before the first gradient step")
+    transitions_per_step: int = Field(
+        8, ge=1, description="transitions per gradient step; every event of a user with a history makes one"
+    )
+    warmup_transitions: int = Field(256, ge=1, description="transitions before the first gradient step")
     era_events: int = Field(256, ge=1, description="events between snapshots of the popularity that logits add to")
     buffer_size: int = Field(50_000, ge=1, description="transitions the replay buffer holds")
     learning_rate: float = Field(0.001, gt=0, description="of Adam")

@@ -36,6 +36,11 @@ class Transition:
         """Row of the product the user chose."""
         return int(self.products[-1])
 
+    @property
+    def was_possible(self) -> bool:
+        """Whether the chosen product could have been recommended then."""
+        return self.known and self.chosen and self.action not in self.masked
+
 
 @dataclass(frozen=True, slots=True)
 class Continued:

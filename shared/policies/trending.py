@@ -53,6 +53,12 @@ class Trending:
         total = weights.sum()
         return (weights / total if total > 0 else weights).astype(np.float32)
 
+    def share(self, product: int) -> float:
+        """One product's smoothed share of the decayed count; exp of its log-popularity."""
+        total = float(self._weights[: self.size].sum())
+        counted = float(self._weights[product]) / total if total > 0 else 0.0
+        return (1.0 - SMOOTHING) * counted + SMOOTHING / max(1, self.size)
+
     def log_popularity(self) -> NDArray[np.float32]:
         """Log of every product's smoothed share of the decayed count, (A,): a prior to which a model's logits add."""
         shares = (1.0 - SMOOTHING) * self.scores() + np.float32(SMOOTHING / max(1, self.size))

@@ -12,7 +12,8 @@ import torch
 from services.trainer.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import CountedProducer, producer_config
-from shared.models import Golden, Manifest, Parts, write_version
+from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
+from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
 from shared.settings import KafkaSettings
 from shared.topics import Topics
@@ -28,6 +29,7 @@ def tiny_version(
     *,
     epsilon: float = 0.0,
     vectors: float = 0.0,
+    follows: Mapping[str, Mapping[str, float]] | None = None,
     length: int = LENGTH,
     positions: Mapping[int, int] | None = None,
     applied: int = 1,
@@ -36,7 +38,8 @@ def tiny_version(
 ) -> ModelVersion:
     """Write a version whose scores are `bias` (product → score) for everybody; its announcement, not yet sent.
 
-    `vectors`: scale of random product vectors, so that above 0 the history counts too; `positions`: partition → next
+    `vectors`: scale of random product vectors, so that above 0 the history counts too; `follows`: product →
+    the share of each that follows it, mixed half and half with popularity; `positions`: partition → next
     offset of `freshet.events` it has not learned.
     """
     rng = np.random.default_rng(seed)
@@ -51,12 +54,15 @@ def tiny_version(
         outputs={head: (vectors * rng.normal(0, 1, (a, DIMENSION))).astype(np.float32) for head in HEADS},
         biases={"ce": biases, "q": np.zeros(a, np.float32)},
         products=products,
+        neighbours={"next": _neighbours(products, follows)} if follows else {},
     )
     manifest = Manifest(
         version_id=version_id,
         policy="test",
         parent=parent,
         heads={"ce": 1.0, "q": 0.5},
+        popularity_weight=0.5 if follows else 1.0,
+        neighbours={"next": NeighbourPart(weight=0.5, decay=0.5)} if follows else {},
         history_length=length,
         event_features=list(EVENT_FEATURES),
         dimension=DIMENSION,
@@ -126,3 +132,12 @@ def _golden(encoder: Encoder, parts: Parts, manifest: Manifest) -> Golden:
         for h, (head, weight) in enumerate(manifest.heads.items())
     )
     return Golden(window, rows[None, :], np.asarray(scores, np.float32)[None, :])
+
+
+def _neighbours(products: Sequence[str], follows: Mapping[str, Mapping[str, float]]) -> Neighbours:
+    pairs = [sorted((products.index(to), share) for to, share in follows.get(p, {}).items()) for p in products]
+    return Neighbours(
+        starts=np.cumsum([0, *map(len, pairs)]).astype(np.int32),
+        products=np.array([row for own in pairs for row, _ in own], np.int32),
+        values=np.array([share for own in pairs for _, share in own], np.float32),
+    )

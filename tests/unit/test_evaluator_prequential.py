@@ -38,9 +38,15 @@ def prequential(*states: pb.StateVector, length: int = 3, half_life_ms: float = 
 class Fixed:
     """A version that adds the same to everybody's log-popularity and notes what history it was shown."""
 
+    popularity_weight = 1.0
+
     def __init__(self, *own: float) -> None:
         self.own = np.array(own, np.float32)
         self.asked: list[list[int]] = []  # rows of each history
+
+    def related(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
+        return np.zeros_like(self.own)
 
     def scores(self, window: Window) -> NDArray[np.float32]:
         self.asked.append(window.products[0, : window.lengths[0]].tolist())
@@ -205,6 +211,12 @@ def test_what_the_event_itself_says_changes_nothing_of_its_ranking(
 
 class Taste:
     """A version that reads the features of the history, as a learned one does."""
+
+    popularity_weight = 1.0
+
+    def related(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
+        return np.zeros(3, np.float32)
 
     def scores(self, window: Window) -> NDArray[np.float32]:
         return window.features[0, :, :3].sum() * np.array([1.0, -1.0, 0.5], np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +24,12 @@ def array(*values: float) -> NDArray[np.float32]:
 class TwoProducts:
     """Knows products 0 and 2 of three."""
 
+    popularity_weight = 1.0
+
+    def related(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
+        return array(0.0, 0.0, 0.0)
+
     def scores(self, window: Window) -> NDArray[np.float32]:
         assert window.lengths[0] > 0
         return array(0.0, -INF, 10.0)
@@ -36,8 +44,14 @@ def window(length: int) -> Window:
 class AnyScores:
     """A version that scores as it is told."""
 
-    def __init__(self, *values: float) -> None:
+    def __init__(self, *values: float, popularity_weight: float = 1.0, related: Sequence[float] = ()) -> None:
+        self.popularity_weight = popularity_weight
         self._values = array(*values)
+        self._related = array(*(related or [0.0] * len(values)))
+
+    def related(self, window: Window) -> NDArray[np.float32]:
+        assert window.lengths[0] > 0
+        return self._related
 
     def scores(self, window: Window) -> NDArray[np.float32]:
         assert window.lengths[0] > 0
@@ -59,6 +73,23 @@ def test_what_is_learned_adds_to_popularity_as_it_stands_now_and_the_unknown_are
     found = served_scores(TwoProducts(), window(1), trending)
     expected = popularity + array(0.0, mean, 10.0, mean)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_popularity_and_what_follows_are_mixed_as_shares() -> None:
+    trending = counted(0, 0, 1, 1, 1, 2, 3)
+    popularity = np.exp(trending.log_popularity())
+    version = AnyScores(0.0, 0.0, 0.0, popularity_weight=0.4, related=[0.5, 0.0, 0.1])
+    found = np.exp(served_scores(version, window(1), trending))
+    np.testing.assert_allclose(found, 0.4 * popularity + [0.5, 0.0, 0.1, 0.0], rtol=1e-5)
+
+
+def test_the_average_of_what_is_learned_is_weighted_by_the_mixture() -> None:
+    trending = counted(0, 1, 2)
+    version = AnyScores(6.0, 0.0, -INF, popularity_weight=0.5, related=[0.5, 0.0, 0.0])
+    mixed = 0.5 * np.exp(trending.log_popularity()) + [0.5, 0.0, 0.0]
+    found = served_scores(version, window(1), trending)
+    mean = 6.0 * mixed[0] / (mixed[0] + mixed[1])
+    np.testing.assert_allclose(found, np.log(mixed) + array(6.0, 0.0, mean), rtol=1e-5)
 
 
 def test_popularity_itself_is_left_alone() -> None:

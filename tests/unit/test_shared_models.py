@@ -22,19 +22,29 @@ from safetensors.numpy import save as save_tensors
 from services.trainer.network import Encoder, to_onnx
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
-from shared.models import FILES, MANIFEST, SCHEMA_VERSION, Manifest, read_manifest, read_version, write_version
+from shared.models import (
+    FILES,
+    MANIFEST,
+    NEIGHBOURS,
+    SCHEMA_VERSION,
+    Manifest,
+    read_manifest,
+    read_version,
+    write_version,
+)
 from shared.scoring import Scorer, load_scorer
 from tests.support.versions import DIMENSION, LENGTH, tiny_version
 
 Tensors = dict[str, NDArray[Any]]
 BIAS = {"kettle": 0.5, "teapot": 2.0, "cup": -1.0}
+FOLLOWS = {"kettle": {"cup": 0.25, "teapot": 0.5}, "cup": {"kettle": 1.0}}
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A whole version's folder, not to be touched, and its manifest's SHA-256."""
     root = tmp_path_factory.mktemp("models")
-    announced = tiny_version(root, "v1", BIAS, vectors=1.0, epsilon=0.25, positions={0: 7, 2: 3})
+    announced = tiny_version(root, "v1", BIAS, vectors=1.0, follows=FOLLOWS, epsilon=0.25, positions={0: 7, 2: 3})
     return root / "v1", announced.manifest_sha256
 
 
@@ -73,9 +83,9 @@ def scorer_of(folder: Path, first: tuple[str, ...] = ()) -> Scorer:
 def test_what_is_written_is_read(original: tuple[Path, str]) -> None:
     folder, sha256 = original
     manifest, parts, golden = read_version(folder, sha256)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, MANIFEST])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, NEIGHBOURS, MANIFEST])
     assert (manifest.version_id, manifest.epsilon, manifest.positions) == ("v1", 0.25, {"0": 7, "2": 3})
-    assert set(manifest.files) == set(FILES)
+    assert set(manifest.files) == {*FILES, NEIGHBOURS}
     assert parts.products == list(BIAS)
     assert parts.biases["ce"].tolist() == list(BIAS.values())
     assert {head: output.shape for head, output in parts.outputs.items()} == dict.fromkeys(("ce", "q"), (3, DIMENSION))
@@ -185,6 +195,29 @@ SPOILERS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "shape",
         lambda f: retouch(f, "golden.safetensors", tensor_of("rows", lambda a: a + 1)),
     ),
+    "no popularity in the mixture": ("manifest", lambda f: change_manifest(f, popularity_weight=0.0)),
+    "a relation without its file": (
+        "shape",
+        lambda f: change_manifest(f, neighbours={"before": {"weight": 0.5, "decay": 0.5}}),
+    ),
+    "no neighbours": ("missing", lambda f: (f / NEIGHBOURS).unlink()),
+    "a start beyond the entries": (
+        "shape",
+        lambda f: retouch(f, NEIGHBOURS, tensor_of("next.starts", lambda a: a + np.int32(1))),
+    ),
+    "starts that go back": (
+        "shape",
+        lambda f: retouch(f, NEIGHBOURS, tensor_of("next.starts", lambda a: a[[0, 2, 1, 3]] * np.int32([1, 2, 0, 1]))),
+    ),
+    "neighbours that are none": (
+        "shape",
+        lambda f: retouch(f, NEIGHBOURS, tensor_of("next.products", lambda a: a + np.int32(1))),
+    ),
+    "a share below nothing": (
+        "shape",
+        lambda f: retouch(f, NEIGHBOURS, tensor_of("next.values", np.negative)),
+    ),
+    "a share that is no number": ("not_finite", lambda f: retouch(f, NEIGHBOURS, tensor_of("next.values", with_nan))),
     "golden scores that are no numbers": (
         "not_finite",
         lambda f: retouch(f, "golden.safetensors", tensor_of("scores", with_nan)),
@@ -272,6 +305,18 @@ def test_the_callers_rows_are_kept(folder: Path) -> None:
     assert found[0] == -np.inf, "the version does not know the spoon"
     assert found[[2, 1, 3]].tolist() == pytest.approx(own.tolist(), abs=1e-6)
     assert own.tolist() != pytest.approx(plain.scores(window(1, 0)).tolist(), abs=1e-3), "the history counts"
+
+
+def test_what_follows_is_said_in_the_callers_rows(folder: Path) -> None:
+    """Half of each share, since the mixture gives the relation a half; the newer event counts twice the older one."""
+    shifted = scorer_of(folder, ("spoon", "teapot"))  # then the kettle and the cup
+    assert shifted.popularity_weight == 0.5
+    assert shifted.related(window(2)).tolist() == pytest.approx([0.0, 0.25, 0.0, 0.125])
+    assert shifted.related(window(3, 2)).tolist() == pytest.approx([0.0, 0.5 / 3, 0.5 / 3, 0.25 / 3])
+    for nothing in (window(), window(-1), window(0), window(99), window(1)):
+        assert shifted.related(nothing).tolist() == [0.0] * 4
+    longer = window(2, *[1] * LENGTH, length=LENGTH + 1)
+    assert shifted.related(longer).tolist() == [0.0] * 4, "it looks no further back than it was trained to"
 
 
 def test_golden_scores_are_reproduced(original: tuple[Path, str]) -> None:

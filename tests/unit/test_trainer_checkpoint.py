@@ -24,7 +24,7 @@ def small(folder: Path, **more: object) -> TrainerSettings:
         "models_dir": folder / "models",
         "dimension": 8,
         "batch": 8,
-        "warmup_events": 20,
+        "warmup_transitions": 20,
     }
     return TrainerSettings.model_validate(values | more)
 

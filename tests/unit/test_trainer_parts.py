@@ -133,15 +133,15 @@ def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> N
     popularity = np.zeros((v, a), np.float32)
     popularity[np.arange(v), actions] = -0.9
     none = [np.zeros(0, np.int32)] * v
-    choice = validation.choose(noise, q, popularity, actions, np.ones(v, np.float32), none)
+    choice = validation.choose(noise, q, popularity - 1.0, popularity, actions, np.ones(v, np.float32), none)
     assert choice.q >= 1.0
     assert choice.value > 0.9 > choice.value_without_q
     assert choice.hit_ratio > 0.9
     assert choice.events == v
     # Where only unhappy events are ranked better, nothing is gained.
-    unhappy = validation.choose(noise * 0, -q, -popularity, actions, np.ones(v, np.float32), none)
+    unhappy = validation.choose(noise * 0, -q, -popularity, -popularity, actions, np.ones(v, np.float32), none)
     assert (unhappy.ce, unhappy.q) == (0.0, 0.0)
-    assert validation.choose(noise[:0], q[:0], popularity[:0], actions[:0], np.zeros(0, np.float32), []).events == 0
+    assert validation.choose(noise[:0], q[:0], q[:0], q[:0], actions[:0], np.zeros(0, np.float32), []).events == 0
 
 
 @settings(max_examples=50, deadline=None)

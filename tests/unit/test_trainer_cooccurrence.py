@@ -1,0 +1,96 @@
+"""Counting what is bought with what, and learning how much that says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from services.trainer import cooccurrence
+from services.trainer.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Mixture, Relation
+
+NEXT = Relation("next", 0.5, both_ways=False)
+TOGETHER = Relation("together", 0.5, both_ways=True)
+
+
+def rows(*products: int) -> NDArray[np.int32]:
+    return np.array(products, np.int32)
+
+
+def test_a_pair_counts_less_the_more_lies_between() -> None:
+    counted = Cooccurrence(NEXT)
+    counted.add(rows(3, 1, 2), 0)  # 2 → 0 counts 1, 1 → 0 counts 0.5, 3 → 0 counts 0.25
+    assert counted.share(rows(2), 0) == pytest.approx(1 / (1 + SHRINK))
+    assert counted.share(rows(1), 0) == pytest.approx(0.5 / (0.5 + SHRINK))
+    assert counted.share(rows(0), 2) == 0.0, "one way only"
+    assert counted.share(rows(9, 2), 0) == pytest.approx(2 / 3 * 1 / (1 + SHRINK)), "9 is unknown and keeps its weight"
+    assert counted.share(rows(), 0) == 0.0
+
+
+def test_both_ways_counts_the_later_product_too_and_nothing_goes_with_itself() -> None:
+    counted = Cooccurrence(TOGETHER)
+    counted.add(rows(1, 0, 2), 0)
+    assert counted.share(rows(0), 2) == pytest.approx(1 / (1 + 0.25 + SHRINK))
+    assert counted.share(rows(2), 0) == pytest.approx(1 / (1 + SHRINK))
+    assert counted.share(rows(0), 0) == 0.0
+
+
+def test_only_the_newest_of_a_long_history_are_paired() -> None:
+    counted = Cooccurrence(Relation("all", 1.0, both_ways=False))
+    counted.add(rows(*range(1, 14)), 0)
+    assert [product for product in range(1, 14) if counted.share(rows(product), 0)] == list(range(4, 14))
+
+
+def test_the_rarest_neighbours_go_and_the_totals_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cooccurrence, "KEPT", 2)
+    counted = Cooccurrence(NEXT)
+    for product, times in ((1, 3), (2, 1), (3, 2), (4, 1), (5, 1)):
+        for _ in range(times):
+            counted.add(rows(0), product)
+    assert [p for p in range(6) if counted.share(rows(0), p)] == [1, 3]
+    assert counted.share(rows(0), 1) == pytest.approx(3 / (8 + SHRINK))
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 5)), max_size=20))
+def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[list[int], int]]) -> None:
+    for relation in (NEXT, TOGETHER, *RELATIONS):
+        counted = Cooccurrence(relation)
+        for history, action in events:
+            counted.add(rows(*history), action)
+        restored = Cooccurrence.from_arrays(relation, counted.to_arrays())
+        again, first = restored.to_arrays(), counted.to_arrays()
+        assert all((again[name] == first[name]).all() for name in first)
+        history = rows(5, 0, 3)
+        published = counted.neighbours(7)
+        assert published.starts.shape == (8,)
+        found = published.shares(history, relation.decay, 7)
+        assert found.tolist() == pytest.approx([counted.share(history, product) for product in range(7)])
+        assert found.sum() <= 1.0
+
+
+def test_the_mixture_moves_to_the_part_that_tells_the_truth() -> None:
+    mixture = Mixture(2)
+    assert mixture.weights.tolist() == pytest.approx([0.8, 0.1, 0.1])
+    for _ in range(3000):
+        mixture.note(np.array([0.01, 0.2, 0.0]))
+    assert mixture.weights[1] > 0.9
+    assert mixture.weights.sum() == pytest.approx(1.0)
+    for _ in range(8000):
+        mixture.note(np.array([0.1, 0.001, 0.0]))
+    assert mixture.weights[0] > 0.9, "what was long ago is forgotten"
+
+
+def test_one_event_is_shared_out_by_how_probable_each_part_held_it() -> None:
+    mixture = Mixture(1)
+    mixture.note(np.array([0.1, 0.4]))  # 0.8 · 0.1 and 0.2 · 0.4: a half each
+    kept = 1 - 1 / Mixture.MEMORY
+    held = np.array([40 * kept + 0.5, 10 * kept + 0.5])
+    assert mixture.weights.tolist() == pytest.approx((held / held.sum()).tolist())
+    before = mixture.to_array()
+    mixture.note(np.array([0.0, 0.0]))  # nobody held it possible: nothing is learned
+    assert mixture.to_array().tolist() == before.tolist()
+    other = Mixture(1)
+    other.restore(before)
+    assert other.weights.tolist() == mixture.weights.tolist()

@@ -51,7 +51,7 @@ def _sentence(figures: Figures) -> str:
     if math.isnan(learned) or math.isnan(trending) or not figures.get("freshet_evaluator_learned_events_total"):
         return "No learned version has judged an event, so there is nothing to compare."
     if learned > trending:
-        ahead = f"{learned / trending:.1f} times" if trending > 0 else "ahead of"
+        ahead = f"{learned / trending:.2f} times" if trending > 0 else "ahead of"
         return f"On the same events, the learned policy's NDCG@10 is {ahead} that of trending."
     if learned < trending:
         return "On the same events, trending is still ahead of the learned policy: it has seen too little to beat it."

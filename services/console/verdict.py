@@ -54,7 +54,7 @@ def _sentence(figures: Figures) -> str:
         ahead = f"{learned / trending:.2f} times" if trending > 0 else "ahead of"
         return f"On the same events, the learned policy's NDCG@10 is {ahead} that of trending."
     if learned < trending:
-        return "On the same events, trending is still ahead of the learned policy: it has seen too little to beat it."
+        return "On the same events, trending is ahead of the learned policy."
     return "On the same events, both are equal."
 
 

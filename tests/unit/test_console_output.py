@@ -103,7 +103,7 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
 
 
 def test_the_verdict_admits_that_trending_is_ahead() -> None:
-    assert "trending is still ahead" in verdict.lines(judged(0.05, 0.07))[-1]
+    assert "trending is ahead" in verdict.lines(judged(0.05, 0.07))[-1]
     assert "both are equal" in verdict.lines(judged(0.07, 0.07))[-1]
 
 

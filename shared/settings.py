@@ -47,6 +47,9 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: any free one, logged at start")
 
 
+ServiceSettingsT = TypeVar("ServiceSettingsT", bound=ServiceSettings)
+
+
 def prefix_of(settings: type[BaseSettings]) -> str:
     """The prefix of a settings class's variables, such as `FRESHET_TRAINER_`."""
     return str(settings.model_config.get("env_prefix", ""))

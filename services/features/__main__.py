@@ -7,7 +7,6 @@ It works until SIGTERM or Ctrl-C; then what is in flight is finished. Start seve
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import signal
@@ -21,43 +20,23 @@ from services.features import metrics
 from services.features.app import FeaturesApp, quiet_libraries
 from services.features.settings import FeaturesSettings
 from services.features.stream import add_agent, end_process
-from shared.errors import Unusable
 from shared.kafka.clients import CountedProducer, producer_config
-from shared.settings import KafkaSettings, describe, load
-from shared.telemetry import setup_logging, start_metrics
+from shared.service import run_service
+from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics
 
 log = logging.getLogger("features")
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 8.0
 
 
-def main() -> int:
-    """Run the service; its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m services.features",
-        description=__doc__,
-        epilog=describe(FeaturesSettings, KafkaSettings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        settings, kafka = load(FeaturesSettings), load(KafkaSettings)
-        setup_logging(settings)
-        quiet_libraries(settings.log_level)
-        start_metrics("features", settings)
-        ensure_topics(kafka, stop=stop)
-        if not stop.is_set():
-            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of Faust's consumer thread, too
-            asyncio.run(_work(settings, kafka, stop))
-    except Unusable as error:
-        print(f"features: {error}", file=sys.stderr)
-        return 2
-    log.info("stopped")
-    return 0
+def work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+    """Describe events until told to stop."""
+    quiet_libraries(settings.log_level)
+    ensure_topics(kafka, stop=told)
+    if not told.is_set():
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of Faust's consumer thread, too
+        asyncio.run(_work(settings, kafka, told))
 
 
 async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
@@ -97,4 +76,4 @@ async def _run(app: FeaturesApp) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_service("features", __doc__, FeaturesSettings, work))

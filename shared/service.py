@@ -1,0 +1,57 @@
+"""What the `__main__` of every service does: read the settings, start logs and metrics, work until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from confluent_kafka import KafkaException
+
+from shared.errors import Unusable
+from shared.settings import KafkaSettings, ServiceSettingsT, describe, load
+from shared.telemetry import setup_logging, start_metrics
+
+FAILED, UNUSABLE = 1, 2
+
+
+def run_service(
+    name: str,
+    about: str | None,
+    settings_class: type[ServiceSettingsT],
+    work: Callable[[ServiceSettingsT, KafkaSettings, threading.Event], None],
+) -> int:
+    """Run a service until SIGTERM or Ctrl-C; its exit status.
+
+    Args:
+        name: as in `services.<name>` and its metrics.
+        about: what `--help` says before the settings.
+        work: returns once the event is set and what is in flight is finished.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m services.{name}",
+        description=about,
+        epilog=describe(settings_class, KafkaSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    log = logging.getLogger(name)
+    try:
+        settings, kafka = load(settings_class), load(KafkaSettings)
+        setup_logging(settings)
+        start_metrics(name, settings)
+        work(settings, kafka, stop)
+    except Unusable as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KafkaException as error:
+        log.error("the log can't be followed any longer (%s); start again to read it anew", error.args[0].str())  # noqa: TRY400
+        return FAILED
+    log.info("stopped")
+    return 0

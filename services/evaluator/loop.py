@@ -92,7 +92,7 @@ class Evaluator:
         self.prequential.apply(state)
 
     def _show(self, items: Sequence[Positioned]) -> None:
-        self._show_lag(items)
+        metrics.READER.show(self._reader, items)
         now = time.monotonic()
         if items and now - self._shown < SHOW_SECONDS:
             return
@@ -101,20 +101,5 @@ class Evaluator:
         metrics.USERS.set(len(self.prequential.histories.users))
         metrics.PRODUCTS.set(self.prequential.known)
         metrics.HELD_BACK.set(self._versions.held_back)
-        metrics.ORDERED.set(self._reader.ordered)
-        metrics.WAITING.set(self._reader.waiting)
-        metrics.REPEATS.set(self._reader.repeats)
-        metrics.UNREADABLE.set(self._reader.unreadable)
         for partition, offset in self._applied.items():
             metrics.POSITION.labels(str(partition)).set(max(0, offset))
-
-    def _show_lag(self, items: Sequence[Positioned]) -> None:
-        if items:
-            newest = items[-1].state
-            metrics.EVENT_TIME.set(newest.event_time_ms / 1000)
-            metrics.EVENT_TIME_LAG.set(max(0.0, (self._reader.newest_ms - newest.event_time_ms) / 1000))
-            if newest.recorded_ms:
-                metrics.LAG.set(max(0.0, time.time() - newest.recorded_ms / 1000))
-        elif not self._reader.waiting:
-            metrics.LAG.set(0.0)
-            metrics.EVENT_TIME_LAG.set(0.0)

@@ -6,7 +6,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
 from services.evaluator.prequential import TOP, Outcome
+from shared.kafka.reader_metrics import ReaderMetrics
 from shared.telemetry import SECONDS_BUCKETS
+
+READER = ReaderMetrics("evaluator")
 
 APPLIED = Counter("freshet_evaluator_applied_events_total", "Events applied, judged or not.")
 JUDGED = Counter("freshet_evaluator_judged_events_total", "Events that both policies ranked the catalogue for.")
@@ -41,17 +44,8 @@ NOVELTY = Gauge(
 
 USERS = Gauge("freshet_evaluator_users", "Users with at least one event.")
 PRODUCTS = Gauge("freshet_evaluator_products", "Products with at least one event.")
-ORDERED = Gauge("freshet_evaluator_ordered", "1 while every state came in the one order, else 0.")
-WAITING = Gauge("freshet_evaluator_waiting_states", "States read and held back until all partitions have passed them.")
-REPEATS = Gauge("freshet_evaluator_repeats", "States left out because they were applied before.")
-UNREADABLE = Gauge("freshet_evaluator_unreadable", "States left out because they could not be read.")
 POSITION = Gauge(
     "freshet_evaluator_position", "Next offset of the events topic whose state is not applied yet.", ["partition"]
-)
-LAG = Gauge("freshet_evaluator_lag_seconds", "Wall time since the last applied event was recorded in the log.")
-EVENT_TIME = Gauge("freshet_evaluator_event_time_seconds", "Event time applied up to, Unix time.")
-EVENT_TIME_LAG = Gauge(
-    "freshet_evaluator_event_time_lag_seconds", "Event time between the newest state read and the last one applied."
 )
 
 SWAPS = Counter("freshet_evaluator_model_swaps_total", "Times another version began to judge.")

@@ -84,8 +84,6 @@ class Trainer:
             if item.state.kind != EVENT_KIND_TICK:
                 self._apply(item.state)
                 learned = True
-        if items:
-            metrics.EVENT_TIME.set(items[-1].state.event_time_ms / 1000)
         self._producer.poll()
         self._show(items)
         if learned and self.learner.applied % every == 0:
@@ -168,24 +166,14 @@ class Trainer:
         return list(self._pinned.values())
 
     def _show(self, items: Sequence[Positioned]) -> None:
-        learner, reader = self.learner, self._reader
+        learner = self.learner
         metrics.EPSILON.set(learner.epsilon)
         for part, weight in zip(("popularity", *(r.name for r in RELATIONS)), learner.mixture.weights, strict=True):
             metrics.MIXTURE.labels(part).set(weight)
         metrics.BUFFER_SIZE.set(len(learner.buffer))
         metrics.PRODUCTS.set(len(learner.products))
         metrics.USERS.set(len(learner.histories.users))
-        metrics.ORDERED.set(reader.ordered)
-        metrics.WAITING.set(reader.waiting)
-        metrics.REPEATS.set(reader.repeats)
-        metrics.UNREADABLE.set(reader.unreadable)
-        if items:
-            newest = items[-1].state
-            metrics.LAG.set(max(0.0, time.time() - newest.recorded_ms / 1000))
-            metrics.EVENT_TIME_LAG.set(max(0.0, (reader.newest_ms - newest.event_time_ms) / 1000))
-        elif not reader.waiting:
-            metrics.LAG.set(0.0)
-            metrics.EVENT_TIME_LAG.set(0.0)
+        metrics.READER.show(self._reader, items)
 
     def _identify(self, kafka: KafkaSettings, topic: str) -> str:
         while True:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.kafka.reader_metrics import ReaderMetrics
 from shared.telemetry import SECONDS_BUCKETS
+
+READER = ReaderMetrics("trainer")
 
 APPLIED = Counter("freshet_trainer_applied_events_total", "Events learned from since the process started.")
 STEPS = Counter("freshet_trainer_steps_total", "Gradient steps since the process started.")
 VERSIONS = Counter("freshet_trainer_versions_total", "Model versions published since the process started.")
-REPEATS = Gauge("freshet_trainer_repeats", "States left out because they were applied before.")
-UNREADABLE = Gauge("freshet_trainer_unreadable", "States left out because they could not be read.")
 CHECKPOINTS = Counter("freshet_trainer_checkpoints_total", "Checkpoints made durable.")
 CHECKPOINT_FAILURES = Counter("freshet_trainer_checkpoint_failures_total", "Checkpoints that could not be written.")
 PUBLISH_FAILURES = Counter("freshet_trainer_publish_failures_total", "Model versions that could not be written.")
@@ -31,10 +32,3 @@ MIXTURE = Gauge(
 BUFFER_SIZE = Gauge("freshet_trainer_buffer_size", "Transitions in the replay buffer.")
 PRODUCTS = Gauge("freshet_trainer_products", "Products that have learned rows.")
 USERS = Gauge("freshet_trainer_users", "Users with at least one event.")
-ORDERED = Gauge("freshet_trainer_ordered", "1 while every state came in the one order, else 0.")
-WAITING = Gauge("freshet_trainer_waiting_states", "States read and held back until all partitions have passed them.")
-LAG = Gauge("freshet_trainer_lag_seconds", "Wall time since the last learned event was recorded in the log.")
-EVENT_TIME = Gauge("freshet_trainer_event_time_seconds", "Event time learned up to, Unix time.")
-EVENT_TIME_LAG = Gauge(
-    "freshet_trainer_event_time_lag_seconds", "Event time between the newest state read and the last one learned."
-)

@@ -77,11 +77,12 @@ def _validate(
 ) -> tuple[validation.Choice, dict[str, NDArray[np.float32]]]:
     vectors = {name: t[: learner.dqn.tables.size].numpy().copy() for name, t in learner.dqn.tables.values.items()}
     most = max(1, VALIDATION_SCORES // max(1, len(learner.products)))
-    asked = [t for t in learner.held_out if t.was_possible][-most:]
+    asked = [t for t in learner.held_out if t.was_possible and len(t.products[t.judged])][-most:]
     if not asked or not learner.dqn.steps:
         return validation.UNDECIDED, vectors
     queries = _queries(
-        learner, _windows([(t.products[:-1], t.features[:-1]) for t in asked], learner.settings.history_length)
+        learner,
+        _windows([(t.products[t.judged], t.features[t.judged]) for t in asked], learner.settings.history_length),
     )  # (V, H, D)
     logits, q = (queries[:, h] @ vectors[f"output.{head}"].T + vectors[f"bias.{head}"] for h, head in enumerate(HEADS))
     log_popularity = learner.eras.of(np.array([t.serial for t in asked]), None, len(learner.products))
@@ -109,7 +110,9 @@ def _mixed(
     for n, transition in enumerate(asked):
         related = np.zeros(len(learner.products), np.float32)
         for relation, weight in zip(RELATIONS, weights, strict=True):
-            own = neighbours[relation.name].shares(transition.products[:-1], relation.decay, len(learner.products))
+            own = neighbours[relation.name].shares(
+                transition.products[transition.judged], relation.decay, len(learner.products)
+            )
             related += np.float32(weight) * own
         result[n] = mix(log_popularity[n], popularity_weight, related)
     return result

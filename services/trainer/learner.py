@@ -87,8 +87,8 @@ class Learner:
         self.applied += 1
         if len(transition.products) == 1:  # a user's first event has no state to learn from; trending answers it
             return None
-        if transition.was_possible:
-            before = transition.products[:-1]
+        before = transition.products[transition.judged]
+        if transition.was_possible and len(before):
             self.mixture.note(np.array([popularity, *(c.share(before, product) for c in self.cooccurrences)]))
         self._keep(transition)
         kept = self.buffer.added + len(self.held_out)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.history import DAY_MS, DEFAULT_MASKED_KINDS
+from shared.history import DAY_MS, DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.settings import ServiceSettings
 
 
@@ -38,7 +38,7 @@ class TrainerSettings(ServiceSettings):
         8, ge=1, description="transitions per gradient step; every event of a user with a history makes one"
     )
     warmup_transitions: int = Field(256, ge=1, description="transitions before the first gradient step")
-    era_events: int = Field(256, ge=1, description="events between snapshots of the popularity that logits add to")
+    era_events: int = Field(64, ge=1, description="events between snapshots of the popularity that logits add to")
     buffer_size: int = Field(50_000, ge=1, description="transitions the replay buffer holds")
     learning_rate: float = Field(0.001, gt=0, description="of Adam")
     weight_decay: float = Field(0.1, ge=0, description="decoupled decay of every weight per step, times learning_rate")
@@ -66,6 +66,21 @@ class TrainerSettings(ServiceSettings):
         ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
     )
     trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+
+    @field_validator("masked_kinds")
+    @classmethod
+    def _are_kinds(cls, value: str) -> str:
+        masked_kinds_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _publishes_what_is_durable(self) -> Self:
+        if self.publish_events % self.checkpoint_events:
+            raise ValueError(
+                f"FRESHET_TRAINER_PUBLISH_EVENTS={self.publish_events} must be a multiple of "
+                f"FRESHET_TRAINER_CHECKPOINT_EVENTS={self.checkpoint_events}: a version is published from a checkpoint"
+            )
+        return self
 
     @property
     def session_gap_ms(self) -> int:

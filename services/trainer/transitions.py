@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Histories
+from shared.history import DAY_MS, EVENT_FEATURES, Histories
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.trending import UNCOUNTED_KINDS
 
@@ -30,11 +30,17 @@ class Transition:
     masked: NDArray[np.int32]  # products the user could not have been shown
     known: bool  # whether the product had an event before this one
     chosen: bool  # whether the event says that the user wanted the product
+    today: int  # newest events of s that share the event's whole day: their order says nothing
 
     @property
     def action(self) -> int:
         """Row of the product the user chose."""
         return int(self.products[-1])
+
+    @property
+    def judged(self) -> slice:
+        """Of `products` and `features`, the state that may be judged: as it stood when a whole day began."""
+        return slice(0, len(self.products) - 1 - self.today)
 
     @property
     def was_possible(self) -> bool:
@@ -66,6 +72,7 @@ def stack(transitions: Sequence[Transition], length: int) -> dict[str, NDArray[A
         "discount": np.array([t.discount for t in transitions], np.float64),
         "known": np.array([t.known for t in transitions], np.uint8),
         "chosen": np.array([t.chosen for t in transitions], np.uint8),
+        "today": np.array([t.today for t in transitions], np.int64),
         "masked": np.concatenate([t.masked for t in transitions] or [np.zeros(0, np.int32)]),
         "masked_lengths": np.array([len(t.masked) for t in transitions], np.int64),
     }
@@ -85,6 +92,7 @@ def unstack(arrays: Mapping[str, NDArray[Any]]) -> list[Transition]:
             masked=arrays["masked"][starts[i] : ends[i]].copy(),
             known=bool(arrays["known"][i]),
             chosen=bool(arrays["chosen"][i]),
+            today=int(arrays["today"][i]),
         )
         for i, n in enumerate(arrays["lengths"])
     ]
@@ -107,7 +115,7 @@ class Assembler:
         """Apply one event to its user's history; the transition, and what it tells of the user's one before."""
         histories = self.histories
         row = histories.row(state.user_id)
-        continued = None
+        continued, today = None, 0
         masked = np.zeros(0, np.int32)
         products, features = np.zeros(0, np.int32), np.zeros((0, len(EVENT_FEATURES)), np.float32)
         if row is not None:
@@ -117,6 +125,8 @@ class Assembler:
             before = histories.window(row)
             n = int(before.lengths[0])
             products, features = before.products[0, :n], before.features[0, :n]
+            if state.event_time_ms % DAY_MS == 0:
+                today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
         row = histories.apply(state, product)
         transition = Transition(
             serial=self.serial,
@@ -127,6 +137,7 @@ class Assembler:
             masked=masked,
             known=known,
             chosen=state.kind not in UNCOUNTED_KINDS,
+            today=today,
         )
         if row == len(self.last_serial):
             self.last_serial.append(self.serial)

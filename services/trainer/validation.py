@@ -18,6 +18,7 @@ K = 10
 
 # The heads are served only when they beat the mixture by so many standard errors of the paired difference.
 STANDARD_ERRORS = 2.0
+LEAST_EVENTS = 100  # of fewer the standard error itself is a guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def choose(
 
 def _best(gains: Mapping[tuple[float, float], NDArray[np.float64]], worth: NDArray[np.float64]) -> tuple[float, float]:
     """The weights with the highest gain, weighted by worth, if it stands out from the mixture's; else no weights."""
+    if len(worth) < LEAST_EVENTS:
+        return 0.0, 0.0
     best = max(gains, key=lambda weights: float(worth @ gains[weights]))  # the first of equals
     differences = worth * (gains[best] - gains[0.0, 0.0])  # (V,)
     error = float(np.sqrt((differences**2).sum()))

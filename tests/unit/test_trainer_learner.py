@@ -50,14 +50,14 @@ def scorer(learner: Learner, heads: dict[str, float] | None = None) -> Scorer:
     return Scorer(manifest, learned.parts, golden, learner.rows.__getitem__, lambda: len(learner.products))
 
 
-def two_products(seed: int, *, shuffled: bool, share_of_good: float = 0.5) -> list[pb.StateVector]:
+def two_products(seed: int, *, shuffled: bool, share_of_good: float = 0.5, users: int = 400) -> list[pb.StateVector]:
     """After `start` this share of the users choose `good` and the others `bad`, with other rewards.
 
     Background shopping on forty more products. `shuffled`: the same rewards, dealt out at random.
     """
     rng = random.Random(seed)
     states, rewards = [], []
-    for n in range(400):
+    for n in range(users):
         day = n // 4
         states.append(review(f"u{n}", "start", day, reward=0.2))
         is_good = int((n + 1) * share_of_good) > int(n * share_of_good)
@@ -124,7 +124,7 @@ def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get
     found = {}
     for shuffled in (False, True):
         learner = a_learner(negatives=8)
-        for state in two_products(5, shuffled=shuffled, share_of_good=0.35):
+        for state in two_products(5, shuffled=shuffled, share_of_good=0.35, users=600):
             learner.apply(state)
         found[shuffled] = what_is_learned(learner)
     metrics = found[False].metrics

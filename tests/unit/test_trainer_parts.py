@@ -36,6 +36,7 @@ def a_transition(serial: int, products: list[int]) -> Transition:
         masked=np.array(products[:-1], np.int32),
         known=serial % 2 == 0,
         chosen=serial % 3 > 0,
+        today=serial % 2,
     )
 
 
@@ -57,6 +58,21 @@ def test_a_transition_goes_from_the_history_before_an_event_to_the_one_after_it(
     assert fifth.products.tolist() == [11, 12, 13, 14], "the state holds the last three events"
     assert fifth.masked.tolist() == [10, 11, 12, 13], "the mask holds all of them"
     assert [t.discount for t in (first, second, third, fourth)] == [0.0] * 4
+
+
+def test_a_whole_day_is_judged_from_its_beginning() -> None:
+    """Where times are whole days, the order within one says nothing; the events of a finer clock do."""
+    a = assembler(length=5)
+    for product, day in ((10, 0), (11, 7), (12, 7)):
+        made, _ = a.apply(review("u", f"p{product}", day), product, known=True)
+    assert made.products[made.judged].tolist() == [10, 11], "the start of these tests' time is no midnight"
+    for product, day in ((20, 0), (21, 7), (22, 7), (23, 7)):
+        state = review("v", f"p{product}", day)
+        state.event_time_ms -= state.event_time_ms % DAY_MS
+        made, _ = a.apply(state, product, known=True)
+    assert made.products.tolist() == [20, 21, 22, 23]
+    assert made.products[made.judged].tolist() == [20]
+    assert made.features[made.judged].shape == (1, F)
 
 
 def test_users_do_not_mix() -> None:
@@ -125,7 +141,7 @@ def test_popularity_is_looked_up_as_it_stood_then() -> None:
 def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> None:
     """Popularity ranks every choice last; the logit is noise; Q knows."""
     rng = np.random.default_rng(3)
-    v, a = 60, 40
+    v, a = 120, 40
     actions = rng.integers(0, a, v)
     q = np.zeros((v, a), np.float32)
     q[np.arange(v), actions] = 1.0
@@ -141,6 +157,11 @@ def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> N
     # Where only unhappy events are ranked better, nothing is gained.
     unhappy = validation.choose(noise * 0, -q, -popularity, -popularity, actions, np.ones(v, np.float32), none)
     assert (unhappy.ce, unhappy.q) == (0.0, 0.0)
+    few = slice(0, validation.LEAST_EVENTS - 1)
+    guessed = validation.choose(
+        noise[few], q[few], popularity[few], popularity[few], actions[few], np.ones(v, np.float32)[few], none[few]
+    )
+    assert (guessed.ce, guessed.q) == (0.0, 0.0), "too few to tell"
     assert validation.choose(noise[:0], q[:0], q[:0], q[:0], actions[:0], np.zeros(0, np.float32), []).events == 0
 
 

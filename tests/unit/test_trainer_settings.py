@@ -1,0 +1,28 @@
+"""What the trainer refuses to start with."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.trainer.settings import TrainerSettings
+from shared.errors import Unusable
+from shared.settings import load
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MASKED_KINDS", "review,foo", "FRESHET_TRAINER_MASKED_KINDS='review,foo': no kind of event is called 'foo'"),
+        ("PUBLISH_EVENTS", "1500", "PUBLISH_EVENTS=1500 must be a multiple of FRESHET_TRAINER_CHECKPOINT_EVENTS=1000"),
+        ("DISCOUNT", "1.5", "FRESHET_TRAINER_DISCOUNT='1.5': Input should be less than 1"),
+    ],
+)
+def test_wrong_values_are_refused_with_what_is_wrong(name: str, value: str, said: str) -> None:
+    with pytest.raises(Unusable) as refused:
+        load(TrainerSettings, {f"FRESHET_TRAINER_{name}": value})
+    assert said in str(refused.value)
+    assert "Value error" not in str(refused.value)
+
+
+def test_nothing_may_be_masked() -> None:
+    assert load(TrainerSettings, {"FRESHET_TRAINER_MASKED_KINDS": ""}).masked_kinds == ""

@@ -30,7 +30,11 @@ def kinds_of(names: Collection[str]) -> frozenset[int]:
     Raises:
         ValueError: a name is no kind.
     """
-    return frozenset(pb.EventKind.Value(f"EVENT_KIND_{name.strip().upper()}") for name in names)
+    known = {kind.removeprefix("EVENT_KIND_").lower(): number for kind, number in pb.EventKind.items() if number}
+    unknown = [name for name in names if name.strip().lower() not in known]
+    if unknown:
+        raise ValueError(f"no kind of event is called {unknown[0].strip()!r}; there are {', '.join(known)}")
+    return frozenset(known[name.strip().lower()] for name in names)
 
 
 def masked_kinds_of(names: str) -> frozenset[int]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Unusable
@@ -21,7 +20,7 @@ class KafkaSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRESHET_KAFKA_", frozen=True)
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="brokers, as host:port,host:port")
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="brokers, as host:port,host:port")
     topic_prefix: str = Field("freshet", description="what topic names begin with", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     partitions: int = Field(6, ge=1, le=1000, description="partitions of each topic keyed by user; fixed once created")
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition")
@@ -32,8 +31,8 @@ class KafkaSettings(BaseSettings):
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="with SASL only")
     sasl_username: str = Field("", description="with SASL only")
-    sasl_password_file: Path | None = Field(None, description="file that holds the password, with SASL only")
-    ssl_ca_file: Path | None = Field(None, description="certificates to trust, PEM; default: the system's")
+    sasl_password_file: FilePath | None = Field(None, description="file that holds the password, with SASL only")
+    ssl_ca_file: FilePath | None = Field(None, description="certificates to trust, PEM; default: the system's")
 
 
 class ServiceSettings(BaseSettings):
@@ -97,10 +96,11 @@ def load(settings: type[SettingsT], environ: Mapping[str, str] | None = None) ->
             }
         )
     except ValidationError as error:
-        lines = [
-            f"{prefix_of(settings)}{'.'.join(str(part) for part in e['loc']).upper()}={e.get('input')!r}: {e['msg']}"
-            for e in error.errors()
-        ]
+        lines = []
+        for found in error.errors():
+            said = found["msg"].removeprefix("Value error, ")
+            name = f"{prefix_of(settings)}{'.'.join(str(part) for part in found['loc']).upper()}"
+            lines.append(f"{name}={found.get('input')!r}: {said}" if found["loc"] else said)
         raise Unusable("wrong setting: " + "; ".join(lines)) from None
 
 

@@ -14,6 +14,8 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event, Product
 DEFAULT_COUNT = 10
 MOST_COUNT = 1000
 MOST_BATCH = 10_000
+# How far ahead of this machine's clock an event may be: one of a later year would outweigh and outwait all others.
+AHEAD_MS = 86_400_000
 # Kafka's own default limit of a record is 1 MiB with its headers.
 MOST_RECORD_BYTES = 1_000_000
 
@@ -63,6 +65,11 @@ def completed_events(events: Sequence[Event], now_ms: int) -> list[Event]:
             check_event(event)
         except BadEvent as error:
             raise BadRequest(f"events[{n}].{error}") from error
+        if event.event_time_ms > now_ms + AHEAD_MS:
+            raise BadRequest(
+                f"events[{n}].event_time_ms: at most a day ahead of the service's clock, which says {now_ms}, "
+                f"got {event.event_time_ms}"
+            )
         if event.ByteSize() > MOST_RECORD_BYTES:
             raise BadRequest(f"events[{n}]: at most {MOST_RECORD_BYTES} bytes, got {event.ByteSize()}; cut the text")
         completed.append(event)

@@ -16,7 +16,10 @@ ORDERING_PROGRESS = Gauge("freshet_replay_ordering_progress_ratio", "How far rea
 ASKED_RATE = Gauge("freshet_replay_asked_rate", "Events per second the asked pace means on average; 0: no limit.")
 IN_FLIGHT = Gauge("freshet_replay_in_flight_messages", "Messages sent and not acknowledged yet.")
 PROGRESS = Gauge("freshet_replay_progress_ratio", "Share of the events that was acknowledged.")
-BEHIND = Gauge("freshet_replay_behind_seconds", "How late the next event is by the asked pace.")
+BEHIND = Gauge(
+    "freshet_replay_behind_seconds",
+    "How late the next event is by the asked pace; where that is more, how long an acknowledgement is waited for.",
+)
 EVENT_TIME = Gauge("freshet_replay_event_time_seconds", "Event time reached, Unix time.")
 LOOP = Gauge("freshet_replay_loop", "Number of the loop that is being sent, counted from 0.")
 DONE = Gauge("freshet_replay_done", "1 once everything was sent and acknowledged, else 0.")

@@ -9,6 +9,8 @@ from typing import Literal
 # A replay this late says so, once; it has caught up when it is this little late.
 LATE_SECONDS = 2.0
 CAUGHT_UP_SECONDS = 0.2
+# Longer than a broker that keeps up takes to acknowledge.
+ACKNOWLEDGED_WITHIN_SECONDS = 1.0
 
 _LONGEST_NAP_SECONDS = 0.1
 _SHORTEST_NAP_SECONDS = 0.001
@@ -97,6 +99,15 @@ class Pacer:
         if self._start is None:
             self._start = self._clock() - due
         self.behind_seconds = self._clock() - self._start - due
+
+
+def behind(pace_seconds: float, unacknowledged_seconds: float) -> float:
+    """How late a replay is: as its next event, or as the oldest that the broker should have acknowledged by now.
+
+    A queue takes events at the pace long after the broker has stopped to.
+    """
+    owed = unacknowledged_seconds if unacknowledged_seconds > ACKNOWLEDGED_WITHIN_SECONDS else 0.0
+    return max(0.0, pace_seconds, owed)
 
 
 class Lateness:

@@ -63,14 +63,14 @@ class AcknowledgedPrefix(Generic[ItemT]):
     """Follows what was sent up to the last item before which, itself included, everything was acknowledged."""
 
     def __init__(self) -> None:
-        self._waiting: deque[ItemT] = deque()
+        self._waiting: deque[tuple[ItemT, float]] = deque()  # each with the clock seconds of its sending
         self._first = 0  # number of the oldest that waits
         self._acknowledged: set[int] = set()
         self.newest: ItemT | None = None
 
-    def sent(self, item: ItemT) -> int:
-        """Note an item as sent; the number to acknowledge it by."""
-        self._waiting.append(item)
+    def sent(self, item: ItemT, now: float) -> int:
+        """Note an item as sent at `now`, in clock seconds; the number to acknowledge it by."""
+        self._waiting.append((item, now))
         return self._first + len(self._waiting) - 1
 
     def acknowledge(self, number: int) -> None:
@@ -78,5 +78,9 @@ class AcknowledgedPrefix(Generic[ItemT]):
         self._acknowledged.add(number)
         while self._first in self._acknowledged:
             self._acknowledged.remove(self._first)
-            self.newest = self._waiting.popleft()
+            self.newest, _ = self._waiting.popleft()
             self._first += 1
+
+    def oldest_seconds(self, now: float) -> float:
+        """How long the oldest item without an acknowledgement has waited for it; 0 where none waits."""
+        return now - self._waiting[0][1] if self._waiting else 0.0

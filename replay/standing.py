@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from replay import metrics
 from replay.ordered_copy import OrderedCopy, Selection
-from replay.pacing import Lateness
+from replay.pacing import Lateness, behind
 from replay.position import AcknowledgedPrefix, Position
 from replay.script import Script
 
@@ -57,7 +57,7 @@ class Standing:
 
     def sent(self, event: Sent) -> int:
         """Note an event as sent; the number to acknowledge it by."""
-        return self._prefix.sent(event)
+        return self._prefix.sent(event, self._clock())
 
     def acknowledge(self, number: int) -> None:
         """Note that the broker has it."""
@@ -91,23 +91,28 @@ class Standing:
         """Events per second since then."""
         return self.acknowledged_now / max(self.seconds, 1e-3)
 
-    def measure(self, behind_seconds: float, in_flight: int) -> None:
+    def behind_seconds(self, pace_seconds: float) -> float:
+        """How late the replay is; `pace_seconds`: how late its next event is. Without a pace nothing is late."""
+        paced = self._task.script.pace.mean_rate > 0
+        return behind(pace_seconds, self._prefix.oldest_seconds(self._clock())) if paced else 0.0
+
+    def measure(self, pace_seconds: float, in_flight: int) -> None:
         """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
-        behind = max(0.0, behind_seconds)
-        metrics.BEHIND.set(behind)
+        behind_seconds = self.behind_seconds(pace_seconds)
+        metrics.BEHIND.set(behind_seconds)
         metrics.IN_FLIGHT.set(in_flight)
         metrics.PROGRESS.set(self.acknowledged / self.total)
         if self.newest is not None:
             metrics.EVENT_TIME.set(self.newest.event_time_ms / 1000)
-        turned = self._lateness.turned(behind)
+        turned = self._lateness.turned(behind_seconds)
         if turned == "late":
-            log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind)
+            log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind_seconds)
         elif turned == "caught up":
             log.info("caught up with the asked pace")
 
-    def told(self, behind_seconds: float) -> str:
+    def told(self, pace_seconds: float) -> str:
         """One line for people."""
-        newest = self.newest
+        newest, behind_seconds = self.newest, self.behind_seconds(pace_seconds)
         day = "-" if newest is None else datetime.fromtimestamp(newest.event_time_ms / 1000, UTC).strftime("%Y-%m-%d")
         loop = f", loop {newest.loop + 1} of {self._task.loops}" if newest is not None and self._task.loops > 1 else ""
         late = f", {behind_seconds:.1f} s behind" if behind_seconds >= 1 else ""

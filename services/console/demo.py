@@ -8,11 +8,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from replay import options
 from services.console import howto, reviews, state_folder, verdict
+from services.console.known import refuse_wrong
 from services.console.running import Running, launched
 from services.console.stream import Flow
 from services.console.terminal import Terminal
 from services.embedded.system import SERVICES, System, plan
+from services.evaluator.settings import EvaluatorSettings
 from shared.errors import Unusable
 from shared.settings import KafkaSettings, load
 
@@ -38,8 +41,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--metadata", type=Path, metavar="FILE", help="what the products are called and cost, as SNAP publishes it"
     )
     parser.add_argument(
-        "--within", default="60s", metavar="TIME", help="how long the replay takes (default: %(default)s)"
-    )
+        "--within", type=_duration, default="60s", metavar="TIME",
+        help="how long the replay takes: 90s, 5m, 2h, 1d (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--users", type=_positive, default=3, metavar="N", help="users to show (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
     parser.add_argument(
@@ -59,6 +63,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     data, metadata = _readable(arguments.data, "--data"), _readable(arguments.metadata, "--metadata")
     if metadata is not None and data is None:
         raise Unusable("--metadata tells about the products of a file of reviews: name that with --data")
+    refuse_wrong(DEFAULTS | dict(environ))
     with state_folder.empty(arguments.state_dir) as folder:
         system = plan(folder, environ, defaults=DEFAULTS)
         kafka = load(KafkaSettings, system.environment)
@@ -98,7 +103,8 @@ def _show(
     somebody = reviews.show(running, kafka, arguments.users)
 
     terminal.heading(4, "Live accuracy: the learned policy beside trending")
-    for line in verdict.lines(running.figures("evaluator")):
+    evaluator = load(EvaluatorSettings, system.environment)
+    for line in verdict.lines(running.figures("evaluator"), evaluator.recent_events):
         terminal.say(line)
 
     terminal.heading(5, "Where to call")
@@ -156,6 +162,12 @@ def _readable(path: Path | None, option: str) -> Path | None:
     if not path.stat().st_size:
         raise Unusable(f"{option}: {path} is empty")
     return path
+
+
+def _duration(text: str) -> str:
+    """The text, which replay reads again."""
+    options.duration(text)
+    return text
 
 
 def _positive(text: str) -> int:

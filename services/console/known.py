@@ -13,7 +13,8 @@ from services.features.settings import FeaturesSettings
 from services.inference.settings import InferenceSettings
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
-from shared.settings import KafkaSettings, names_of
+from shared.settings import KafkaSettings, load, names_of, prefix_of
+from shared.settings import refuse_unknown as refuse_unknown_of_services
 
 CLASSES: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
@@ -23,6 +24,8 @@ CLASSES: tuple[type[BaseSettings], ...] = (
     InferenceSettings,
     EvaluatorSettings,
 )
+
+_PREFIX = "FRESHET_"
 
 # Where the tests find real reviews: set for a shell, it must not hinder the console.
 _OF_THE_TESTS = {"FRESHET_TEST_DATA"}
@@ -34,9 +37,23 @@ def refuse_unknown(environ: Mapping[str, str], classes: Iterable[type[BaseSettin
     Raises:
         Unusable: names the first one and the known one it is nearest to.
     """
-    known = {name for cls in classes for name in names_of(cls)} | _OF_THE_TESTS
+    classes = list(classes)
+    refuse_unknown_of_services(classes, environ)
+    prefixes = tuple(prefix_of(cls) for cls in classes)
+    known = [name.removeprefix(_PREFIX) for cls in classes for name in names_of(cls)]
     for name in sorted(environ):
-        if name.upper().startswith("FRESHET_") and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]}?" if near else "; `freshet settings` lists them all"
+        ours = name.upper().startswith(_PREFIX) and name.upper() not in _OF_THE_TESTS
+        if ours and not name.upper().startswith(prefixes):
+            near = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), known, n=1)
+            hint = f"; did you mean {_PREFIX}{near[0]}?" if near else "; `freshet settings` lists them all"
             raise Unusable(f"no service knows {name}{hint}")
+
+
+def refuse_wrong(environ: Mapping[str, str], classes: Iterable[type[BaseSettings]] = CLASSES) -> None:
+    """Refuse any value that a service could not start with.
+
+    Raises:
+        Unusable: names the variable.
+    """
+    for cls in classes:
+        load(cls, environ)

@@ -10,6 +10,10 @@ from services.console.scrape import Figures
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 
 RATE_OVER_SECONDS = 4.0
+LONG, SHORT = 110, 79  # characters that the two forms of the line need
+
+_READING, _DONE = "  replay: reading the file", "  replay done"
+_COLLECTING = "learner: collecting its first events"
 
 
 class Rate:
@@ -27,14 +31,19 @@ class Rate:
         return (events - before) / (seconds - since) if seconds > since else 0.0
 
 
-def line(replay: Figures, trainer: Figures, events_per_second: float) -> str:
-    """Both in one line of at most 110 characters."""
-    return f"{_of_replay(replay, events_per_second)} │ {_of_learner(trainer)}"
+def line(replay: Figures, trainer: Figures, events_per_second: float, width: int = LONG) -> str:
+    """Both in one line: the long form where `width` has room for it, else one of at most `SHORT` characters."""
+    long = f"{_of_replay(replay, events_per_second)} │ {_of_learner(trainer)}"
+    if width >= LONG and len(long) <= width:
+        return long
+    return f"{_of_replay_shortly(replay, events_per_second)} │ {_of_learner_shortly(trainer)}"
 
 
 def _of_replay(figures: Figures, events_per_second: float) -> str:
     if "freshet_replay_events_total" not in figures:
-        return "  replay: reading the file"
+        return _READING
+    if figures.get("freshet_replay_done") == 1.0:
+        return _DONE
     share = figures.get("freshet_replay_progress_ratio", 0.0)
     events = figures["freshet_replay_events_total"]
     behind = figures.get("freshet_replay_behind_seconds", 0.0)
@@ -46,11 +55,33 @@ def _of_replay(figures: Figures, events_per_second: float) -> str:
 def _of_learner(figures: Figures) -> str:
     steps = figures.get("freshet_trainer_steps_total", 0.0)
     if not steps:
-        return "learner: collecting its first events"
+        return _COLLECTING
     loss = _number(figures.get("freshet_trainer_loss", math.nan), 3)
     q = _number(figures.get("freshet_trainer_mean_max_q", math.nan), 3)
     epsilon = _number(figures.get("freshet_trainer_epsilon", math.nan), 2)
     return f"learner: {steps:,.0f} steps  loss {loss}  mean max-Q {q}  ε {epsilon}"
+
+
+def _of_replay_shortly(figures: Figures, events_per_second: float) -> str:
+    if "freshet_replay_events_total" not in figures:
+        return _READING
+    if figures.get("freshet_replay_done") == 1.0:
+        return _DONE
+    share = figures.get("freshet_replay_progress_ratio", 0.0)
+    behind = figures.get("freshet_replay_behind_seconds", 0.0)
+    month = date(figures.get("freshet_replay_event_time_seconds", 0.0))[:7]
+    when = f"{behind:.0f} s late" if behind >= 1 else month
+    return f" {share:4.0%}  {_thousands(events_per_second)}/s  {when}"
+
+
+def _of_learner_shortly(figures: Figures) -> str:
+    steps = figures.get("freshet_trainer_steps_total", 0.0)
+    if not steps:
+        return _COLLECTING
+    loss = figures.get("freshet_trainer_loss", math.nan)
+    q = _number(figures.get("freshet_trainer_mean_max_q", math.nan), 2)
+    epsilon = _number(figures.get("freshet_trainer_epsilon", math.nan), 2)
+    return f"learner {_thousands(steps)} steps  loss {_number(loss, 2 if loss < 9.995 else 1)}  maxQ {q}  ε {epsilon}"
 
 
 def gone_live(version: ModelVersion) -> str:
@@ -67,6 +98,10 @@ def gone_live(version: ModelVersion) -> str:
 def date(seconds: float) -> str:
     """The day of a Unix time, as YYYY-MM-DD; nothing known is `-`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds > 0 else "-"
+
+
+def _thousands(number: float) -> str:
+    return f"{number:,.0f}" if number < 9999.5 else f"{number / 1000:.0f}k"
 
 
 def _number(value: float, digits: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from services.console import people
@@ -87,16 +88,17 @@ def table(change: Change, titles: Mapping[str, str], width: int) -> list[str]:
     before = [product.product_id for product in change.before.products]
     after = [product.product_id for product in change.after.products]
     column = max(20, (width - 18) // 2)
+    named = names([*before, *after], titles, column)
     lines = [f"    {'before':<{column + 4}}{'after':<{column + 4}}move"]
     marks = moves(before, after)
     for place in range(max(len(before), len(after))):
-        old = name(before[place], titles, column) if place < len(before) else ""
-        new = name(after[place], titles, column) if place < len(after) else ""
+        old = named[before[place]] if place < len(before) else ""
+        new = named[after[place]] if place < len(after) else ""
         mark = marks[place] if place < len(after) else ""
         lines.append(f"    {place + 1:>2}  {old:<{column}}  {new:<{column}}  {mark}")
     gone = left(before, after)
     if gone:
-        lines.append(f"    Left the first {len(before)}: {cut(', '.join(name(p, titles) for p in gone), width - 24)}")
+        lines.append(f"    Left the first {len(before)}: {cut(', '.join(named[p] for p in gone), width - 24)}")
     elif all(mark == "=" for mark in marks):
         lines.append("    No place changed.")
     if change.before.model_version != change.after.model_version:
@@ -107,6 +109,21 @@ def table(change: Change, titles: Mapping[str, str], width: int) -> list[str]:
 def name(product_id: str, titles: Mapping[str, str], width: int = 60) -> str:
     """A product as people know it."""
     return cut(titles.get(product_id, product_id), width)
+
+
+def names(product_ids: Iterable[str], titles: Mapping[str, str], width: int) -> dict[str, str]:
+    """Each product as people know it; those that would read alike carry their ids, too."""
+    named = {product_id: name(product_id, titles, width) for product_id in product_ids}
+    often = Counter(named.values())
+    return {
+        product_id: text if often[text] == 1 else _with_id(product_id, titles, width)
+        for product_id, text in named.items()
+    }
+
+
+def _with_id(product_id: str, titles: Mapping[str, str], width: int) -> str:
+    mark = f" [{product_id}]"
+    return cut(name(product_id, titles, width - len(mark)) + mark, width)
 
 
 def stars(rating: float) -> str:

@@ -54,7 +54,8 @@ class Flow:
             self._versions += 1
             running.terminal.say(progress.gone_live(version))
         events = self._replay.get("freshet_replay_events_total", 0.0)
-        running.terminal.status(progress.line(self._replay, trainer, self._rate.at(time.monotonic(), events)))
+        rate, width = self._rate.at(time.monotonic(), events), running.terminal.status_columns
+        running.terminal.status(progress.line(self._replay, trainer, rate, width))
 
     def _is_settled(self) -> bool:
         applied = (

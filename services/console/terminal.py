@@ -29,6 +29,11 @@ class Terminal:
         """How wide a line may be."""
         return min(shutil.get_terminal_size().columns, MOST_COLUMNS) if self._live else PLAIN_COLUMNS
 
+    @property
+    def status_columns(self) -> int:
+        """How wide the status line may be: at a line's very end some terminals would begin another."""
+        return self.columns - 1 if self._live else self.columns
+
     def say(self, text: str = "") -> None:
         """Write whole lines."""
         self._wipe()
@@ -44,7 +49,7 @@ class Terminal:
     def status(self, text: str) -> None:
         """Show how it stands: in place on a terminal, else a line every few seconds."""
         if self._live:
-            shown = text[: self.columns - 1]
+            shown = text[: self.status_columns]
             self._write("\r" + shown + " " * (len(self._shown) - len(shown)))
             self._shown = shown
         elif self._clock() - self._said_at >= STATUS_EVERY_SECONDS:

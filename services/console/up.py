@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.console import state_folder
+from services.console.known import refuse_wrong
 from services.console.running import launched
 from services.console.terminal import Terminal
-from services.embedded.system import BOOTSTRAP, SERVICES, plan
+from services.embedded.system import BOOTSTRAP, KAFKA_PORT, SERVICES, plan
 from services.inference.settings import InferenceSettings
 from shared.errors import Unusable
 
@@ -32,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="checkpoints, model versions and logs (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--kafka-port", type=int, default=9092, metavar="PORT",
+        KAFKA_PORT, type=_port, default=9092, metavar="PORT",
         help="of the embedded broker (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(run=run)
@@ -42,9 +44,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     """Run until interrupted.
 
     Raises:
-        Unusable: a port or the folder can't be used.
+        Unusable: a setting, a port or the folder can't be used.
         Unavailable: a part failed.
     """
+    refuse_wrong(environ)
     own_kafka = environ.get(BOOTSTRAP)
     with _folder(arguments.state_dir, lasting=own_kafka is not None) as folder:
         system = plan(
@@ -64,6 +67,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
             except KeyboardInterrupt:
                 terminal.say("\n  Stopping everything.")
     return 0
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 1 to 65535")
+    return int(text)
 
 
 @contextmanager

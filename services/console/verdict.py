@@ -6,16 +6,13 @@ import math
 
 from services.console.scrape import Figures
 
-# What the evaluator calls each group of judged events, and what it is.
-_WINDOWS = (
-    ("all", "all judged, as served"),
-    ("learned", "judged by a learned version"),
-    ("recent", "the last 2,000 judged"),
-)
 
+def lines(figures: Figures, recent_events: int) -> list[str]:
+    """A small table and what it says, also when trending is ahead.
 
-def lines(figures: Figures) -> list[str]:
-    """A small table and what it says, also when trending is ahead."""
+    Args:
+        recent_events: how many judged events the evaluator's window of recent ones holds.
+    """
     judged = figures.get("freshet_evaluator_judged_events_total", 0.0)
     if not judged:
         return ["  The evaluator has not judged any event yet."]
@@ -33,9 +30,14 @@ def lines(figures: Figures) -> list[str]:
         f"  {'':<30}{'HR@10':^22}{'NDCG@10':^22}",
         f"  {'events':<30}{'learned':>10}{'trending':>10}  {'learned':>10}{'trending':>10}",
     ]
+    windows = (  # as the evaluator calls them
+        ("all", "all judged, as served"),
+        ("learned", "judged by a learned version"),
+        ("recent", f"the last {recent_events:,} judged"),
+    )
     said += [
         f"  {name:<30}" + "  ".join(_pair(figures, metric, window) for metric in ("hit", "ndcg"))
-        for window, name in _WINDOWS
+        for window, name in windows
     ]
     return [*said, "", "  " + _sentence(figures)]
 

@@ -33,14 +33,18 @@ def free_port() -> int:
     raise Unusable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
 
-def require_free(port: int) -> None:
+def require_free(port: int, setting: str = "") -> None:
     """Refuse a port that something listens on.
+
+    Args:
+        setting: the variable or option that chooses it, where there is one.
 
     Raises:
         Unusable: it is taken, or may not be used.
     """
     if not _is_free(port):
-        raise Unusable(f"port {port} on 127.0.0.1 is taken; stop what listens there or choose another")
+        chosen = f" with {setting}" if setting else ""
+        raise Unusable(f"port {port} on 127.0.0.1 is taken; stop what listens there or choose another{chosen}")
 
 
 def _is_free(port: int) -> bool:

@@ -13,6 +13,7 @@ from shared.errors import Unusable
 
 BOOTSTRAP = "FRESHET_KAFKA_BOOTSTRAP_SERVERS"
 GRPC_PORT = "FRESHET_INFERENCE_GRPC_PORT"
+KAFKA_PORT = "--kafka-port"  # the console's option
 
 SERVICES = ("features", "trainer", "inference", "evaluator")
 
@@ -107,7 +108,7 @@ def plan(
     _refuse_owned(environ, [*_FOLDERS, *([] if bootstrap_servers else [BOOTSTRAP])])
     if bootstrap_servers is None:
         port = kafka_port if kafka_port is not None else broker.free_port()
-        broker.require_free(port)
+        broker.require_free(port, KAFKA_PORT)
         bootstrap_servers = f"127.0.0.1:{port}"
     settings = dict(defaults or {})
     settings |= {"OMP_NUM_THREADS": "1"}  # several programs share few cores; the trainer has a setting of its own
@@ -118,8 +119,9 @@ def plan(
     environment[BOOTSTRAP] = bootstrap_servers
     ports = {name: _port(environment, _metrics_port(name)) for name in (*SERVICES, "replay")}
     grpc_port = _port(environment, GRPC_PORT)
-    for taken_or_not in (grpc_port, *ports.values()):
-        broker.require_free(taken_or_not)
+    broker.require_free(grpc_port, GRPC_PORT)
+    for name, metrics_port in ports.items():
+        broker.require_free(metrics_port, _metrics_port(name))
     return System(state_dir, bootstrap_servers, grpc_port, ports, environment)
 
 

@@ -8,7 +8,7 @@ import math
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.console import howto, progress, reviews, verdict
@@ -50,11 +50,60 @@ def test_the_progress_line_fits_and_names_what_it_shows() -> None:
         "   37%  1,234,567 events    201/s  2011-03-13 │ learner: 154,320 steps  loss 5.432  mean max-Q -0.417  ε 0.61"
     )
     assert len(line) <= PLAIN_COLUMNS
-    assert "12 s behind" in progress.line(replay | {"freshet_replay_behind_seconds": 12.3}, trainer, 0.0)
+    late = replay | {"freshet_replay_behind_seconds": 12.3}
+    assert "  2011-03-13  12 s behind │ learner: " in progress.line(late, trainer, 0.0, 130)
+    assert "  12 s late │ learner " in progress.line(late, trainer, 0.0, PLAIN_COLUMNS)
 
 
 def test_the_progress_line_before_anything_flows() -> None:
     assert progress.line({}, {}, 0.0) == "  replay: reading the file │ learner: collecting its first events"
+
+
+@given(
+    steps=st.integers(1, 9_999_000),
+    rate=st.floats(0, 300_000),
+    behind=st.floats(0, 999),
+    loss=st.floats(0, 99),
+    q=st.floats(-9.99, 9.99),
+)
+@example(steps=9_999_000, rate=9999.0, behind=999.0, loss=99.0, q=-9.99)
+def test_on_eighty_columns_the_line_is_whole(steps: int, rate: float, behind: float, loss: float, q: float) -> None:
+    replay = {
+        "freshet_replay_events_total": 9_000_000.0,
+        "freshet_replay_progress_ratio": 1.0,
+        "freshet_replay_event_time_seconds": 1_300_000_000.0,
+        "freshet_replay_behind_seconds": behind,
+    }
+    trainer = {
+        "freshet_trainer_steps_total": float(steps),
+        "freshet_trainer_loss": loss,
+        "freshet_trainer_mean_max_q": q,
+        "freshet_trainer_epsilon": 0.61,
+    }
+    line = progress.line(replay, trainer, rate, progress.SHORT)
+    assert len(line) <= progress.SHORT == 79
+    assert line.endswith(f"maxQ {q:.2f}  ε 0.61")
+
+
+def test_the_short_line_names_the_same() -> None:
+    replay = {
+        "freshet_replay_events_total": 600.0,
+        "freshet_replay_progress_ratio": 0.05,
+        "freshet_replay_event_time_seconds": 1_300_000_000.0,
+    }
+    trainer = {
+        "freshet_trainer_steps_total": 63.0,
+        "freshet_trainer_loss": 5.014,
+        "freshet_trainer_mean_max_q": 0.7,
+        "freshet_trainer_epsilon": 0.45,
+    }
+    told = "learner 63 steps  loss 5.01  maxQ 0.70  ε 0.45"
+    assert progress.line(replay, trainer, 201.4, 79) == f"   5%  201/s  2011-03 │ {told}"
+    late = replay | {"freshet_replay_behind_seconds": 12.3}
+    assert progress.line(late, trainer, 12_345.0, 109) == f"   5%  12k/s  12 s late │ {told}"
+    done = replay | {"freshet_replay_done": 1.0}
+    assert progress.line(done, trainer, 0.0, 79) == f"  replay done │ {told}"
+    assert progress.line(done, {}, 0.0) == "  replay done │ learner: collecting its first events"
 
 
 def test_the_rate_is_of_the_last_seconds() -> None:
@@ -92,7 +141,7 @@ def judged(learned: float, trending: float, *, by_learned: int = 900) -> dict[st
 
 
 def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
-    text = "\n".join(verdict.lines(judged(0.21, 0.07)))
+    text = "\n".join(verdict.lines(judged(0.21, 0.07), 1500))
     assert "1,000 events judged" in text
     assert "900 of them (90%) by a learned version" in text
     assert "31 were of a product without an event before" in text
@@ -100,16 +149,17 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     assert "the learned policy's NDCG@10 is 3.00 times that of trending" in text
     row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)
     assert row.split()[-4:] == ["0.4200", "0.1400", "0.2100", "0.0700"]
+    assert "\n  the last 1,500 judged  " in text
 
 
 def test_the_verdict_admits_that_trending_is_ahead() -> None:
-    assert "trending is ahead" in verdict.lines(judged(0.05, 0.07))[-1]
-    assert "both are equal" in verdict.lines(judged(0.07, 0.07))[-1]
+    assert "trending is ahead" in verdict.lines(judged(0.05, 0.07), 2000)[-1]
+    assert "both are equal" in verdict.lines(judged(0.07, 0.07), 2000)[-1]
 
 
 def test_the_verdict_compares_nothing_without_a_learned_version() -> None:
-    assert "nothing to compare" in verdict.lines(judged(math.nan, math.nan, by_learned=0))[-1]
-    assert verdict.lines({}) == ["  The evaluator has not judged any event yet."]
+    assert "nothing to compare" in verdict.lines(judged(math.nan, math.nan, by_learned=0), 2000)[-1]
+    assert verdict.lines({}, 2000) == ["  The evaluator has not judged any event yet."]
 
 
 def test_a_line_of_history_shows_day_stars_sentiment_and_title() -> None:
@@ -134,6 +184,19 @@ def test_both_rankings_stand_side_by_side() -> None:
     assert all(len(line) <= 100 for line in lines)
     assert [line.split()[-1] for line in lines[1:4]] == ["▲1", "▼1", "new"]
     assert lines[4].strip() == "Left the first 3: c"
+
+
+def test_products_that_read_alike_carry_their_ids() -> None:
+    long = "A very long title " * 9
+    titles = {"a": "Capo", "b": "Capo", "c": "Strap", "d": f"{long} one", "e": f"{long} two"}
+    lines = reviews.table(change("abcd", "bced"), titles, 100)
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[1].split() == ["1", "Capo", "[a]", "Capo", "[b]", "▲1"]
+    assert lines[3].count("[") == 1, "only the two with one beginning"
+    assert "… [d] " in lines[4]
+    assert lines[2].split()[-2:] == ["Strap", "▲1"]
+    assert lines[5].strip() == "Left the first 4: Capo [a]"
+    assert reviews.names(["a", "a", "c"], titles, 20) == {"a": "Capo", "c": "Strap"}
 
 
 def test_it_says_when_nothing_moved_and_when_the_model_changed() -> None:
@@ -194,6 +257,17 @@ def test_a_terminal_rewrites_its_status_line(monkeypatch: pytest.MonkeyPatch) ->
     terminal.status("short")
     terminal.say("done")
     assert stream.getvalue() == "\ra longer one\rshort       \r     \rdone\n"
+
+
+def test_the_status_line_keeps_off_the_terminals_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Screen()
+    terminal = Terminal(stream, Clock())
+    terminal.status("x" * 90)
+    assert stream.getvalue() == "\r" + "x" * 79
+    assert terminal.status_columns == 79
+    assert Terminal(io.StringIO(), Clock()).status_columns == PLAIN_COLUMNS
 
 
 def test_text_is_cut_to_one_line() -> None:

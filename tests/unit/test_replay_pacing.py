@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.pacing import Asked, Lateness, Pace, Pacer
+from replay.pacing import Asked, Lateness, Pace, Pacer, behind
 from shared.history import DAY_MS
 
 START_MS = 1_300_060_800_000.0
@@ -107,6 +107,13 @@ def test_a_resumed_replay_is_not_late() -> None:
     pacer = Pacer(time.clock, time.nap)
     pacer.wait(40.0, lambda: pytest.fail("the first one sets the start"))
     assert pacer.behind_seconds == 0
+
+
+def test_it_is_late_when_the_broker_owes_an_acknowledgement() -> None:
+    assert behind(-0.05, 0.0) == 0
+    assert behind(-0.05, 0.9) == 0, "brokers take a moment"
+    assert behind(-0.05, 9.0) == 9
+    assert behind(12.0, 9.0) == 12
 
 
 @given(st.lists(st.floats(0, 30), min_size=1))

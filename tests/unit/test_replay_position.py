@@ -16,14 +16,27 @@ from shared.errors import Unusable
 @given(st.permutations(range(12)))
 def test_the_prefix_never_passes_what_is_not_acknowledged(order: list[int]) -> None:
     prefix: AcknowledgedPrefix[str] = AcknowledgedPrefix()
-    numbers = [prefix.sent(f"item {n}") for n in range(12)]
+    numbers = [prefix.sent(f"item {n}", 0.0) for n in range(12)]
     acknowledged: set[int] = set()
     for n in order:
         prefix.acknowledge(numbers[n])
         acknowledged.add(n)
         whole = next((k for k in range(13) if k not in acknowledged), 13)
         assert prefix.newest == (f"item {whole - 1}" if whole else None)
-    assert numbers[11] + 1 == prefix.sent("the next")
+    assert numbers[11] + 1 == prefix.sent("the next", 0.0)
+
+
+def test_it_knows_how_long_the_oldest_waits() -> None:
+    prefix: AcknowledgedPrefix[str] = AcknowledgedPrefix()
+    assert prefix.oldest_seconds(100.0) == 0
+    first, second, third = (prefix.sent(f"item {n}", 100.0 + n) for n in range(3))
+    assert prefix.oldest_seconds(105.0) == 5
+    prefix.acknowledge(second)
+    assert prefix.oldest_seconds(105.0) == 5
+    prefix.acknowledge(first)
+    assert prefix.oldest_seconds(105.0) == 3
+    prefix.acknowledge(third)
+    assert prefix.oldest_seconds(105.0) == 0
 
 
 def test_it_is_kept_and_read(tmp_path: Path) -> None:

@@ -193,9 +193,11 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) ->
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken.* another with {GRPC_PORT}$"):
             plan(tmp_path, {GRPC_PORT: str(port)})
-        with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(Unusable, match=r"another with FRESHET_TRAINER_METRICS_PORT$"):
+            plan(tmp_path, {"FRESHET_TRAINER_METRICS_PORT": str(port)})
+        with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken.* another with --kafka-port$"):
             plan(tmp_path, {}, kafka_port=port)
         with pytest.raises(Unusable, match="is taken"), broker.running(tmp_path / "broker.log", port):
             pass

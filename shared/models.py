@@ -37,6 +37,20 @@ MANIFEST = "manifest.json"
 FILES = ("encoder.onnx", "items.safetensors", "golden.safetensors", "products.txt")
 NEIGHBOURS = "neighbours.safetensors"
 
+# Why a version, or a record of the models topic, is not used.
+REASONS = (
+    "undecodable",
+    "missing",
+    "hash",
+    "manifest",
+    "schema",
+    "format",
+    "shape",
+    "not_finite",
+    "encoder",
+    "golden",
+)
+
 # Golden scores are computed by another engine than the learner's: this much of difference is rounding.
 GOLDEN_TOLERANCE = 1e-3
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 
-from shared.errors import Unusable
+from shared.errors import Unavailable, Unusable
 from shared.settings import KafkaSettings, ServiceSettingsT, describe, load
 from shared.telemetry import setup_logging, start_metrics
 
@@ -50,6 +50,9 @@ def run_service(
     except Unusable as error:
         print(f"{name}: {error}", file=sys.stderr)
         return UNUSABLE
+    except Unavailable as error:
+        log.error("%s", error)  # noqa: TRY400  # the message says all
+        return FAILED
     except KafkaException as error:
         log.error("the log can't be followed any longer (%s); start again to read it anew", error.args[0].str())  # noqa: TRY400
         return FAILED

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
 from services.evaluator.prequential import TOP, Outcome
+from shared import models
 from shared.kafka.reader_metrics import ReaderMetrics
 from shared.telemetry import SECONDS_BUCKETS
 
@@ -56,20 +57,8 @@ HELD_BACK = Gauge(
 )
 LEFT_OUT = Counter("freshet_evaluator_versions_left_out_total", "Versions that do not judge.", ["reason"])
 
-# Why a version, or a record of the models topic, is left out.
-REASONS = (
-    "undecodable",
-    "missing",
-    "hash",
-    "manifest",
-    "schema",
-    "format",
-    "shape",
-    "not_finite",
-    "encoder",
-    "golden",
-    "positions",
-)
+# Another than the manifest's own positions would let a version judge what it has learned.
+REASONS = (*models.REASONS, "positions")
 for _reason in REASONS:
     LEFT_OUT.labels(_reason)
 

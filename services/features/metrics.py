@@ -40,9 +40,15 @@ BATCH_SECONDS = Histogram(
     buckets=SECONDS_BUCKETS,
 )
 LAG = Gauge(
-    "freshet_features_lag_seconds", "Wall time from the oldest record of the last batch to its acknowledged state."
+    "freshet_features_lag_seconds",
+    "Wall time from the oldest record of the last batch to its acknowledged state, growing while that is not there. "
+    "It stays as it is while no batch comes: of Faust nobody learns whether more lies in the log.",
 )
 EVENT_TIME = Gauge("freshet_features_event_time_seconds", "Event time of the newest event described, Unix time.")
+EVENT_TIME_LAG = Gauge(
+    "freshet_features_event_time_lag_seconds",
+    "Event time between the newest event or tick of any partition and the one described last.",
+)
 PARTITIONS = Gauge("freshet_features_partitions", "Partitions of events that this worker reads.")
 
 

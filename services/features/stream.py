@@ -43,6 +43,7 @@ class Describer:
         self._topics = topics
         self._producer = producer
         self._sentiment = _TimedSentiment()
+        self._newest_ms = 0  # latest event time of any partition
 
     async def publish(self, batch: Sequence[Any]) -> None:
         """Publish Faust's messages in order and return once the broker has all that came of them.
@@ -52,11 +53,14 @@ class Describer:
         Raises:
             Unavailable: the broker refused something for good.
         """
+        oldest = min(message.timestamp for message in batch)
         for message in batch:
             self._publish(message)
             await asyncio.sleep(0)  # a stop is heard, and the group kept, between long texts
         while self._producer.in_flight:
+            metrics.LAG.set(max(0.0, time.time() - oldest))
             await asyncio.to_thread(self._producer.poll, POLL_SECONDS)
+        metrics.LAG.set(max(0.0, time.time() - oldest))
         if self._producer.failed:
             raise Unavailable(f"{self._producer.failed} records refused: {self._producer.last_error}")
 
@@ -77,6 +81,8 @@ class Describer:
             on_acknowledged=_count_acknowledged,
         )
         metrics.count(state)
+        self._newest_ms = max(self._newest_ms, event.event_time_ms)
+        metrics.EVENT_TIME_LAG.set((self._newest_ms - event.event_time_ms) / 1000)
 
     def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
         log.warning(
@@ -114,7 +120,6 @@ def add_agent(app: FeaturesApp, settings: FeaturesSettings, topics: Topics, prod
                 messages = [event.message for event in batch]
                 with metrics.BATCH_SECONDS.time():
                     await describer.publish(messages)
-                metrics.LAG.set(max(0.0, time.time() - min(message.timestamp for message in messages)))
 
     app.agent(source, name="describe", concurrency=1)(describe_events)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 
@@ -14,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from services.inference import metrics
 from services.inference.knowledge import Knowledge
+from services.inference.lag import Lag, seconds_since
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Product, StateVector
@@ -55,6 +55,7 @@ class Follower(threading.Thread):
         self._on_ready = on_ready
         self._on_failure = on_failure
         self._stopping = threading.Event()
+        self._lag = Lag()
 
     async def stop(self) -> None:
         """Follow no longer; the loop must still run, since the thread may be handing something over."""
@@ -79,8 +80,10 @@ class Follower(threading.Thread):
                 messages = reader.poll(POLL_SECONDS, MOST_AT_ONCE)
                 if messages:
                     asyncio.run_coroutine_threadsafe(self._apply(messages), self._loop).result()
-                if len(reader.at_end) == len(self._positions):
-                    metrics.LAG.set(0.0)
+                if all(place in reader.at_end for place in self._positions if place[0] == self._topics.states):
+                    self._lag.at_end()
+                elif not messages:
+                    self._lag.nothing_came()
                 if not ready and reader.caught_up:
                     ready = True
                     self._loop.call_soon_threadsafe(self._on_ready)
@@ -108,14 +111,13 @@ class Follower(threading.Thread):
         if not self._knowledge.apply(state, partition):
             metrics.REPEATS.inc()
             return
+        self._lag.applied(state)
         if state.kind == EVENT_KIND_TICK:
             return
         metrics.APPLIED.inc()
         metrics.EVENT_TIME.set(state.event_time_ms / 1000)
         if state.recorded_ms:
-            since = max(0.0, time.time() - state.recorded_ms / 1000)
-            metrics.FRESHNESS_SECONDS.observe(since)
-            metrics.LAG.set(since)
+            metrics.FRESHNESS_SECONDS.observe(seconds_since(state.recorded_ms))
 
     def _apply_product(self, message: Message) -> None:
         product_id = (message.key() or b"").decode(errors="replace")

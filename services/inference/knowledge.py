@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.catalogue import Catalogue
+from shared.errors import Unavailable
 from shared.history import Histories
 from shared.kafka.marks import AppliedMarks
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, LogPosition, StateVector
 from shared.policies.trending import Trending
+
+STOPPING = "the service is stopping: ask again"
 
 
 class Knowledge:
@@ -30,6 +33,7 @@ class Knowledge:
         self._log_popularity: NDArray[np.float32] | None = None  # (A,) until an event changes it
         self._marks = {p: AppliedMarks() for p in range(partitions)}
         self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
+        self._stopping = False
 
     def apply(self, state: StateVector, partition: int) -> bool:
         """Apply one state; False when it was applied before."""
@@ -58,9 +62,15 @@ class Knowledge:
         return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
 
     async def reached(self, partition: int, offset: int) -> None:
-        """Return once the event at this offset of `freshet.events` was applied."""
+        """Return once the event at this offset of `freshet.events` was applied.
+
+        Raises:
+            Unavailable: the service stops before it is.
+        """
         if self._marks[partition].source_offset >= offset:
             return
+        if self._stopping:
+            raise Unavailable(STOPPING)
         entry = (offset, asyncio.get_running_loop().create_future())
         self._waiting[partition].add(entry)
         try:
@@ -74,3 +84,10 @@ class Knowledge:
             for offset, future in waiting:
                 if self._marks[partition].source_offset >= offset and not future.done():
                     future.set_result(None)
+
+    def give_up(self) -> None:
+        """Let nobody wait for a position any longer, now or later."""
+        self._stopping = True
+        for _, future in (entry for waiting in self._waiting.values() for entry in waiting):
+            if not future.done():
+                future.set_exception(Unavailable(STOPPING))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.models import REASONS
+from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.telemetry import SECONDS_BUCKETS
 
 REQUESTS = Counter("freshet_inference_requests_total", "Calls answered.", ["method", "code"])
@@ -23,11 +25,56 @@ PRODUCTS = Gauge("freshet_inference_products", "Products known and not removed."
 APPLIED = Counter("freshet_inference_applied_total", "States applied since the process started.")
 REPEATS = Counter("freshet_inference_repeats_total", "States left out because they were applied before.")
 UNREADABLE = Counter("freshet_inference_unreadable_total", "Records that could not be read.", ["topic"])
-LAG = Gauge("freshet_inference_lag_seconds", "Wall time since the last applied event was recorded; 0 at the log's end.")
-EVENT_TIME = Gauge("freshet_inference_event_time_seconds", "Newest event time applied, Unix time.")
+LAG = Gauge("freshet_inference_lag_seconds", "Wall time since the last applied state was recorded; 0 at the log's end.")
+EVENT_TIME = Gauge("freshet_inference_event_time_seconds", "Event time of the event applied last, Unix time.")
+EVENT_TIME_LAG = Gauge(
+    "freshet_inference_event_time_lag_seconds",
+    "Event time between the newest state of any partition and the one applied last; 0 at the log's end.",
+)
 
 MODEL_AGE = Gauge("freshet_inference_model_age_seconds", "Age of the serving version; NaN without one.")
 MODEL_AGE.set(float("nan"))
 MODEL_APPLIED = Gauge("freshet_inference_model_applied_events", "Events the serving version has learned from.")
 SWAPS = Counter("freshet_inference_model_swaps_total", "Times another version began to answer.")
 REJECTED = Counter("freshet_inference_model_rejected_total", "Versions that were not taken into service.", ["reason"])
+
+CODES = (
+    "OK",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "CANCELLED",
+    "INTERNAL",
+)
+# What an answer can be: where it comes from, and why it is not learned or empty.
+ANSWERS: tuple[tuple[pb.Strategy.ValueType, pb.Fallback.ValueType], ...] = (
+    (pb.STRATEGY_LEARNED, pb.FALLBACK_UNSPECIFIED),
+    (pb.STRATEGY_LEARNED, pb.FALLBACK_NOTHING_LEFT),
+    (pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL),
+    (pb.STRATEGY_TRENDING, pb.FALLBACK_UNKNOWN_USER),
+    (pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE),
+    (pb.STRATEGY_TRENDING, pb.FALLBACK_NOTHING_LEFT),
+)
+
+
+def recommendations(strategy: pb.Strategy.ValueType, fallback: pb.Fallback.ValueType) -> Counter:
+    """The counter of answers of one kind."""
+    return RECOMMENDATIONS.labels(
+        pb.Strategy.Name(strategy).removeprefix("STRATEGY_").lower(),
+        "" if not fallback else pb.Fallback.Name(fallback).removeprefix("FALLBACK_").lower(),
+    )
+
+
+# Each label value known in advance starts at 0.
+for _method in pb.DESCRIPTOR.services_by_name["RecommenderService"].methods_by_name:
+    REQUEST_SECONDS.labels(_method)
+    for _code in CODES:
+        REQUESTS.labels(_method, _code)
+for _strategy, _fallback in ANSWERS:
+    recommendations(_strategy, _fallback)
+for _topic in ("products", "states"):
+    UNREADABLE.labels(_topic)
+for _reason in REASONS:
+    REJECTED.labels(_reason)

@@ -22,6 +22,8 @@ from shared.topics import Topics, ensure_topics
 log = logging.getLogger("inference")
 
 FLUSH_SECONDS = 2.0
+# At a stop, what calls get to see the position they wait for: it may never come, and asking again costs little.
+POSITION_SECONDS = 2.0
 
 
 async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.Event) -> None:
@@ -72,7 +74,10 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
         await stop.wait()
     finally:
         metrics.READY.set(0)
-        await server.drain(settings.drain_seconds)  # the followers go on: calls in flight may wait for a position
+        # The followers go on meanwhile: calls in flight may wait for a position.
+        giving_up = loop.call_later(min(POSITION_SECONDS, settings.drain_seconds / 2), knowledge.give_up)
+        await server.drain(settings.drain_seconds)
+        giving_up.cancel()
         await follower.stop()
         await watcher.stop()
         await writer.stop(FLUSH_SECONDS)

@@ -67,10 +67,7 @@ class Servicer(RecommenderServiceServicer):
             version=serving.scorer if serving else None,
             rng=self._rng,
         )
-        metrics.RECOMMENDATIONS.labels(
-            pb.Strategy.Name(answer.strategy).removeprefix("STRATEGY_").lower(),
-            "" if not answer.fallback else pb.Fallback.Name(answer.fallback).removeprefix("FALLBACK_").lower(),
-        ).inc()
+        metrics.recommendations(answer.strategy, answer.fallback).inc()
         ids = self._knowledge.catalogue.ids
         return pb.RecommendResponse(
             products=[
@@ -172,6 +169,8 @@ class Servicer(RecommenderServiceServicer):
                 f"after_position: partition {position.partition} was not applied up to offset {position.offset} within "
                 f"{seconds:.1f} s; allow a later deadline, or look whether features is behind",
             ) from None
+        except Unavailable as error:
+            raise Refusal(StatusCode.UNAVAILABLE, f"after_position: {error}") from error
 
     async def _write(
         self, field: str, records: Sequence[Record], context: Context, *, advice: str

@@ -12,20 +12,23 @@ import threading
 
 import torch
 
-from services.trainer.loop import Trainer
+from services.trainer import folders
+from services.trainer.loop import Trainer, wait_for_identity
 from services.trainer.settings import TrainerSettings
 from shared.service import run_service
 from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.topics import Topics, ensure_topics
 
 
 def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
     """Learn until told to stop."""
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
+    folders.prepare(settings)
     ensure_topics(kafka, stop=stop)
-    if not stop.is_set():
-        Trainer(settings, kafka, stop).run()
+    identity = wait_for_identity(kafka, Topics.of(kafka).states, stop)
+    if identity is not None:
+        Trainer(settings, kafka, identity, stop).run()
 
 
 if __name__ == "__main__":

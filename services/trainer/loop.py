@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 
-from services.trainer import checkpoint, metrics, publish
+from services.trainer import checkpoint, folders, metrics, publish
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
@@ -24,24 +24,29 @@ from shared.topics import Topics, log_identity
 log = logging.getLogger("trainer")
 
 POLL_SECONDS = 0.2
+# Learned from in one go, however far off the next checkpoint is: a stop and the gauges wait for no more than this.
+MOST_AT_ONCE = 200
 
 
 class Trainer:
     """One learner, its place in the log, and the folders it writes.
 
+    Args:
+        identity: of the log, as `wait_for_identity` gives it.
+
     Raises:
         Unusable: the newest checkpoint belongs to another log or to other settings.
     """
 
-    def __init__(self, settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+    def __init__(self, settings: TrainerSettings, kafka: KafkaSettings, identity: str, stop: threading.Event) -> None:
         self._settings = settings
         self._stop = stop
         topics = Topics.of(kafka)
         self._models_topic = topics.models
-        self._identity = self._identify(kafka, topics.states)
+        self._identity = identity
         found = checkpoint.newest(settings)
         if found is not None:
-            _refuse_other_log(found, self._identity, settings)
+            _refuse_other_log(found, identity, settings)
         self.learner = Learner.restore(settings, found.learner) if found else Learner(settings)
         self._reader = OrderedReader(
             kafka,
@@ -78,7 +83,7 @@ class Trainer:
     def _learn(self) -> None:
         every = self._settings.checkpoint_events
         due = every - self.learner.applied % every
-        items = self._reader.poll(POLL_SECONDS, most=due)
+        items = self._reader.poll(POLL_SECONDS, most=min(due, MOST_AT_ONCE))
         learned = False
         for item in items:
             if item.state.kind != EVENT_KIND_TICK:
@@ -114,10 +119,9 @@ class Trainer:
         except OSError as error:
             metrics.CHECKPOINT_FAILURES.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all
-                "no checkpoint in %s: %s. Nothing is published until one succeeds; free some space. Trying again after "
-                "%d more events",
+                "no checkpoint in %s: %s. Nothing is published until one succeeds; trying again after %d more events",
                 self._settings.state_dir,
-                error.strerror or error,
+                folders.what_is_wrong(error),
                 self._settings.checkpoint_events,
             )
             return
@@ -135,9 +139,9 @@ class Trainer:
         except OSError as error:
             metrics.PUBLISH_FAILURES.inc()
             log.error(  # noqa: TRY400
-                "no version in %s: %s. The last one stays in use; free some space",
+                "no version in %s: %s. The last one stays in use",
                 self._settings.models_dir,
-                error.strerror or error,
+                folders.what_is_wrong(error),
             )
             return
         publish.announce(manifest, sha256, self._producer, self._models_topic)
@@ -175,14 +179,16 @@ class Trainer:
         metrics.USERS.set(len(learner.histories.users))
         metrics.READER.show(self._reader, items)
 
-    def _identify(self, kafka: KafkaSettings, topic: str) -> str:
-        while True:
-            try:
-                return log_identity(kafka, topic)
-            except Unavailable as error:
-                log.warning("%s; trying again", error)
-                if self._stop.wait(1.0):
-                    raise
+
+def wait_for_identity(kafka: KafkaSettings, topic: str, stop: threading.Event) -> str | None:
+    """Which log this is; a broker that is away is waited for, or until `stop`: then None."""
+    while not stop.is_set():
+        try:
+            return log_identity(kafka, topic)
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            stop.wait(1.0)
+    return None
 
 
 def _refuse_other_log(found: Checkpoint, identity: str, settings: TrainerSettings) -> None:

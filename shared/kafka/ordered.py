@@ -13,7 +13,7 @@ from typing import TypedDict
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
-from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.settings import KafkaSettings
 from shared.states import parse_state
 
@@ -59,6 +59,14 @@ class OrderedMerge:
     def waiting(self, partition: int) -> int:
         """Records of the partition that were pushed and not released."""
         return len(self._queues[partition])
+
+    def oldest_waiting(self) -> list[StateVector]:
+        """Of each partition the first state that waits and is no tick, where there is one."""
+        firsts = (
+            next((item.state for _, item in queue if item.state.kind != EVENT_KIND_TICK), None)
+            for queue in self._queues.values()
+        )
+        return [state for state in firsts if state is not None]
 
     def release(self, is_silent: Callable[[int], bool]) -> Iterator[tuple[int, Positioned]]:
         """What can go now, in order, each with the event time it counts as.
@@ -153,6 +161,16 @@ class OrderedReader:
     def waiting(self) -> int:
         """Records read and held back because a partition has not passed them yet."""
         return sum(self._merge.waiting(p) for p in self.positions)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every partition was read to its end and nothing has come since."""
+        return len(self._reader.at_end) == len(self.positions)
+
+    @property
+    def oldest_waiting(self) -> list[StateVector]:
+        """Of each partition the first state held back that is no tick, where there is one."""
+        return self._merge.oldest_waiting()
 
     def poll(self, seconds: float, most: int = 10_000) -> list[Positioned]:
         """The next states in order, `most` at most, repeats left out; waits up to `seconds` when none is ready.

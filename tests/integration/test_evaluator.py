@@ -102,7 +102,7 @@ def test_every_event_is_accounted_for(kafka: KafkaSettings, tmp_path: Path) -> N
     states.write(kafka, stream)  # again, as after a killed worker: dropped
     with evaluating(kafka, tmp_path, TRENDING_HALF_LIFE_DAYS="1e9", SILENCE_SECONDS="1") as service:
         wait_until_applied(service, 8)
-        service.wait_for(lambda: figure(service, "repeats") >= 8, "repeats")
+        service.wait_for(lambda: figure(service, "repeats_total") >= 8, "repeats")
         series = service.metrics()
         counted = {
             name: series[f"freshet_evaluator_{name}_total"]

@@ -159,6 +159,7 @@ def test_refusals_name_the_field(inference: Inference) -> None:
     good = ev.Event(kind=ev.EVENT_KIND_RATING, user_id="a", product_id="b", rating=3.0)
     tick = ev.Event(kind=ev.EVENT_KIND_TICK, event_time_ms=5)
     replayed = ev.Event(kind=ev.EVENT_KIND_VIEW, user_id="a", product_id="b", source="s/0", sequence=1)
+    later = ev.Event(kind=ev.EVENT_KIND_VIEW, user_id="a", product_id="b", event_time_ms=7_000_000_000_000)
     at = pb.RecommendRequest(user_id="a", after_position=ev.LogPosition(partition=9))
     stub = inference.stub
     cases = [
@@ -170,6 +171,7 @@ def test_refusals_name_the_field(inference: Inference) -> None:
         (stub.RecordEvents, pb.RecordEventsRequest(), "events: 1 to 10000, got 0"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[good, bad]), "events[1].rating: 1 to 5, got 7"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[tick]), "events[0].kind: a tick"),
+        (stub.RecordEvents, pb.RecordEventsRequest(events=[later]), "events[0].event_time_ms: at most a day ahead"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[replayed]), "events[0].source: "),
         (stub.UpsertProducts, pb.UpsertProductsRequest(products=[ev.Product()]), "products[0].product_id: must"),
         (stub.RemoveProducts, pb.RemoveProductsRequest(product_ids=["a", ""]), "product_ids[1]: must not be empty"),
@@ -243,7 +245,7 @@ def test_a_bad_version_is_left_out_and_a_pointer_rolls_back(
 
     def rejected() -> dict[str, float]:
         prefix = "freshet_inference_model_rejected_total{"
-        return {k.removeprefix(prefix): v for k, v in inference.metrics().items() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): v for k, v in inference.metrics().items() if k.startswith(prefix) and v}
 
     eventually(lambda: rejected() == {'reason="hash"}': 2.0, 'reason="missing"}': 1.0, 'reason="undecodable"}': 1.0})
     assert inference.serving() == "v2"
@@ -314,6 +316,19 @@ def test_sigterm_finishes_the_calls_in_flight(kafka: KafkaSettings, inference: I
     assert "Traceback" not in inference.log
 
 
+def test_sigterm_lets_nobody_wait_for_a_position_that_does_not_come(kafka: KafkaSettings, tmp_path: Path) -> None:
+    place = ev.LogPosition(partition=1, offset=1000)
+    request = pb.RecommendRequest(user_id="ann", after_position=place)
+    with running(kafka, tmp_path, drain_seconds=600) as service:
+        waiting = service.stub.Recommend.future(request, timeout=600)
+        with pytest.raises(grpc.RpcError):  # by when it is answered, the other one waits
+            service.stub.Recommend(request, timeout=0.5)
+        service.process.terminate()
+        assert waiting.exception(timeout=30).code() == grpc.StatusCode.UNAVAILABLE
+        assert "the service is stopping: ask again" in waiting.exception().details()
+        assert service.process.wait(30) == 0
+
+
 def test_nothing_is_recommended_before_the_log_was_read_and_a_missing_broker_is_waited_for(tmp_path: Path) -> None:
     port = broker.free_port()
     kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}", topic_prefix="late", partitions=2)
@@ -356,6 +371,7 @@ def test_what_the_operator_must_change_is_said(kafka: KafkaSettings, inference: 
     assert status == 2
     assert f"can't listen on 127.0.0.1:{port}" in message
     assert "FRESHET_INFERENCE_GRPC_PORT" in message
+    assert "add_port" not in message, "gRPC's own line says less"
     assert "Traceback" not in message
     status, message = ended(masked_kinds="review,sneeze")
     assert status == 2

@@ -1,17 +1,21 @@
-"""The trainer as a process on a real broker: kills, restarts, full disks, other logs."""
+"""The trainer as a process on a real broker: kills, restarts, folders that can't be written, other logs."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
+from services.trainer.dqn import StepReport
+from services.trainer.loop import MOST_AT_ONCE, Trainer
+from services.trainer.settings import TrainerSettings
 from shared.kafka.clients import LogReader
 from shared.models import read_version
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.processes import Service, kafka_environment, running
@@ -116,26 +120,59 @@ def test_a_state_written_twice_is_learned_once(kafka: KafkaSettings, folder: Pat
     states.write(kafka, all_states[:300])
     with running("services.trainer", environment(kafka, folder, SILENCE_SECONDS="1"), folder / "log") as trainer:
         trainer.wait_for(lambda: has_learned(folder, EVENTS), "last version")
-        trainer.wait_for(lambda: trainer.metrics().get("freshet_trainer_repeats", 0) > 300, "repeats")
+        trainer.wait_for(lambda: trainer.metrics().get("freshet_trainer_repeats_total", 0) > 300, "repeats")
         assert trainer.metrics()["freshet_trainer_applied_events_total"] == EVENTS
         assert trainer.stop() == 0
 
 
-def test_a_full_disk_stops_neither_learning_nor_what_is_served(kafka: KafkaSettings, folder: Path) -> None:
-    (folder / "state").write_text("not a folder")  # as good as full: nothing can be written there
-    states.write(kafka, states.shoppers(EVENTS))
+def test_a_folder_that_can_no_longer_be_written_stops_neither_learning_nor_what_is_served(
+    kafka: KafkaSettings, folder: Path
+) -> None:
     with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+        trainer.wait_for(lambda: trainer.metrics().get("freshet_trainer_ordered") == 1, "start")
+        (folder / "state").rmdir()
+        (folder / "state").write_text("not a folder")
+        states.write(kafka, states.shoppers(EVENTS))
         trainer.wait_for(
             lambda: trainer.metrics().get("freshet_trainer_checkpoint_failures_total", 0) >= 5, "failed checkpoints"
         )
         assert "no checkpoint in" in trainer.log
+        assert "free some space" not in trainer.log, "there is enough"
         assert versions(folder) == {}, "nothing is published from what is not durable"
         (folder / "state").unlink()
         more = [states.review(f"late{n}", f"p{n % 40}", 100) for n in range(400)]
         # Every source offset of these is new: they follow what was written before.
         append(kafka, more)
-        trainer.wait_for(lambda: bool(versions(folder)), "version once the disk has room again")
+        trainer.wait_for(lambda: bool(versions(folder)), "version once the folder can be written again")
         assert trainer.stop() == 0
+
+
+def test_a_folder_that_can_not_be_written_is_refused_at_the_start(kafka: KafkaSettings, folder: Path) -> None:
+    (folder / "state").write_text("not a folder")
+    with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+        assert f"can't write in {folder / 'state'}" in (said := ended(trainer))
+    assert "choose another folder by FRESHET_TRAINER_STATE_DIR" in said
+    assert "Traceback" not in said
+
+
+def test_a_stop_waits_for_no_whole_checkpoint_interval(
+    kafka: KafkaSettings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to stop at its first event, with a backlog and the next checkpoint far off."""
+    states.write(kafka, states.shoppers(EVENTS))
+    small = {**SMALL, "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000000", "FRESHET_TRAINER_PUBLISH_EVENTS": "1000000"}
+    folders = {"FRESHET_TRAINER_STATE_DIR": str(folder / "s"), "FRESHET_TRAINER_MODELS_DIR": str(folder / "m")}
+    stop = threading.Event()
+    trainer = Trainer(load(TrainerSettings, small | folders), kafka, "this log", stop)
+    learn = trainer.learner.apply
+
+    def learn_and_stop(state: states.pb.StateVector) -> StepReport | None:
+        stop.set()
+        return learn(state)
+
+    monkeypatch.setattr(trainer.learner, "apply", learn_and_stop)
+    trainer.run()
+    assert 0 < trainer.learner.applied <= MOST_AT_ONCE
 
 
 def append(kafka: KafkaSettings, more: list[states.pb.StateVector]) -> None:

@@ -8,8 +8,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.embedded.broker import free_port
+from services.features import metrics
 from services.features.settings import FeaturesSettings
 from services.features.stream import Describer
 from shared.errors import Unavailable
@@ -51,5 +53,24 @@ def test_what_was_refused_is_a_failure() -> None:
     message = SimpleNamespace(
         topic="events", partition=0, offset=0, timestamp=1.0, key=b"u", value=event.SerializeToString()
     )
+    metrics.LAG.set(0.0)
     with pytest.raises(Unavailable, match="1 records refused"):
         asyncio.run(describer.publish([message]))
+    assert (REGISTRY.get_sample_value("freshet_features_lag_seconds") or 0.0) > 1e9, "it grew while nothing was stored"
+
+
+def test_event_time_lag_is_behind_the_newest_of_any_partition(kafka: KafkaSettings) -> None:
+    producer = CountedProducer(producer_config(kafka))
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer)
+
+    def message(event: pb.Event, partition: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            topic="events", partition=partition, offset=0, timestamp=1.0, key=b"u", value=event.SerializeToString()
+        )
+
+    tick = pb.Event(kind=pb.EVENT_KIND_TICK, event_time_ms=60_000)
+    view = pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u", product_id="p", event_time_ms=20_000, event_id="e")
+    asyncio.run(describer.publish([message(tick, 0), message(view, 1)]))
+    assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 40.0
+    asyncio.run(describer.publish([message(tick, 1)]))
+    assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 0.0

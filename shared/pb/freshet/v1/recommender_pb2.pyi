@@ -92,7 +92,9 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def after_position(self) -> _events_pb2.LogPosition:
-        """Answer from a state that includes this record (as returned by RecordEvents). Waits up to the call's deadline."""
+        """Answer from a state that includes this record (as returned by RecordEvents). Waits up to the call's deadline;
+        without one, FRESHET_INFERENCE_WAIT_SECONDS.
+        """
 
     def __init__(
         self,

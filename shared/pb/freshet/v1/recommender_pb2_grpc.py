@@ -71,7 +71,7 @@ class RecommenderServiceServicer:
 
     def Recommend(self, request, context):
         """The best products for one user now. INVALID_ARGUMENT names the field that is wrong; DEADLINE_EXCEEDED when
-        after_position was not reached in time.
+        after_position was not reached in time; UNAVAILABLE before the log was read, or when the service stops: ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

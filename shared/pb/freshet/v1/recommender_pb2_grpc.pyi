@@ -33,7 +33,7 @@ class RecommenderServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecommenderServiceAsyncStub: ...
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """The best products for one user now. INVALID_ARGUMENT names the field that is wrong; DEADLINE_EXCEEDED when
-    after_position was not reached in time.
+    after_position was not reached in time; UNAVAILABLE before the log was read, or when the service stops: ask again.
     """
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]
     """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids."""
@@ -51,7 +51,7 @@ class RecommenderServiceAsyncStub(RecommenderServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """The best products for one user now. INVALID_ARGUMENT names the field that is wrong; DEADLINE_EXCEEDED when
-    after_position was not reached in time.
+    after_position was not reached in time; UNAVAILABLE before the log was read, or when the service stops: ask again.
     """
     RecordEvents: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids."""
@@ -72,7 +72,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecommendResponse, _abc.Awaitable[_recommender_pb2.RecommendResponse]]:
         """The best products for one user now. INVALID_ARGUMENT names the field that is wrong; DEADLINE_EXCEEDED when
-        after_position was not reached in time.
+        after_position was not reached in time; UNAVAILABLE before the log was read, or when the service stops: ask again.
         """
 
     @_abc_1.abstractmethod

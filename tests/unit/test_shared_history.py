@@ -117,7 +117,7 @@ def test_masked_kinds_are_named_in_a_list_that_may_be_empty() -> None:
 
 def test_a_kind_that_is_none_is_refused() -> None:
     for ask in (lambda: kinds_of(["review", "look"]), lambda: masked_kinds_of("look")):
-        with pytest.raises(ValueError, match="no kind of event is called .look.; there are review, "):
+        with pytest.raises(ValueError, match=r"no kind of event is called .look.; there are review, "):
             ask()
 
 

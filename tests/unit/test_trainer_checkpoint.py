@@ -74,7 +74,7 @@ def test_a_checkpoint_learned_with_other_settings_is_refused_by_the_name_of_the_
     write(small(tmp_path), 30)
     with pytest.raises(Unusable, match=r"FRESHET_TRAINER_DISCOUNT=0.5, now it is 0.9.*FRESHET_TRAINER_STATE_DIR"):
         checkpoint.newest(small(tmp_path, discount=0.9))
-    assert checkpoint.newest(small(tmp_path, publish_events=5, log_level="DEBUG")) is not None
+    assert checkpoint.newest(small(tmp_path, publish_events=5000, log_level="DEBUG")) is not None
 
 
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_and_nothing_half_written(

@@ -60,3 +60,8 @@ class Published:
             return self.newest_first()
         version = self._versions.get(self.pinned)
         return (version,) if version is not None else ()
+
+
+def identity_of(version: ModelVersion) -> tuple[str, str]:
+    """What tells a version from every other: its id and its manifest's hash."""
+    return version.version_id, version.manifest_sha256

@@ -119,7 +119,12 @@ def load_scorer(
     Raises:
         BadEvent: it must not be served; the reason says why.
     """
-    return Scorer(*read_version(folder, manifest_sha256), row_of, products)
+    try:
+        return Scorer(*read_version(folder, manifest_sha256), row_of, products)
+    except BadEvent:
+        raise
+    except Exception as error:  # what is wrong with a version must never end a service
+        raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
 
 
 def _session(encoder: bytes, manifest: Manifest) -> onnxruntime.InferenceSession:

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.evaluator import metrics
 from shared.errors import BadEvent
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.published import Published
+from shared.published import Published, identity_of
 from shared.scoring import Scorer, load_scorer
 
 log = logging.getLogger("evaluator")
@@ -54,7 +54,7 @@ class Versions:
         for version in self._published.wanted():
             if self._is_settled_by(version):
                 return
-            if _identity(version) in self._left_out:
+            if identity_of(version) in self._left_out:
                 continue
             if not reached(positions, {p.partition: p.offset for p in version.positions}):
                 self.held_back += 1
@@ -70,18 +70,13 @@ class Versions:
         """Whether to look no further: it judges, or it is older than the one that does and nothing pins it."""
         if self._announced is None:
             return False
-        if _identity(version) == _identity(self._announced):
+        if identity_of(version) == identity_of(self._announced):
             return True
         return not self._published.pinned and version.created_ms < self._announced.created_ms
 
     def _judge_by(self, version: ModelVersion) -> None:
         folder = self._models_dir / version.version_id
-        try:
-            scorer = load_scorer(folder, version.manifest_sha256, self._row_of, self._products)
-        except BadEvent:
-            raise
-        except Exception as error:  # what is wrong with a version must never end the service
-            raise BadEvent("encoder", f"{version.version_id}: {type(error).__name__}: {error}") from error
+        scorer = load_scorer(folder, version.manifest_sha256, self._row_of, self._products)
         manifest = scorer.manifest
         if manifest.positions != {str(p.partition): p.offset for p in version.positions}:
             raise BadEvent("positions", f"{version.version_id} was announced at other positions than its manifest says")
@@ -99,7 +94,7 @@ class Versions:
         log.info("judging with %s, learned from %d events", version.version_id, version.applied_events)
 
     def _leave_out(self, version: ModelVersion, error: BadEvent) -> None:
-        identity = _identity(version)
+        identity = identity_of(version)
         if error.reason == "missing":  # it may still appear, on a shared file system say
             if identity in self._missed:
                 return
@@ -113,7 +108,3 @@ class Versions:
 def reached(positions: Mapping[int, int], learned: Mapping[int, int]) -> bool:
     """Whether everything before the `learned` positions was applied; both are partition → next offset."""
     return all(positions.get(partition, 0) >= offset for partition, offset in learned.items())
-
-
-def _identity(version: ModelVersion) -> tuple[str, str]:
-    return version.version_id, version.manifest_sha256

@@ -15,7 +15,7 @@ from services.inference.catalogue import Catalogue
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.published import Published
+from shared.published import Published, identity_of
 from shared.scoring import Scorer, load_scorer
 from shared.settings import KafkaSettings
 from shared.topics import Topics
@@ -116,8 +116,8 @@ class ModelWatcher(threading.Thread):
                 self.serving.announced.version_id if self.serving else "trending",
             )
         for place, version in enumerate(wanted):
-            identity = _identity(version)
-            if self.serving is not None and _identity(self.serving.announced) == identity:
+            identity = identity_of(version)
+            if self.serving is not None and identity_of(self.serving.announced) == identity:
                 return
             if identity in self._rejected or self._stopping.is_set():
                 continue
@@ -140,15 +140,10 @@ class ModelWatcher(threading.Thread):
         return fresh
 
     def _loaded(self, version: ModelVersion) -> Serving:
-        if self._last is not None and _identity(self._last.announced) == _identity(version):
+        if self._last is not None and identity_of(self._last.announced) == identity_of(version):
             return self._last
         folder = self._models_dir / version.version_id
-        try:
-            scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
-        except BadEvent:
-            raise
-        except Exception as error:  # what is wrong with a version must never end the service
-            raise BadEvent("encoder", f"{version.version_id}: {type(error).__name__}: {error}") from error
+        scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
         if scorer.manifest.history_length > self._history_length:
             log.warning(
                 "%s was trained on %d events of history, %d are kept: set FRESHET_INFERENCE_HISTORY_LENGTH=%d",
@@ -174,7 +169,3 @@ class ModelWatcher(threading.Thread):
             error,
             self.serving.announced.version_id if self.serving else "trending",
         )
-
-
-def _identity(version: ModelVersion) -> tuple[str, str]:
-    return version.version_id, version.manifest_sha256

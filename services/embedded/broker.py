@@ -20,15 +20,19 @@ from shared.errors import Unavailable, Unusable
 # Below the ports that the system gives to outgoing connections, so that none of those takes one before its listener.
 PORTS = range(20_000, 32_000)
 
+# By this process. Who was given one may not listen on it yet, so it must not go to somebody else, too.
+_given_away: set[int] = set()
+
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now.
+    """A TCP port on loopback that nobody listens on now, another one at each call.
 
     Raises:
         Unusable: none was found.
     """
     for port in random.SystemRandom().sample(PORTS, 200):
-        if _is_free(port):
+        if port not in _given_away and _is_free(port):
+            _given_away.add(port)
             return port
     raise Unusable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 

@@ -188,6 +188,13 @@ time.sleep(600)
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+def test_no_port_is_given_away_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on a port yet when the next one is chosen."""
+    first = broker.free_port()
+    monkeypatch.setattr(broker, "PORTS", range(first, first + 300))
+    assert len({first, *(broker.free_port() for _ in range(40))}) == 41
+
+
 def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

@@ -92,7 +92,8 @@ class Learner:
             self.mixture.note(np.array([popularity, *(c.share(before, product) for c in self.cooccurrences)]))
         self._keep(transition)
         kept = self.buffer.added + len(self.held_out)
-        if kept < self.settings.warmup_transitions or kept % self.settings.transitions_per_step:
+        early = kept < self.settings.warmup_transitions or not len(self.buffer)  # all may be held out still
+        if early or kept % self.settings.transitions_per_step:
             return None
         weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
         return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, self.eras, weights)

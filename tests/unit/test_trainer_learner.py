@@ -133,6 +133,14 @@ def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get
     assert found[True].heads["q"] == 0.0
 
 
+def test_it_waits_for_something_to_learn_from_while_all_is_held_out() -> None:
+    learner = a_learner(warmup_transitions=1, transitions_per_step=1, holdout_every=2)
+    learner.apply(review("a", "p0", 0))
+    learner.apply(review("b", "p0", 0))
+    assert learner.apply(review("a", "p1", 1)) is None, "the first transition is held out"
+    assert learner.apply(review("a", "p2", 2)) is not None
+
+
 def test_a_new_product_can_be_scored_at_once() -> None:
     learner = a_learner()
     for state in shoppers(200):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shared import ranking
 from shared.history import DAY_MS, Histories, Window
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.served import Scores, served_scores
 from shared.policies.trending import UNCOUNTED_KINDS, Trending
 
@@ -95,8 +95,7 @@ class Prequential:
     def log_popularity(self) -> NDArray[np.float32]:
         """Log of every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         if self._log_popularity is None:
-            if self._rows:
-                self._trending.add(len(self._rows) - 1, EVENT_KIND_TICK, 0)  # a place for products without events
+            self._trending.grow_to(len(self._rows))
             self._log_popularity = self._trending.log_popularity()
         return self._log_popularity
 

@@ -50,8 +50,7 @@ class Knowledge:
         """Log of every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         products = len(self.catalogue)
         if self._log_popularity is None or len(self._log_popularity) != products:
-            if products:
-                self._trending.add(products - 1, EVENT_KIND_TICK, 0)  # a place for products without events
+            self._trending.grow_to(products)
             self._log_popularity = self._trending.log_popularity()
         return self._log_popularity
 

@@ -31,11 +31,7 @@ class Trending:
 
     def add(self, product: int, kind: int, event_time_ms: int) -> None:
         """Count one event; the product gets a place whatever its kind."""
-        if product >= len(self._weights):
-            grown = np.zeros(max(2 * len(self._weights), product + 1), np.float64)
-            grown[: len(self._weights)] = self._weights
-            self._weights = grown
-        self.size = max(self.size, product + 1)
+        self.grow_to(product + 1)
         if kind in UNCOUNTED_KINDS:
             return
         if not self.base_ms:
@@ -46,6 +42,14 @@ class Trending:
             self.base_ms = event_time_ms
             exponent = 0.0
         self._weights[product] += 2.0**exponent if exponent > -1000.0 else 0.0
+
+    def grow_to(self, products: int) -> None:
+        """Give a place to every product up to `products`, with or without events."""
+        if products > len(self._weights):
+            grown = np.zeros(max(2 * len(self._weights), products), np.float64)
+            grown[: len(self._weights)] = self._weights
+            self._weights = grown
+        self.size = max(self.size, products)
 
     def scores(self) -> NDArray[np.float32]:
         """Every product's share of the decayed count, (A,); 0 where nothing was counted."""

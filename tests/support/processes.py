@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from services.console.scrape import scrape
 from services.embedded.broker import free_port
 from shared.settings import KafkaSettings
 
@@ -55,17 +53,7 @@ class Service:
 
     def metrics(self) -> dict[str, float]:
         """What /metrics says now: `name{label="value"}` → value; empty while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return {}
-        found = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
-                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-        return found
+        return scrape(f"http://127.0.0.1:{self.metrics_port}/metrics", seconds=5.0)
 
     def wait_for(self, condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
         """Return once `condition` holds; fail with the log's end when the process ends first or time is up."""

@@ -98,3 +98,11 @@ def test_what_was_kept_counts_on() -> None:
             kept.add(n % 7, REVIEW, START + n * 5 * DAY_MS)
     assert kept.scores().tolist() == whole.scores().tolist()
     assert (kept.base_ms, kept.size) == (whole.base_ms, whole.size)
+
+
+def test_products_without_events_get_a_place_and_no_count() -> None:
+    trending = Trending(1000.0, products=2)
+    trending.add(0, pb.EVENT_KIND_VIEW, 5)
+    trending.grow_to(5)
+    trending.grow_to(3)
+    assert trending.scores().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]

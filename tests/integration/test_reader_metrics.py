@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from prometheus_client import REGISTRY
@@ -46,8 +47,8 @@ def write(kafka: KafkaSettings, *records: tuple[int, pb.StateVector]) -> None:
 
 
 def state(seconds: int, *, ago: float, offset: int, kind: int = pb.EVENT_KIND_REVIEW) -> pb.StateVector:
-    """At this event time, recorded so many seconds ago."""
-    made = pb.StateVector(event_time_ms=seconds * 1000, recorded_ms=round((time.time() - ago) * 1000))
+    """At this event time, recorded so many seconds ago, or up to a millisecond more."""
+    made = pb.StateVector(event_time_ms=seconds * 1000, recorded_ms=math.floor((time.time() - ago) * 1000))
     made.kind, made.source_offset, made.event_id = kind, offset, f"e{offset}"  # type: ignore[assignment]
     if kind != pb.EVENT_KIND_TICK:
         made.user_id, made.product_id = "u", "p"

@@ -11,7 +11,6 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_UNSPECIF
 # Reasons that `check_event` gives, fit for a metric's label.
 REASONS = (
     "no_kind",
-    "no_user",
     "no_product",
     "bad_id",
     "bad_time",
@@ -45,8 +44,16 @@ def check_id(field: str, value: str, most_bytes: int = MOST_ID_BYTES) -> None:
         raise BadEvent("bad_id", f"{field}: must not hold control characters or line ends, got {value[:80]!r}")
 
 
+def key_of(event: Event) -> bytes:
+    """What an event's record is keyed by: its user, or its product where a guest did it; empty for a tick.
+
+    All of one user is in one partition; guests have no order to keep, so their events are spread by product.
+    """
+    return (event.user_id or event.product_id).encode()
+
+
 def check_event(event: Event) -> None:
-    """Refuse an event that nothing may be learned from.
+    """Refuse an event that nothing may be learned from; one without a user is a guest's.
 
     Raises:
         BadEvent: the reason is one of `REASONS`, the message names the field.
@@ -67,11 +74,10 @@ def check_event(event: Event) -> None:
 
 
 def _check_ids(event: Event) -> None:
-    if not event.user_id:
-        raise BadEvent("no_user", "user_id: must not be empty")
     if not event.product_id:
         raise BadEvent("no_product", "product_id: must not be empty")
-    check_id("user_id", event.user_id)
+    if event.user_id:
+        check_id("user_id", event.user_id)
     check_id("product_id", event.product_id)
     if event.event_id or not event.source:  # one of them tells repeats from new events
         check_id("event_id", event.event_id, MOST_EVENT_ID_BYTES)

@@ -47,7 +47,7 @@ def masked_kinds_of(names: str) -> frozenset[int]:
 
 
 def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
-    """One row of `EVENT_FEATURES`; `previous_ms`: event time of the user's event before, 0 for the first."""
+    """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
     has_rating = pb.IMPUTED_RATING not in state.imputed
     has_text = pb.IMPUTED_SENTIMENT not in state.imputed
     days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
@@ -80,7 +80,8 @@ class Window:
 class Histories:
     """Every user's last `length` events and mask, in arrays that double as users come.
 
-    Products are integer rows of the caller's own numbering. A user's own order is the order of `apply`.
+    Products are integer rows of the caller's own numbering. A user's own order is the order of `apply`, also where an
+    event is late: older than the user's newest, as live events make those of a backfill behind them.
     """
 
     def __init__(self, length: int, masked_kinds: frozenset[int], users: int = 1024) -> None:
@@ -94,19 +95,27 @@ class Histories:
         self._times: NDArray[np.int64] = np.zeros((users, length), np.int64)  # ms
         self._kinds: NDArray[np.uint8] = np.zeros((users, length), np.uint8)
         self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
+        self._newest: NDArray[np.int64] = np.zeros(users, np.int64)  # latest event time, ms
+        self.late = 0  # events applied to these arrays that were late
 
     def row(self, user_id: str) -> int | None:
         """The user's row, None when no event of the user was applied."""
         return self._rows.get(user_id)
+
+    def is_late(self, state: pb.StateVector) -> bool:
+        """Whether a later event of the same user was applied already."""
+        row = self._rows.get(state.user_id)
+        return row is not None and state.event_time_ms < self._newest[row]
 
     def apply(self, state: pb.StateVector, product: int) -> int:
         """Append one event and return the user's row."""
         row = self._rows.get(state.user_id)
         if row is None:
             row = self._add_user(state.user_id)
-        count = int(self._counts[row])
-        previous_ms = int(self._times[row, (count - 1) % self.length]) if count else 0
+        count, previous_ms = int(self._counts[row]), int(self._newest[row])
         slot = count % self.length
+        self.late += state.event_time_ms < previous_ms
+        self._newest[row] = max(previous_ms, state.event_time_ms)
         self._products[row, slot] = product
         self._features[row, slot] = features_of(state, previous_ms)
         self._times[row, slot] = state.event_time_ms
@@ -120,9 +129,9 @@ class Histories:
         """How many events of the user were applied in all."""
         return int(self._counts[row])
 
-    def last_ms(self, row: int) -> int:
-        """Event time of the user's newest event, ms."""
-        return int(self._times[row, (int(self._counts[row]) - 1) % self.length])
+    def newest_ms(self, row: int) -> int:
+        """Latest event time of the user, ms."""
+        return int(self._newest[row])
 
     def newest_features(self, row: int) -> NDArray[np.float32]:
         """The features of the user's newest event, (F,)."""
@@ -161,6 +170,7 @@ class Histories:
             "times": self._times[:n].copy(),
             "kinds": self._kinds[:n].copy(),
             "counts": self._counts[:n].copy(),
+            "newest": self._newest[:n].copy(),
             "masked": np.concatenate([np.array(m, np.int32) for m in self._masked] or [np.zeros(0, np.int32)]),
             "masked_lengths": np.array([len(m) for m in self._masked], np.int64),
         }
@@ -182,6 +192,7 @@ class Histories:
         histories._times[:n] = arrays["times"]
         histories._kinds[:n] = arrays["kinds"]
         histories._counts[:n] = arrays["counts"]
+        histories._newest[:n] = arrays["newest"]
         return histories
 
     def _slots(self, row: int) -> NDArray[np.int64]:
@@ -191,7 +202,7 @@ class Histories:
     def _add_user(self, user_id: str) -> int:
         row = len(self.users)
         if row == len(self._counts):
-            for name in ("_products", "_features", "_times", "_kinds", "_counts"):
+            for name in ("_products", "_features", "_times", "_kinds", "_counts", "_newest"):
                 old = getattr(self, name)
                 grown = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
                 grown[: len(old)] = old

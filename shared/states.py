@@ -27,9 +27,9 @@ def parse_state(value: bytes | None) -> StateVector:
     if state.event_time_ms <= 0:
         raise BadEvent("bad_time", f"event_time_ms {state.event_time_ms} is not positive")
     if state.kind != EVENT_KIND_TICK:
-        if not state.user_id or not state.product_id:
-            raise BadEvent("no_user" if not state.user_id else "no_product", "a state without user_id or product_id")
+        if not state.product_id:
+            raise BadEvent("no_product", "a state without product_id")
         numbers = (state.price_scaled, state.helpfulness_scaled, state.rating, state.sentiment, state.reward)
         if not all(map(math.isfinite, numbers)):
-            raise BadEvent("bad_number", f"a number of {state.user_id}'s state is not finite")
+            raise BadEvent("bad_number", f"a number of {state.user_id or 'a guest'}'s state is not finite")
     return state

@@ -26,6 +26,9 @@ MASKED = Counter(
 UNWANTED = Counter(
     "freshet_evaluator_unwanted_events_total", "Events not judged: returns and dislikes are no sign of being wanted."
 )
+GUEST = Counter("freshet_evaluator_guest_events_total", "Events not judged: nobody is known to have done them.")
+LATE = Counter("freshet_evaluator_late_total", "Events not judged: older than their user's newest.")
+NOT_JUDGED = {Outcome.MASKED: MASKED, Outcome.UNWANTED: UNWANTED, Outcome.GUEST: GUEST, Outcome.LATE: LATE}
 JUDGE_SECONDS = Histogram("freshet_evaluator_judge_seconds", "Time to judge one event.", buckets=SECONDS_BUCKETS)
 
 # window: all judged events; learned, those that a version judged; recent, the newest ones.
@@ -70,10 +73,8 @@ def count(outcome: Outcome, *, by_version: bool) -> None:
         JUDGED.inc()
         LEARNED.inc(by_version)
         UNKNOWN.inc(outcome is Outcome.UNKNOWN)
-    elif outcome is Outcome.MASKED:
-        MASKED.inc()
     else:
-        UNWANTED.inc()
+        NOT_JUDGED[outcome].inc()
 
 
 def show(accuracy: Accuracy, known: int) -> None:

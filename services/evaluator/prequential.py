@@ -31,6 +31,8 @@ class Outcome(Enum):
     JUDGED = "judged"
     UNKNOWN = "unknown"  # judged, and a miss for every policy: the product had no event before
     MASKED = "masked"  # not judged: nobody could have recommended the product to this user again
+    GUEST = "guest"  # not judged: nobody's history goes on
+    LATE = "late"  # not judged: the user's history holds what came after it
     UNWANTED = "unwanted"  # not judged: its kind does not say that the user wanted the product
 
 
@@ -104,6 +106,10 @@ class Prequential:
 
         Of the event, only who, which product, what kind and when is read.
         """
+        if not state.user_id:
+            return Judgement(Outcome.GUEST)
+        if self.histories.is_late(state):
+            return Judgement(Outcome.LATE)
         before = self._before(state)
         if state.kind in UNCOUNTED_KINDS:
             return Judgement(Outcome.UNWANTED)
@@ -123,7 +129,8 @@ class Prequential:
     def apply(self, state: StateVector) -> None:
         """Let an event count for all that follow; whoever judges it does so before."""
         row = self.row_of(state.product_id)
-        self.histories.apply(state, row)
+        if state.user_id:
+            self.histories.apply(state, row)
         self._trending.add(row, state.kind, state.event_time_ms)
         self._log_popularity = None
         if row not in self._seen:

@@ -18,6 +18,7 @@ from services.features.core import Origin, describe, parse_event
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.errors import BadEvent, Unavailable
+from shared.events import key_of
 from shared.kafka.clients import CountedProducer
 from shared.topics import Topics
 
@@ -75,7 +76,7 @@ class Describer:
         state = describe(event, origin, self._settings, self._sentiment)
         self._producer.send(
             self._topics.states,
-            key=event.user_id.encode() or None,  # as the record's own, which nothing has checked
+            key=key_of(event) or None,  # as the record's own, which nothing has checked
             value=state.SerializeToString(),
             partition=origin.partition,
             on_acknowledged=_count_acknowledged,

@@ -108,9 +108,11 @@ class Follower(threading.Thread):
         metrics.PRODUCTS.set(self._knowledge.catalogue.known)
 
     def _apply_state(self, state: StateVector, partition: int) -> None:
+        late = self._knowledge.histories.late
         if not self._knowledge.apply(state, partition):
             metrics.REPEATS.inc()
             return
+        metrics.LATE.inc(self._knowledge.histories.late - late)
         self._lag.applied(state)
         if state.kind == EVENT_KIND_TICK:
             return

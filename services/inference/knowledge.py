@@ -41,7 +41,8 @@ class Knowledge:
             return False
         if state.kind != EVENT_KIND_TICK:
             product = self.catalogue.row_of(state.product_id)
-            self.histories.apply(state, product)
+            if state.user_id:  # else a guest's: it counts for trending only
+                self.histories.apply(state, product)
             self._trending.add(product, state.kind, state.event_time_ms)
             self._log_popularity = None
         return True

@@ -23,6 +23,7 @@ READY = Gauge("freshet_inference_ready", "1 once products and states were read t
 USERS = Gauge("freshet_inference_users", "Users with at least one event.")
 PRODUCTS = Gauge("freshet_inference_products", "Products known and not removed.")
 APPLIED = Counter("freshet_inference_applied_total", "States applied since the process started.")
+LATE = Counter("freshet_inference_late_total", "States applied that were older than their user's newest.")
 REPEATS = Counter("freshet_inference_repeats_total", "States left out because they were applied before.")
 UNREADABLE = Counter("freshet_inference_unreadable_total", "Records that could not be read.", ["topic"])
 LAG = Gauge("freshet_inference_lag_seconds", "Wall time since the last applied state was recorded; 0 at the log's end.")

@@ -21,6 +21,7 @@ from services.inference.recommend import recommend
 from services.inference.refusals import Context, Refusal
 from services.inference.settings import InferenceSettings
 from shared.errors import BadEvent, Unavailable
+from shared.events import key_of
 from shared.history import EVENT_FEATURES
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EventKind, LogPosition
@@ -89,7 +90,7 @@ class Servicer(RecommenderServiceServicer):
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         """Append events to the log."""
         events = requests.completed_events(request.events, time.time_ns() // 1_000_000)
-        records = [Record(self._topics.events, e.user_id.encode(), e.SerializeToString()) for e in events]
+        records = [Record(self._topics.events, key_of(e), e.SerializeToString()) for e in events]
         positions = await self._write(
             "events", records, context, advice="retry with the same event_ids: what was stored counts once"
         )

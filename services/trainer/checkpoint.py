@@ -28,7 +28,7 @@ from shared.models import write_folder
 
 log = logging.getLogger("trainer")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT = 2
 TENSORS = "learner.safetensors"
 STATE = "state.json"

@@ -77,6 +77,10 @@ class Learner:
         """Learn of one event; the report of the gradient step, if it was time for one."""
         known = state.product_id in self.rows
         product = self._row(state.product_id)
+        self.applied += 1
+        if not state.user_id:  # a guest's: nobody's history goes on
+            self.trending.add(product, state.kind, state.event_time_ms)
+            return None
         if self.assembler.serial % self.settings.era_events == 0:
             self.eras.note(self.assembler.serial, self.trending.log_popularity(), oldest=self._oldest_serial())
         popularity = self.trending.share(product) if known else 0.0
@@ -84,7 +88,6 @@ class Learner:
         transition, continued = self.assembler.apply(state, product, known=known)
         if continued is not None:
             self._set_discount(continued.serial, self.settings.discount)
-        self.applied += 1
         if len(transition.products) == 1:  # a user's first event has no state to learn from; trending answers it
             return None
         before = transition.products[transition.judged]

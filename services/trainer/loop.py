@@ -97,8 +97,10 @@ class Trainer:
 
     def _apply(self, state: StateVector) -> None:
         start = time.perf_counter()
+        late = self.learner.histories.late
         report = self.learner.apply(state)
         metrics.APPLIED.inc()
+        metrics.LATE.inc(self.learner.histories.late - late)
         if report is None:
             return
         metrics.STEP_SECONDS.observe(time.perf_counter() - start)

@@ -10,6 +10,7 @@ from shared.telemetry import SECONDS_BUCKETS
 READER = ReaderMetrics("trainer")
 
 APPLIED = Counter("freshet_trainer_applied_events_total", "Events learned from since the process started.")
+LATE = Counter("freshet_trainer_late_total", "Events learned from that were older than their user's newest.")
 STEPS = Counter("freshet_trainer_steps_total", "Gradient steps since the process started.")
 VERSIONS = Counter("freshet_trainer_versions_total", "Model versions published since the process started.")
 CHECKPOINTS = Counter("freshet_trainer_checkpoints_total", "Checkpoints made durable.")

@@ -30,7 +30,9 @@ class Transition:
     masked: NDArray[np.int32]  # products the user could not have been shown
     known: bool  # whether the product had an event before this one
     chosen: bool  # whether the event says that the user wanted the product
-    today: int  # newest events of s that share the event's whole day: their order says nothing
+    # Newest events of s that may not be judged from: those that share the event's whole day, since their order says
+    # nothing, and all where the event is late, since s holds what came after it.
+    today: int
 
     @property
     def action(self) -> int:
@@ -120,12 +122,14 @@ class Assembler:
         products, features = np.zeros(0, np.int32), np.zeros((0, len(EVENT_FEATURES)), np.float32)
         if row is not None:
             masked = histories.masked(row)
-            if state.event_time_ms - histories.last_ms(row) <= self.session_gap_ms:
+            if state.event_time_ms - histories.newest_ms(row) <= self.session_gap_ms:
                 continued = Continued(self.last_serial[row])
             before = histories.window(row)
             n = int(before.lengths[0])
             products, features = before.products[0, :n], before.features[0, :n]
-            if state.event_time_ms % DAY_MS == 0:
+            if histories.is_late(state):
+                today = n
+            elif state.event_time_ms % DAY_MS == 0:
                 today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
         row = histories.apply(state, product)
         transition = Transition(

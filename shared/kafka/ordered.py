@@ -1,4 +1,7 @@
-"""One order over all partitions: the smallest (event time, partition, offset) that all partitions have passed."""
+"""One order over all partitions: the smallest (event time, partition, offset) that all partitions have passed.
+
+Live events stand at their place in the log: see `OrderedMerge`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
@@ -34,27 +37,47 @@ class Positioned:
     recorded_ms: int
 
 
+class Place(NamedTuple):
+    """Where a record comes in the order of one partition; `OrderedMerge` says what the parts are."""
+
+    event_time_ms: int
+    within: int
+
+
+_TICK = 0
+_REPLAYED = 2**63
+
+
 class OrderedMerge:
     """Merges partitions by event time without waiting for their ends.
 
-    Within a partition the log's own order is kept: a late event counts as if it came at the time already reached.
-    `ordered` turns False for good once a silent partition was not waited for.
+    A replayed record comes at its event time; a tick comes before all of its time. A live record has no place among
+    replayed ones but that of the log: it comes at the event time that the replay had reached in its partition, ordered
+    among its like by when it was recorded. So a shop's events of today and a backfill of last year's can share the log,
+    and neither waits for the other. Within a partition the log's own order is always kept: what is late counts as if
+    it came at the place already reached.
+
+    `ordered` turns False for good once a replayed record did not wait for a silent partition, or a live one for a
+    partition that a replay has left behind.
     """
 
     def __init__(self, watermarks: Mapping[int, int]) -> None:
-        """`watermarks`: partition → event time already reached, ms; 0 before any."""
-        self._queues: dict[int, deque[tuple[int, Positioned]]] = {p: deque() for p in watermarks}
-        self._reached = dict(watermarks)
-        self._fronts = [(t, p) for p, t in watermarks.items()]
+        """`watermarks`: partition → event time already reached by replays, ms; 0 before any."""
+        self._queues: dict[int, deque[tuple[Place, Positioned]]] = {p: deque() for p in watermarks}
+        self._reached = {p: Place(t, _TICK) for p, t in watermarks.items()}
+        self._fronts = [(place, p) for p, place in self._reached.items()]
         heapq.heapify(self._fronts)
         self.ordered = True
 
     def push(self, item: Positioned) -> None:
         """Add the partition's next record."""
-        queue = self._queues[item.partition]
-        t = max(self._reached[item.partition], item.state.event_time_ms)
-        self._reached[item.partition] = t
-        queue.append((t, item))
+        state, reached = item.state, self._reached[item.partition]
+        if is_live(state):
+            place = Place(reached.event_time_ms, state.recorded_ms)
+        else:
+            place = Place(state.event_time_ms, _TICK if state.kind == EVENT_KIND_TICK else _REPLAYED)
+        place = self._reached[item.partition] = max(place, reached)
+        self._queues[item.partition].append((place, item))
 
     def waiting(self, partition: int) -> int:
         """Records of the partition that were pushed and not released."""
@@ -68,34 +91,61 @@ class OrderedMerge:
         )
         return [state for state in firsts if state is not None]
 
-    def release(self, is_silent: Callable[[int], bool]) -> Iterator[tuple[int, Positioned]]:
+    def release(
+        self, is_at_end: Callable[[int], bool], is_silent: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Positioned]]:
         """What can go now, in order, each with the event time it counts as.
 
-        The front of a partition is its oldest waiting record, or the time it has reached when none waits; the
-        smallest front goes first, and a front without a record holds all others back unless its partition is silent.
+        The front of a partition is its oldest waiting record, or the place it has reached when none waits; the smallest
+        front goes first. A front without a record holds the others back, unless its partition was read to its end and
+        either the record, a live one or a tick, needs no more than that event time has come as far there, or the
+        partition is silent.
+
+        Args:
+            is_at_end: whether a partition was read to its end.
+            is_silent: whether a partition at its end, which holds a record back, need not be waited for any longer.
         """
-        silent: list[tuple[int, int]] = []
+        passed: list[tuple[Place, int]] = []
         try:
             while self._fronts:
-                t, p = self._fronts[0]
+                place, p = self._fronts[0]
                 queue = self._queues[p]
                 front = queue[0][0] if queue else self._reached[p]
-                if front > t:  # noted before the partition moved on
+                if front > place:  # noted before the partition moved on
                     heapq.heapreplace(self._fronts, (front, p))
-                    continue
-                if queue:
-                    if silent:
-                        self.ordered = False
+                elif queue:
+                    if not self._may_pass(queue[0], passed, is_silent):
+                        return
                     front, item = queue.popleft()
                     heapq.heapreplace(self._fronts, (queue[0][0] if queue else self._reached[p], p))
-                    yield front, item
-                elif is_silent(p):
-                    silent.append(heapq.heappop(self._fronts))
+                    yield front.event_time_ms, item
+                elif is_at_end(p):
+                    passed.append(heapq.heappop(self._fronts))
                 else:
                     return
         finally:
-            for entry in silent:
+            for entry in passed:
                 heapq.heappush(self._fronts, entry)
+
+    def _may_pass(
+        self, head: tuple[Place, Positioned], fronts: Iterable[tuple[Place, int]], is_silent: Callable[[int], bool]
+    ) -> bool:
+        """Whether a record may go before what the partitions of smaller fronts may still bring."""
+        (event_time_ms, within), item = head
+        # A tick, too, says nothing that what comes at its time could not say after it.
+        free = within == _TICK or is_live(item.state)
+        in_the_way = [p for place, p in fronts if not (free and place.event_time_ms == event_time_ms)]
+        silent = [p for p in in_the_way if is_silent(p)]  # each is asked: its time begins to run
+        if len(silent) < len(in_the_way):
+            return False
+        if silent:
+            self.ordered = False
+        return True
+
+
+def is_live(state: StateVector) -> bool:
+    """Whether the state is of an event that no replay sent."""
+    return not state.source and state.kind != EVENT_KIND_TICK
 
 
 class ReaderSnapshot(TypedDict):
@@ -133,7 +183,7 @@ class OrderedReader:
         self._merge = OrderedMerge(self._watermarks)
         self._merge.ordered = snapshot["ordered"] if snapshot else True
         self._reader = LogReader(settings, {(topic, p): offset for p, offset in self.positions.items()})
-        self._heard = dict.fromkeys(partitions, clock())
+        self._in_the_way: dict[int, float] = {}  # partition at its end → since when it holds others back
         self._paused: set[int] = set()
         self.repeats = 0
         self.unreadable = 0
@@ -187,19 +237,20 @@ class OrderedReader:
     def _fetch(self, seconds: float) -> None:
         for message in self._reader.poll(seconds):
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-            self._heard[partition] = self._clock()
             try:
                 state = parse_state(message.value())
             except BadEvent as error:
                 self.unreadable += 1
                 log.warning("%s [%d] offset %d left out: %s", self._topic, partition, offset, error)
                 continue
+            if not is_live(state):
+                self._in_the_way.pop(partition, None)
             self.newest_ms = max(self.newest_ms, state.event_time_ms)
             self._merge.push(Positioned(state, partition, offset, message.timestamp()[1]))
 
     def _release(self, most: int) -> list[Positioned]:
         released: list[Positioned] = []
-        for event_time_ms, item in self._merge.release(self._is_silent):
+        for event_time_ms, item in self._merge.release(self._is_at_end, self._is_silent):
             self.positions[item.partition] = item.offset + 1
             self._watermarks[item.partition] = event_time_ms
             if self._marks[item.partition].accept(item.state):
@@ -223,9 +274,12 @@ class OrderedReader:
         """Leave the cluster."""
         self._reader.close()
 
+    def _is_at_end(self, partition: int) -> bool:
+        return (self._topic, partition) in self._reader.at_end
+
     def _is_silent(self, partition: int) -> bool:
-        at_end = (self._topic, partition) in self._reader.at_end
-        return at_end and self._clock() - self._heard[partition] > self._silence_seconds
+        since = self._in_the_way.setdefault(partition, self._clock())
+        return self._clock() - since > self._silence_seconds
 
     def _hold_back_the_fast(self) -> None:
         ahead = {p for p in self.positions if p not in self._paused and self._merge.waiting(p) > MOST_AHEAD}

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from services.embedded import broker
 from services.features import stream
+from shared.events import key_of
 from shared.kafka.clients import CountedProducer, LogReader, client_config, producer_config
 from shared.kafka.marks import AppliedMarks
 from shared.kafka.partitioner import partition_of
@@ -47,9 +48,7 @@ def write(kafka: KafkaSettings, records: Iterable[pb.Event | tuple[bytes | None,
     """Write events, or keys and values, to `freshet.events` as a shop would."""
     producer = CountedProducer(producer_config(kafka))
     for record in records:
-        key, value = (
-            record if isinstance(record, tuple) else (record.user_id.encode() or None, record.SerializeToString())
-        )
+        key, value = record if isinstance(record, tuple) else (key_of(record) or None, record.SerializeToString())
         producer.send(Topics.of(kafka).events, key=key, value=value)
     producer.flush(30)
 
@@ -97,6 +96,7 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     good = [review(n) for n in range(300)]
+    good[7].user_id = ""  # a guest's
     oversized = b"\xff" * (stream.MOST_LETTER_BYTES + 5)
     poison = [
         (b"k1", b"\xff\xfe not an event", "undecodable"),
@@ -136,11 +136,11 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
     for message, state in zip(states.messages, states.all, strict=True):
         assert message.partition() == state.source_partition
         assert state.source_topic == Topics.of(kafka).events
-        assert message.key() == (state.user_id.encode() or None)
+        assert message.key() == ((state.user_id or state.product_id).encode() or None)
         assert abs(state.recorded_ms - message.timestamp()[1]) < 120_000, "the wall clock's, both of them"
         by_partition.setdefault(state.source_partition, []).append(state)
     for partition, found in by_partition.items():
-        sent = [e for e in good if partition_of(e.user_id.encode(), kafka.partitions) == partition]
+        sent = [e for e in good if partition_of(key_of(e), kafka.partitions) == partition]
         if partition == elsewhere:
             assert found.pop().event_id == stray.event_id
         assert [s.event_id for s in found] == [*(e.event_id for e in sent), ""]
@@ -166,7 +166,7 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
     assert {m.key() for m in letters.messages} == {key for key, _, _ in poison}
     assert metrics['freshet_features_dead_letters_total{reason="undecodable"}'] == 5
     assert metrics['freshet_features_dead_letters_total{reason="bad_rating"}'] == 1
-    assert metrics['freshet_features_dead_letters_total{reason="no_user"}'] == 0
+    assert metrics['freshet_features_dead_letters_total{reason="bad_dwell"}'] == 0
     assert metrics['freshet_features_events_total{kind="review"}'] == 301
     assert metrics['freshet_features_events_total{kind="tick"}'] == 3
     assert metrics['freshet_features_imputed_total{what="price"}'] == 301

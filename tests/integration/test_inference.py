@@ -138,6 +138,33 @@ def test_a_caller_sees_its_own_writes(kafka: KafkaSettings, inference: Inference
     assert inference.metrics()["freshet_inference_freshness_seconds_count"] == 1
 
 
+def test_a_guest_counts_for_trending_and_has_no_history(kafka: KafkaSettings, inference: Inference) -> None:
+    guest = ev.Event(kind=ev.EVENT_KIND_VIEW, product_id="p0")
+    recorded = inference.stub.RecordEvents(pb.RecordEventsRequest(events=[guest] * 3), timeout=20).events
+    stored = [ev.Event.FromString(m.value() or b"") for m in read_all(kafka, Topics.of(kafka).events, 3)]
+    assert {r.position.partition for r in recorded} == {partition_of(b"p0", kafka.partitions)}
+    assert ids(inference.recommend("new")) == ["p1", "p0"]
+    for n, event in enumerate(stored):
+        send_state(kafka, event, ev.LogPosition(partition=recorded[0].position.partition, offset=1000 + n))
+    eventually(lambda: ids(inference.recommend("new")) == ["p0", "p1"])
+    with pytest.raises(grpc.RpcError) as refused:
+        inference.stub.GetUser(pb.GetUserRequest(user_id=""), timeout=20)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert inference.metrics()["freshet_inference_users"] == 3
+
+
+def test_what_is_late_is_applied_in_the_order_of_the_log_and_counted(
+    kafka: KafkaSettings, inference: Inference
+) -> None:
+    today = ev.Event(user_id="ann", product_id="p7", event_id="live", rating=4.0)
+    place = ev.LogPosition(partition=partition_of(b"ann", kafka.partitions), offset=1000)
+    send_state(kafka, today, place)
+    states.write(kafka, [review("ann", "p8", 20), review("ann", "p9", 21)], first_offset=2000, source="backfill/0")
+    eventually(lambda: inference.metrics()["freshet_inference_late_total"] == 2)
+    user = inference.stub.GetUser(pb.GetUserRequest(user_id="ann"), timeout=20)
+    assert [h.product_id for h in user.history] == ["p0", "p7", "p8", "p9"]
+
+
 def test_products_come_go_and_come_back(kafka: KafkaSettings, inference: Inference) -> None:
     products = [ev.Product(product_id="p1", unavailable=True), ev.Product(product_id="x", title="X", price=3.0)]
     assert inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=products), timeout=20).upserted == 2

@@ -38,7 +38,8 @@ def events_of(items: Iterable[Positioned]) -> list[pb.StateVector]:
 
 
 def places(items: Iterable[Positioned]) -> list[tuple[int, int]]:
-    return [(item.partition, item.offset) for item in items]
+    """Where events stood, in the order they came; ticks of one time may come in any."""
+    return [(item.partition, item.offset) for item in items if item.state.kind != pb.EVENT_KIND_TICK]
 
 
 def test_a_backlog_comes_out_in_order_of_event_time(kafka: KafkaSettings) -> None:
@@ -116,7 +117,7 @@ def test_a_silent_partition_is_waited_for_only_so_long(kafka: KafkaSettings) -> 
     producer = CountedProducer(producer_config(kafka))
     for n in range(4):
         state = review(f"u{n}", "p", n)
-        state.event_id, state.source_offset = f"e{n}", n
+        state.source, state.sequence, state.source_offset = "test/0", n + 1, n
         producer.send(topic, key=b"u", value=state.SerializeToString(), partition=n % 2)
     producer.flush(20)
     patient = reader(kafka)
@@ -133,6 +134,32 @@ def test_a_silent_partition_is_waited_for_only_so_long(kafka: KafkaSettings) -> 
     later = reader(kafka, kept)
     assert not later.ordered, "for good"
     later.close()
+
+
+def test_live_events_wait_for_nobody(kafka: KafkaSettings) -> None:
+    """No ticks, and one partition without a single record; then a replay of years ago, and more of today meanwhile."""
+    topic = Topics.of(kafka).states
+    producer = CountedProducer(producer_config(kafka))
+
+    def shop(first: int, *, count: int = 3) -> None:
+        for n in range(first, first + count):
+            state = review("u", f"live{n}", 10_000 + n)
+            state.event_id, state.source_offset, state.recorded_ms = f"e{n}", 1000 * n, 1_000_000 + n
+            producer.send(topic, key=b"u", value=state.SerializeToString(), partition=n % 2)
+        producer.flush(20)
+
+    shop(0)
+    source = reader(kafka)
+    assert sorted(state.product_id for state in events_of(read(source, 3))) == ["live0", "live1", "live2"]
+    write(kafka, shoppers(200), first_offset=10_000)
+    shop(20)
+    write(kafka, [review("last", "p", 1000)], first_offset=30_000, source="end/0")
+    shop(40)
+    rest = [state.product_id for state in events_of(read(source, 200 + 3 + 1 + 3))]
+    assert sorted(rest[-3:]) == ["live40", "live41", "live42"]
+    assert {"live20", "live21", "live22"} < set(rest)
+    assert source.ordered
+    source.close()
 
 
 def test_what_can_not_be_read_is_left_out_and_counted(kafka: KafkaSettings) -> None:

@@ -180,12 +180,26 @@ def test_finer_times_are_judged_one_by_one() -> None:
     assert [places(f)[0] for f in found[:2]] == [2.0, 2.0]  # behind p0, then behind p0 alone, since p1 is masked
 
 
-def test_a_day_that_comes_late_is_not_predicted_from_later_ones() -> None:
+def test_what_comes_late_is_not_predicted_from_what_came_after_it() -> None:
     core = prequential(event("a", "p0", DAY_1), event("a", "p1", DAY_2 + DAY_MS), event("b", "p2", DAY_1))
     version = Fixed(0.0, 0.0, 0.0)
-    core.judge(event("a", "p2", DAY_2), version)
-    assert version.asked == [[0]]
-    assert not core.judge(event("a", "p2", DAY_1 - DAY_MS), version).by_version, "there was no history then"
+    for late in (event("a", "p2", DAY_2), event("a", "p2", NOON_1)):
+        assert core.judge(late, version) == Judgement(Outcome.LATE)
+        core.apply(late)
+    assert version.asked == []
+    assert core.histories.late == 2
+    assert core.judge(event("a", "p2", DAY_2 + DAY_MS, REVIEW), version).outcome is Outcome.JUDGED
+
+
+def test_a_guest_is_not_judged_and_counts_for_popularity_alone() -> None:
+    core = prequential(event("b", "p1", NOON_1))
+    guest = event("", "p0", NOON_1)
+    assert core.judge(guest, None) == Judgement(Outcome.GUEST)
+    core.apply(guest)
+    core.apply(guest)
+    assert core.histories.users == ["b"]
+    assert core.known == 2
+    assert np.argmax(core.log_popularity()) == core.row_of("p0")
 
 
 numbers = st.floats(-1, 1)

@@ -65,7 +65,7 @@ def test_the_ring_keeps_the_newest_in_order() -> None:
     histories = Histories(3, REVIEWS)
     for n in range(7):
         row = histories.apply(review("u", f"p{n}", n, rating=1.0 + n % 5), 10 + n)
-    assert (row, histories.events(row), histories.last_ms(row)) == (0, 7, START_MS + 6 * DAY_MS)
+    assert (row, histories.events(row), histories.newest_ms(row)) == (0, 7, START_MS + 6 * DAY_MS)
     recent = histories.recent(row)
     assert [(product, kind, ms) for product, kind, ms, _ in recent] == [
         (10 + n, pb.EVENT_KIND_REVIEW, START_MS + n * DAY_MS) for n in (4, 5, 6)
@@ -75,6 +75,22 @@ def test_the_ring_keeps_the_newest_in_order() -> None:
     assert (window.products.tolist(), window.lengths.tolist()) == ([[14, 15, 16]], [3])
     assert np.array_equal(window.features[0], [features for *_, features in recent])
     assert np.array_equal(histories.newest_features(row), window.features[0, 2])
+
+
+def test_what_is_late_keeps_the_order_it_came_in_and_is_counted() -> None:
+    histories = Histories(3, REVIEWS)
+    for n, day in enumerate([5, 2, 3, 5, 9]):
+        state = review("u", f"p{n}", day)
+        assert histories.is_late(state) == (day in (2, 3))
+        row = histories.apply(state, n)
+    assert histories.late == 2
+    assert histories.newest_ms(row) == START_MS + 9 * DAY_MS
+    assert histories.window(row).products.tolist() == [[2, 3, 4]]
+    gaps = [features[EVENT_FEATURES.index("gap")] for *_, features in histories.recent(row)]
+    assert gaps[:2] == [0.0, 0.0], "since the user's newest, not since the one before in the log"
+    assert gaps[2] == pytest.approx(math.log1p(4) / math.log1p(GAP_CAP_DAYS))
+    again = Histories.from_arrays(histories.users, histories.to_arrays(), REVIEWS)
+    assert again.is_late(review("u", "p", 8))
 
 
 def test_a_short_window_is_padded_at_its_end() -> None:

@@ -237,3 +237,27 @@ def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
         learner.apply(state)
     held = [t.chosen for t in learner.held_out]
     assert [bool(c) for c in [*held, *learner.buffer.to_arrays()["chosen"]]] == [True, False, False, True]
+
+
+def test_guests_count_for_popularity_and_for_nothing_else() -> None:
+    """With guests in between, the learner has learned the same of everybody else."""
+    with_guests, without = a_learner(), a_learner()
+    shopping = list(shoppers(400))
+    popular = [review("", "p0", 0) for _ in range(200)]
+    for n, state in enumerate(shopping):
+        without.apply(state)
+        with_guests.apply(state)
+        if n >= len(shopping) - len(popular):
+            popular[0].event_time_ms = state.event_time_ms
+            assert with_guests.apply(popular[0]) is None
+    assert with_guests.applied == without.applied + 200
+    assert with_guests.histories.users == without.histories.users
+    assert with_guests.assembler.serial == without.assembler.serial
+    assert len(with_guests.buffer) == len(without.buffer)
+    first = without.rows["p0"]
+    assert with_guests.trending.share(first) > 0.3 > without.trending.share(first)
+    with_counts, counts = (
+        {name: array.tolist() for name, array in learner.cooccurrences[0].to_arrays().items()}
+        for learner in (with_guests, without)
+    )
+    assert with_counts == counts

@@ -75,6 +75,21 @@ def test_a_whole_day_is_judged_from_its_beginning() -> None:
     assert made.features[made.judged].shape == (1, F)
 
 
+def test_nothing_is_judged_from_what_came_after_it() -> None:
+    """A late event's user is known to have gone on already."""
+    a = assembler(4)
+    for product, day in enumerate([1, 3, 9]):
+        a.apply(review("u", f"p{product}", day), product, known=True)
+    for late in (review("u", "p3", 2), review("u", "p3", 2)):
+        late.event_time_ms += 5  # whole days have a rule of their own
+        transition, continued = a.apply(late, 3, known=True)
+        assert continued is not None
+        assert len(transition.products[:-1]) >= 3, "it is learned from all that came before it in the log"
+        assert len(transition.products[transition.judged]) == 0
+    transition, _ = a.apply(review("u", "p4", 10), 4, known=True)
+    assert len(transition.products[transition.judged]) == 4
+
+
 def test_users_do_not_mix() -> None:
     a = assembler()
     a.apply(review("u", "a", 0), 1, known=False)

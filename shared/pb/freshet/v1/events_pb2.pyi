@@ -111,7 +111,7 @@ Global___Imputed: _TypeAlias = Imputed  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """Topic `freshet.events`, keyed by user_id. Live and replayed traffic alike."""
+    """Topic `freshet.events`, keyed by user_id; a guest's event, which has none, by product_id. Live and replayed traffic alike."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,7 +135,7 @@ class Event(_message.Message):
     kind: Global___EventKind.ValueType
     """What the user did."""
     user_id: _builtins.str
-    """Empty in a tick only. At most 256 bytes."""
+    """Empty in a tick, and where a guest did it: then the event counts for trending only. At most 256 bytes."""
     product_id: _builtins.str
     """Empty in a tick only. At most 256 bytes."""
     event_time_ms: _builtins.int
@@ -258,7 +258,7 @@ Global___Product: _TypeAlias = Product  # noqa: Y015
 
 @_typing.final
 class StateVector(_message.Message):
-    """Topic `freshet.states`, keyed by user_id, in the partition its event came from. One per event, ticks included."""
+    """Topic `freshet.states`, keyed as its event, in the partition its event came from. One per event, ticks included."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,7 +281,7 @@ class StateVector(_message.Message):
     SOURCE_OFFSET_FIELD_NUMBER: _builtins.int
     RECORDED_MS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """as in the event; empty in a tick only"""
+    """as in the event; empty in a tick and in a guest's"""
     product_id: _builtins.str
     """as in the event; empty in a tick only"""
     kind: Global___EventKind.ValueType

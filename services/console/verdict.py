@@ -26,6 +26,7 @@ def lines(figures: Figures, recent_events: int) -> list[str]:
         "  one, or from users without a history.",
         f"  {unknown:,.0f} were of a product without an event before: a miss for both.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
+        *_others(figures),
         "",
         f"  {'':<30}{'HR@10':^22}{'NDCG@10':^22}",
         f"  {'events':<30}{'learned':>10}{'trending':>10}  {'learned':>10}{'trending':>10}",
@@ -40,6 +41,14 @@ def lines(figures: Figures, recent_events: int) -> list[str]:
         for window, name in windows
     ]
     return [*said, "", "  " + _sentence(figures)]
+
+
+def _others(figures: Figures) -> list[str]:
+    """A line about events left out for other reasons, where there are any."""
+    reasons = {"guest_events_total": "of guests", "unwanted_events_total": "returns or dislikes", "late_total": "late"}
+    counts = {what: figures.get(f"freshet_evaluator_{name}", 0.0) for name, what in reasons.items()}
+    named = ", ".join(f"{count:,.0f} {what}" for what, count in counts.items() if count)
+    return [f"  So are events that nothing can be asked of: {named}."] if named else []
 
 
 def _pair(figures: Figures, metric: str, window: str) -> str:

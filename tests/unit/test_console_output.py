@@ -152,6 +152,16 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     assert "\n  the last 1,500 judged  " in text
 
 
+def test_the_verdict_names_what_else_was_left_out() -> None:
+    figures = judged(0.21, 0.07) | {
+        "freshet_evaluator_guest_events_total": 1350.0,
+        "freshet_evaluator_late_total": 3.0,
+        "freshet_evaluator_unwanted_events_total": 0.0,
+    }
+    assert "  So are events that nothing can be asked of: 1,350 of guests, 3 late." in verdict.lines(figures, 1500)
+    assert not [line for line in verdict.lines(judged(0.21, 0.07), 1500) if "So are" in line]
+
+
 def test_the_verdict_admits_that_trending_is_ahead() -> None:
     assert "trending is ahead" in verdict.lines(judged(0.05, 0.07), 2000)[-1]
     assert "both are equal" in verdict.lines(judged(0.07, 0.07), 2000)[-1]

@@ -14,7 +14,8 @@ from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions import Versions
 from shared.history import DAY_MS, Histories, masked_kinds_of
 from shared.kafka.clients import LogReader
-from shared.kafka.ordered import OrderedReader, Positioned
+from shared.kafka.merge import Positioned
+from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings

@@ -16,7 +16,8 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unavailable, Unusable
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
-from shared.kafka.ordered import OrderedReader, Positioned
+from shared.kafka.merge import Positioned
+from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
 from shared.settings import KafkaSettings
 from shared.topics import Topics, log_identity

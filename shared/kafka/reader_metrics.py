@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge
 
-from shared.kafka.ordered import OrderedReader, Positioned
+from shared.kafka.merge import Positioned
+from shared.kafka.ordered import OrderedReader
 
 
 class ReaderMetrics:

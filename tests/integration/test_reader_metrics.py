@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY
 
 from services.embedded.broker import free_port
 from shared.kafka.clients import CountedProducer, producer_config
-from shared.kafka.ordered import OrderedReader, Positioned
+from shared.kafka.merge import Positioned
+from shared.kafka.ordered import OrderedReader
 from shared.kafka.reader_metrics import ReaderMetrics
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings

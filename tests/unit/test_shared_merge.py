@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kafka.ordered import OrderedMerge, Positioned
+from shared.kafka.merge import OrderedMerge, Positioned
 from shared.pb.freshet.v1 import events_pb2 as pb
 
 PARTITIONS = 3

@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] for your reviews, KEEP=1 to leave it running.
-	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(KEEP),--keep)
+demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] [MAPPING=<file>] for your data, KEEP=1 to leave it running.
+	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.
 	$(BIN)/python -m pytest

@@ -35,11 +35,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "Everything runs on 127.0.0.1 and starts empty; nothing is left running.",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="FILE", help="reviews as SNAP publishes them; default: a generated sample"
+        "--data", type=Path, metavar="FILE", help="reviews, or a shop's export; default: a generated sample"
     )
     parser.add_argument(
         "--metadata", type=Path, metavar="FILE", help="what the products are called and cost, as SNAP publishes it"
     )
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="which column of a shop's export is what (TOML)")
     parser.add_argument(
         "--within", type=_duration, default="60s", metavar="TIME",
         help="how long the replay takes: 90s, 5m, 2h, 1d (default: %(default)s)",
@@ -61,8 +62,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unavailable: a part failed.
     """
     data, metadata = _readable(arguments.data, "--data"), _readable(arguments.metadata, "--metadata")
-    if metadata is not None and data is None:
-        raise Unusable("--metadata tells about the products of a file of reviews: name that with --data")
+    mapping = _readable(arguments.mapping, "--mapping")
+    for name, about in (("--metadata", metadata), ("--mapping", mapping)):
+        if about is not None and data is None:
+            raise Unusable(f"{name} tells about a file of your own: name that with --data")
     refuse_wrong(DEFAULTS | dict(environ))
     with state_folder.empty(arguments.state_dir) as folder:
         system = plan(folder, environ, defaults=DEFAULTS)
@@ -74,7 +77,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
             before = [system.replay("sample", "--out", str(data), "--meta", str(metadata), name="sample")]
         with launched(system, terminal, embedded=True, before=before) as running:
             try:
-                _show(running, kafka, data, metadata, arguments)
+                _show(running, kafka, data, {"--metadata": metadata, "--mapping": mapping}, arguments)
             except KeyboardInterrupt:
                 terminal.say("\n  Interrupted; stopping everything.")
                 raise
@@ -86,11 +89,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
 
 
 def _show(
-    running: Running, kafka: KafkaSettings, data: Path, metadata: Path | None, arguments: argparse.Namespace
+    running: Running, kafka: KafkaSettings, data: Path, about: Mapping[str, Path | None], arguments: argparse.Namespace
 ) -> None:
     terminal, system = running.terminal, running.system
-    about = ["--metadata", str(metadata)] if metadata is not None else []
-    replay = system.replay("run", str(data), "--within", arguments.within, "--evenly", *about, "--stay")
+    given = [part for name, file in about.items() if file is not None for part in (name, str(file))]
+    replay = system.replay("run", str(data), "--within", arguments.within, "--evenly", *given, "--stay")
     running.start(replay, f"sends {data.name} within {arguments.within}")
 
     terminal.heading(2, "Events flow, the learner learns, model versions go live")

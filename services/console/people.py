@@ -29,7 +29,7 @@ class Person:
 
 
 def read_people(kafka: KafkaSettings) -> dict[str, Person]:
-    """Every user of `freshet.states`.
+    """Every user of `freshet.states`; guests are nobody.
 
     Raises:
         Unavailable: the log can't be read to its end.
@@ -40,7 +40,7 @@ def read_people(kafka: KafkaSettings) -> dict[str, Person]:
             state = parse_state(message.value())
         except BadEvent:
             continue
-        if state.kind != EVENT_KIND_TICK:
+        if state.kind != EVENT_KIND_TICK and state.user_id:
             known = people.get(state.user_id, Person(state.user_id, 0, 0))
             newest_ms = max(known.newest_ms, state.event_time_ms)
             people[state.user_id] = Person(state.user_id, known.events + 1, newest_ms)

@@ -13,10 +13,11 @@ from services.console.running import Running
 from services.console.shop import Change
 from services.console.terminal import cut
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, Event
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW, Event, EventKind
 from shared.settings import KafkaSettings
 
 SHOWN_EVENTS = 5
+OPINIONS = (EVENT_KIND_REVIEW, EVENT_KIND_RATING)
 _HOUR_MS = 3_600_000
 _PLEASED = "Exactly what I hoped for\nExcellent quality, it works perfectly and I love it. Highly recommended!"
 _DISAPPOINTED = "Very disappointing\nIt broke after two days. Terrible quality, a waste of money; I hate it."
@@ -45,8 +46,9 @@ def _show(running: Running, person: Person, titles: Mapping[str, str], *, please
     say, width = running.terminal.say, running.terminal.columns
     user = running.shop.user(person.user_id)
     shown = user.history[-SHOWN_EVENTS:]
-    what = "review" if user.events == 1 else "reviews"
-    say(f"  User {person.user_id}: {user.events} {what}" + (f", the last {len(shown)}:" if shown else ""))
+    what = "review" if all(event.kind in OPINIONS for event in shown) else "event"
+    count = f"{user.events:,} {what}{'' if user.events == 1 else 's'}"
+    say(f"  User {person.user_id}: {count}" + (f", the last {len(shown)}:" if shown else ""))
     for event in shown:
         say(f"    {history_line(event, titles, width - 4)}")
     first = running.shop.recommend(person.user_id)
@@ -76,10 +78,13 @@ def _show(running: Running, person: Person, titles: Mapping[str, str], *, please
 
 
 def history_line(event: pb.HistoryEvent, titles: Mapping[str, str], width: int) -> str:
-    """One event of a history: day, stars, sentiment, product."""
+    """One event of a history: day, what was done (of an opinion: stars, sentiment), product."""
     day = datetime.fromtimestamp(event.event_time_ms / 1000, UTC).strftime("%Y-%m-%d")
-    given = stars(event.rating) if event.rating else "-----"
-    head = f"{day}  {given}  sentiment {event.sentiment:+.2f}  "
+    if event.kind in OPINIONS:
+        given = stars(event.rating) if event.rating else "-----"
+        head = f"{day}  {given}  sentiment {event.sentiment:+.2f}  "
+    else:
+        head = f"{day}  {EventKind.Name(event.kind).removeprefix('EVENT_KIND_').lower():<9}  "
     return head + name(event.product_id, titles, width - len(head))
 
 

@@ -88,7 +88,7 @@ def test_only_what_was_published_can_be_pinned(kafka: KafkaSettings) -> None:
 
 
 def test_people_and_titles_are_read_from_the_log(kafka: KafkaSettings) -> None:
-    write(kafka, [review("ann", "p1", 1), review("bob", "p1", 2), review("ann", "p2", 3)])
+    write(kafka, [review("ann", "p1", 1), review("bob", "p1", 2), review("ann", "p2", 3), review("", "p2", 4)])
     producer = CountedProducer(producer_config(kafka))
     for product in (Product(product_id="p1", title="Capo"), Product(product_id="p2")):
         key = product.product_id.encode()

@@ -173,12 +173,16 @@ def test_the_verdict_compares_nothing_without_a_learned_version() -> None:
 
 
 def test_a_line_of_history_shows_day_stars_sentiment_and_title() -> None:
-    event = pb.HistoryEvent(product_id="B000", event_time_ms=1_300_000_000_000, rating=4.0, sentiment=-0.5)
+    event = pb.HistoryEvent(
+        kind=events.EVENT_KIND_REVIEW, product_id="B000", event_time_ms=1_300_000_000_000, rating=4.0, sentiment=-0.5
+    )
     assert reviews.history_line(event, {"B000": "Capo  for\nguitars"}, 80) == (
         "2011-03-13  ★★★★☆  sentiment -0.50  Capo for guitars"
     )
-    unrated = pb.HistoryEvent(product_id="B000", event_time_ms=1_300_000_000_000)
-    assert reviews.history_line(unrated, {}, 80) == "2011-03-13  -----  sentiment +0.00  B000"
+    event.rating = event.sentiment = 0.0
+    assert reviews.history_line(event, {}, 80) == "2011-03-13  -----  sentiment +0.00  B000"
+    event.kind = events.EVENT_KIND_PURCHASE
+    assert reviews.history_line(event, {}, 80) == "2011-03-13  purchase   B000"
 
 
 def change(before: str, after: str, *, version: str = "v1") -> Change:

@@ -33,23 +33,30 @@ class Rate:
 
 def line(replay: Figures, trainer: Figures, events_per_second: float, width: int = LONG) -> str:
     """Both in one line: the long form where `width` has room for it, else one of at most `SHORT` characters."""
-    long = f"{_of_replay(replay, events_per_second)} │ {_of_learner(trainer)}"
+    long = f"{_of_replay(replay, trainer, events_per_second)} │ {_of_learner(trainer)}"
     if width >= LONG and len(long) <= width:
         return long
-    return f"{_of_replay_shortly(replay, events_per_second)} │ {_of_learner_shortly(trainer)}"
+    return f"{_of_replay_shortly(replay, trainer, events_per_second)} │ {_of_learner_shortly(trainer)}"
 
 
-def _of_replay(figures: Figures, events_per_second: float) -> str:
+def _of_replay(figures: Figures, trainer: Figures, events_per_second: float) -> str:
     if "freshet_replay_events_total" not in figures:
         return _READING
     if figures.get("freshet_replay_done") == 1.0:
-        return _DONE
+        return _done(figures, trainer)
     share = figures.get("freshet_replay_progress_ratio", 0.0)
     events = figures["freshet_replay_events_total"]
     behind = figures.get("freshet_replay_behind_seconds", 0.0)
     late = f"  {behind:.0f} s behind" if behind >= 1 else ""
     when = date(figures.get("freshet_replay_event_time_seconds", 0.0))
     return f"  {share:4.0%}  {events:7,.0f} events  {events_per_second:5,.0f}/s  {when}{late}"
+
+
+def _done(replay: Figures, trainer: Figures) -> str:
+    """What is said once everything was sent: how much of it is learned, until all is."""
+    sent = replay["freshet_replay_events_total"]
+    learned = trainer.get("freshet_trainer_applied_events_total", 0.0)
+    return f"  all sent, {learned / sent:.0%} learned" if learned < sent else _DONE
 
 
 def _of_learner(figures: Figures) -> str:
@@ -62,11 +69,11 @@ def _of_learner(figures: Figures) -> str:
     return f"learner: {steps:,.0f} steps  loss {loss}  mean max-Q {q}  ε {epsilon}"
 
 
-def _of_replay_shortly(figures: Figures, events_per_second: float) -> str:
+def _of_replay_shortly(figures: Figures, trainer: Figures, events_per_second: float) -> str:
     if "freshet_replay_events_total" not in figures:
         return _READING
     if figures.get("freshet_replay_done") == 1.0:
-        return _DONE
+        return _done(figures, trainer)
     share = figures.get("freshet_replay_progress_ratio", 0.0)
     behind = figures.get("freshet_replay_behind_seconds", 0.0)
     month = date(figures.get("freshet_replay_event_time_seconds", 0.0))[:7]

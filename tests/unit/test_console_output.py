@@ -102,8 +102,13 @@ def test_the_short_line_names_the_same() -> None:
     late = replay | {"freshet_replay_behind_seconds": 12.3}
     assert progress.line(late, trainer, 12_345.0, 109) == f"   5%  12k/s  12 s late │ {told}"
     done = replay | {"freshet_replay_done": 1.0}
-    assert progress.line(done, trainer, 0.0, 79) == f"  replay done │ {told}"
-    assert progress.line(done, {}, 0.0) == "  replay done │ learner: collecting its first events"
+    assert progress.line(done, trainer | {"freshet_trainer_applied_events_total": 600.0}, 0.0, 79) == (
+        f"  replay done │ {told}"
+    )
+    assert progress.line(done, trainer | {"freshet_trainer_applied_events_total": 222.0}, 0.0, 79) == (
+        f"  all sent, 37% learned │ {told}"
+    )
+    assert progress.line(done, {}, 0.0) == "  all sent, 0% learned │ learner: collecting its first events"
 
 
 def test_the_rate_is_of_the_last_seconds() -> None:

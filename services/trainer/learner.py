@@ -18,6 +18,7 @@ from services.trainer.cooccurrence import RELATIONS, Cooccurrence, Mixture
 from services.trainer.dqn import DoubleDQN, StepReport
 from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
+from services.trainer.schedule import steps_after
 from services.trainer.settings import TrainerSettings
 from services.trainer.transitions import Assembler, Transition, stack, unstack
 from shared.history import EVENT_FEATURES, Histories, masked_kinds_of
@@ -94,9 +95,7 @@ class Learner:
         if transition.was_possible and len(before):
             self.mixture.note(np.array([popularity, *(c.share(before, product) for c in self.cooccurrences)]))
         self._keep(transition)
-        kept = self.buffer.added + len(self.held_out)
-        early = kept < self.settings.warmup_transitions or not len(self.buffer)  # all may be held out still
-        if early or kept % self.settings.transitions_per_step:
+        if not self._is_step_due(self.buffer.added + len(self.held_out)):
             return None
         weights = self._draw_weights() if len(self.products) > self.settings.full_softmax_products else np.zeros(0)
         return self.dqn.step(self.buffer.sample(self.settings.batch, self.rng), self.rng, self.eras, weights)
@@ -171,6 +170,13 @@ class Learner:
             self.products.append(product_id)
             self.dqn.tables.grow_to(len(self.products))
         return row
+
+    def _is_step_due(self, kept: int) -> bool:
+        s = self.settings
+        if kept < s.warmup_transitions or not len(self.buffer):  # all may be held out still
+            return False
+        first, most = s.transitions_per_step, s.most_transitions_per_step
+        return steps_after(kept, first, most) > steps_after(kept - 1, first, most)
 
     def _keep(self, transition: Transition) -> None:
         if transition.serial % self.settings.holdout_every:

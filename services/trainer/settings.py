@@ -35,7 +35,10 @@ class TrainerSettings(ServiceSettings):
     dimension: int = Field(64, ge=2, le=1024, description="length of product vectors and of the hidden state")
     batch: int = Field(128, ge=1, le=65536, description="transitions per gradient step")
     transitions_per_step: int = Field(
-        8, ge=1, description="transitions per gradient step; every event of a user with a history makes one"
+        8, ge=1, description="transitions per gradient step at first; every event of a user with a history makes one"
+    )
+    most_transitions_per_step: int = Field(
+        64, ge=1, description="transitions per gradient step of a busy shop: the number grows to it with all there were"
     )
     warmup_transitions: int = Field(256, ge=1, description="transitions before the first gradient step")
     era_events: int = Field(64, ge=1, description="events between snapshots of the popularity that logits add to")
@@ -72,6 +75,15 @@ class TrainerSettings(ServiceSettings):
     def _are_kinds(cls, value: str) -> str:
         masked_kinds_of(value)
         return value
+
+    @model_validator(mode="after")
+    def _steps_grow_rarer(self) -> Self:
+        if self.most_transitions_per_step < self.transitions_per_step:
+            raise ValueError(
+                f"FRESHET_TRAINER_MOST_TRANSITIONS_PER_STEP={self.most_transitions_per_step} must be no less than "
+                f"FRESHET_TRAINER_TRANSITIONS_PER_STEP={self.transitions_per_step}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _publishes_what_is_durable(self) -> Self:

@@ -23,6 +23,7 @@ from tests.support.states import review, shoppers
 
 SMALL = {
     "dimension": 16, "batch": 32, "warmup_transitions": 64, "transitions_per_step": 4,
+    "most_transitions_per_step": 4,
     "history_length": 8, "holdout_every": 5, "learning_rate": 0.01, "dropout": 0.1,
 }  # fmt: skip
 
@@ -134,7 +135,7 @@ def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get
 
 
 def test_it_waits_for_something_to_learn_from_while_all_is_held_out() -> None:
-    learner = a_learner(warmup_transitions=1, transitions_per_step=1, holdout_every=2)
+    learner = a_learner(warmup_transitions=1, transitions_per_step=1, most_transitions_per_step=1, holdout_every=2)
     learner.apply(review("a", "p0", 0))
     learner.apply(review("b", "p0", 0))
     assert learner.apply(review("a", "p1", 1)) is None, "the first transition is held out"

@@ -41,7 +41,7 @@ class Flow:
         )
         if learned < events:
             running.terminal.say(
-                "  The rest went to the dead letters, or stands in no partition's order: see the logs."
+                "  The readers stand still before the rest: `freshet dead-letters show` and the logs say more."
             )
         return self._versions
 

@@ -1,9 +1,12 @@
-"""Replay: reads a dataset of reviews and sends it to the log as events, in the order of their time, at a chosen pace.
+"""Replay: reads a dataset and sends it to the log as events, in the order of their time, at a chosen pace.
 
     python -m replay run reviews.json.gz --within 5m
+    python -m replay run sales.csv --mapping shop.toml --ending now
+    python -m replay --products products.json.gz
     python -m replay sample --out reviews.json.gz --meta products.json.gz
 
-It ends when the broker has acknowledged everything, or at SIGTERM or Ctrl-C, with its position kept for --resume.
+`run --help` names the formats that are read. It ends when the broker has acknowledged everything, or at SIGTERM or
+Ctrl-C, with its position kept for --resume.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import threading
 from pathlib import Path
 
 from replay import options
+from replay.catalogue import send_catalogue
 from replay.run import run
 from replay.settings import ReplaySettings
 from shared.errors import Unavailable, Unusable
@@ -23,20 +27,57 @@ from shared.settings import KafkaSettings, describe, load
 from shared.telemetry import setup_logging, start_metrics
 
 _RUN = """\
-Send a file of reviews as SNAP publishes them (2014, 2018 and alike; JSON lines or Python literals, plain or gzip; told
-from the content). A line that can't be used is counted and reported, exact copies of an earlier line are left out, and
-the rest goes on. The dataset is put in event-time order once and the copy kept for later replays.
+Send a file of what users did. What it is, is told from its content, plain or gzip:
+
+  reviews as SNAP publishes them: JSON lines of 2014 and 2018 (also as Python literals) and of 2023; blocks
+      (finefoods.txt, movies.txt); ratings alone as CSV, of each edition
+  Kaggle's Reviews.csv, UCI's Online Retail I and II, Alibaba's UserBehavior
+  any other CSV, with --mapping: a TOML file that says which column is what, such as
+      [columns]                        # its names, or its numbers from 1; of these product and time must be told
+      user = "CustomerID"
+      product = "StockCode"
+      time = "InvoiceDate"
+      price = "UnitPrice"              # also: kind, rating, text, quantity, helpful, total_votes, dwell_seconds,
+                                       # event_id; for --products title, category, brand
+      [file]                           # header = true, delimiter, decimal, encoding: told from the file where left out
+      [time]
+      format = "%d.%m.%Y %H:%M"        # or seconds, milliseconds, iso; told from the file where left out
+      zone = "Europe/London"           # of times without one (default: UTC)
+      [user]
+      missing = "guest"                # counts for trending only; or "reject"
+      [kind]
+      default = "purchase"             # where left out: a text is a review, stars are a rating
+      values = { pv = "view" }         # of the column `kind`
+      [[kind.when]]                    # the first that matches wins: starts_with, equals or below
+      column = "InvoiceNo"
+      starts_with = "C"
+      kind = "return"
+
+A record that can't be used is counted and reported, exact copies of an earlier one are left out, and the rest goes on.
+The dataset is put in event-time order once and the copy kept for later replays.
 
 Sent twice to the same log, a dataset counts once: readers know each event by its dataset and number. With --loop event
-times go on: each loop comes later by the dataset's range and a day, and counts as new.
+times go on: each loop comes later by the dataset's range and a day, and counts as new. --from and --until go by the
+file's own times, also with --ending; --resume goes on with what --ending was first.
 """
+
+
+_PRODUCTS = (
+    "send what products are called and cost: metadata as SNAP publishes it (JSON lines), or a CSV with title, "
+    "category, brand, price by its mapping; of several lines about one product the last counts"
+)
 
 
 def main() -> int:
     """Run one command; its exit status."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if (arguments.command is None) == (arguments.catalogue is None):
+        parser.error("one of run, sample and --products is needed")
+    if arguments.command is not None and arguments.catalogue_mapping is not None:
+        parser.error("--mapping comes after the command")
     try:
-        status: int = arguments.command(arguments)
+        status: int = (arguments.command or _products)(arguments)
     except Unusable as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2
@@ -52,7 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m replay", description=__doc__, epilog=epilog, formatter_class=raw, allow_abbrev=False
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--products", dest="catalogue", type=Path, metavar="FILE", help=_PRODUCTS)
+    parser.add_argument(
+        "--mapping", dest="catalogue_mapping", type=Path, metavar="FILE",
+        help="with --products: which column of a CSV is what (TOML)",
+    )  # fmt: skip
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     _add_run(
         commands.add_parser(
             "run", help="send a dataset", description=_RUN, epilog=epilog, formatter_class=raw, allow_abbrev=False
@@ -64,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="the reviews")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what users did")
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="which column of a CSV is what (TOML)")
     parser.add_argument("--metadata", type=Path, metavar="FILE", help="the products: titles, categories, prices")
     paces = parser.add_mutually_exclusive_group()
     paces.add_argument("--within", type=options.duration, metavar="TIME", help="the whole range in 90s, 5m, 2h, 1d")
@@ -83,7 +131,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
     parser.add_argument(
         "--users-sample", type=options.share, default=1.0, metavar="SHARE",
-        help="only this share of the users, the same ones every time, with all their events (default: all)",
+        help="only this share of the users, the same ones every time, with all their events; each event of a guest "
+        "counts as a user (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ending", type=options.ending, metavar="now|DATE",
+        help="add whole days to all event times, so that the file's last event lies on this day; now: today, unless it "
+        "would lie in the future",
     )  # fmt: skip
     parser.add_argument(
         "--loop", type=options.count, nargs="?", const=0, default=1, metavar="N",
@@ -97,15 +151,27 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.evenly and arguments.within is None:
         raise Unusable("--evenly spreads the events over a time: say which with --within")
+    settings, kafka, stop = _started()
+    run(arguments, settings, kafka, stop)
+    logging.getLogger("replay").info("stopped")
+    return 0
+
+
+def _products(arguments: argparse.Namespace) -> int:
+    settings, kafka, stop = _started()
+    send_catalogue(arguments.catalogue, arguments.catalogue_mapping, settings, kafka, stop)
+    return 0
+
+
+def _started() -> tuple[ReplaySettings, KafkaSettings, threading.Event]:
+    """The settings, with logs and metrics at work, and what SIGTERM and Ctrl-C set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings, kafka = load(ReplaySettings), load(KafkaSettings)
     setup_logging(settings)
     start_metrics("replay", settings)
-    run(arguments, settings, kafka, stop)
-    logging.getLogger("replay").info("stopped")
-    return 0
+    return settings, kafka, stop
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:

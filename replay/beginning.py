@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
+from replay.ending import Ending
 from replay.ordered_copy import SUMMARY, OrderedCopy, Selection, Summary
 from replay.position import POSITION, Position
 from replay.standing import Task
@@ -17,8 +19,18 @@ from shared.topics import Topics, ensure_topics, log_identity
 log = logging.getLogger("replay")
 
 
-def beginning(task: Task, kafka: KafkaSettings, state_dir: Path, stop: threading.Event, *, resume: bool) -> Position:
+def beginning(
+    task: Task,
+    kafka: KafkaSettings,
+    state_dir: Path,
+    stop: threading.Event,
+    *,
+    resume: bool,
+    ending: Ending | None = None,
+) -> Position:
     """Where to begin; topics are created where they are missing, and a broker that is away is waited for.
+
+    What was sent to a log before has moved event times for good: `ending` now goes on with that.
 
     Raises:
         Unusable: what was sent before and what is to be sent now don't go together.
@@ -27,16 +39,23 @@ def beginning(task: Task, kafka: KafkaSettings, state_dir: Path, stop: threading
     ensure_topics(kafka, stop=stop)
     identity = _identity(kafka, stop)
     kept = Position.load(task.copy.folder)
+    moved_ms = task.script.moved_ms
     if resume:
         if kept is not None:
             _refuse_other(kept, identity, task.selection)
+            if ending is not None:
+                _refuse_moved(kept, task, ending)
             return kept
         log.info("no position of this dataset is kept in %s: starting at its beginning", task.copy.folder)
     elif kept is not None and kept.log_identity == identity:
         _judge_second(kept, task.selection)
+        _refuse_moved(kept, task, ending)
+        moved_ms = kept.moved_ms
     else:
         _warn_of_twins(task.copy, identity, state_dir)
-    return Position(fingerprint=task.copy.summary.fingerprint, log_identity=identity, selection=task.selection)
+    return Position(
+        fingerprint=task.copy.summary.fingerprint, log_identity=identity, selection=task.selection, moved_ms=moved_ms
+    )
 
 
 def _refuse_other(kept: Position, identity: str, selection: Selection) -> None:
@@ -50,6 +69,21 @@ def _refuse_other(kept: Position, identity: str, selection: Selection) -> None:
             f"--resume: the replay it goes on from sent {kept.selection.told()}, not {selection.told()}; ask for the "
             "same, or leave --resume out and use another log (FRESHET_KAFKA_TOPIC_PREFIX)"
         )
+
+
+def _refuse_moved(kept: Position, task: Task, ending: Ending | None) -> None:
+    """Refuse other event times than those that were sent before: one dataset has one time in a log."""
+    if ending == "now" or task.script.moved_ms == kept.moved_ms:
+        return
+    last_ms = task.copy.summary.tables.last_ms + kept.moved_ms
+    day = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%d")
+    raise Unusable(
+        f"this dataset was sent to this log before, with --ending {day}: ask for that, or for --ending now, or use "
+        "another log (FRESHET_KAFKA_TOPIC_PREFIX)"
+        if kept.moved_ms
+        else "this dataset was sent to this log before, without --ending: leave it out, or use another log "
+        "(FRESHET_KAFKA_TOPIC_PREFIX)"
+    )
 
 
 def _judge_second(kept: Position, selection: Selection) -> None:

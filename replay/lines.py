@@ -15,6 +15,7 @@ from shared.errors import Unusable
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 2**20
+_LOOK_LINES = 500
 
 
 def require_readable(path: Path) -> None:
@@ -59,9 +60,11 @@ class Lines:
     A gzip file that breaks off gives what can be read of it; `broken` says then why and how far that was.
     """
 
-    def __init__(self, path: Path, most_bytes: int) -> None:
+    def __init__(self, path: Path, most_bytes: int, look: Callable[[], None] = lambda: None) -> None:
+        """`look`: called every so many lines."""
         self._path = path
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
+        self._look = look
         self._size = max(1, path.stat().st_size)
         self._raw: io.BufferedReader | None = None
         self.count = 0
@@ -81,6 +84,8 @@ class Lines:
                     self.count += 1
                     if self.count == 1 and line is not None:
                         line = line.removeprefix(_BOM)
+                    if self.count % _LOOK_LINES == 0:
+                        self._look()
                     yield self.count, None if line is None else line.rstrip(b"\r\n")
             except (EOFError, OSError, zlib.error) as error:
                 self.broken = (
@@ -90,8 +95,8 @@ class Lines:
 
     def _next(self, source: gzip.GzipFile | io.BufferedReader) -> bytes | None:
         """The next line with its end, empty after the last one; None: it was too long and was skipped."""
-        line = source.readline(self._most_bytes + 1)
-        if len(line) <= self._most_bytes:
+        line = source.readline(self.most_bytes + 1)
+        if len(line) <= self.most_bytes:
             return line
         while line and not line.endswith(b"\n"):
             line = source.readline(_BLOCK_BYTES)

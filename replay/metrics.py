@@ -22,6 +22,7 @@ BEHIND = Gauge(
 )
 EVENT_TIME = Gauge("freshet_replay_event_time_seconds", "Event time reached, Unix time.")
 LOOP = Gauge("freshet_replay_loop", "Number of the loop that is being sent, counted from 0.")
+READY = Gauge("freshet_replay_ready", "1 once a dataset is being read, ordered or sent, and when that is done, else 0.")
 DONE = Gauge("freshet_replay_done", "1 once everything was sent and acknowledged, else 0.")
 
 

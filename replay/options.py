@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+
+from replay.ending import Ending
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -63,3 +65,13 @@ def moment_ms(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2013-01-31 or 2013-01-31T12:00:00") from None
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def ending(text: str) -> Ending:
+    """`now`, or a day such as `2013-01-31`."""
+    if text.strip() == "now":
+        return "now"
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither now nor a day such as 2013-01-31") from None

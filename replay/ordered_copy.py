@@ -16,6 +16,7 @@ from typing import NamedTuple
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from replay.datasets import told
 from shared.errors import Unusable
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 
@@ -31,26 +32,23 @@ _SELECTED = "time_ms >= $from AND time_ms < $until AND user_point < $share"
 
 
 class FileSummary(BaseModel):
-    """What became of the lines of one file."""
+    """What became of the records of one file; most are a line each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    format: str  # what it is, for people
     sha256: str
     lines: int  # but blank ones
     accepted: int
     repeats: int  # accepted lines that are exact copies of an earlier one: not in the copy
-    rejected: dict[str, int]  # reason → lines
+    rejected: dict[str, int]  # reason → records
     examples: list[str]  # the first of them, for people
     broken: str  # why the file could not be read to its end; empty: it could
 
     def told(self) -> str:
         """The account in one line."""
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.items())
-        return (
-            f"{self.lines:,} lines, {self.accepted:,} usable, {sum(self.rejected.values()):,} left out"
-            f"{f' ({reasons})' if reasons else ''}, {self.repeats:,} exact copies of an earlier line left out"
-        )
+        return told(self.lines, self.accepted, self.rejected, self.repeats)
 
 
 class TablesSummary(BaseModel):
@@ -169,23 +167,29 @@ class OrderedCopy:
         """  # noqa: S608
         for start in range(max(after + 1, extent.first_sequence), extent.last_sequence + 1, _BATCH):
             parameters = _parameters(selection) | {"start": start, "stop": start + _BATCH}
+            parse = Event.FromString
             for sequence, time_ms, place, stored in self._database.execute(query, parameters).fetchall():
-                yield Ordered(sequence, Event.FromString(stored), time_ms + resolution_ms * place)
+                yield Ordered(sequence, parse(stored), time_ms + resolution_ms * place)
 
     def products(self) -> Iterator[Product]:
         """The products of the metadata, each once."""
-        last = 0
-        while True:
-            query = "SELECT number, product FROM products WHERE number > $last ORDER BY number LIMIT $most"
-            rows = self._database.execute(query, {"last": last, "most": _BATCH}).fetchall()
-            if not rows:
-                return
-            for last, stored in rows:  # noqa: B007  # used by the next query
-                yield Product.FromString(stored)
+        return stored_products(self._database)
 
     def close(self) -> None:
         """Close the files."""
         self._database.close()
+
+
+def stored_products(database: duckdb.DuckDBPyConnection) -> Iterator[Product]:
+    """The products of a database, each once, a batch at a time."""
+    last = 0
+    while True:
+        query = "SELECT number, product FROM products WHERE number > $last ORDER BY number LIMIT $most"
+        rows = database.execute(query, {"last": last, "most": _BATCH}).fetchall()
+        if not rows:
+            return
+        for last, stored in rows:  # noqa: B007  # used by the next query
+            yield Product.FromString(stored)
 
 
 def tables_summary(file: Path) -> TablesSummary:

@@ -26,6 +26,7 @@ class Position(BaseModel):
     fingerprint: str
     log_identity: str  # of freshet.events
     selection: Selection
+    moved_ms: int = 0  # what --ending adds to event times, whole days
     products_sent: bool = False
     loop: int = 0
     sequence: int = 0  # in the whole dataset's order; 0: nothing of the loop yet
@@ -75,7 +76,11 @@ class AcknowledgedPrefix(Generic[ItemT]):
 
     def acknowledge(self, number: int) -> None:
         """Note that the broker has the item of this number."""
-        self._acknowledged.add(number)
+        if number != self._first:
+            self._acknowledged.add(number)
+            return
+        self.newest, _ = self._waiting.popleft()
+        self._first += 1
         while self._first in self._acknowledged:
             self._acknowledged.remove(self._first)
             self.newest, _ = self._waiting.popleft()

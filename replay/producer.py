@@ -7,9 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-from confluent_kafka import Message
-
 from replay import metrics
+from replay.deliveries import NAP_SECONDS, require_none_refused, send_products, settle
 from replay.pacing import Pacer
 from replay.position import Position
 from replay.progress import Watch
@@ -17,7 +16,7 @@ from replay.script import Cue
 from replay.settings import ReplaySettings
 from replay.standing import Sent, Standing, Task
 from replay.stopped import Stopped
-from shared.errors import Unavailable
+from shared.events import key_of
 from shared.kafka.clients import CountedProducer
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK
 from shared.settings import KafkaSettings
@@ -26,7 +25,7 @@ from shared.topics import Topics
 log = logging.getLogger("replay")
 
 _MEASURE_SECONDS = 0.2
-_NAP_SECONDS = 0.1
+_UNTENDED = 32  # messages sent in a row, a millisecond's worth, where none waits for its time
 
 
 class Sender:
@@ -52,6 +51,7 @@ class Sender:
         self._producer = producer
         self._pacer = Pacer(clock, producer.poll)
         self.standing = Standing(task, position, clock)
+        self._due: float | None = None  # of the message that is being sent
         self._saved = self._measured = clock()
 
     def run(self) -> None:
@@ -64,11 +64,12 @@ class Sender:
         try:
             self._send_products()
             self.standing.start()
-            for loop, cue in self._cues():
+            for number, (loop, cue) in enumerate(self._cues()):
                 self._pacer.wait(cue.due, self._tend)
                 self._send(loop, cue)
-                self._tend()
-            self._settle()
+                if cue.due is not None or number % _UNTENDED == 0:
+                    self._tend()
+            settle(self._producer, self._tend)
         except Stopped:
             self._drain()
             raise
@@ -88,15 +89,7 @@ class Sender:
     def _send_products(self) -> None:
         if self._position.products_sent:
             return
-        for product in self._task.copy.products():
-            self._producer.send(
-                self._topics.products,
-                key=product.product_id.encode(),
-                value=product.SerializeToString(),
-                on_wait=self._tend,
-            )
-            self._tend()
-        self._settle()
+        send_products(self._task.copy.products(), self._producer, self._topics.products, self._tend)
         if self._producer.acknowledged:
             log.info("%s products sent", f"{self._producer.acknowledged:,}")
         self._position = self._position.model_copy(update={"products_sent": True})
@@ -116,30 +109,27 @@ class Sender:
     def _send(self, loop: int, cue: Cue) -> None:
         """Queue a message; while the queue is full, wait."""
         event, value = cue.event, cue.event.SerializeToString()
-        topic = self._topics.events
-        wait = functools.partial(self._wait_for_room, cue.due)
+        topic, wait = self._topics.events, self._wait_for_room
+        self._due = cue.due
         if event.kind == EVENT_KIND_TICK:
             for partition in range(self._partitions):
                 self._producer.send(topic, key=None, value=value, partition=partition, on_wait=wait)
             return
         number = self.standing.sent(Sent(loop, event.sequence, cue.place, event.event_time_ms))
 
-        def acknowledged(_: Message) -> None:
-            self.standing.acknowledge(number)
+        acknowledged = functools.partial(self.standing.acknowledge, number)
+        self._producer.send(topic, key=key_of(event), value=value, on_acknowledged=acknowledged, on_wait=wait)
 
-        self._producer.send(topic, key=event.user_id.encode(), value=value, on_acknowledged=acknowledged, on_wait=wait)
-
-    def _wait_for_room(self, due: float | None) -> None:
-        self._pacer.look(due)
+    def _wait_for_room(self) -> None:
+        self._pacer.look(self._due)
         self._tend()
 
     def _tend(self) -> None:
         """What has to be done all the time: notice failures, save the position, show how it goes, stop when asked."""
-        if self._producer.failed:
-            raise Unavailable(
-                f"the broker refused {self._producer.failed:,} messages ({self._producer.last_error}); what it took "
-                "before them is kept in the position: go on with --resume once the cause is gone"
-            )
+        require_none_refused(
+            self._producer,
+            "what it took before them is kept in the position: go on with --resume once the cause is gone",
+        )
         now = self._clock()
         if now - self._saved >= self._settings.save_seconds:
             self._save()
@@ -147,18 +137,11 @@ class Sender:
             self._measure()
         self._watch.look(lambda: self.standing.told(self._pacer.behind_seconds))
 
-    def _settle(self) -> None:
-        """Wait until the broker has everything, however long it is away."""
-        while self._producer.in_flight:
-            self._producer.poll(_NAP_SECONDS)
-            self._tend()
-        self._tend()
-
     def _drain(self) -> None:
         """Give what is in flight some time."""
         deadline = self._clock() + self._settings.drain_seconds
         while self._producer.in_flight and not self._producer.failed and self._clock() < deadline:
-            self._producer.poll(_NAP_SECONDS)
+            self._producer.poll(NAP_SECONDS)
 
     def _save(self) -> None:
         self._saved = self._clock()

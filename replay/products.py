@@ -1,10 +1,11 @@
-"""One product's metadata as SNAP publishes it → one `Product`.
+"""One product's metadata as SNAP and its successors publish it → one `Product`.
 
-| | 2014 (Python literals) | 2018 | other crawls in SNAP's names |
-|---|---|---|---|
-| categories | `categories`, a list of paths: the first is taken | `category`, one path | `category`, a string |
-| price | `price`, a number | `price`, "$12.34", a range (its lower end is taken), or "" | "$229.00" or null |
-| title, brand | `title`, `brand` | the same | `title` or null |
+| | 2014 (Python literals) | 2018 | 2023 | other crawls in SNAP's names |
+|---|---|---|---|---|
+| product | `asin` | the same | `parent_asin` | `asin` |
+| categories | `categories`, the first path | `category`, one path | `categories`, else `main_category` | a string |
+| price | a number | "$12.34", a range (its lower end is taken), or "" | a number or null | "$229.00" or null |
+| title, brand | `title`, `brand` | the same | `title`, `store` | `title` or null |
 
 Only a line that names no product is left out; a price or title that can't be understood is as good as none.
 """
@@ -32,16 +33,31 @@ def to_product(record: Record) -> Product:
     Raises:
         BadEvent: no_product or bad_id.
     """
-    product_id = identifier(record, "asin", "no_product")
-    check_id("asin", product_id)
+    name = "parent_asin" if record.get("parent_asin") else "asin"
+    return product_of(
+        identifier(record, name, "no_product"),
+        title=record.get("title"),
+        categories=_path(record),
+        brand=record.get("brand") or record.get("store"),
+        price=record.get("price"),
+    )
+
+
+def product_of(product_id: str, *, title: object, categories: list[object], brand: object, price: object) -> Product:
+    """The product that a source tells of; what it tells badly is as good as not told.
+
+    Raises:
+        BadEvent: bad_id.
+    """
+    check_id("product_id", product_id)
     product = Product(
         product_id=product_id,
-        title=_line(record.get("title")),
-        categories=_categories(record),
-        brand=_line(record.get("brand")),
+        title=_line(title),
+        categories=list(dict.fromkeys(name for entry in categories if (name := _line(entry))))[:MOST_CATEGORIES],
+        brand=_line(brand),
     )
-    if (price := _price(record.get("price"))) is not None:
-        product.price = price
+    if (known := _price(price)) is not None:
+        product.price = known
     return product
 
 
@@ -52,16 +68,14 @@ def _line(value: object) -> str:
     return " ".join(clean(html.unescape(value)).split())[:MOST_CHARACTERS]
 
 
-def _categories(record: Record) -> list[str]:
-    """From the widest to the narrowest, each once."""
-    path = record.get("categories") or record.get("category") or []
+def _path(record: Record) -> list[object]:
+    """Categories from the widest to the narrowest."""
+    path = record.get("categories") or record.get("category") or record.get("main_category") or []
     if isinstance(path, str):
         path = [path]
     if isinstance(path, list) and path and isinstance(path[0], list):
         path = path[0]
-    if not isinstance(path, list):
-        return []
-    return list(dict.fromkeys(name for entry in path if (name := _line(entry))))[:MOST_CATEGORIES]
+    return path if isinstance(path, list) else []
 
 
 def _price(value: object) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,41 @@ from replay.stopped import Stopped
 log = logging.getLogger("replay")
 
 _TERMINAL_SECONDS = 0.2
+_BAR_COLUMNS = 20
+_TOO_EARLY = 0.01  # a share from which nobody can tell how long the rest will take
+
+
+def bar(share: float, columns: int = _BAR_COLUMNS) -> str:
+    """A bar that is full at 1."""
+    full, rest = divmod(round(min(1.0, max(0.0, share)) * columns * 8), 8)
+    return ("█" * full + " ▏▎▍▌▋▊▉"[rest] * (rest > 0)).ljust(columns, "·")
+
+
+def duration(seconds: float) -> str:
+    """About how long, in the two units that count."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+class Forecast:
+    """How long a task will take yet, if it goes on as it went."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: tuple[float, float] | None = None  # (seconds, share)
+
+    def left(self, share: float) -> str:
+        """The time that is left, for people; empty as long as nobody can tell."""
+        now = self._clock()
+        if self._first is None or share < self._first[1]:
+            self._first = (now, share)
+        since, before = self._first
+        if share - before < _TOO_EARLY:
+            return ""
+        return f"{duration((now - since) * (1 - share) / (share - before))} left"
 
 
 class Watch:
@@ -32,9 +68,10 @@ class Watch:
         self._every_seconds = every_seconds if terminal is None else _TERMINAL_SECONDS
         self._clock = clock
         self._shown = clock()
+        self._forecast = Forecast(clock)
 
-    def look(self, progress: Callable[[], str]) -> None:
-        """Show `progress()` when it is time to.
+    def look(self, progress: Callable[[], str], share: float | None = None) -> None:
+        """Show `progress()` when it is time to; with the share of a task that is done, a bar and the time left.
 
         Raises:
             Stopped: the task shall end.
@@ -45,11 +82,13 @@ class Watch:
         if now - self._shown < self._every_seconds:
             return
         self._shown = now
+        left = "" if share is None else self._forecast.left(share)
         if self._terminal is None:
-            log.info("%s", progress())
+            log.info("%s%s", progress(), f", {left}" if left else "")
         else:
+            line = progress() if share is None else f"{bar(share)} {share:4.0%}  {left:>12}  {progress()}"
             # The cursor stays at the line's start, so that whatever is logged next overwrites it.
-            self._terminal.write(f"{progress()[:110]}\x1b[K\r")
+            self._terminal.write(f"{line[: shutil.get_terminal_size().columns - 1]}\x1b[K\r")
             self._terminal.flush()
 
     def wait(self, seconds: float) -> None:

@@ -16,6 +16,8 @@ Record = dict[str, Any]
 # Python's parser takes many times a literal's size; no line of the loose files comes near.
 MOST_LITERAL_BYTES = 256 * 1024
 
+_decode = json.JSONDecoder(strict=False).decode  # made once: json.loads makes one a line
+
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -32,7 +34,7 @@ def parse_record(line: bytes) -> Record:
     except UnicodeDecodeError as error:
         raise BadEvent("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from None
     try:
-        value = json.loads(text, strict=False)
+        value = _decode(text)
     except (ValueError, RecursionError) as error:
         value = _literal(text, error)
     if not isinstance(value, dict):
@@ -54,7 +56,7 @@ def _literal(text: str, not_json: Exception) -> Any:
 
 def clean(text: str) -> str:
     """The text without lone halves of surrogate pairs, which UTF-8 can't hold."""
-    return _LONE_SURROGATES.sub("\ufffd", text)
+    return text if text.isascii() else _LONE_SURROGATES.sub("\ufffd", text)
 
 
 def identifier(record: Record, name: str, missing: str) -> str:

@@ -1,18 +1,23 @@
-"""One review as SNAP publishes it → one `Event`.
+"""One review as SNAP and its successors publish it → one `Event`.
 
-| | 2014 | 2018 | other crawls in SNAP's names |
-|---|---|---|---|
-| user, product | `reviewerID`, `asin` | the same | the same, sometimes null |
-| stars, time | `overall`, `unixReviewTime` (seconds) | the same | the same, sometimes null |
-| helpfulness | `helpful` [helpful, all] | `vote`, a string such as "1,234", all are helpful | none |
-| text | `summary`, `reviewText` | the same | the same |
+| | 2014 | 2018 | 2023 | finefoods.txt, movies.txt |
+|---|---|---|---|---|
+| user | `reviewerID` | the same | `user_id` | `review/userId`, "unknown" where nobody is |
+| product | `asin` | the same | `parent_asin`, else `asin` | `product/productId` |
+| stars | `overall` | the same | `rating` | `review/score` |
+| time | `unixReviewTime`, seconds | the same | `timestamp`, milliseconds | `review/time`, seconds |
+| votes | `helpful` [helpful, all] | `vote`, "1,234", all helpful | `helpful_vote` | `review/helpfulness`, "1/2" |
+| text | `summary`, `reviewText` | the same | `title`, `text` | `review/summary`, `review/text` |
 
-The rest (`verified`, `style`, `image`, `reviewerName`, `reviewTime`) says nothing that an event holds.
+Other crawls in SNAP's names have nulls in any of them. The rest (`verified`, `style`, `images`, names of people) says
+nothing that an event holds. Entities are resolved, `<br />` is a line break.
 """
 
 from __future__ import annotations
 
 import html
+import re
+from dataclasses import dataclass
 
 from replay.records import Record, as_number, clean, identifier, number
 from shared.errors import BadEvent
@@ -20,75 +25,137 @@ from shared.events import END_MS, check_event
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW, Event
 
 _MOST_VOTES = 2**53  # beyond, the number was no count
+_NOBODY = "unknown"  # a user of the block format
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
-def to_event(record: Record) -> Event:
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What the fields are called."""
+
+    user: str
+    products: tuple[str, ...]  # the first that says something names the product
+    rating: str
+    time: str
+    time_unit_ms: int
+    texts: tuple[str, ...]  # title, body
+    votes: str  # helpful votes alone
+    helpful_of_all: str = ""  # helpful votes and all votes
+
+
+SNAP = Edition("reviewerID", ("asin",), "overall", "unixReviewTime", 1000, ("summary", "reviewText"), "vote", "helpful")
+SNAP_2023 = Edition(
+    "user_id", ("parent_asin", "asin"), "rating", "timestamp", 1, ("title", "text"), "helpful_vote"
+)  # fmt: skip
+BLOCKS = Edition(
+    "review/userId", ("product/productId",), "review/score", "review/time", 1000,
+    ("review/summary", "review/text"), "", "review/helpfulness",
+)  # fmt: skip
+
+
+def to_event(record: Record, edition: Edition = SNAP) -> Event:
     """The event, without the source and sequence that its place in the order will give it.
 
     Raises:
         BadEvent: no user, product or time, or a field is not what it should be.
     """
-    user_id = identifier(record, "reviewerID", "no_user")
-    product_id = identifier(record, "asin", "no_product")
-    time_ms = _time_ms(record)
-    text = _text(record)
-    rating = number(record, "overall", "bad_rating")
+    user_id = identifier(record, edition.user, "no_user")
+    if user_id == _NOBODY:
+        raise BadEvent("no_user", f"{edition.user}: {_NOBODY}")
+    product_id = identifier(record, _product_field(record, edition), "no_product")
+    time_ms = _time_ms(record, edition)
+    text = _text(record, edition)
+    rating = number(record, edition.rating, "bad_rating")
     if rating is None and not text:
-        raise BadEvent("nothing_said", "overall, reviewText, summary: neither stars nor a text")
+        raise BadEvent("nothing_said", f"{', '.join((edition.rating, *edition.texts))}: neither stars nor a text")
     event = Event(
         kind=EVENT_KIND_REVIEW if text else EVENT_KIND_RATING,
         user_id=user_id,
         product_id=product_id,
         event_time_ms=time_ms,
         text=text,
-        source="unordered",
-        sequence=1,
     )
     if rating is not None:
         event.rating = rating
-    _set_votes(event, record)
+    _set_votes(event, record, edition)
+    return checked(event)
+
+
+def checked(event: Event) -> Event:
+    """The event itself, if it is valid once its place in the order has given it source and sequence.
+
+    Raises:
+        BadEvent: it is not.
+    """
+    event.source, event.sequence = "unordered", 1
     check_event(event)
-    event.ClearField("source")
-    event.ClearField("sequence")
+    event.source, event.sequence = "", 0
     return event
 
 
-def _time_ms(record: Record) -> int:
-    seconds = number(record, "unixReviewTime", "bad_time")
-    if seconds is None:
-        raise BadEvent("no_time", "unixReviewTime: missing")
-    if not 0 < seconds * 1000 < END_MS:
-        raise BadEvent("bad_time", f"unixReviewTime: seconds since 1970, above 0 and before 2200, got {seconds:g}")
-    return int(seconds * 1000)
+def said(value: str) -> str:
+    """What somebody wrote, as people read it: entities resolved, breaks as line breaks, no half characters."""
+    if "&" in value:
+        value = html.unescape(value)
+    if "<" in value:
+        value = _BREAK.sub("\n", value)
+    return clean(value).strip()
 
 
-def _text(record: Record) -> str:
+def votes(value: object, name: str) -> int:
+    """A count of votes.
+
+    Raises:
+        BadEvent: bad_votes.
+    """
+    found = as_number(value, name, "bad_votes")
+    if not 0 <= found <= _MOST_VOTES or found != int(found):
+        raise BadEvent("bad_votes", f"{name}: must be a count, got {found:g}")
+    return int(found)
+
+
+def _product_field(record: Record, edition: Edition) -> str:
+    """The first that says something."""
+    for name in edition.products:
+        if record.get(name):
+            return name
+    return edition.products[-1]
+
+
+def _time_ms(record: Record, edition: Edition) -> int:
+    time = number(record, edition.time, "bad_time")
+    if time is None:
+        raise BadEvent("no_time", f"{edition.time}: missing")
+    time_ms = time * edition.time_unit_ms
+    if not 0 < time_ms < END_MS:
+        unit = "seconds" if edition.time_unit_ms == 1000 else "milliseconds"
+        raise BadEvent("bad_time", f"{edition.time}: {unit} since 1970, above 0 and before 2200, got {time:g}")
+    return int(time_ms)
+
+
+def _text(record: Record, edition: Edition) -> str:
     """Title and body, separated by a line break."""
     parts = []
-    for name in ("summary", "reviewText"):
+    for name in edition.texts:
         value = record.get(name)
         if value is None:
             continue
         if not isinstance(value, str):
             raise BadEvent("bad_text", f"{name}: must be a string, got a {type(value).__name__}")
-        if part := clean(html.unescape(value)).strip():
+        if part := said(value):
             parts.append(part)
     return "\n".join(parts)
 
 
-def _set_votes(event: Event, record: Record) -> None:
-    helpful = record.get("helpful")
-    if helpful is not None:
-        if not isinstance(helpful, list | tuple) or len(helpful) != 2:
-            raise BadEvent("bad_votes", "helpful: must be [helpful votes, all votes]")
-        event.helpful_votes = _votes(helpful[0], "helpful")
-        event.total_votes = _votes(helpful[1], "helpful")
-    elif (votes := record.get("vote")) not in (None, ""):
-        event.helpful_votes = _votes(votes, "vote")
-
-
-def _votes(value: object, name: str) -> int:
-    votes = as_number(value, name, "bad_votes")
-    if not 0 <= votes <= _MOST_VOTES or votes != int(votes):
-        raise BadEvent("bad_votes", f"{name}: must be a count, got {votes:g}")
-    return int(votes)
+def _set_votes(event: Event, record: Record, edition: Edition) -> None:
+    name = edition.helpful_of_all
+    both = record.get(name) if name else None
+    if both is not None:
+        if isinstance(both, str):
+            both = both.split("/")
+        if not isinstance(both, list | tuple) or len(both) != 2:
+            raise BadEvent("bad_votes", f"{name}: must be helpful votes and all votes")
+        event.helpful_votes = votes(both[0], name)
+        event.total_votes = votes(both[1], name)
+    elif (alone := record.get(edition.votes)) not in (None, ""):
+        event.helpful_votes = votes(alone, edition.votes)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import time
 
 from replay import metrics
 from replay.beginning import beginning
-from replay.lines import require_readable
+from replay.ending import moved_ms
+from replay.mapping import load_mapping
 from replay.ordered_copy import OrderedCopy, Selection
 from replay.ordering import ordered_copy
 from replay.pacing import Asked, Pace
@@ -23,6 +21,7 @@ from replay.progress import Watch
 from replay.script import Script
 from replay.settings import ReplaySettings
 from replay.standing import Task
+from replay.state_folder import alone
 from replay.stopped import Stopped
 from shared.errors import Unusable
 from shared.kafka.clients import CountedProducer, producer_config
@@ -39,15 +38,20 @@ def run(arguments: argparse.Namespace, settings: ReplaySettings, kafka: KafkaSet
         Unavailable: the broker refused a message for good.
     """
     watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
-    require_readable(arguments.file)
+    mapping = None if arguments.mapping is None else load_mapping(arguments.mapping)
     sender: Sender | None = None
     try:
-        with _alone(settings.state_dir):
+        with alone(settings.state_dir):
+            metrics.READY.set(1)
             # Made first: it takes a second until the broker has given it an id.
             producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
-            copy = ordered_copy(arguments.file, arguments.metadata, settings, watch)
-            task = _task(arguments, copy, settings)
-            position = beginning(task, kafka, settings.state_dir, stop, resume=arguments.resume)
+            copy = ordered_copy(arguments.file, arguments.metadata, settings, watch, mapping)
+            task = _task(arguments, copy, settings, _moved_ms(arguments, copy))
+            position = beginning(
+                task, kafka, settings.state_dir, stop, resume=arguments.resume, ending=arguments.ending
+            )
+            if position.moved_ms != task.script.moved_ms:
+                task = _task(arguments, copy, settings, position.moved_ms)
             sender = Sender(task, position, producer, settings, kafka, watch)
             sender.run()
             metrics.DONE.set(1)
@@ -69,14 +73,22 @@ def run(arguments: argparse.Namespace, settings: ReplaySettings, kafka: KafkaSet
         stop.wait()
 
 
-def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings) -> Task:
+def _moved_ms(arguments: argparse.Namespace, copy: OrderedCopy) -> int:
+    """What --ending adds to event times."""
+    if arguments.ending is None:
+        return 0
+    tables = copy.summary.tables
+    return moved_ms(arguments.ending, tables.first_ms, tables.last_ms, time.time_ns() // 1_000_000)
+
+
+def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings, moved_ms: int) -> Task:
     until_ms = Selection().until_ms if arguments.until is None else arguments.until
     selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
     extent = copy.extent(selection)
     end_ms = extent.last_ms + copy.summary.tables.resolution_ms
     asked = Asked(within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate)
     pace = Pace.of(asked, extent.first_ms, end_ms, extent.events)
-    script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds)
+    script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds, moved_ms)
     loops = arguments.loop or script.most_loops
     if loops > script.most_loops:
         raise Unusable(
@@ -89,23 +101,3 @@ def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySett
 def _to_resume(arguments: list[str]) -> str:
     again = arguments if "--resume" in arguments else [*arguments, "--resume"]
     return shlex.join(["python", "-m", "replay", *again])
-
-
-@contextmanager
-def _alone(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder for this process; the lock goes with the process, however it ends."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        handle = (state_dir / "lock").open("w")
-    except OSError as error:
-        raise Unusable(
-            f"can't write to {state_dir} ({error.strerror}); name another folder with FRESHET_REPLAY_STATE_DIR"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Unusable(
-                f"another replay uses {state_dir}; stop it, or name another folder with FRESHET_REPLAY_STATE_DIR"
-            ) from error
-        yield

@@ -29,7 +29,8 @@ class Script:
     `tick_events` events, in quiet stretches every `tick_seconds` of the schedule, and one after all events of a loop.
     Where they lie follows from the dataset and the pace alone, never from a clock.
 
-    In loop n all event times are n times (the range and a day) later, so that time goes on.
+    In loop n all event times are n times (the range and a day) later, so that time goes on; in all of them they are
+    `moved_ms` later, or earlier where that is negative.
     """
 
     fingerprint: str
@@ -37,6 +38,7 @@ class Script:
     pace: Pace
     tick_events: int
     tick_seconds: float
+    moved_ms: int = 0
 
     @property
     def shift_ms(self) -> int:
@@ -46,12 +48,12 @@ class Script:
     @property
     def most_loops(self) -> int:
         """The loops after which event times would pass what an event may hold."""
-        return (END_MS - 2 - self.extent.last_ms) // self.shift_ms + 1
+        return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
 
     def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
         """The messages of one loop, from the event at `first_place` on."""
         source = f"{self.fingerprint}/{number}"
-        shift_ms = number * self.shift_ms
+        shift_ms = self.moved_ms + number * self.shift_ms
         start = number * self.pace.duration_seconds
         ticked: float | None = None
         due: float | None = None

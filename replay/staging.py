@@ -1,4 +1,4 @@
-"""Where a dataset is put in order: reviews in sorted runs on disk, products in tables, all in bounded memory."""
+"""Where a dataset is put in order: events in sorted runs on disk, products in tables, all in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ _TIMES = """
 """
 
 _BATCH_ROWS = 10_000
-_BATCH_BYTES = 16 * 2**20
-_ROW_BYTES = 400  # what a review in memory takes beside its event
+_BATCH_SHARE = 32  # of the memory, a batch may be this part: DuckDB holds it several times over while it takes it in
+_ROW_GROUP_ROWS = 2_048  # DuckDB's least, and what all numbers of it are multiples of
+_ROW_GROUP_MB = 64  # of memory, for each so many rows of a group: it is held whole, texts and all, while it is written
+_ROW_BYTES = 400  # what one in memory takes beside its event
 
 _KEYS = struct.Struct("<16sd")  # digest of the line, the user's point; the event follows
 
 
 class Staging:
-    """Takes products, then reviews, in any order of time; writes them to a database file in order."""
+    """Takes products, then events, in any order of time; writes them to a database file in order."""
 
     def __init__(self, folder: Path, ordered: Path, *, memory_mb: int) -> None:
         """`folder`: for what is in the making; `ordered`: the database file to write."""
@@ -57,10 +59,11 @@ class Staging:
         }
         self._database = duckdb.connect(str(folder / "staging.duckdb"), config=config)
         quoted = str(ordered).replace("'", "''")
-        self._database.execute(f"ATTACH '{quoted}' AS ordered")
+        self._database.execute(f"ATTACH '{quoted}' AS ordered (ROW_GROUP_SIZE {_row_group_rows(memory_mb)})")
         self._database.execute(_TABLES)
-        self._products = _Batch(self._database, "staged")
-        self._reviews: list[tuple[int, int, bytes, Event]] = []  # (time, line, digest, event)
+        self._batch_bytes = memory_mb * 2**20 // _BATCH_SHARE
+        self._products = _Batch(self._database, "staged", self._batch_bytes)
+        self._events: list[tuple[int, int, bytes, Event]] = []  # (time, line, digest, event)
         self._most_bytes = memory_mb * 2**20 // 2
         self._bytes = 0
         self._runs: list[Path] = []
@@ -72,22 +75,22 @@ class Staging:
         self._products.add((line, product.product_id, price, stored), len(stored))
 
     def end_products(self) -> None:
-        """All products were added: reviews may come."""
+        """All products were added: events may come."""
         self._products.flush()
         self._database.execute(_PRODUCTS)
 
-    def add_review(self, line: int, content: bytes, event: Event) -> None:
-        """Take a review; `content` is the line itself, by which copies are recognised."""
+    def add_event(self, line: int, content: bytes, event: Event) -> None:
+        """Take an event; `content` is its record itself, by which copies are recognised."""
         digest = hashlib.blake2b(content, digest_size=16).digest()
-        self._reviews.append((event.event_time_ms, line, digest, event))
+        self._events.append((event.event_time_ms, line, digest, event))
         self._bytes += len(content) + _ROW_BYTES
         if self._bytes >= self._most_bytes:
             self._spill()
 
     def write_ordered(self, look: Callable[[int], None]) -> int:
-        """Write all reviews in order; how many there are without exact copies. `look` hears how many are written."""
+        """Write all events in order; how many there are without exact copies. `look` hears how many are written."""
         self._spill()
-        events = _Batch(self._database, "ordered.events")
+        events = _Batch(self._database, "ordered.events", self._batch_bytes)
         sequence = reached_ms = 0
         seen: set[bytes] = set()  # digests of the time reached: copies of a line have its time
         for n, (time_ms, _, content) in enumerate(merged(self._runs)):
@@ -108,17 +111,17 @@ class Staging:
         return sequence
 
     def _spill(self) -> None:
-        """Write the reviews in memory to a run of their own, with their prices."""
-        prices = self._prices({event.product_id for _, _, _, event in self._reviews})
-        self._reviews.sort(key=lambda review: review[:2])
+        """Write the events in memory to a run of their own, with their prices."""
+        prices = self._prices({event.product_id for _, _, _, event in self._events})
+        self._events.sort(key=lambda event: event[:2])
         rows = (
-            Row(time_ms, line, _KEYS.pack(digest, user_point(event.user_id)) + _priced(event, prices))
-            for time_ms, line, digest, event in self._reviews
+            Row(time_ms, line, _KEYS.pack(digest, _point(event, digest)) + _priced(event, prices))
+            for time_ms, line, digest, event in self._events
         )
         run = self._folder / f"run-{len(self._runs)}"
         write_run(run, rows)
         self._runs.append(run)
-        self._reviews.clear()
+        self._events.clear()
         self._bytes = 0
 
     def _prices(self, product_ids: set[str]) -> dict[str, float]:
@@ -138,16 +141,17 @@ class Staging:
 class _Batch:
     """Rows on their way into one table."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, table: str) -> None:
+    def __init__(self, database: duckdb.DuckDBPyConnection, table: str, most_bytes: int) -> None:
         self._database = database
         self._table = table
+        self._most_bytes = most_bytes
         self._rows: list[tuple[Any, ...]] = []
         self._bytes = 0
 
     def add(self, row: tuple[Any, ...], size: int) -> None:
         self._rows.append(row)
         self._bytes += size
-        if len(self._rows) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES:
+        if len(self._rows) >= _BATCH_ROWS or self._bytes >= self._most_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -161,6 +165,11 @@ class _Batch:
         self._bytes = 0
 
 
+def _row_group_rows(memory_mb: int) -> int:
+    """How many rows DuckDB may hold at a time, from what it has for them; its default is 60 times the least."""
+    return _ROW_GROUP_ROWS * min(60, max(1, memory_mb // _ROW_GROUP_MB))
+
+
 def _column(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     """The array DuckDB reads a column from."""
     if isinstance(values[0], int | float):
@@ -171,11 +180,21 @@ def _column(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
 
 
 def _priced(event: Event, prices: dict[str, float]) -> bytes:
-    if (price := prices.get(event.product_id)) is not None:
+    """The event as it is kept, with the price of its product where it has none of its own."""
+    if not event.HasField("price") and (price := prices.get(event.product_id)) is not None:
         event.price = price
     return event.SerializeToString()
 
 
 def user_point(user_id: str) -> float:
     """Where a user lies in [0, 1), evenly spread and always the same: those below a share are that share of users."""
-    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=6).digest(), "big") / 2**48
+    return _evenly(hashlib.blake2b(user_id.encode(), digest_size=6).digest())
+
+
+def _point(event: Event, digest: bytes) -> float:
+    """Where an event lies among all users; a guest is a user of one event, known by its record."""
+    return user_point(event.user_id) if event.user_id else _evenly(digest[:6])
+
+
+def _evenly(digest: bytes) -> float:
+    return int.from_bytes(digest, "big") / 2**48

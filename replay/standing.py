@@ -48,6 +48,7 @@ class Standing:
         self.before = position.loop * task.script.extent.events
         self.before += task.copy.count_up_to(task.selection, position.sequence)
         self.acknowledged_now = 0  # by this process, gaps or not
+        self._counted = 0  # of those, told Prometheus
 
     def start(self) -> None:
         """Events begin to flow."""
@@ -59,11 +60,10 @@ class Standing:
         """Note an event as sent; the number to acknowledge it by."""
         return self._prefix.sent(event, self._clock())
 
-    def acknowledge(self, number: int) -> None:
-        """Note that the broker has it."""
+    def acknowledge(self, number: int, _: object = None) -> None:
+        """Note that the broker has it; what may follow the number is the broker's report."""
         self._prefix.acknowledge(number)
         self.acknowledged_now += 1
-        metrics.events().inc()
 
     @property
     def newest(self) -> Sent | None:
@@ -100,6 +100,9 @@ class Standing:
         """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
         behind_seconds = self.behind_seconds(pace_seconds)
         metrics.BEHIND.set(behind_seconds)
+        if self.acknowledged_now > self._counted:
+            metrics.events().inc(self.acknowledged_now - self._counted)
+            self._counted = self.acknowledged_now
         metrics.IN_FLIGHT.set(in_flight)
         metrics.PROGRESS.set(self.acknowledged / self.total)
         if self.newest is not None:

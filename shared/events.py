@@ -21,6 +21,8 @@ REASONS = (
     "bad_dwell",
 )
 
+_KINDS = frozenset(EventKind.values()) - {EVENT_KIND_UNSPECIFIED}
+
 MOST_ID_BYTES = 256
 MOST_EVENT_ID_BYTES = 128
 END_MS = 7_258_118_400_000  # 2200-01-01 UTC: beyond, somebody mixed up the units
@@ -58,7 +60,7 @@ def check_event(event: Event) -> None:
     Raises:
         BadEvent: the reason is one of `REASONS`, the message names the field.
     """
-    if event.kind == EVENT_KIND_UNSPECIFIED or event.kind not in EventKind.values():
+    if event.kind not in _KINDS:
         raise BadEvent("no_kind", f"kind: must be one of EventKind, got {event.kind}")
     if not 0 < event.event_time_ms < END_MS:
         raise BadEvent(

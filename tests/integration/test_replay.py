@@ -314,7 +314,8 @@ def test_stopped_while_the_broker_is_away_it_ends_and_resumes(tmp_path: Path, re
     [
         (None, "no such file"),
         (b"", "is empty"),
-        (b"user,product\n1,2\n", "not one line"),
+        (b"user,product\n1,2\n", "in no format that is known"),
+        (b'{"user": 1}', "not one line"),
         (b"\x1f\x8b\x08\x00", "breaks off after line 0"),
     ],
 )
@@ -353,3 +354,132 @@ def test_real_reviews(kafka: KafkaSettings, tmp_path: Path, data: Path) -> None:
     assert status == 0
     assert "10,261 lines, 10,261 usable" in said
     read_log(kafka).require_all(10_261)
+
+
+SALES = """\
+InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+1,85123A,OLD NAME,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom
+2,71053,LANTERN,1,2010-12-02 08:26:00,3.39,,United Kingdom
+C3,85123A,WHITE LAMP,-2,2010-12-03 08:26:00,2.75,17850.0,United Kingdom
+4,71053,damaged,-9,2010-12-03 08:26:00,0.0,,United Kingdom
+"""
+LAST_MS = 1_291_364_760_000  # 2010-12-03 08:26 UTC
+DAY_MS = 86_400_000
+
+
+def events_sent(kafka: KafkaSettings) -> list[tuple[bytes | None, pb.Event]]:
+    """Key and event of every message but ticks, by sequence."""
+    found = itertools.chain(*read(kafka, Topics.of(kafka).events, kafka.partitions))
+    sent = [(message.key(), pb.Event.FromString(message.value() or b"")) for message in found]
+    return sorted((pair for pair in sent if pair[1].kind != pb.EVENT_KIND_TICK), key=lambda pair: pair[1].sequence)
+
+
+def products_sent(kafka: KafkaSettings) -> dict[str, pb.Product]:
+    """What the log says of each product in the end."""
+    (messages,) = read(kafka, Topics.of(kafka).products, 1)
+    products = [pb.Product.FromString(message.value() or b"") for message in messages]
+    assert [message.key() for message in messages] == [product.product_id.encode() for product in products]
+    return {product.product_id: product for product in products}
+
+
+def test_sales_with_guests_and_returns(kafka: KafkaSettings, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(SALES)
+    status, said = ended(kafka, tmp_path, "run", path)
+    assert status == 0
+    assert "4 lines, 3 usable, 1 left out (1 bad_quantity)" in said
+    assert "left out line 5: quantity" in said
+    assert [(key, event.kind, event.user_id, event.quantity) for key, event in events_sent(kafka)] == [
+        (b"17850", pb.EVENT_KIND_PURCHASE, "17850", 6.0),
+        (b"71053", pb.EVENT_KIND_PURCHASE, "", 1.0),
+        (b"17850", pb.EVENT_KIND_RETURN, "17850", 2.0),
+    ]
+
+
+def test_a_shops_export_by_its_mapping_that_ends_another_day(kafka: KafkaSettings, tmp_path: Path) -> None:
+    path, mapping = tmp_path / "export.csv", tmp_path / "shop.toml"
+    path.write_text("when;sku;who\n03.12.2010 08:26;a;u\n01.12.2010 08:26;b;u\n")
+    mapping.write_text(
+        '[columns]\nuser = "who"\nproduct = "sku"\ntime = "when"\n[time]\nformat = "%d.%m.%Y %H:%M"\n'
+        '[kind]\ndefault = "cart"\n'
+    )
+    run = ("run", path, "--mapping", mapping)
+    only_first = ("--until", "2010-12-02")
+    assert ended(kafka, tmp_path, *run, *only_first, "--ending", "2010-12-13")[0] == 0
+    assert [event.event_time_ms for _, event in events_sent(kafka)] == [LAST_MS + 8 * DAY_MS]
+
+    status, said = ended(kafka, tmp_path, *run, "--ending", "2010-12-14")
+    assert status == 2
+    assert "with --ending 2010-12-13" in said
+    status, said = ended(kafka, tmp_path, *run)
+    assert (status, "with --ending 2010-12-13" in said) == (2, True)
+    assert ended(kafka, tmp_path, *run, *only_first, "--resume")[0] == 0
+    status, said = ended(kafka, tmp_path, *run, "--ending", "now")  # it ended another day before, and goes on so
+    assert status == 0
+    assert [event.event_time_ms for _, event in events_sent(kafka)][-1] == LAST_MS + 10 * DAY_MS
+    status, said = ended(kafka, tmp_path, *run, "--resume", "--ending", "2010-12-14")
+    assert (status, "with --ending 2010-12-13" in said) == (2, True)
+
+
+def test_ending_now_is_kept_by_resuming(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
+    with replay(kafka, tmp_path, "run", reviews, "--ending", "now", "--rate", "800", save_seconds="0.1") as service:
+        service.wait_for(lambda: has_sent(service, 200), "200 events")
+        service.kill()
+    folder = next((tmp_path / "state").glob("*/position.json")).parent
+    position = Position.load(folder)
+    assert position is not None
+    assert position.moved_ms % DAY_MS == 0
+    assert position.moved_ms > 0
+    position.model_copy(update={"moved_ms": position.moved_ms - DAY_MS}).save(folder)  # as if that was yesterday
+    assert ended(kafka, tmp_path, "run", reviews, "--ending", "now", "--resume")[0] == 0
+    log = read_log(kafka)
+    log.require_all(EVENTS)
+    last_ms = (snap.FIRST_SECONDS + (EVENTS - 1) // 5 * snap.DAY_SECONDS) * 1000
+    newest = max(itertools.chain(*log.events), key=lambda event: event.sequence)
+    assert newest.event_time_ms == last_ms + position.moved_ms - DAY_MS
+
+
+def test_products_alone(kafka: KafkaSettings, tmp_path: Path) -> None:
+    goods = [
+        {"parent_asin": "B1", "title": "Old"},
+        {"title": "nobody"},
+        {"parent_asin": "B1", "title": "New", "price": 2},
+    ]
+    metadata = snap.write(tmp_path / "products.gz", [*goods, {"parent_asin": "B2", "main_category": "Toys"}])
+    status, said = ended(kafka, tmp_path, "--products", metadata)
+    assert status == 0
+    assert "4 lines, 3 usable, 1 left out (1 no_product)" in said
+    assert "done: 2 products sent and acknowledged; none failed" in said
+    assert products_sent(kafka) == {
+        "B1": pb.Product(product_id="B1", title="New", price=2.0),
+        "B2": pb.Product(product_id="B2", categories=["Toys"]),
+    }
+    assert "products.rejected.tsv" in said
+    assert [file.name for file in (tmp_path / "state").iterdir()] == ["products.rejected.tsv"]
+    sales, mapping = tmp_path / "sales.csv", tmp_path / "shop.toml"
+    sales.write_text(SALES)
+    assert ended(kafka, tmp_path, "--products", sales)[0] == 0
+    assert products_sent(kafka)["85123A"] == pb.Product(product_id="85123A", title="WHITE LAMP", price=2.75)
+    assert products_sent(kafka)["71053"].title == "LANTERN"
+    mapping.write_text('[columns]\nproduct = "StockCode"\ntitle = "Country"\n')
+    assert ended(kafka, tmp_path, "--products", sales, "--mapping", mapping)[0] == 0
+    assert products_sent(kafka)["71053"] == pb.Product(product_id="71053", title="United Kingdom")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "one of run, sample and --products is needed"),
+        (("--products", "absent"), "no such file: absent"),
+        (("--mapping", "m.toml", "run", "f"), "--mapping comes after the command"),
+        (("run", "f", "--mapping", "absent.toml"), "the mapping absent.toml can't be read"),
+        (("run", "f", "--ending", "soon"), "'soon' is neither now nor a day"),
+    ],
+)
+def test_a_command_line_that_is_none_ends_it_with_status_2(
+    away: KafkaSettings, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    status, log = ended(away, tmp_path, *arguments)
+    assert status == 2
+    assert said in log
+    assert "Traceback" not in log

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from replay.mapping import Mapping
 from replay.ordered_copy import Extent, OrderedCopy, Selection
 from replay.ordering import ordered_copy
 from replay.progress import Watch
@@ -54,11 +55,16 @@ def write(path: Path, records: Iterable[dict[str, Any] | bytes], *, loose: bool 
 
 
 def ordered(
-    reviews: Path, state_dir: Path, metadata: Path | None = None, stop: threading.Event | None = None, **settings: Any
+    reviews: Path,
+    state_dir: Path,
+    metadata: Path | None = None,
+    stop: threading.Event | None = None,
+    mapping: Mapping | None = None,
+    **settings: Any,
 ) -> OrderedCopy:
     """The ordered copy of a file, as a replay makes it."""
     watch = Watch(stop or threading.Event())
-    return ordered_copy(reviews, metadata, ReplaySettings(state_dir=state_dir, **settings), watch)
+    return ordered_copy(reviews, metadata, ReplaySettings(state_dir=state_dir, **settings), watch, mapping)
 
 
 def everything(copy: OrderedCopy) -> Extent:

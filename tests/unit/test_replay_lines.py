@@ -54,6 +54,14 @@ def test_a_truncated_gzip_gives_what_can_be_read_and_says_where_it_breaks(path: 
     assert f"after line {len(found):,} " in broken
 
 
+def test_it_is_looked_at_every_so_many_lines_blank_or_not(path: Path) -> None:
+    path.write_bytes(b"\n" * 1200)
+    looks: list[float] = []
+    lines = Lines(path, 1000, lambda: looks.append(lines.done_ratio))
+    assert len(list(lines)) == 1200
+    assert len(looks) == 2
+
+
 def test_garbage_in_a_gzip_breaks_it(path: Path) -> None:
     content = bytearray(gzip.compress(b"".join(f"{n} {os.urandom(20).hex()}\n".encode() for n in range(20_000))))
     content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from replay import options
         (options.positive, "0.5", 0.5),
         (options.count, "3", 3),
         (options.share, "1", 1.0),
+        (options.ending, "now", "now"),
+        (options.ending, "2013-01-31", date(2013, 1, 31)),
         (options.moment_ms, "2013-01-31", 1_359_590_400_000),
         (options.moment_ms, "2013-01-31T01:00:00", 1_359_594_000_000),
         (options.moment_ms, "2013-01-31T01:00:00+01:00", 1_359_590_400_000),
@@ -41,6 +44,7 @@ def test_good(read: Callable[[str], Any], text: str, value: object) -> None:
         *((options.positive, text) for text in ("", "0", "x")),
         *((options.count, text) for text in ("0", "-1", "1.5", "²")),
         *((options.share, text) for text in ("0", "1.1", "50%")),
+        *((options.ending, text) for text in ("", "today", "2013-02-30", "2013-01-31T12:00")),
         *((options.moment_ms, text) for text in ("", "yesterday", "2013-02-30")),
     ],
 )

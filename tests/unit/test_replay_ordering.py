@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from replay.mapping import Columns, File, Kind, Mapping
 from replay.ordered_copy import Selection
 from replay.ordering import fingerprint_of
 from replay.staging import user_point
@@ -105,6 +106,14 @@ def test_prices_come_from_the_metadata_and_its_last_line_counts(tmp_path: Path) 
     assert copy.summary.metadata.rejected == {"no_product": 1}
 
 
+def test_the_price_of_a_sale_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text(f"sku,at,price\nB0,{FIRST_SECONDS},9.5\nB0,{FIRST_SECONDS + 1},\n")
+    mapping = Mapping(columns=Columns(product="sku", time="at", price="price"), kind=Kind(default="purchase"))
+    copy = ordered(path, tmp_path / "state", snap.write(tmp_path / "m", [{"asin": "B0", "price": 7}]), mapping=mapping)
+    assert [s.event.price for s in copy.events(Selection(), everything(copy))] == [9.5, 7.0]
+
+
 def test_a_second_replay_reads_the_copy_and_another_file_has_its_own(tmp_path: Path) -> None:
     path = snap.write(tmp_path / "r", snap.shop(20))
     first = ordered(path, tmp_path / "state")
@@ -131,6 +140,34 @@ def test_a_sample_of_users_holds_all_their_events_and_the_sequences_of_the_whole
     assert extent[:3] == (len(sampled), sampled[0].sequence, sampled[-1].sequence)
 
 
+def test_a_sample_of_users_holds_each_event_of_a_guest_by_itself(tmp_path: Path) -> None:
+    lines = [f"{f'u{n}' if n < 500 else ''},p,{FIRST_SECONDS + n}" for n in range(1000)]
+    path = tmp_path / "shop.csv"
+    path.write_text("\n".join(["user,product,time", *lines]))
+    mapping = Mapping(columns=Columns(user="user", product="product", time="time"), kind=Kind(default="view"))
+    copy = ordered(path, tmp_path / "state", mapping=mapping)
+    some = Selection(users_share=0.3)
+    sampled = [s.event for s in copy.events(some, copy.extent(some))]
+    assert 115 < sum(event.user_id == "" for event in sampled) < 185
+    assert {event.user_id for event in sampled} - {""} == {f"u{n}" for n in range(500) if user_point(f"u{n}") < 0.3}
+    assert everything(copy).events == 1000
+
+
+def test_another_mapping_is_another_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text(f"a,b,{FIRST_SECONDS}\n" * 2 + f"a,c,{FIRST_SECONDS - 1}\n")
+    mappings = [
+        Mapping(columns=Columns(user=user, product=product, time=3), file=File(header=False), kind=Kind(default="view"))
+        for user, product in ((1, 2), (2, 1))
+    ]
+    one, other, again = (ordered(path, tmp_path / "state", mapping=mapping) for mapping in (*mappings, mappings[0]))
+    assert one.folder == again.folder != other.folder
+    for copy, ids in ((one, [("a", "c"), ("a", "b")]), (other, [("c", "a"), ("b", "a")])):
+        assert [(s.event.user_id, s.event.product_id) for s in copy.events(Selection(), everything(copy))] == ids
+        assert copy.summary.reviews.repeats == 1
+        assert copy.summary.reviews.format == "a CSV by its mapping"
+
+
 def test_a_range_of_time_and_a_position_in_it(tmp_path: Path) -> None:
     copy = ordered(snap.write(tmp_path / "r", snap.shop(5000)), tmp_path / "state")
     first = (FIRST_SECONDS + 100 * DAY_SECONDS) * 1000
@@ -149,8 +186,8 @@ def test_nothing_selected_is_refused_with_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_file_without_one_usable_line_is_refused_with_reasons(tmp_path: Path) -> None:
-    path = snap.write(tmp_path / "r", [b"a,b,c", b"\x00"])
-    with pytest.raises(Unusable, match=r"line 1: is not JSON.*line 2: holds NUL"):
+    path = snap.write(tmp_path / "r", [b"a,b,c", b"\x00", b'{"cut'])
+    with pytest.raises(Unusable, match=r"line 1: is not JSON.*line 2: holds NUL.*read as reviews of 2014 or 2018"):
         ordered(path, tmp_path / "state")
     (tmp_path / "short.gz").write_bytes(gzip.compress(b"x" * 1000)[:12])
     with pytest.raises(Unusable, match="breaks off after line 0"):

@@ -31,6 +31,18 @@ def test_metadata_of_2018() -> None:
     )  # fmt: skip
 
 
+def test_metadata_of_2023() -> None:
+    record = {
+        "main_category": "All Beauty", "title": "Salt", "price": 12.5, "store": "Crystal", "categories": [],
+        "details": {"Brand": "x"}, "parent_asin": "B09", "bought_together": None,
+    }  # fmt: skip
+    assert to_product(record) == Product(
+        product_id="B09", title="Salt", price=12.5, brand="Crystal", categories=["All Beauty"]
+    )
+    assert to_product(record | {"categories": ["Beauty", "Bath"], "price": None}).categories == ["Beauty", "Bath"]
+    assert to_product({"parent_asin": "", "asin": "B1"}).product_id == "B1"
+
+
 def test_metadata_with_nulls() -> None:
     record = {"asin": "B1", "title": None, "price": None, "category": "tablets", "brand": None}
     assert to_product(record) == Product(product_id="B1", categories=["tablets"])

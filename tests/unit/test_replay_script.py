@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -77,9 +78,21 @@ def test_in_another_loop_time_goes_on_and_nothing_counts_as_a_repeat() -> None:
     assert last <= cues[0].event.event_time_ms
 
 
+def test_moved_in_time_only_event_times_are_others() -> None:
+    plain = list(script(DAYS, Asked(speed=86_400)).loop(1, ordered(DAYS)))
+    moved = list(
+        dataclasses.replace(script(DAYS, Asked(speed=86_400)), moved_ms=-3 * DAY_MS).loop(1, ordered(DAYS))
+    )  # fmt: skip
+    assert [cue.event.event_time_ms - 3 * DAY_MS for cue in plain] == [cue.event.event_time_ms for cue in moved]
+    assert [(cue.due, cue.event.source, cue.event.sequence) for cue in plain] == [
+        (cue.due, cue.event.source, cue.event.sequence) for cue in moved
+    ]
+
+
 def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> None:
     asked = script(DAYS, Asked())
     most = asked.most_loops
+    assert dataclasses.replace(asked, moved_ms=2 * asked.shift_ms).most_loops == most - 2
     assert list(asked.loop(most - 1, ordered(DAYS)))[-1].event.event_time_ms < END_MS
     assert DAYS[-1] + most * asked.shift_ms + 1 >= END_MS
 

@@ -104,14 +104,21 @@ class Extent(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """One event in its place.
+    """One event in its place, as it is stored.
 
     `spread_ms` is its event time moved into its day, or second, so that the events which share it lie evenly in it.
     """
 
     sequence: int
-    event: Event
+    time_ms: int  # its event time
+    key: bytes  # as `shared.events.key_of`
+    stored: bytes  # an `Event` without source and sequence
     spread_ms: float
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+        return Event.FromString(self.stored)
 
 
 class OrderedCopy:
@@ -127,7 +134,7 @@ class OrderedCopy:
         try:
             self.summary = Summary.model_validate_json((folder / SUMMARY).read_bytes())
             self._database = duckdb.connect(
-                str(folder / DATABASE), read_only=True, config={"threads": 1, "memory_limit": "256MB"}
+                str(folder / DATABASE), read_only=True, config={"threads": 1, "memory_limit": "64MB"}
             )
         except (OSError, ValidationError, duckdb.Error) as error:
             raise Unusable(f"the ordered copy {folder} is damaged ({error}); delete it to have it made anew") from error
@@ -160,16 +167,16 @@ class OrderedCopy:
         """The selected events above sequence `after`, in order."""
         resolution_ms = self.summary.tables.resolution_ms
         query = f"""
-            SELECT sequence, time_ms, (sequence - first) / events_then, event
+            SELECT sequence, time_ms, key, event, time_ms + $resolution * (sequence - first) / events_then
             FROM events JOIN times USING (time_ms)
             WHERE sequence >= $start AND sequence < $stop AND {_SELECTED}
             ORDER BY sequence
         """  # noqa: S608
         for start in range(max(after + 1, extent.first_sequence), extent.last_sequence + 1, _BATCH):
-            parameters = _parameters(selection) | {"start": start, "stop": start + _BATCH}
-            parse = Event.FromString
-            for sequence, time_ms, place, stored in self._database.execute(query, parameters).fetchall():
-                yield Ordered(sequence, parse(stored), time_ms + resolution_ms * place)
+            parameters = _parameters(selection) | {
+                "start": start, "stop": start + _BATCH, "resolution": resolution_ms,
+            }  # fmt: skip
+            yield from map(Ordered._make, self._database.execute(query, parameters).fetchall())
 
     def products(self) -> Iterator[Product]:
         """The products of the metadata, each once."""

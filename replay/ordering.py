@@ -33,7 +33,7 @@ from shared.pb.freshet.v1.events_pb2 import Event, Product
 
 log = logging.getLogger("replay")
 
-VERSION = 2  # of what is made of a dataset: another one names it anew
+VERSION = 3  # of what is made of a dataset: another one names it anew
 
 # Shares of the whole task, about: reading the metadata, then the reviews; the rest is sorting.
 _METADATA_SHARE = 0.05

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -60,32 +61,62 @@ class Position(BaseModel):
             ) from error
 
 
+class Stretch(Generic[ItemT]):
+    """Items sent one after the other, whose acknowledgements are only counted."""
+
+    __slots__ = ("_acknowledged", "last", "sent", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now  # clock seconds of the first item's sending
+        self.last: ItemT | None = None
+        self.sent = 0
+        self._acknowledged = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Items not acknowledged yet."""
+        return self.sent - self._acknowledged
+
+    def acknowledge(self, _: object = None) -> None:
+        """Note that the broker has one of the items; what it reports of it does not matter."""
+        self._acknowledged += 1
+
+
 class AcknowledgedPrefix(Generic[ItemT]):
-    """Follows what was sent up to the last item before which, itself included, everything was acknowledged."""
+    """Follows what was sent up to an item before which, itself included, everything was acknowledged.
+
+    It is the last such item, or up to `STRETCH` items before: an acknowledgement then costs no more than an addition.
+    """
+
+    STRETCH = 64
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[ItemT, float]] = deque()  # each with the clock seconds of its sending
-        self._first = 0  # number of the oldest that waits
-        self._acknowledged: set[int] = set()
-        self.newest: ItemT | None = None
+        self._stretches: deque[Stretch[ItemT]] = deque()
+        self._newest: ItemT | None = None
 
-    def sent(self, item: ItemT, now: float) -> int:
-        """Note an item as sent at `now`, in clock seconds; the number to acknowledge it by."""
-        self._waiting.append((item, now))
-        return self._first + len(self._waiting) - 1
+    def sent(self, item: ItemT, clock: Callable[[], float]) -> Stretch[ItemT]:
+        """Note an item as sent now; where to acknowledge it."""
+        stretch = self._stretches[-1] if self._stretches else None
+        if stretch is None or stretch.sent == self.STRETCH or not stretch.in_flight:
+            stretch = Stretch(clock())
+            self._stretches.append(stretch)
+        stretch.last = item
+        stretch.sent += 1
+        return stretch
 
-    def acknowledge(self, number: int) -> None:
-        """Note that the broker has the item of this number."""
-        if number != self._first:
-            self._acknowledged.add(number)
-            return
-        self.newest, _ = self._waiting.popleft()
-        self._first += 1
-        while self._first in self._acknowledged:
-            self._acknowledged.remove(self._first)
-            self.newest, _ = self._waiting.popleft()
-            self._first += 1
+    @property
+    def newest(self) -> ItemT | None:
+        """The item up to which the broker has everything; None before any."""
+        while self._stretches and not self._stretches[0].in_flight:
+            self._newest = self._stretches.popleft().last
+        return self._newest
+
+    @property
+    def in_flight(self) -> int:
+        """Items that the broker may not have."""
+        return sum(stretch.in_flight for stretch in self._stretches)
 
     def oldest_seconds(self, now: float) -> float:
-        """How long the oldest item without an acknowledgement has waited for it; 0 where none waits."""
-        return now - self._waiting[0][1] if self._waiting else 0.0
+        """How long the oldest stretch without all its acknowledgements has waited for them; 0 where none waits."""
+        waiting = next((stretch for stretch in self._stretches if stretch.in_flight), None)
+        return 0.0 if waiting is None else now - waiting.since

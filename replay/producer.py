@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,7 @@ from replay.script import Cue
 from replay.settings import ReplaySettings
 from replay.standing import Sent, Standing, Task
 from replay.stopped import Stopped
-from shared.events import key_of
 from shared.kafka.clients import CountedProducer
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 
@@ -108,17 +105,14 @@ class Sender:
 
     def _send(self, loop: int, cue: Cue) -> None:
         """Queue a message; while the queue is full, wait."""
-        event, value = cue.event, cue.event.SerializeToString()
-        topic, wait = self._topics.events, self._wait_for_room
+        send, topic, wait = self._producer.send, self._topics.events, self._wait_for_room
         self._due = cue.due
-        if event.kind == EVENT_KIND_TICK:
+        if cue.key is None:
             for partition in range(self._partitions):
-                self._producer.send(topic, key=None, value=value, partition=partition, on_wait=wait)
+                send(topic, key=None, value=cue.value, partition=partition, on_wait=wait)
             return
-        number = self.standing.sent(Sent(loop, event.sequence, cue.place, event.event_time_ms))
-
-        acknowledged = functools.partial(self.standing.acknowledge, number)
-        self._producer.send(topic, key=key_of(event), value=value, on_acknowledged=acknowledged, on_wait=wait)
+        acknowledged = self.standing.sent(Sent(loop, cue)).acknowledge
+        send(topic, key=cue.key, value=cue.value, on_acknowledged=acknowledged, on_wait=wait)
 
     def _wait_for_room(self) -> None:
         self._pacer.look(self._due)
@@ -146,7 +140,7 @@ class Sender:
     def _save(self) -> None:
         self._saved = self._clock()
         if (newest := self.standing.newest) is not None:
-            self._position = self._position.model_copy(update={"loop": newest.loop, "sequence": newest.sequence})
+            self._position = self._position.model_copy(update={"loop": newest.loop, "sequence": newest.cue.sequence})
         try:
             self._position.save(self._task.copy.folder)
         except OSError as error:

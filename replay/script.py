@@ -17,8 +17,16 @@ class Cue(NamedTuple):
     """One message and when it is due, in seconds after the start of the first loop; None: at once."""
 
     due: float | None
-    event: Event
+    event_time_ms: int
+    key: bytes | None  # None: a tick, for every partition
+    value: bytes  # an `Event`
     place: int  # of an event among those selected, counted from 0; of a tick the events before it
+    sequence: int = 0  # 0: a tick
+
+    @property
+    def event(self) -> Event:
+        """The message itself."""
+        return Event.FromString(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +61,31 @@ class Script:
     def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
         """The messages of one loop, from the event at `first_place` on."""
         source = f"{self.fingerprint}/{number}"
+        # Put after a stored event, it says what is new of it: of a field that comes twice, protobuf takes the last.
+        stamp = Event(source=source)
         shift_ms = self.moved_ms + number * self.shift_ms
         start = number * self.pace.duration_seconds
         ticked: float | None = None
         due: float | None = None
-        for place, (sequence, event, spread_ms) in enumerate(events, start=first_place):
-            event.event_time_ms += shift_ms
-            event.source, event.sequence = source, sequence
+        for place, (sequence, time_ms, key, stored, spread_ms) in enumerate(events, start=first_place):
+            stamp.sequence = sequence
+            if shift_ms:
+                time_ms += shift_ms
+                stamp.event_time_ms = time_ms
             due = self.pace.due(place, spread_ms)
             due = None if due is None else start + due
             if ticked is None:
                 ticked = due
             while due is not None and ticked is not None and due - ticked > self.tick_seconds:
                 ticked += self.tick_seconds
-                yield Cue(ticked, _tick(event.event_time_ms, source), place)
+                yield _tick(ticked, time_ms, source, place)
             if place and place % self.tick_events == 0:
                 ticked = due
-                yield Cue(due, _tick(event.event_time_ms, source), place)
-            yield Cue(due, event, place)
-        yield Cue(due, _tick(self.extent.last_ms + shift_ms + 1, source), self.extent.events)
+                yield _tick(due, time_ms, source, place)
+            yield Cue(due, time_ms, key, stored + stamp.SerializeToString(), place, sequence)
+        yield _tick(due, self.extent.last_ms + shift_ms + 1, source, self.extent.events)
 
 
-def _tick(event_time_ms: int, source: str) -> Event:
-    return Event(kind=EVENT_KIND_TICK, event_time_ms=event_time_ms, source=source)
+def _tick(due: float | None, event_time_ms: int, source: str, place: int) -> Cue:
+    event = Event(kind=EVENT_KIND_TICK, event_time_ms=event_time_ms, source=source)
+    return Cue(due, event_time_ms, None, event.SerializeToString(), place)

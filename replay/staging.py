@@ -13,11 +13,12 @@ import duckdb
 import numpy as np
 
 from replay.runs import Row, merged, write_run
+from shared.events import key_of
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 
 _TABLES = """
     CREATE TABLE staged (line BIGINT, product_id VARCHAR, price DOUBLE, product BLOB);
-    CREATE TABLE ordered.events (sequence BIGINT, time_ms BIGINT, user_point DOUBLE, event BLOB);
+    CREATE TABLE ordered.events (sequence BIGINT, time_ms BIGINT, user_point DOUBLE, key BLOB, event BLOB);
 """
 
 # Of several lines about one product the last one counts.
@@ -105,7 +106,7 @@ class Staging:
             seen.add(digest)
             sequence += 1
             event = content[_KEYS.size :]
-            events.add((sequence, time_ms, point, event), len(event))
+            events.add((sequence, time_ms, point, key_of(Event.FromString(event)), event), len(event))
         events.flush()
         self._database.execute(_TIMES)
         return sequence

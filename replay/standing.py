@@ -11,8 +11,8 @@ from typing import NamedTuple
 from replay import metrics
 from replay.ordered_copy import OrderedCopy, Selection
 from replay.pacing import Lateness, behind
-from replay.position import AcknowledgedPrefix, Position
-from replay.script import Script
+from replay.position import AcknowledgedPrefix, Position, Stretch
+from replay.script import Cue, Script
 
 log = logging.getLogger("replay")
 
@@ -31,9 +31,7 @@ class Sent(NamedTuple):
     """An event on its way."""
 
     loop: int
-    sequence: int
-    place: int  # among those selected, counted from 0
-    event_time_ms: int
+    cue: Cue
 
 
 class Standing:
@@ -47,8 +45,8 @@ class Standing:
         self._lateness = Lateness()
         self.before = position.loop * task.script.extent.events
         self.before += task.copy.count_up_to(task.selection, position.sequence)
-        self.acknowledged_now = 0  # by this process, gaps or not
-        self._counted = 0  # of those, told Prometheus
+        self._sent = 0  # by this process
+        self._counted = 0  # of those acknowledged, told Prometheus
 
     def start(self) -> None:
         """Events begin to flow."""
@@ -56,18 +54,19 @@ class Standing:
         metrics.events()
         metrics.ASKED_RATE.set(self._task.script.pace.mean_rate)
 
-    def sent(self, event: Sent) -> int:
-        """Note an event as sent; the number to acknowledge it by."""
-        return self._prefix.sent(event, self._clock())
+    def sent(self, event: Sent) -> Stretch[Sent]:
+        """Note an event as sent; where to acknowledge it."""
+        self._sent += 1
+        return self._prefix.sent(event, self._clock)
 
-    def acknowledge(self, number: int, _: object = None) -> None:
-        """Note that the broker has it; what may follow the number is the broker's report."""
-        self._prefix.acknowledge(number)
-        self.acknowledged_now += 1
+    @property
+    def acknowledged_now(self) -> int:
+        """Events acknowledged to this process, gaps or not."""
+        return self._sent - self._prefix.in_flight
 
     @property
     def newest(self) -> Sent | None:
-        """The last event sent by this process before which, itself included, the broker has everything."""
+        """An event sent by this process before which, itself included, the broker has everything."""
         return self._prefix.newest
 
     @property
@@ -79,7 +78,7 @@ class Standing:
     def acknowledged(self) -> int:
         """The events that the broker has without a gap, those before the position included."""
         newest = self.newest
-        return self.before if newest is None else newest.loop * self._task.script.extent.events + newest.place + 1
+        return self.before if newest is None else newest.loop * self._task.script.extent.events + newest.cue.place + 1
 
     @property
     def seconds(self) -> float:
@@ -100,13 +99,13 @@ class Standing:
         """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
         behind_seconds = self.behind_seconds(pace_seconds)
         metrics.BEHIND.set(behind_seconds)
-        if self.acknowledged_now > self._counted:
-            metrics.events().inc(self.acknowledged_now - self._counted)
-            self._counted = self.acknowledged_now
+        acknowledged = self.acknowledged_now
+        metrics.events().inc(acknowledged - self._counted)
+        self._counted = acknowledged
         metrics.IN_FLIGHT.set(in_flight)
         metrics.PROGRESS.set(self.acknowledged / self.total)
         if self.newest is not None:
-            metrics.EVENT_TIME.set(self.newest.event_time_ms / 1000)
+            metrics.EVENT_TIME.set(self.newest.cue.event_time_ms / 1000)
         turned = self._lateness.turned(behind_seconds)
         if turned == "late":
             log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind_seconds)
@@ -116,7 +115,8 @@ class Standing:
     def told(self, pace_seconds: float) -> str:
         """One line for people."""
         newest, behind_seconds = self.newest, self.behind_seconds(pace_seconds)
-        day = "-" if newest is None else datetime.fromtimestamp(newest.event_time_ms / 1000, UTC).strftime("%Y-%m-%d")
+        time_ms = None if newest is None else newest.cue.event_time_ms
+        day = "-" if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
         loop = f", loop {newest.loop + 1} of {self._task.loops}" if newest is not None and self._task.loops > 1 else ""
         late = f", {behind_seconds:.1f} s behind" if behind_seconds >= 1 else ""
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -102,20 +103,16 @@ class CountedProducer:
         `on_acknowledged` runs inside `poll`, `send` or `flush`.
         """
 
-        def report(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self.failed += 1
-                self.last_error = error.str()
-                return
-            self.acknowledged += 1
-            if on_acknowledged is not None:
-                on_acknowledged(message)
-
+        report: Callable[[KafkaError | None, Message], None] = self._report
+        if on_acknowledged is not None:
+            report = functools.partial(self._report, then=on_acknowledged)
+        produce = self._producer.produce
         while True:
             try:
-                self._producer.produce(
-                    topic, key=key, value=value, headers=list(headers), partition=partition, on_delivery=report
-                )
+                if headers:
+                    produce(topic, value, key, partition, report, headers=list(headers))
+                else:
+                    produce(topic, value, key, partition, report)
                 break
             except BufferError:
                 self._producer.poll(0.1)
@@ -128,6 +125,17 @@ class CountedProducer:
     def in_flight(self) -> int:
         """Messages neither acknowledged nor failed yet."""
         return self.sent - self.acknowledged - self.failed
+
+    def _report(
+        self, error: KafkaError | None, message: Message, then: Callable[[Message], None] | None = None
+    ) -> None:
+        if error is not None:
+            self.failed += 1
+            self.last_error = error.str()
+            return
+        self.acknowledged += 1
+        if then is not None:
+            then(message)
 
     def poll(self, seconds: float = 0.0) -> None:
         """Serve delivery reports for at most `seconds`."""

@@ -13,29 +13,46 @@ from replay.position import POSITION, AcknowledgedPrefix, Position
 from shared.errors import Unusable
 
 
-@given(st.permutations(range(12)))
-def test_the_prefix_never_passes_what_is_not_acknowledged(order: list[int]) -> None:
-    prefix: AcknowledgedPrefix[str] = AcknowledgedPrefix()
-    numbers = [prefix.sent(f"item {n}", 0.0) for n in range(12)]
+@given(st.permutations(range(12)), st.integers(1, 5), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_the_prefix_never_passes_what_is_not_acknowledged(order: list[int], stretch: int, look: list[bool]) -> None:
+    prefix: AcknowledgedPrefix[int] = AcknowledgedPrefix()
+    prefix.STRETCH = stretch  # type: ignore[misc]
+    places = [prefix.sent(n, lambda: 0.0) for n in range(12)]
     acknowledged: set[int] = set()
-    for n in order:
-        prefix.acknowledge(numbers[n])
+    for n, looks in zip(order, look, strict=True):
+        places[n].acknowledge()
         acknowledged.add(n)
         whole = next((k for k in range(13) if k not in acknowledged), 13)
-        assert prefix.newest == (f"item {whole - 1}" if whole else None)
-    assert numbers[11] + 1 == prefix.sent("the next", 0.0)
+        assert prefix.in_flight == 12 - len(acknowledged)
+        if looks:
+            newest = -1 if prefix.newest is None else prefix.newest
+            assert whole - stretch <= newest + 1 <= whole, "up to a stretch behind, and never ahead"
+    assert prefix.newest == 11
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_the_prefix_is_exact_whenever_nothing_is_in_flight(acknowledge_all: list[bool]) -> None:
+    prefix: AcknowledgedPrefix[int] = AcknowledgedPrefix()
+    waiting = []
+    for n, all_of_them in enumerate(acknowledge_all):
+        waiting.append(prefix.sent(n, lambda: 0.0))
+        if all_of_them:
+            while waiting:
+                waiting.pop().acknowledge()
+            assert (prefix.newest, prefix.in_flight) == (n, 0)
 
 
 def test_it_knows_how_long_the_oldest_waits() -> None:
     prefix: AcknowledgedPrefix[str] = AcknowledgedPrefix()
     assert prefix.oldest_seconds(100.0) == 0
-    first, second, third = (prefix.sent(f"item {n}", 100.0 + n) for n in range(3))
+    first, second = (prefix.sent(f"item {n}", lambda n=n: 100.0 + n) for n in range(2))  # type: ignore[misc]
     assert prefix.oldest_seconds(105.0) == 5
-    prefix.acknowledge(second)
-    assert prefix.oldest_seconds(105.0) == 5
-    prefix.acknowledge(first)
-    assert prefix.oldest_seconds(105.0) == 3
-    prefix.acknowledge(third)
+    first.acknowledge()
+    second.acknowledge()
+    assert prefix.oldest_seconds(105.0) == 0
+    third = prefix.sent("item 2", lambda: 103.0)
+    assert prefix.oldest_seconds(105.0) == 2, "not since what came before it"
+    third.acknowledge()
     assert prefix.oldest_seconds(105.0) == 0
 
 

@@ -20,11 +20,12 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, EVENT_KIND_TICK, 
 START_MS = 1_300_060_800_000
 
 
+def event(n: int, event_time_ms: int) -> Event:
+    return Event(kind=EVENT_KIND_REVIEW, user_id=f"u{n}", product_id="p", event_time_ms=event_time_ms)
+
+
 def ordered(times_ms: Sequence[int], first: int = 1) -> list[Ordered]:
-    return [
-        Ordered(n, Event(kind=EVENT_KIND_REVIEW, user_id=f"u{n}", product_id="p", event_time_ms=t), t)
-        for n, t in enumerate(times_ms, start=first)
-    ]
+    return [Ordered(n, t, b"u%d" % n, event(n, t).SerializeToString(), t) for n, t in enumerate(times_ms, start=first)]
 
 
 def script(times_ms: Sequence[int], asked: Asked, *, tick_events: int = 3, tick_seconds: float = 1e9) -> Script:

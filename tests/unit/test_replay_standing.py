@@ -11,7 +11,7 @@ from replay import metrics
 from replay.ordered_copy import Selection
 from replay.pacing import Asked, Pace
 from replay.position import Position
-from replay.script import Script
+from replay.script import Cue, Script
 from replay.standing import Sent, Standing, Task
 from tests.support import snap
 from tests.support.snap import everything, ordered, review
@@ -46,15 +46,15 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
     clock = Clock()
     stands = standing(tmp_path, Asked(rate=1.0), clock)
     caplog.set_level(logging.INFO, logger="replay")
-    numbers = []
+    stretches = []
     for place in range(9):  # each sent when it is due, none acknowledged
-        numbers.append(stands.sent(Sent(0, place + 1, place, 0)))
+        stretches.append(stands.sent(Sent(0, Cue(None, 0, b"u", b"", place, place + 1))))
         clock.now += 1.0
         stands.measure(-0.1, in_flight=place + 1)
     assert behind_seconds() == 9
     assert stands.told(-0.1).endswith(", 9.0 s behind")
-    for number in numbers:
-        stands.acknowledge(number)
+    for stretch in stretches:
+        stretch.acknowledge()
     stands.measure(-0.1, in_flight=0)
     assert behind_seconds() == 0
     assert "behind" not in stands.told(-0.1)
@@ -67,7 +67,7 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
 def test_as_fast_as_the_broker_takes_it_is_never_late(tmp_path: Path) -> None:
     clock = Clock()
     stands = standing(tmp_path, Asked(), clock)
-    stands.sent(Sent(0, 1, 0, 0))
+    stands.sent(Sent(0, Cue(None, 0, b"u", b"", 0, 1)))
     clock.now += 9.0
     stands.measure(0.0, in_flight=1)
     assert behind_seconds() == 0

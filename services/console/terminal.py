@@ -36,7 +36,7 @@ class Terminal:
 
     def say(self, text: str = "") -> None:
         """Write whole lines."""
-        self._wipe()
+        self.clear()
         self._write(text + "\n")
 
     def heading(self, number: int, title: str) -> None:
@@ -56,7 +56,8 @@ class Terminal:
             self._said_at = self._clock()
             self._write(text + "\n")
 
-    def _wipe(self) -> None:
+    def clear(self) -> None:
+        """Wipe the status line."""
         if self._shown:
             self._write("\r" + " " * len(self._shown) + "\r")
             self._shown = ""

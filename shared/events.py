@@ -39,6 +39,8 @@ def check_id(field: str, value: str, most_bytes: int = MOST_ID_BYTES) -> None:
     """
     if not value:
         raise BadEvent("bad_id", f"{field}: must not be empty")
+    if value.isascii() and value.isprintable() and len(value) <= most_bytes:
+        return  # as nearly all are
     size = len(value.encode())
     if size > most_bytes:
         raise BadEvent("bad_id", f"{field}: at most {most_bytes} bytes, got {size}")

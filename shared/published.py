@@ -7,6 +7,7 @@ import re
 from google.protobuf.message import DecodeError
 
 from shared.errors import BadEvent
+from shared.events import END_MS
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Pointer
 
 SERVING_POINTER = "live/serving"
@@ -47,6 +48,8 @@ class Published:
         version = ModelVersion.FromString(value)
         if version.version_id != version_id or not _VERSION_ID.fullmatch(version_id):
             raise BadEvent("undecodable", f"key version/{version_id!r} announces {version.version_id!r}")
+        if not 0 <= version.created_ms < END_MS:
+            raise BadEvent("undecodable", f"version/{version_id}: created_ms {version.created_ms} is no time")
         self._versions.pop(version_id, None)
         self._versions[version_id] = version
 

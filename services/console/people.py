@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Message
-from google.protobuf.message import DecodeError
 
 from shared.errors import BadEvent, Unavailable
 from shared.kafka.clients import LogReader
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Product
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK
+from shared.products import parse_product
 from shared.settings import KafkaSettings
 from shared.states import parse_state
 from shared.topics import Topics
@@ -56,11 +56,11 @@ def read_titles(kafka: KafkaSettings) -> dict[str, str]:
     titles: dict[str, str] = {}
     for message in _whole(kafka, {(Topics.of(kafka).products, 0): -1}):
         try:
-            product = Product.FromString(message.value() or b"")
-        except DecodeError:
-            continue
-        if product.title:
-            titles[product.product_id] = product.title
+            product_id, product = parse_product(message.key(), message.value())
+        except BadEvent:
+            continue  # inference counts and names it
+        if product is not None and product.title:
+            titles[product_id] = product.title
     return titles
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -27,6 +27,9 @@ log = logging.getLogger("features")
 # Brokers take records of 1 MiB by default, headers included; what is larger is cut, and the header `size` says so.
 MOST_LETTER_BYTES = 1_000_000
 
+# A flood of bad records must not flood the log: the dead letters hold each, `freshet dead-letters show` lists them.
+SILENT_SECONDS = 5.0
+
 POLL_SECONDS = 0.1
 
 
@@ -39,12 +42,20 @@ class _TimedSentiment(Sentiment):
 class Describer:
     """Describes records of events and sends what came of them."""
 
-    def __init__(self, settings: FeaturesSettings, topics: Topics, producer: CountedProducer) -> None:
+    def __init__(
+        self,
+        settings: FeaturesSettings,
+        topics: Topics,
+        producer: CountedProducer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._topics = topics
         self._producer = producer
         self._sentiment = _TimedSentiment()
         self._newest_ms = 0  # latest event time of any partition
+        self._clock = clock
+        self._told: dict[str, tuple[float, int]] = {}  # reason → when it is named again, records since it was
 
     async def publish(self, batch: Sequence[Any]) -> None:
         """Publish Faust's messages in order and return once the broker has all that came of them.
@@ -86,10 +97,7 @@ class Describer:
         metrics.EVENT_TIME_LAG.set((self._newest_ms - event.event_time_ms) / 1000)
 
     def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
-        log.warning(
-            "%s [%d] offset %d goes to the dead letters (%s): %s",
-            origin.topic, origin.partition, origin.offset, error.reason, error,
-        )  # fmt: skip
+        self._tell(origin, error)
         headers = [
             ("topic", origin.topic.encode()),
             ("partition", str(origin.partition).encode()),
@@ -104,6 +112,20 @@ class Describer:
             value = value[: MOST_LETTER_BYTES - len(key or b"")] if value else value
         self._producer.send(self._topics.dead_letters, key=key, value=value, headers=headers)
         metrics.DEAD_LETTERS[error.reason].inc()
+
+    def _tell(self, origin: Origin, error: BadEvent) -> None:
+        """Name the record in the log, unless another of the same reason was named just before."""
+        now = self._clock()
+        silent_until, untold = self._told.get(error.reason, (now, 0))
+        if now < silent_until:
+            self._told[error.reason] = (silent_until, untold + 1)
+            return
+        self._told[error.reason] = (now + SILENT_SECONDS, 0)
+        log.warning(
+            "%s [%d] offset %d goes to the dead letters (%s): %s%s",
+            origin.topic, origin.partition, origin.offset, error.reason, error,
+            f"; so did {untold:,} others since the last such line" if untold else "",
+        )  # fmt: skip
 
 
 def add_agent(app: FeaturesApp, settings: FeaturesSettings, topics: Topics, producer: CountedProducer) -> None:

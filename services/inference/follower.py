@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 
 from confluent_kafka import Message
-from google.protobuf.message import DecodeError
 
 from services.inference import metrics
 from services.inference.knowledge import Knowledge
 from services.inference.lag import Lag, seconds_since
 from shared.errors import BadEvent
 from shared.kafka.clients import LogReader
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Product, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.products import parse_product
 from shared.settings import KafkaSettings
 from shared.states import parse_state
 from shared.topics import Topics
@@ -97,7 +97,7 @@ class Follower(threading.Thread):
                     self._apply_product(message)
                 else:
                     self._apply_state(parse_state(message.value()), int(message.partition() or 0))
-            except (BadEvent, DecodeError) as error:
+            except BadEvent as error:
                 kind = "products" if message.topic() == self._topics.products else "states"
                 metrics.UNREADABLE.labels(kind).inc()
                 log.warning(
@@ -122,11 +122,8 @@ class Follower(threading.Thread):
             metrics.FRESHNESS_SECONDS.observe(seconds_since(state.recorded_ms))
 
     def _apply_product(self, message: Message) -> None:
-        product_id = (message.key() or b"").decode(errors="replace")
-        if not product_id:
-            raise BadEvent("bad_id", "a product without a key")
-        value = message.value()
-        if value:
-            self._knowledge.catalogue.upsert(product_id, unavailable=Product.FromString(value).unavailable)
+        product_id, product = parse_product(message.key(), message.value())
+        if product is not None:
+            self._knowledge.catalogue.upsert(product_id, unavailable=product.unavailable)
         else:
             self._knowledge.catalogue.remove(product_id)

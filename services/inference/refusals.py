@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from services.inference import metrics
 from services.inference.requests import BadRequest
@@ -29,7 +30,15 @@ class Refusal(Exception):
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Turns what our calls raise into statuses, and counts and times every call. Health and reflection pass through."""
+    """Turns what our calls raise into statuses, and counts and times every call. Health and reflection pass through.
+
+    Args:
+        most_calls: at a time; what exceeds them is refused here, where it is counted: gRPC's own limit counts nothing.
+    """
+
+    def __init__(self, most_calls: int) -> None:
+        self._most_calls = most_calls
+        self._calls = 0  # being answered
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap our own methods."""
@@ -38,10 +47,38 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None or not name.startswith(OWN_SERVICE) or handler.unary_unary is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
-            _bounded(handler.unary_unary, name.removeprefix(OWN_SERVICE)),
-            request_deserializer=handler.request_deserializer,
+            _bounded(self._limited(handler.unary_unary), name.removeprefix(OWN_SERVICE)),
+            request_deserializer=_told(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    def _limited(self, answer: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def limited(request: Any, context: Context) -> Any:
+            if self._calls >= self._most_calls:
+                raise Refusal(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"{self._calls} calls are being answered, and no more at a time: ask again in a moment; "
+                    "FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS allows more",
+                )
+            self._calls += 1
+            try:
+                return await answer(request, context)
+            finally:
+                self._calls -= 1
+
+        return limited
+
+
+def _told(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Decode a request, or give the error for it: raised here, gRPC would answer UNKNOWN and log a traceback."""
+
+    def told(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except DecodeError as error:
+            return error
+
+    return told
 
 
 def _bounded(answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -49,6 +86,8 @@ def _bounded(answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> C
         start = time.perf_counter()
         code, message = grpc.StatusCode.OK, ""
         try:
+            if isinstance(request, DecodeError):
+                raise BadRequest(f"request: {request}")  # noqa: TRY301
             return await answer(request, context)
         except BadRequest as error:
             code, message = grpc.StatusCode.INVALID_ARGUMENT, str(error)

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.embedded.broker import free_port
-from services.features import metrics
+from services.features import metrics, stream
 from services.features.settings import FeaturesSettings
 from services.features.stream import Describer
 from shared.errors import Unavailable
@@ -74,3 +74,28 @@ def test_event_time_lag_is_behind_the_newest_of_any_partition(kafka: KafkaSettin
     assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 40.0
     asyncio.run(describer.publish([message(tick, 1)]))
     assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 0.0
+
+
+def test_a_flood_of_bad_records_does_not_flood_the_log(kafka: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
+    producer = CountedProducer(producer_config(kafka))
+    now = 7.0
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer, clock=lambda: now)
+
+    def batch(first: int) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(
+                topic="events", partition=0, offset=n, timestamp=1.0, key=b"u", value=b"\xff" if n % 2 else b""
+            )
+            for n in range(first, first + 100)
+        ]
+
+    asyncio.run(describer.publish(batch(0)))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2, "one of each reason"
+    assert "offset 1 goes to the dead letters (undecodable)" in told[1]
+    now += stream.SILENT_SECONDS
+    asyncio.run(describer.publish(batch(100)))
+    told = [record.getMessage() for record in caplog.records][2:]
+    assert len(told) == 2
+    assert all(line.endswith("; so did 49 others since the last such line") for line in told)
+    assert producer.acknowledged == 200, "each is in the dead letters"

@@ -1,0 +1,151 @@
+"""`freshet dead-letters`: what could not be understood, to be looked at, repaired and put back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+from replay.options import count, duration, moment_ms
+from services.console.dead_letters_letter import LETTER_REASONS, Letter, moment, printable, to_json, to_line
+from services.console.dead_letters_log import DeadLetters
+from services.console.dead_letters_replay import replay
+from services.console.terminal import Terminal, cut
+from shared.errors import Unusable
+from shared.settings import KafkaSettings, load
+
+SHOWN = 20
+
+_REPAIR = """\
+To repair: write them to a file, one a line, edit `event` in it, and put the file back.
+
+  freshet dead-letters show --output letters.jsonl
+  freshet dead-letters replay letters.jsonl --dry-run
+  freshet dead-letters replay letters.jsonl
+"""
+_REPLAY = """\
+Put letters back into the log as live events: those of a file that `show --output` wrote and somebody edited, or as they
+are, once the cause was another one. Each is checked as features checks it; what would be refused again is named with
+its line and left where it is, and the rest goes on: exit status 1.
+
+A letter is put back once: lines of letters put back before are left alone. Its event keeps its event_id; one that has
+none gets one that follows from the letter's place. It loses the source and sequence of its replay, by which readers
+would take it for a repeat. The headers dead-letter and dead-letter-reason of the new record say where it comes from.
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(
+        "dead-letters",
+        help="look at what could not be understood, and put the repaired back",
+        description="Records that could not be understood lie in the dead letters, each with the reason.",
+        epilog=_REPAIR,
+        formatter_class=raw,
+    )
+    what = parser.add_subparsers(dest="what", required=True, metavar="show | replay")
+    showing = what.add_parser("show", help="list them, with a summary", epilog=_REPAIR, formatter_class=raw)
+    showing.add_argument("--reason", choices=LETTER_REASONS, metavar="REASON", help=", ".join(LETTER_REASONS))
+    showing.add_argument("--since", type=_since_ms, metavar="WHEN", help="a date (UTC), or a time ago such as 2h")
+    showing.add_argument("--limit", type=count, metavar="N", help=f"the newest N (default: {SHOWN}; in a file: all)")
+    showing.add_argument("--all", action="store_true", help="also those that were put back")
+    showing.add_argument("--output", type=Path, metavar="FILE", help="write them to a new file, one JSON object a line")
+    showing.add_argument("--json", action="store_true", help="print nothing but such lines")
+    showing.set_defaults(run=show)
+    replaying = what.add_parser("replay", help="put them back", description=_REPLAY, formatter_class=raw)
+    which = replaying.add_mutually_exclusive_group(required=True)
+    which.add_argument("file", type=Path, nargs="?", metavar="FILE", help="lines as `show --output` writes them")
+    which.add_argument("--reason", choices=LETTER_REASONS, metavar="REASON", help="all of this reason, as they are")
+    which.add_argument("--all", action="store_true", help="all, as they are")
+    replaying.add_argument("--dry-run", action="store_true", help="check them and send nothing")
+    replaying.set_defaults(run=replay)
+
+
+def show(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
+    """List the letters, oldest first, and count them by reason.
+
+    Raises:
+        Unusable: the file exists or can't be written.
+        Unavailable: no broker answers.
+    """
+    dead_letters = DeadLetters(load(KafkaSettings, environ))
+    most = arguments.limit or (None if arguments.output or arguments.json else SHOWN)
+    reasons: Counter[str] = Counter()
+    done = 0
+    newest: deque[Letter] = deque(maxlen=most)
+    with ExitStack() as stack:
+        sink = stack.enter_context(_new_file(arguments.output)) if arguments.output else None
+        for letter in dead_letters.letters():
+            if letter.recorded_ms < (arguments.since or 0) or arguments.reason not in (None, letter.reason):
+                continue
+            if dead_letters.was_put_back(letter.place):
+                done += 1
+                if not arguments.all:
+                    continue
+            reasons[letter.reason] += 1
+            if most is None:
+                _write(letter, sink, terminal)
+            else:
+                newest.append(letter)
+        for letter in newest:
+            if sink is not None or arguments.json:
+                _write(letter, sink, terminal)
+            else:
+                _say(letter, terminal)
+    if not arguments.json:
+        _summarise(reasons, done, arguments, min(sum(reasons.values()), most or sum(reasons.values())), terminal)
+    return 0
+
+
+def _say(letter: Letter, terminal: Terminal) -> None:
+    head = f"{moment(letter.recorded_ms)}  {letter.place}  {letter.reason}  {letter.message}"
+    shown = to_json(letter)
+    content = json.dumps(shown.get("event") or shown.get("value_base64") or "no value", ensure_ascii=False)
+    terminal.say(cut(printable(head), terminal.columns))
+    terminal.say("    " + cut(printable(content), terminal.columns - 4))
+
+
+def _write(letter: Letter, sink: TextIO | None, terminal: Terminal) -> None:
+    if sink is None:
+        terminal.say(to_line(letter))
+        return
+    try:
+        sink.write(to_line(letter) + "\n")
+    except OSError as error:
+        raise Unusable(f"{sink.name} can't be written: {error.strerror}") from None
+
+
+def _summarise(reasons: Counter[str], done: int, arguments: argparse.Namespace, shown: int, terminal: Terminal) -> None:
+    if reasons and not arguments.output:
+        terminal.say()
+    for reason, letters in reasons.most_common():
+        terminal.say(f"{reason:<14} {letters:>10,}")
+    total = sum(reasons.values())
+    kept = f"; {done:,} were put back" if done else ""
+    if arguments.output:
+        terminal.say(f"{shown:,} of {total:,} dead letters written to {arguments.output}{kept}")
+    else:
+        terminal.say(f"{total:,} dead letters, {shown:,} shown{kept}" if total else f"no dead letters{kept}")
+
+
+def _since_ms(text: str) -> int:
+    """A date, or a time ago."""
+    try:
+        return time.time_ns() // 1_000_000 - round(duration(text) * 1000)
+    except argparse.ArgumentTypeError:
+        return moment_ms(text)
+
+
+def _new_file(path: Path) -> TextIO:
+    try:
+        return path.open("x", encoding="utf-8")
+    except FileExistsError:
+        raise Unusable(f"{path} exists, and may hold somebody's repairs: name another --output") from None
+    except OSError as error:
+        raise Unusable(f"{path} can't be written: {error.strerror}; name another --output") from None

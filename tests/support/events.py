@@ -1,0 +1,44 @@
+"""What a file is read as: its events, and what is left out with line and reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from replay.datasets import Account
+from replay.formats import Format, recognise
+from replay.lines import Lines
+from replay.mapping import Mapping
+from replay.settings import ReplaySettings
+from shared.errors import BadEvent
+from shared.pb.freshet.v1.events_pb2 import Event
+
+
+class Found(NamedTuple):
+    """Everything that reading a file gives."""
+
+    format: Format[Event]
+    account: Account
+    events: list[Event]
+    at: list[int]  # the line each event begins at
+    left_out: list[tuple[int, str]]  # line, reason
+    messages: list[str]  # of those left out
+
+
+def events_of(path: Path, content: bytes | None = None, mapping: Mapping | None = None, **settings: int) -> Found:
+    """Read a file, written first where `content` is given."""
+    if content is not None:
+        path.write_bytes(content)
+    known = ReplaySettings(**settings)  # type: ignore[arg-type]
+    found = recognise(path, mapping, known)
+    account = Account()
+    left_out: list[tuple[int, str]] = []
+    messages: list[str] = []
+
+    def reject(n: int, error: BadEvent) -> None:
+        left_out.append((n, error.reason))
+        messages.append(str(error))
+
+    lines = Lines(path, known.most_line_bytes)
+    read = [(n, event) for n, _, event in found.read(lines, account, reject=reject)]
+    return Found(found, account, [event for _, event in read], [n for n, _ in read], left_out, messages)

@@ -7,15 +7,13 @@ import shlex
 
 _SNIPPET = """\
 {python} - <<'EOF'
-import grpc
-from shared.pb.freshet.v1 import recommender_pb2, recommender_pb2_grpc
+import freshet
 
-with grpc.insecure_channel({address}) as channel:
-    shop = recommender_pb2_grpc.RecommenderServiceStub(channel)
-    answer = shop.Recommend(recommender_pb2.RecommendRequest(user_id={user}, count=5), timeout=5)
-for place, product in enumerate(answer.products, start=1):
+with freshet.Client({address}) as shop:
+    shown = shop.recommend({user}, count=5)
+for place, product in enumerate(shown, start=1):
     print(place, product.product_id, round(product.score, 3))
-print("answered by", answer.model_version or "trending")
+print("answered by", shown.model_version or "trending")
 EOF"""
 
 

@@ -1,0 +1,191 @@
+"""The client for asyncio: the same calls as `client`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from freshet import messages
+from freshet.answers import Models, Position, Recommendation, Recorded, User
+from freshet.async_recorder import AsyncRecorder
+from freshet.batches import batches, id_batches
+from freshet.channel import ADDRESS, OPTIONS, TIMEOUT_SECONDS
+from freshet.errors import failure_of
+from freshet.events import Event, Product
+from freshet.recorder import Failed
+from freshet.retry import Attempts, Retries
+from freshet.waiting import Limits
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.pb.freshet.v1 import recommender_pb2 as calls
+from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
+
+
+class AsyncClient:
+    """Calls the recommender, from the event loop on which it was made.
+
+    A call that can't be answered now is tried again until its deadline; every call may be, since events carry their ids
+    and products are replaced whole.
+
+    Args:
+        address: `host:port`.
+        credentials: for TLS, as `grpc.ssl_channel_credentials()` gives them; without, nothing is encrypted.
+        timeout: deadline of each call that names none, with all its attempts, seconds.
+        retries: the pauses between attempts.
+        options: gRPC's channel arguments beside, or instead of, this client's own.
+    """
+
+    def __init__(
+        self,
+        address: str = ADDRESS,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        retries: Retries = Retries(),
+        options: Iterable[tuple[str, Any]] = (),
+    ) -> None:
+        arguments = [*OPTIONS, *options]
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, arguments)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, arguments)
+        self._stub = RecommenderServiceStub(self._channel)
+        self._timeout = timeout
+        self._retries = retries
+        self._rng = Random()  # spreads callers, hides nothing
+
+    async def recommend(
+        self,
+        user: str | None,
+        *,
+        count: int = 10,
+        exclude: Iterable[str] = (),
+        after: Position | None = None,
+        timeout: float | None = None,
+    ) -> Recommendation:
+        """The best products for a user now; for a guest (None or empty), what is trending.
+
+        Args:
+            count: products wanted, 1 to 1,000.
+            exclude: products that must not be in this answer.
+            after: answer from a state that includes this record; waits for it until the deadline.
+
+        Raises:
+            FreshetError: there is no answer.
+        """
+        request = messages.recommend_request(user, count, exclude, after)
+        return messages.recommendation(await self._call(self._stub.Recommend, request, self._until(timeout)))
+
+    async def record(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Recorded]:
+        """Append events to the log; the broker has acknowledged all of them when this returns, in their order.
+
+        Many go in several calls, one after another. After an error some may be stored; the same events sent again
+        count once.
+
+        Raises:
+            FreshetError: not all were recorded.
+        """
+        until = self._until(timeout)
+        recorded: list[Recorded] = []
+        for batch in batches(map(messages.event_message, events)):
+            recorded += messages.recorded(await self._record(batch, until))
+        return recorded
+
+    async def record_one(self, event: Event, *, timeout: float | None = None) -> Recorded:
+        """Append one event to the log.
+
+        Raises:
+            FreshetError: it was not recorded, as far as is known.
+        """
+        return (await self.record([event], timeout=timeout))[0]
+
+    def recorder(
+        self,
+        *,
+        limits: Limits = Limits(),
+        on_failure: Failed | None = None,
+    ) -> AsyncRecorder:
+        """Record events in batches, in the background, until it is closed: a context manager."""
+        return AsyncRecorder(self._record_within, limits=limits, on_failure=on_failure)
+
+    async def upsert_products(self, products: Iterable[Product], *, timeout: float | None = None) -> int:
+        """Add products or replace them whole; how many the broker has acknowledged.
+
+        Raises:
+            FreshetError: not all were.
+        """
+        until = self._until(timeout)
+        upserted = 0
+        for batch in batches(map(messages.product_message, products)):
+            request = calls.UpsertProductsRequest(products=batch)
+            upserted += (await self._call(self._stub.UpsertProducts, request, until)).upserted
+        return upserted
+
+    async def remove_products(self, product_ids: Iterable[str], *, timeout: float | None = None) -> int:
+        """Remove products: never recommended again until upserted anew; how many removals the broker has acknowledged.
+
+        Raises:
+            FreshetError: not all were.
+        """
+        until = self._until(timeout)
+        removed = 0
+        for ids in id_batches(product_ids):
+            request = calls.RemoveProductsRequest(product_ids=ids)
+            removed += (await self._call(self._stub.RemoveProducts, request, until)).removed
+        return removed
+
+    async def user(self, user_id: str, *, timeout: float | None = None) -> User:
+        """What is known of a user.
+
+        Raises:
+            NotFound: no event of the user was applied yet.
+            FreshetError: there is no answer.
+        """
+        request = calls.GetUserRequest(user_id=user_id)
+        return messages.user(await self._call(self._stub.GetUser, request, self._until(timeout)))
+
+    async def models(self, *, timeout: float | None = None) -> Models:
+        """The published model versions, and which one answers now.
+
+        Raises:
+            FreshetError: there is no answer.
+        """
+        return messages.models(await self._call(self._stub.ListModels, calls.ListModelsRequest(), self._until(timeout)))
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight end."""
+        await self._channel.close()
+
+    def _until(self, timeout: float | None) -> float:
+        return time.monotonic() + (self._timeout if timeout is None else timeout)
+
+    async def _record(self, batch: list[pb.Event], until: float) -> calls.RecordEventsResponse:
+        answer: calls.RecordEventsResponse = await self._call(
+            self._stub.RecordEvents, calls.RecordEventsRequest(events=batch), until
+        )
+        return answer
+
+    async def _record_within(self, batch: list[pb.Event], seconds: float) -> None:
+        await self._record(batch, self._until(seconds))
+
+    async def _call(self, method: Callable[..., Any], request: Any, until: float) -> Any:
+        attempts = Attempts(self._retries, self._rng, until)
+        while True:
+            try:
+                return await method(request, timeout=attempts.begin(time.monotonic()))
+            except grpc.RpcError as error:
+                pause = attempts.pause_after(failure_of(error), time.monotonic())
+            await asyncio.sleep(pause)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()

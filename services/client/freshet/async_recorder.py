@@ -1,0 +1,151 @@
+"""Records events in batches, in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from freshet.errors import DeadlineExceeded, FreshetError, Full
+from freshet.events import Event
+from freshet.recorder import Failed, told
+from freshet.waiting import Held, Limits, Waiting, parted
+from shared.pb.freshet.v1 import events_pb2 as pb
+
+log = logging.getLogger("freshet")
+
+AsyncSend = Callable[[list[pb.Event], float], Awaitable[None]]  # events and the deadline of the call, seconds
+
+
+class AsyncRecorder:
+    """Collects events and records them, on one event loop. Made by `AsyncClient.recorder`.
+
+    Nothing is lost silently: what can't be delivered goes to `on_failure`; without one `flush` and `close` raise it,
+    and so does `add` once memory is full of it. It must be closed: a loop that ends before takes its task with it, and
+    the log says how many events were left.
+    """
+
+    def __init__(self, send: AsyncSend, *, limits: Limits, on_failure: Failed | None) -> None:
+        self._send = send
+        self._limits = limits
+        self._on_failure = on_failure
+        self._waiting = Waiting(limits)
+        self._changed = asyncio.Condition()
+        self._closing = False
+        self._until = float("inf")  # no call goes on beyond
+        self._task = asyncio.create_task(self._run(), name="freshet-recorder")
+
+    async def add(self, event: Event) -> None:
+        """Take an event; it is recorded soon.
+
+        Raises:
+            Full: memory is full, and the limits say to raise.
+            Undelivered: memory is full of events that could not be delivered. This one was not taken.
+        """
+        held = Held.of(event)
+        async with self._changed:
+            while True:
+                if self._closing:
+                    raise ValueError("the recorder is closed")
+                if self._waiting.has_room_for(held):
+                    break
+                self._raise_undelivered()
+                if self._limits.when_full == "raise":
+                    raise Full(f"{self._limits.most_held} events or {self._limits.most_held_bytes} bytes are held")
+                await self._changed.wait()
+            self._waiting.add(held, time.monotonic())
+            self._changed.notify_all()
+
+    async def flush(self) -> None:
+        """Return when all that was added before is recorded.
+
+        Raises:
+            Undelivered: some could not be.
+        """
+        async with self._changed:
+            mark = self._waiting.added
+            self._waiting.hurry()
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._waiting.settled >= mark)
+            self._raise_undelivered()
+
+    async def close(self, *, timeout: float | None = None) -> None:  # ends calls, not this wait
+        """Record what is left, and end; a second time does nothing.
+
+        Args:
+            timeout: no call begins after so many seconds, and what is left then is undelivered; None: as long as each
+                call may take.
+
+        Raises:
+            Undelivered: some could not be recorded.
+        """
+        async with self._changed:
+            if timeout is not None:
+                self._until = min(self._until, time.monotonic() + timeout)
+            self._closing = True
+            self._waiting.hurry()
+            self._changed.notify_all()
+        await asyncio.shield(self._task)
+        async with self._changed:
+            self._raise_undelivered()
+
+    def _raise_undelivered(self) -> None:
+        if (error := self._waiting.undelivered()) is not None:
+            self._changed.notify_all()
+            raise error
+
+    async def _run(self) -> None:
+        try:
+            while batch := await self._next():
+                failed = await self._deliver(batch)
+                if failed and self._on_failure is not None:
+                    failed = told(self._on_failure, failed)
+                async with self._changed:
+                    self._waiting.settle(batch, failed)
+                    self._changed.notify_all()
+        finally:
+            if left := self._waiting.added - self._waiting.settled:
+                log.error("%d events were not delivered: the loop ended before the recorder was closed", left)
+
+    async def _next(self) -> list[Held]:
+        """The next batch; empty at the end."""
+        async with self._changed:
+            while (wait := self._waiting.due_in(time.monotonic())) is None or wait > 0:
+                if wait is None and self._closing:
+                    return []
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+            return self._waiting.take()
+
+    async def _deliver(self, batch: Sequence[Held]) -> list[tuple[Held, FreshetError]]:
+        """Record a batch; what failed, and why."""
+        failed: list[tuple[Held, FreshetError]] = []
+        rest = list(batch)
+        while rest:
+            seconds = min(self._limits.timeout, self._until - time.monotonic())
+            try:
+                if seconds <= 0:
+                    raise DeadlineExceeded("the recorder was closed, and its time was over")  # noqa: TRY301
+                await self._send([held.message for held in rest], seconds)
+            except FreshetError as error:
+                given_up, rest = parted(rest, error)
+                failed += [(held, error) for held in given_up]
+            except Exception as error:  # noqa: BLE001  # the task's boundary: whatever it was, the events are told of
+                failed += [(held, FreshetError(f"{type(error).__name__}: {error}")) for held in rest]
+                break
+            else:
+                break
+        return failed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,49 @@
+"""How much goes into one call. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Protocol, TypeVar
+
+MOST_EVENTS = 1_000  # the service takes 10,000; small ones keep each call short
+MOST_BYTES = 8 * 1024 * 1024  # half of what the service takes unless told otherwise
+# What a message in a list costs beside itself: its tag and its length.
+FRAME_BYTES = 6
+
+
+class Message(Protocol):
+    """A protocol's message."""
+
+    def ByteSize(self) -> int:  # noqa: N802  # protobuf's name
+        """Its size as it is sent."""
+
+
+M = TypeVar("M", bound=Message)
+
+
+def size_of(message: Message) -> int:
+    """What a message adds to a call, bytes."""
+    return message.ByteSize() + FRAME_BYTES
+
+
+def batches(messages: Iterable[M], most: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> Iterator[list[M]]:
+    """The messages in their order, in lists within both limits; one that is too large alone is a list of its own."""
+    batch: list[M] = []
+    held = 0
+    for message in messages:
+        size = size_of(message)
+        if batch and (len(batch) >= most or held + size > most_bytes):
+            yield batch
+            batch, held = [], 0
+        batch.append(message)
+        held += size
+    if batch:
+        yield batch
+
+
+def id_batches(ids: Iterable[str], most: int = MOST_EVENTS) -> Iterator[list[str]]:
+    """The ids in their order, in lists of at most `most`; each is short, so bytes need no limit."""
+    left = iter(ids)
+    while batch := list(islice(left, most)):
+        yield batch

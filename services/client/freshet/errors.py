@@ -1,0 +1,96 @@
+"""What a call can end with. Each error keeps the gRPC code and the service's message."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import grpc
+
+if TYPE_CHECKING:
+    from freshet.events import Event
+
+# Where a message begins with the field it is about: `count: …`, `events[3].rating: …`.
+_FIELD = re.compile(r"([a-z_]+(?:\[([0-9]+)\])?(?:\.[a-z_]+)*)[ :,]")
+# gRPC's own words for a message above the receiver's limit: the same status as a service that has too much to do.
+_TOO_LARGE = "larger than max"
+
+
+class FreshetError(Exception):
+    """Base of every error that this client raises.
+
+    Attributes:
+        code: the call's gRPC status; None where no call was made.
+        message: what the service said.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(f"{code.name}: {message}" if code is not None else message)
+        self.code = code
+        self.message = message
+
+
+class InvalidRequest(FreshetError):
+    """The request must be changed; trying again changes nothing.
+
+    Attributes:
+        field: the field that is wrong, as in `events[3].rating`; empty where the service names none.
+        index: which of several is wrong, counted from 0; None where the service names none.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(message, code)
+        named = _FIELD.match(message)
+        self.field = named[1] if named else ""
+        self.index = int(named[2]) if named and named[2] else None
+
+
+class NotFound(FreshetError):
+    """Nothing is known of what was asked for."""
+
+
+class Unavailable(FreshetError):
+    """The service was away, not ready or had too much to do, as long as the deadline allowed to try."""
+
+
+class DeadlineExceeded(FreshetError):
+    """No answer came in time. What was to be recorded may have been: the same events sent again count once."""
+
+
+class Full(FreshetError):
+    """A recorder's memory is full, and it was asked not to wait."""
+
+
+class Undelivered(FreshetError):
+    """Events that a recorder could not deliver.
+
+    Attributes:
+        events: those events, in the order they were added; recorded again they count once.
+        causes: the error of each, in the same order.
+    """
+
+    def __init__(self, events: tuple[Event, ...], causes: tuple[FreshetError, ...]) -> None:
+        super().__init__(f"{len(events)} events were not delivered; the first because of {causes[0]}", causes[0].code)
+        self.events = events
+        self.causes = causes
+
+
+_ERRORS = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+
+
+def error_of(code: grpc.StatusCode, message: str) -> FreshetError:
+    """The error for a call that ended so."""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
+        return InvalidRequest(message, code)
+    return _ERRORS.get(code, FreshetError)(message, code)
+
+
+def failure_of(error: grpc.RpcError) -> FreshetError:
+    """The error for what gRPC raised."""
+    return error_of(error.code(), error.details() or "no reason given")

@@ -22,7 +22,7 @@ from vaderSentiment.vaderSentiment import (
     SentimentIntensityAnalyzer,
 )
 
-from services.features.sentiment import Sentiment
+from services.features.sentiment import MOST_CHARACTERS, MOST_WORDS, Sentiment
 
 STOCK = SentimentIntensityAnalyzer()
 OURS = Sentiment()
@@ -93,6 +93,36 @@ def test_real_reviews_score_as_in_the_library(data: Path, name: str) -> None:
 @given(texts())
 def test_any_text_scores_as_in_the_library(text: str) -> None:
     assert OURS.polarity_scores(text) == STOCK.polarity_scores(text)
+
+
+# Built to mislead: parts of idioms, runs of punctuation, letters without case, emojis of several characters.
+TRAPS = st.sampled_from(
+    [
+        "the", "bomb", "shit", "bad", "ass", "bus", "stop", "yeah", "right", "kiss", "of", "death", "to", "die", "for",
+        "beating", "heart", "just", "enough", "kind", "sort", "at", "very", "least", "BUT", "But,", "never", "so",
+        "this", "SO", "NEVER", "without", "doubt", "no", "No.", "or", "nor", "n't", "ain't", "ISN'T", "good", "GOOD",
+        "bad!", "great???", "(love)", "...", "!!!", "\u4e2d\u6587", "\u01c5", "\u0130", "\ufb01ne",
+        "\U0001f3f3\ufe0f\u200d\U0001f308",
+        "\U0001f60d", "\u2764\ufe0f", "good\u00a0bad", "good\u2028bad", "\x1cgood", "\ud83d",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(TRAPS, max_size=12))
+def test_no_trap_changes_a_score(words: list[str]) -> None:
+    text = " ".join(words)
+    scores = STOCK.polarity_scores(text)
+    assert OURS.polarity_scores(text) == scores
+    assert OURS.compound(text) == scores["compound"]
+
+
+def test_words_that_were_forgotten_score_as_before() -> None:
+    """More different words than are remembered, and one longer than any that is."""
+    flood = " ".join(f"w{n}" for n in range(MOST_WORDS + 10))
+    OURS.compound(flood)
+    for text in ("it was never so GOOD!", "x" * (MOST_CHARACTERS + 1) + " good", "g" * 3 + "!" * MOST_CHARACTERS):
+        assert OURS.polarity_scores(text) == STOCK.polarity_scores(text)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class DoubleDQN:
             self.encoder = Encoder(settings.dimension)
         self.encoder_target = copy.deepcopy(self.encoder).requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.steps = 0
 
@@ -107,7 +107,7 @@ class DoubleDQN:
 
         features = torch.from_numpy(batch.features)
         inputs = v["input"][here]  # (B, T + 1, D)
-        kept = torch.empty_like(inputs).bernoulli_(1 - s.dropout, generator=self.generator) / (1 - s.dropout)
+        kept = (torch.rand(inputs.shape, generator=self.generator) >= s.dropout) / (1 - s.dropout)  # as inputs
         hidden = self.encoder.hidden(inputs, features, kept)  # (B, T + 2, D)
         query = self.encoder.queries(at(hidden, lengths - 1))  # (B, H, D)
         chosen = rows.local(action)
@@ -144,7 +144,7 @@ class DoubleDQN:
         if self.steps % s.target_steps == 0:
             self.encoder_target.load_state_dict(self.encoder.state_dict())
             self.tables.copy_to_target()
-        return StepReport(loss.item(), ce_loss.item(), td_loss.item(), q_all.detach().max(dim=1).values.mean().item())
+        return StepReport(loss.item(), ce_loss.item(), td_loss.item(), q_all.detach().amax(dim=1).mean().item())
 
     def _cross_entropy(
         self,

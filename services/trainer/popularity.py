@@ -41,13 +41,12 @@ class PopularityEras:
             (B, C)
         """
         eras = np.maximum(np.searchsorted(self._serials, serials, side="right") - 1, 0)
-        wanted = np.arange(products) if rows is None else rows
-        result = np.empty((len(serials), len(wanted)), np.float32)
+        result = np.empty((len(serials), products if rows is None else len(rows)), np.float32)
         for era in np.unique(eras):
             snapshot = self._snapshots[era]
             values = np.full(products, snapshot.min(initial=0.0), np.float32)
             values[: len(snapshot)] = snapshot
-            result[eras == era] = values[wanted]
+            result[eras == era] = values if rows is None else values[rows]
         return result
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

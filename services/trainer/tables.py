@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 # Vectors start small: an untrained product neither leads nor trails the ranking.
 INITIAL_SCALE = 0.05
@@ -78,19 +79,31 @@ class ProductTables:
         Args:
             step: counted from 1.
         """
-        rate, correction = learning_rate / (1 - beta1**step), (1 - beta2**step) ** 0.5
-        for name, leaf in rows.values.items():
-            gradient = leaf.grad
-            if gradient is None:
-                continue
-            place = slice(0, self.size) if rows.rows is None else rows.rows
-            mean = self.mean[name][place].mul_(beta1).add_(gradient, alpha=1 - beta1)
-            square = self.square[name][place].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            decayed = leaf.detach() * (1 - learning_rate * weight_decay)
-            self.values[name][place] = decayed - rate * mean / (square.sqrt() / correction + 1e-8)
-            if rows.rows is not None:  # indexing by a tensor made copies
-                self.mean[name][place] = mean
-                self.square[name][place] = square
+        names = [name for name, leaf in rows.values.items() if leaf.grad is not None]
+        place = slice(0, self.size) if rows.rows is None else rows.rows
+        with torch.no_grad():
+            values, means, squares = (
+                [table[name][place] for name in names] for table in (self.values, self.mean, self.square)
+            )  # views of all rows, copies of some
+            adamw(
+                values,
+                [gradient for leaf in rows.values.values() if (gradient := leaf.grad) is not None],
+                means,
+                squares,
+                [],
+                [torch.tensor(step - 1.0) for _ in names],
+                fused=True,  # one pass over the memory, which is what a large catalogue costs
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=learning_rate,
+                weight_decay=weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
+            if rows.rows is not None:
+                for name, value, mean, square in zip(names, values, means, squares, strict=True):
+                    self.values[name][place], self.mean[name][place], self.square[name][place] = value, mean, square
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Every row in use, for a checkpoint."""

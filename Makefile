@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
 
-.PHONY: help install demo test check format protos clean
+.PHONY: help install demo test stack-test bench check format protos clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 install: $(STAMP)  ## Create .venv and install the project with its pinned dependencies.
 
@@ -26,6 +26,12 @@ demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<fi
 
 test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.
 	$(BIN)/python -m pytest
+
+stack-test: $(STAMP)  ## The stack of docker-compose.yml, built, run and killed part by part; needs a Docker engine.
+	$(BIN)/python -m pytest -s tests/stack
+
+bench: $(STAMP)  ## Each figure beside its own limit, as a table and as bench.json. NAME=<name> for one of them.
+	@$(BIN)/python -m tests.bench $(NAME) --json bench.json
 
 check: $(STAMP)  ## Lint, format, types, layers.
 	$(BIN)/ruff check .

@@ -144,6 +144,13 @@ class Histories:
 
     def window(self, row: int, *, before_ms: int | None = None) -> Window:
         """The user's recent events as a batch of one; with `before_ms`, only those earlier than that event time."""
+        if before_ms is None and self._counts[row] >= self.length:
+            oldest = int(self._counts[row]) % self.length
+            return Window(
+                _unrolled(self._products[row : row + 1], oldest),
+                _unrolled(self._features[row : row + 1], oldest),
+                np.array([self.length], np.int32),
+            )
         slots = self._slots(row)
         if before_ms is not None:
             slots = slots[self._times[row, slots] < before_ms]
@@ -212,3 +219,8 @@ class Histories:
         self._rows[user_id] = row
         self._masked.append(array("i"))
         return row
+
+
+def _unrolled(ring: NDArray[Any], oldest: int) -> NDArray[Any]:
+    """A full ring, (1, T, …), from its oldest entry on."""
+    return np.concatenate([ring[:, oldest:], ring[:, :oldest]], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,28 +17,59 @@ class Neighbours:
     products: NDArray[np.int32]  # (N,) row of b
     values: NDArray[np.float32]  # (N,) share of b beside a, [0, 1]
 
-    def shares(self, history: NDArray[np.int32], decay: float, products: int) -> NDArray[np.float32]:
-        """Share of every product beside a history, (A,): the mean of its rows, the newest weighing most.
 
-        Windowed, decayed co-occurrence, as in first-order Markov chains (Rendle et al., WWW 2010) with a longer memory.
+class Related:
+    """What follows a history, by several relations at once: their rows lie side by side and are looked up together.
+
+    Windowed, decayed co-occurrence, as in first-order Markov chains (Rendle et al., WWW 2010) with a longer memory.
+
+    Args:
+        parts: of each relation what it weighs, what an event weighs beside the one after it, (0, 1], and its rows.
+        products: A
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, float, Neighbours]], products: int) -> None:
+        self._parts = [(weight, decay) for weight, decay, _ in parts]
+        self._products = products
+        self._counts = np.stack([np.diff(own.starts) for _, _, own in parts], axis=1)  # (A0, R)
+        self._starts = np.concatenate([[0], self._counts.sum(axis=1).cumsum()])  # (A0 + 1,)
+        self._rows: NDArray[np.int32] = np.empty(self._starts[-1], np.int32)
+        self._values: NDArray[np.float32] = np.empty(self._starts[-1], np.float32)
+        self._recency: dict[int, NDArray[np.float32]] = {}  # length of a history → (n, R)
+        free = self._starts[:-1]
+        for r, (_, _, own) in enumerate(parts):
+            places = np.arange(len(own.products)) + np.repeat(free - own.starts[:-1], self._counts[:, r])
+            self._rows[places], self._values[places] = own.products, own.values
+            free = free + self._counts[:, r]
+
+    def shares(self, history: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Of every product the weighted sum of its shares beside a history, (A,); in each the newest weighs most.
 
         Args:
-            history: (n,) rows, oldest first; -1 for products without a row.
-            decay: what an event weighs beside the one after it, (0, 1].
-            products: A
+            history: (n,) rows, oldest first; -1 for products without a row, which keep their weight and say nothing.
         """
-        weights = recency_weights(len(history), decay)
+        weights = self._weights(len(history))
         known = history >= 0
-        rows, weights = history[known], weights[known]
-        starts = self.starts[rows]
-        counts = self.starts[rows + 1] - starts
-        total = int(counts.sum())
-        if not total:
-            return np.zeros(products, np.float32)
-        first = np.cumsum(counts) - counts
-        entries = np.arange(total) + np.repeat(starts - first, counts)  # all entries of all rows, one after the other
-        added = self.values[entries] * np.repeat(weights, counts)
-        return np.bincount(self.products[entries], weights=added, minlength=products).astype(np.float32)
+        if not known.all():
+            history, weights = history[known], weights[known]
+        counts = self._counts[history]  # (n, R)
+        sizes = counts.sum(axis=1)
+        ends = sizes.cumsum()
+        if not len(history) or not ends[-1]:
+            return np.zeros(self._products, np.float32)
+        entries = np.arange(ends[-1])  # of all rows, one after the other
+        entries += (self._starts[history] - ends + sizes).repeat(sizes)
+        values = self._values.take(entries)
+        values *= weights.repeat(counts.ravel())
+        return np.bincount(self._rows.take(entries), values, self._products).astype(np.float32)
+
+    def _weights(self, length: int) -> NDArray[np.float32]:
+        """What each event of a history counts in each relation, (n, R)."""
+        found = self._recency.get(length)
+        if found is None:
+            columns = [weight * recency_weights(length, decay) for weight, decay in self._parts]
+            found = self._recency[length] = np.stack(columns, axis=1).astype(np.float32)
+        return found
 
 
 def recency_weights(length: int, decay: float) -> NDArray[np.float64]:

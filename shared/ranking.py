@@ -12,14 +12,14 @@ FEW_PLACES = 32
 
 
 def scores(query: FloatArray, items: FloatArray, bias: FloatArray) -> FloatArray:
-    """Score of every product: items·query + bias.
+    """Score of every product: query·items + bias.
 
     Args:
         query: (K,) the heads' queries, each already times its head's weight, one after the other.
-        items: (A, K) the heads' output vectors, likewise.
+        items: (K, A) the heads' output vectors, likewise: this way round, the sum runs along memory.
         bias: (A,) the heads' biases, weighted and summed.
     """
-    result: FloatArray = items @ query
+    result: FloatArray = query @ items
     result += bias
     return result
 
@@ -48,14 +48,14 @@ def top_k(values: FloatArray, k: int) -> NDArray[np.int64]:
 
 def _best_one_by_one(values: FloatArray, k: int) -> NDArray[np.int64]:
     left = values.copy()
-    rows: list[int] = []
-    while len(rows) < k:
-        row = int(left.argmax())  # of equals the first
+    rows: NDArray[np.int64] = np.empty(k, np.int64)
+    for place in range(k):
+        row = left.argmax()  # of equals the first
         if left[row] == -np.inf:
-            break
-        rows.append(row)
+            return rows[:place]
+        rows[place] = row
         left[row] = -np.inf
-    return np.array(rows, np.int64)
+    return rows
 
 
 def rank(values: FloatArray, row: int) -> float:

@@ -14,6 +14,7 @@ from shared import ranking
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
 from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts, read_version
+from shared.neighbours import Related
 
 
 class Scorer:
@@ -36,22 +37,31 @@ class Scorer:
         products: Callable[[], int],
     ) -> None:
         self.manifest = manifest
-        self._weights: NDArray[np.float32] = np.array(list(manifest.heads.values()), np.float32)[:, None]  # (H, 1)
+        weights = np.array(list(manifest.heads.values()), np.float32)
+        counted = np.flatnonzero(weights)  # a head without weight need not be asked; C of them
+        self._heads = counted
+        self._weights: NDArray[np.float32] = weights[counted, None]  # (C, 1)
         self._session = _session(parts.encoder, manifest)
         rows = np.array([row_of(product) for product in parts.products], np.int64)
-        a, d, h = products(), manifest.dimension, len(manifest.heads)
+        a, d = products(), manifest.dimension
         self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: NDArray[np.float32] = np.zeros((a, h * d), np.float32)
-        self._bias: NDArray[np.float32] = np.zeros(a, np.float32)
+        self._items: NDArray[np.float32] = np.zeros((len(counted) * d, a), np.float32)
+        self._bias: NDArray[np.float32] = np.full(a, -np.inf, np.float32)  # of products it does not know
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
-        self._unknown = self._version_rows[:a] < 0
-        self._neighbours = [
-            (part, replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)))
+        counting = [
+            (
+                part.weight,
+                part.decay,
+                replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)),
+            )
             for relation, part in manifest.neighbours.items()
+            if part.weight
         ]
+        self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
-        self._items[rows] = np.concatenate([parts.outputs[head] for head in manifest.heads], axis=1)
+        for c, head in enumerate(np.array(list(manifest.heads))[counted]):
+            self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
         self._check(golden, rows)
 
@@ -67,14 +77,11 @@ class Scorer:
 
     def related(self, window: Window) -> NDArray[np.float32]:
         """Weighted shares of the products that follow those of the history, (A,)."""
+        if self._related is None:
+            return np.zeros(self.products, np.float32)
         window = window.newest(self.manifest.history_length)
         history = window.products[0, : int(window.lengths[0])]
-        history = self._version_rows[np.where(history < self.products, history, -1)]
-        result: NDArray[np.float32] = np.zeros(self.products, np.float32)
-        for part, neighbours in self._neighbours:
-            if part.weight:
-                result += np.float32(part.weight) * neighbours.shares(history, part.decay, self.products)
-        return result
+        return self._related.shares(self._version_rows[np.minimum(history, self.products)])
 
     def scores(self, window: Window) -> NDArray[np.float32]:
         """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
@@ -83,19 +90,17 @@ class Scorer:
         beyond the length of history that it was trained on are left out.
         """
         window = window.newest(self.manifest.history_length)
-        products = np.where(window.products < self.products, window.products, -1)
         length = max(1, int(window.lengths[0]))
+        products = np.minimum(window.products[:, :length], self.products)  # beyond the last row lies padding's
         queries = self._session.run(
             None,
             {
-                "products": self._input[products[:, :length]],
+                "products": self._input[products],
                 "features": window.features[:, :length],
                 "lengths": window.lengths,
             },
         )[0]  # (1, H, D)
-        own = ranking.scores((queries[0] * self._weights).reshape(-1), self._items, self._bias)
-        own[self._unknown] = -np.inf
-        return own
+        return ranking.scores((queries[0, self._heads] * self._weights).reshape(-1), self._items, self._bias)
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):

@@ -74,7 +74,7 @@ class Prequential:
         self._rows: dict[str, int] = {}  # product_id → row
         self._seen: set[int] = set()  # rows with an event
         self._unseen: NDArray[np.int32] | None = None  # the other rows, until one changes
-        self._log_popularity: NDArray[np.float32] | None = None  # (A,) until an event changes it
+        self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._days: dict[str, _Before] = {}  # user_id → the whole day that goes on
         self._newest_day_ms = 0
 
@@ -91,15 +91,15 @@ class Prequential:
         row = self._rows.get(product_id)
         if row is None:
             row = self._rows[product_id] = len(self._rows)
-            self._unseen = self._log_popularity = None
+            self._unseen = self._shares = None
         return row
 
-    def log_popularity(self) -> NDArray[np.float32]:
-        """Log of every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
-        if self._log_popularity is None:
+    def shares(self) -> NDArray[np.float32]:
+        """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
+        if self._shares is None:
             self._trending.grow_to(len(self._rows))
-            self._log_popularity = self._trending.log_popularity()
-        return self._log_popularity
+            self._shares = self._trending.shares()
+        return self._shares
 
     def judge(self, state: StateVector, version: Scores | None) -> Judgement:
         """Rank the whole catalogue as it would have been answered just before this event.
@@ -132,7 +132,7 @@ class Prequential:
         if state.user_id:
             self.histories.apply(state, row)
         self._trending.add(row, state.kind, state.event_time_ms)
-        self._log_popularity = None
+        self._shares = None
         if row not in self._seen:
             self._seen.add(row)
             self._unseen = None
@@ -163,7 +163,7 @@ class Prequential:
         """What `values`, which are changed, say once the rows of `out` are out of the running."""
         ranking.mask(values, out)
         top = ranking.top_k(values, TOP)
-        bits = -float(self.log_popularity()[top].mean()) / np.log(2.0) if len(top) else float("nan")
+        bits = -float(np.log2(self.shares()[top]).mean()) if len(top) else float("nan")
         return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits)
 
     def _rows_unseen(self) -> NDArray[np.int32]:

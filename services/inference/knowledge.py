@@ -30,7 +30,7 @@ class Knowledge:
         self.catalogue = Catalogue()
         self.partitions = partitions
         self._trending = trending
-        self._log_popularity: NDArray[np.float32] | None = None  # (A,) until an event changes it
+        self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._marks = {p: AppliedMarks() for p in range(partitions)}
         self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
         self._stopping = False
@@ -44,16 +44,16 @@ class Knowledge:
             if state.user_id:  # else a guest's: it counts for trending only
                 self.histories.apply(state, product)
             self._trending.add(product, state.kind, state.event_time_ms)
-            self._log_popularity = None
+            self._shares = None
         return True
 
-    def log_popularity(self) -> NDArray[np.float32]:
-        """Log of every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
+    def shares(self) -> NDArray[np.float32]:
+        """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         products = len(self.catalogue)
-        if self._log_popularity is None or len(self._log_popularity) != products:
+        if self._shares is None or len(self._shares) != products:
             self._trending.grow_to(products)
-            self._log_popularity = self._trending.log_popularity()
-        return self._log_popularity
+            self._shares = self._trending.shares()
+        return self._shares
 
     def position(self, user_id: str) -> LogPosition | None:
         """The newest record of the user's partition that was applied, None before any."""

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -27,8 +28,7 @@ QUEUE_KBYTES = 128 * 1024
 AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record to write."""
 
     topic: str
@@ -85,7 +85,10 @@ class LogWriter(threading.Thread):
             raise Unavailable(f"no broker has answered within {seconds:.1f} s") from None
         batch = _Batch(len(records), self._loop)
         for n, record in enumerate(records):
-            await self._hand_over(record, batch, n, deadline)
+            while not self._taken(record, batch, n):
+                if time.monotonic() + PAUSE_SECONDS > deadline:
+                    raise Unavailable("too many records wait for the broker already")
+                await asyncio.sleep(PAUSE_SECONDS)
             if n % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
         try:
@@ -101,28 +104,20 @@ class LogWriter(threading.Thread):
             raise Unavailable(f"the broker did not take record {n}: {error.str()}")
         return [position for position in batch.positions if position is not None]
 
-    async def _hand_over(self, record: Record, batch: _Batch, n: int, deadline: float) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    on_delivery=lambda error, message: batch.report(n, error, message),
-                )
-            except BufferError:
-                if time.monotonic() + PAUSE_SECONDS > deadline:
-                    raise Unavailable("too many records wait for the broker already") from None
-                await asyncio.sleep(PAUSE_SECONDS)
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise BadEvent("refused", f"[{n}]: larger than the broker accepts") from error
-                if error.args[0].fatal():
-                    log.error("the producer can't go on (%s); making a new one", error.args[0].str())  # noqa: TRY400
-                    self._producer = Producer(self._config)
-                raise Unavailable(f"the broker did not take record {n}: {error.args[0].str()}") from error
-            else:
-                return
+    def _taken(self, record: Record, batch: _Batch, n: int) -> bool:
+        """Hand one record over; False where too many wait already."""
+        try:
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=partial(batch.report, n))
+        except BufferError:
+            return False
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise BadEvent("refused", f"[{n}]: larger than the broker accepts") from error
+            if error.args[0].fatal():
+                log.error("the producer can't go on (%s); making a new one", error.args[0].str())  # noqa: TRY400
+                self._producer = Producer(self._config)
+            raise Unavailable(f"the broker did not take record {n}: {error.args[0].str()}") from error
+        return True
 
 
 class _Batch:

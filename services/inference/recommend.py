@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,7 @@ from shared.policies.served import served_scores
 from shared.scoring import Scorer
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A product and how it came to its place."""
 
     row: int
@@ -62,12 +62,14 @@ def recommend(
     ranking.mask(values, catalogue.blocked())
     if user is not None:
         ranking.mask(values, histories.masked(user))
-    rows = [row for row in map(catalogue.find, excluded) if row is not None and row < len(values)]
-    ranking.mask(values, np.array(rows, np.int32))
+    if excluded:
+        rows = [row for row in map(catalogue.find, excluded) if row is not None and row < len(values)]
+        ranking.mask(values, np.array(rows, np.int32))
     if version is not None and learned and rng is not None:
         places = explore(values, count, version.manifest.epsilon, rng)
     else:
-        places = [Placed(int(row), float(values[row])) for row in ranking.top_k(values, count)]
+        top = ranking.top_k(values, count)
+        places = list(map(Placed, top.tolist(), values[top].tolist()))
     if not places:
         return Answer([], strategy, pb.FALLBACK_NOTHING_LEFT, model_version)
     if version is None:

@@ -44,23 +44,23 @@ def check_recommend(request: pb.RecommendRequest, partitions: int) -> int:
     return request.count or DEFAULT_COUNT
 
 
-def completed_events(events: Sequence[Event], now_ms: int) -> list[Event]:
-    """Live events, each with its id and time; the request's own are left as they are.
+def completed_events(events: Sequence[Event], now_ms: int) -> Sequence[Event]:
+    """The request's own events, each given an id and a time where it has none.
 
     Raises:
         BadRequest: there are none or too many, or a field of one is wrong.
     """
     _check_batch("events", len(events))
-    completed = []
-    for n, given in enumerate(events):
-        if given.kind == EVENT_KIND_TICK:
+    batch = uuid4().hex
+    for n, event in enumerate(events):
+        if event.kind == EVENT_KIND_TICK:
             raise BadRequest(f"events[{n}].kind: a tick is a replay's, not a caller's")
-        if given.source or given.sequence:
-            raise BadRequest(f"events[{n}].{'source' if given.source else 'sequence'}: a replay's, not a caller's")
-        event = Event()
-        event.CopyFrom(given)
-        event.event_id = event.event_id or uuid4().hex
-        event.event_time_ms = event.event_time_ms or now_ms
+        if event.source or event.sequence:
+            raise BadRequest(f"events[{n}].{'source' if event.source else 'sequence'}: a replay's, not a caller's")
+        if not event.event_id:
+            event.event_id = f"{batch}-{n}"
+        if not event.event_time_ms:
+            event.event_time_ms = now_ms
         try:
             check_event(event)
         except BadEvent as error:
@@ -72,8 +72,7 @@ def completed_events(events: Sequence[Event], now_ms: int) -> list[Event]:
             )
         if event.ByteSize() > MOST_RECORD_BYTES:
             raise BadRequest(f"events[{n}]: at most {MOST_RECORD_BYTES} bytes, got {event.ByteSize()}; cut the text")
-        completed.append(event)
-    return completed
+    return events
 
 
 def check_products(products: Sequence[Product]) -> None:

@@ -51,7 +51,7 @@ class Cooccurrence:
             count *= self.relation.decay
 
     def share(self, history: NDArray[np.int32], action: int) -> float:
-        """Share of one product beside a history, as `Neighbours.shares` gives it, with the rarest neighbours too."""
+        """Share of one product beside a history, as `Related.shares` gives it, with the rarest neighbours too."""
         weights = recency_weights(len(history), self.relation.decay)
         found = 0.0
         for row, weight in zip(history.tolist(), weights.tolist(), strict=True):

@@ -19,7 +19,7 @@ from services.trainer.network import HEADS, at, to_onnx
 from services.trainer.transitions import Transition
 from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, NeighbourPart, Parts
-from shared.neighbours import Neighbours
+from shared.neighbours import Neighbours, Related
 from shared.policies.served import mix
 
 # Products and users of the golden queries.
@@ -106,15 +106,12 @@ def _mixed(
 ) -> NDArray[np.float32]:
     """Log of the mixture as it would be served after each of V histories, (V, A)."""
     popularity_weight, *weights = learner.mixture.weights.tolist()
+    parts = [(w, relation.decay, neighbours[relation.name]) for relation, w in zip(RELATIONS, weights, strict=True)]
+    related = Related(parts, len(learner.products))
     result = np.empty_like(log_popularity)
     for n, transition in enumerate(asked):
-        related = np.zeros(len(learner.products), np.float32)
-        for relation, weight in zip(RELATIONS, weights, strict=True):
-            own = neighbours[relation.name].shares(
-                transition.products[transition.judged], relation.decay, len(learner.products)
-            )
-            related += np.float32(weight) * own
-        result[n] = mix(log_popularity[n], popularity_weight, related)
+        shares = related.shares(transition.products[transition.judged])
+        result[n] = np.log(mix(np.exp(log_popularity[n]), popularity_weight, shares))
     return result
 
 

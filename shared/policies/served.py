@@ -35,8 +35,8 @@ class Scores(Protocol):
 class Popularity(Protocol):
     """What is popular now, such as `shared.policies.trending.Trending`."""
 
-    def log_popularity(self) -> FloatArray:
-        """Log of every product's smoothed share, (A,)."""
+    def shares(self) -> FloatArray:
+        """Every product's smoothed share, (A,), each above 0; not to be changed."""
         ...
 
 
@@ -52,33 +52,39 @@ def served_scores(version: Scores | None, window: Window | None, popularity: Pop
     Raises:
         ValueError: the version has more rows than popularity.
     """
-    log_popularity = popularity.log_popularity()
+    shares = popularity.shares()
     if version is None or window is None or not window.lengths[0]:
-        return log_popularity.copy()
+        return logs(shares)
     learned = version.scores(window)  # (A0,), A0 <= A
-    if len(learned) > len(log_popularity):
-        raise ValueError(
-            f"popularity has {len(log_popularity)} rows, the version {len(learned)}: give new rows to both"
-        )
-    result = mix(log_popularity, version.popularity_weight, version.related(window))
+    if len(learned) > len(shares):
+        raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
+    mixture = mix(shares, version.popularity_weight, version.related(window))
+    result = logs(mixture)
+    if len(learned) == len(result) and learned.min() > -np.inf:  # it knows them all
+        result += learned
+        return result
     known = learned > -np.inf
-    shares = np.exp(result[: len(learned)], where=known, out=np.zeros_like(learned))
-    learned = np.where(known, learned, 0.0)
-    mean = float(shares @ learned) / float(shares.sum()) if known.any() else 0.0
-    result += np.float32(mean)
-    result[: len(learned)] += np.where(known, learned - np.float32(mean), np.float32(0.0))
+    weights = mixture[: len(learned)][known]
+    mean = np.float32(weights @ learned[known] / weights.sum()) if len(weights) else np.float32(0.0)
+    result[: len(learned)] += np.where(known, learned, mean)
+    result[len(learned) :] += mean
     return result
 
 
-def mix(log_popularity: FloatArray, popularity_weight: float, related: FloatArray) -> FloatArray:
-    """log(popularity_weight · popularity + related), (A,).
+def mix(shares: FloatArray, popularity_weight: float, related: FloatArray) -> FloatArray:
+    """popularity_weight · popularity + related, (A,).
 
     Args:
-        log_popularity: (A,)
+        shares: (A,) of popularity.
         popularity_weight: above 0.
         related: (A0,), A0 <= A, weighted shares; 0 for most products.
     """
-    result: FloatArray = log_popularity + np.float32(np.log(popularity_weight))
-    rows = np.flatnonzero(related)
-    result[rows] = np.logaddexp(result[rows], np.log(related[rows]))
+    result: FloatArray = shares * np.float32(popularity_weight)
+    result[: len(related)] += related
+    return result
+
+
+def logs(shares: FloatArray) -> FloatArray:
+    """Natural logarithms, (A,), of shares above 0."""
+    result: FloatArray = np.log(shares)
     return result

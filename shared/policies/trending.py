@@ -63,10 +63,13 @@ class Trending:
         counted = float(self._weights[product]) / total if total > 0 else 0.0
         return (1.0 - SMOOTHING) * counted + SMOOTHING / max(1, self.size)
 
+    def shares(self) -> NDArray[np.float32]:
+        """Every product's smoothed share of the decayed count, (A,), each above 0."""
+        return (1.0 - SMOOTHING) * self.scores() + np.float32(SMOOTHING / max(1, self.size))
+
     def log_popularity(self) -> NDArray[np.float32]:
         """Log of every product's smoothed share of the decayed count, (A,): a prior to which a model's logits add."""
-        shares = (1.0 - SMOOTHING) * self.scores() + np.float32(SMOOTHING / max(1, self.size))
-        result: NDArray[np.float32] = np.log(shares, dtype=np.float32)
+        result: NDArray[np.float32] = np.log(self.shares())
         return result
 
     def to_array(self) -> NDArray[np.float64]:

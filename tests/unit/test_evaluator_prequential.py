@@ -199,7 +199,7 @@ def test_a_guest_is_not_judged_and_counts_for_popularity_alone() -> None:
     core.apply(guest)
     assert core.histories.users == ["b"]
     assert core.known == 2
-    assert np.argmax(core.log_popularity()) == core.row_of("p0")
+    assert np.argmax(core.shares()) == core.row_of("p0")
 
 
 numbers = st.floats(-1, 1)

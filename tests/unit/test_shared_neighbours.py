@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shared.neighbours import Neighbours, recency_weights
+from shared.neighbours import Neighbours, Related, recency_weights
 
 
 def sparse(matrix: NDArray[np.float32]) -> Neighbours:
@@ -17,21 +17,25 @@ def sparse(matrix: NDArray[np.float32]) -> Neighbours:
     return Neighbours(starts.astype(np.int32), columns.astype(np.int32), matrix[rows, columns])
 
 
+def shares(matrix: NDArray[np.float32], history: list[int], decay: float, products: int) -> NDArray[np.float32]:
+    return Related([(1.0, decay, sparse(matrix))], products).shares(np.array(history, np.int32))
+
+
 MATRIX = np.array([[0, 0.5, 0.25], [0, 0, 0], [1.0, 0, 0]], np.float32)
 
 
 def test_the_newest_of_a_history_weighs_most() -> None:
     assert recency_weights(3, 0.5).tolist() == pytest.approx([1 / 7, 2 / 7, 4 / 7])
     assert recency_weights(0, 0.5).tolist() == []
-    found = sparse(MATRIX).shares(np.array([2, 0], np.int32), 0.5, 3)
+    found = shares(MATRIX, [2, 0], 0.5, 3)
     assert found.tolist() == pytest.approx([1.0 / 3, 0.5 * 2 / 3, 0.25 * 2 / 3])
 
 
 def test_products_without_a_row_keep_their_weight_and_say_nothing() -> None:
-    known = sparse(MATRIX).shares(np.array([2, -1], np.int32), 0.5, 3)
+    known = shares(MATRIX, [2, -1], 0.5, 3)
     assert known.tolist() == pytest.approx([1.0 / 3, 0.0, 0.0])
     for nothing in ([], [-1], [1], [1, 1]):
-        assert sparse(MATRIX).shares(np.array(nothing, np.int32), 0.5, 4).tolist() == [0.0] * 4
+        assert shares(MATRIX, nothing, 0.5, 4).tolist() == [0.0] * 4
 
 
 @given(
@@ -43,5 +47,13 @@ def test_sparse_shares_are_the_dense_product(rows: list[list[float]], history: l
     matrix = np.array(rows, np.float32)
     weights = recency_weights(len(history), decay)
     expected = sum((w * matrix[row] for w, row in zip(weights, history, strict=True) if row >= 0), np.zeros(5))
-    found = sparse(matrix).shares(np.array(history, np.int32), decay, 5)
+    found = shares(matrix, history, decay, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@given(st.lists(st.integers(-1, 2), max_size=9))
+def test_several_relations_add_up(history: list[int]) -> None:
+    other = np.array([[0.1, 0, 0], [0.2, 0, 0.7], [0, 0, 0]], np.float32)
+    both = Related([(0.3, 0.5, sparse(MATRIX)), (0.6, 0.8, sparse(other))], 3)
+    expected = 0.3 * shares(MATRIX, history, 0.5, 3) + 0.6 * shares(other, history, 0.8, 3)
+    np.testing.assert_allclose(both.shares(np.array(history, np.int32)), expected, rtol=1e-5, atol=1e-7)

@@ -86,6 +86,6 @@ def test_hits_and_ndcg_by_hand() -> None:
 
 def test_scores_by_hand() -> None:
     items = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], np.float32)
-    found = ranking.scores(array([3.0, -1.0]), items, array([0.0, 10.0, 0.5]))
+    found = ranking.scores(array([3.0, -1.0]), items.T, array([0.0, 10.0, 0.5]))
     assert found.tolist() == [3.0, 8.0, 2.5]
     assert found.dtype == np.float32

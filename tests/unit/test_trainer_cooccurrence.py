@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from services.trainer import cooccurrence
 from services.trainer.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Mixture, Relation
+from shared.neighbours import Related
 
 NEXT = Relation("next", 0.5, both_ways=False)
 TOGETHER = Relation("together", 0.5, both_ways=True)
@@ -65,7 +66,7 @@ def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[
         history = rows(5, 0, 3)
         published = counted.neighbours(7)
         assert published.starts.shape == (8,)
-        found = published.shares(history, relation.decay, 7)
+        found = Related([(1.0, relation.decay, published)], 7).shares(history)
         assert found.tolist() == pytest.approx([counted.share(history, product) for product in range(7)])
         assert found.sum() <= 1.0
 

@@ -1,0 +1,104 @@
+"""`Recommend` at 10,000 products: calls per second beside an empty method on the same server, and their p99."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+import uvloop
+
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.pb.freshet.v1.events_pb2 import Product
+from shared.pb.freshet.v1.recommender_pb2 import STRATEGY_LEARNED, RecommendRequest
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+from tests.bench.calls import Load, message
+from tests.bench.figures import BenchSettings, Figure, shown
+from tests.bench.inference_with_empty import EMPTY
+from tests.bench.log import fresh_kafka
+from tests.bench.repeats import interleaved
+from tests.bench.shop import histories, product_ids, user_ids, write_learned
+from tests.support import states
+from tests.support.inference import Inference, eventually, running
+from tests.support.versions import announce
+
+RECOMMEND = "/freshet.v1.RecommenderService/Recommend"
+CONNECTIONS, IN_FLIGHT = 4, 8
+
+
+def run(settings: BenchSettings) -> list[Figure]:
+    """Two figures: calls per second, and the 99th percentile at half of them."""
+    products, users = (500, 50) if settings.quick else (10_000, 2_000)
+    seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
+    with fresh_kafka(settings) as kafka:
+        settings.say(f"{products:,} products, {users:,} users with 20 events each")
+        _stock(kafka, products, users)
+        announce(kafka, write_learned(settings.folder / "models", products))
+        with running(kafka, settings.folder, module="tests.bench.inference_with_empty") as inference:
+            eventually(inference.serving)
+            _require_learned(inference, users)
+            port = int(inference.address.rpartition(":")[2])
+            requests = [message(RecommendRequest(user_id=u).SerializeToString()) for u in user_ids(users)]
+            loads = {name: Load(port, name, requests, CONNECTIONS) for name in (EMPTY, RECOMMEND)}
+            rates = interleaved(
+                {name: lambda load=load: uvloop.run(load.closed(seconds, IN_FLIGHT)) for name, load in loads.items()},
+                repeats,
+                say=settings.say,
+            )
+            rate = rates[RECOMMEND].median
+            settings.say(f"a call is due {rate / 2:,.0f} times a second")
+            quantiles = [
+                np.quantile(uvloop.run(loads[RECOMMEND].open(_due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
+                for seed in range(repeats)
+            ]
+    p99s = [float(p99) for _, p99 in quantiles]
+    p50 = statistics.median(float(p50) for p50, _ in quantiles)
+    return [
+        Figure(
+            "Recommend",
+            rate,
+            "calls/s",
+            rates[EMPTY].median,
+            "an empty method on the same server",
+            0.6,
+            at_least=True,
+            note=f"{rates[RECOMMEND]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, both heads and "
+            f"both relations count, {CONNECTIONS * IN_FLIGHT} calls on their way",
+        ),
+        Figure(
+            "Recommend, p99 at half that load",
+            statistics.median(p99s),
+            "ms",
+            None,
+            "",
+            10.0,
+            at_least=False,
+            note=f"{shown(min(p99s))} to {shown(max(p99s))}, p50 {shown(p50)}; from when each call was due, "
+            "Poisson arrivals",
+        ),
+    ]
+
+
+def _stock(kafka: KafkaSettings, products: int, users: int) -> None:
+    producer = CountedProducer(producer_config(kafka))
+    for product in product_ids(products):
+        value = Product(product_id=product, title="A thing").SerializeToString()
+        producer.send(Topics.of(kafka).products, key=product.encode(), value=value)
+    producer.flush(30)
+    states.write(kafka, histories(users, products), tick_every=10_000)
+
+
+def _require_learned(inference: Inference, users: int) -> None:
+    """Each answer is what is to be measured: ten products, learned."""
+    for user in user_ids(users)[::100]:
+        answer = inference.recommend(user)
+        if answer.strategy != STRATEGY_LEARNED or len(answer.products) != 10:
+            raise RuntimeError(f"{user} got {len(answer.products)} products by strategy {answer.strategy}")
+
+
+def _due(rate: float, seconds: float, seed: int) -> Sequence[float]:
+    """Arrivals of a Poisson process."""
+    rng = np.random.default_rng(seed)
+    due: list[float] = np.cumsum(rng.exponential(1 / rate, max(1, int(rate * seconds)))).tolist()
+    return due

@@ -1,0 +1,110 @@
+"""Replay: `--speed max` from an ordered copy against a bare producer of the same bytes on the same broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from replay.beginning import beginning
+from replay.ordered_copy import Selection
+from replay.pacing import Asked, Pace
+from replay.producer import Sender
+from replay.progress import Watch
+from replay.script import Script
+from replay.settings import ReplaySettings
+from replay.standing import Task
+from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+from tests.bench.bare_producer import Record, send
+from tests.bench.figures import BenchSettings, Figure
+from tests.bench.log import fresh_kafka
+from tests.bench.repeats import interleaved
+from tests.bench.reviews import ordered_reviews
+
+WANTED = 0.5
+EVENTS, EVENTS_QUICK = 100_000, 20_000
+
+
+def run(settings: BenchSettings) -> list[Figure]:
+    """Send the reviews again and again until there are enough, by replay and bare."""
+    copy, origin = ordered_reviews(settings)
+    replay = ReplaySettings(state_dir=settings.folder / "replay")
+    everything = Selection()
+    extent = copy.extent(everything)
+    pace = Pace.of(Asked(), extent.first_ms, extent.last_ms + copy.summary.tables.resolution_ms, extent.events)
+    script = Script(copy.summary.fingerprint, extent, pace, replay.tick_events, replay.tick_seconds)
+    wanted = EVENTS_QUICK if settings.quick else EVENTS
+    task = Task(copy, everything, script, max(1, wanted // extent.events))
+    events = task.loops * extent.events
+    with fresh_kafka(settings) as kafka:
+        records = _records(task, kafka.partitions)
+
+        def measured(ready: Callable[[KafkaSettings, CountedProducer], Callable[[], None]]) -> Callable[[], float]:
+            def measure() -> float:
+                own = kafka.model_copy(update={"topic_prefix": f"b{uuid.uuid4().hex[:8]}"})
+                ensure_topics(own, patience_seconds=20)
+                # Made before: it takes a second until the broker has given it an id.
+                producer = CountedProducer(producer_config(own, queue_messages=replay.queue_messages))
+                time.sleep(1.0)
+                send = ready(own, producer)
+                start = time.perf_counter()
+                send()
+                seconds = time.perf_counter() - start
+                _require_all(own, records)
+                return events / seconds
+
+            return measure
+
+        def by_replay(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
+            start = beginning(task, own, replay.state_dir, threading.Event(), resume=False)
+            return Sender(task, start, producer, replay, own, Watch(threading.Event())).run
+
+        def bare(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
+            return lambda: send(records, producer._producer, Topics.of(own).events)
+
+        found = interleaved(
+            {"replay": measured(by_replay), "bare producer": measured(bare)},
+            1 if settings.quick else 5,
+            say=settings.say,
+        )
+    size = sum(len(record.value) for record in records) / len(records)
+    return [
+        Figure(
+            "replay --speed max",
+            found["replay"].median,
+            "events/s",
+            found["bare producer"].median,
+            "confluent-kafka, same bytes",
+            WANTED,
+            at_least=True,
+            note=f"{events:,} events of {origin}, {size:.0f} bytes each; {found['replay']} "
+            f"beside {found['bare producer']}",
+        )
+    ]
+
+
+def _records(task: Task, partitions: int) -> list[Record]:
+    """What a replay sends, ticks included."""
+    records = []
+    for loop in range(task.loops):
+        for cue in task.script.loop(loop, task.copy.events(task.selection, task.script.extent)):
+            if cue.key is None:
+                records += [Record(None, cue.value, partition) for partition in range(partitions)]
+            else:
+                records.append(Record(cue.key, cue.value, -1))
+    return records
+
+
+def _require_all(kafka: KafkaSettings, records: Sequence[Record]) -> None:
+    """Fail unless the log holds just these bytes, each key and value once."""
+    topic = Topics.of(kafka).events
+    reader = LogReader(kafka, {(topic, partition): -1 for partition in range(kafka.partitions)})
+    stored = []
+    while not reader.caught_up:
+        stored += [(message.key() or b"", message.value()) for message in reader.poll(0.2, 10_000)]
+    reader.close()
+    if sorted(stored) != sorted((record.key or b"", record.value) for record in records):
+        raise AssertionError("replay and the bare producer did not store the same bytes")

@@ -1,0 +1,35 @@
+"""Benchmarks run end to end, small: real processes, a table, a JSON file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.processes import ROOT
+
+
+def test_two_benchmarks_run_small(tmp_path: Path) -> None:
+    kept = tmp_path / "bench.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "recommend", "record_events", "--quick", "--json", str(kept)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(kept.read_text(encoding="utf-8"))
+    assert report["quick"] is True
+    assert report["failed"] == []
+    assert {"cpu", "cores", "memory_bytes", "python", "packages", "date", "commit"} <= report["machine"].keys()
+    assert [found["bench"] for found in report["figures"]] == ["recommend", "recommend", "record_events"]
+    for found in report["figures"]:
+        assert found["value"] > 0
+        assert found["name"] in done.stdout
+    rate, p99, recorded = report["figures"]
+    assert rate["limit"] > 0
+    assert p99["limit"] is None
+    assert recorded["ratio"] == recorded["value"] / recorded["limit"]

@@ -6,15 +6,21 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.events import REASONS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.ready import Ready
 from shared.telemetry import SECONDS_BUCKETS
 
 # Compound scores from which a text counts as positive, or to which as negative: Hutto & Gilbert's own bounds.
 POSITIVE, NEGATIVE = 0.05, -0.05
 
+READY = Ready("features")
+
 _events = Counter("freshet_features_events_total", "Events described, ticks included.", ["kind"])
 _dead_letters = Counter("freshet_features_dead_letters_total", "Records that could not be understood.", ["reason"])
 _imputed = Counter("freshet_features_imputed_total", "State vectors that hold what the event did not say.", ["what"])
 _reviews = Counter("freshet_features_reviews_total", "Texts scored, by the sign of their sentiment.", ["sentiment"])
+_rewards = Counter(
+    "freshet_features_rewards_total", "Rewards added up, those below 0 apart and without their sign.", ["sign"]
+)
 
 # Each label value known in advance → its counter, so that all start at 0.
 EVENTS = {
@@ -29,6 +35,19 @@ IMPUTED = {
     if what != pb.IMPUTED_UNSPECIFIED
 }
 REVIEWS = {sign: _reviews.labels(sentiment=sign) for sign in ("positive", "neutral", "negative")}
+REWARDS = {sign: _rewards.labels(sign=sign) for sign in ("positive", "negative")}
+
+# Both go below 0, so their sums can't be counters and are left out by the library.
+SENTIMENT = Histogram(
+    "freshet_features_sentiment",
+    "Compound sentiment of the texts scored, from -1 to 1.",
+    buckets=(-0.75, -0.5, -0.25, NEGATIVE, POSITIVE, 0.25, 0.5, 0.75, 1.0),
+)
+REWARD = Histogram(
+    "freshet_features_reward",
+    "Reward of the events described, ticks aside, from -1 to 1.",
+    buckets=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0),
+)
 
 STATES = Counter("freshet_features_states_total", "State vectors that the broker acknowledged.")
 VADER_SECONDS = Histogram(
@@ -58,6 +77,11 @@ def count(state: pb.StateVector) -> None:
     EVENT_TIME.set(state.event_time_ms / 1000)
     for what in state.imputed:
         IMPUTED[what].inc()
-    if state.kind != pb.EVENT_KIND_TICK and pb.IMPUTED_SENTIMENT not in state.imputed:
+    if state.kind == pb.EVENT_KIND_TICK:
+        return
+    REWARD.observe(state.reward)
+    REWARDS["negative" if state.reward < 0.0 else "positive"].inc(abs(state.reward))
+    if pb.IMPUTED_SENTIMENT not in state.imputed:
+        SENTIMENT.observe(state.sentiment)
         sign = "positive" if state.sentiment >= POSITIVE else "negative" if state.sentiment <= NEGATIVE else "neutral"
         REVIEWS[sign].inc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.models import REASONS
@@ -60,6 +62,7 @@ ANSWERS: tuple[tuple[pb.Strategy.ValueType, pb.Fallback.ValueType], ...] = (
 )
 
 
+@cache
 def recommendations(strategy: pb.Strategy.ValueType, fallback: pb.Fallback.ValueType) -> Counter:
     """The counter of answers of one kind."""
     return RECOMMENDATIONS.labels(

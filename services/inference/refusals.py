@@ -39,18 +39,22 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def __init__(self, most_calls: int) -> None:
         self._most_calls = most_calls
         self._calls = 0  # being answered
+        self._wrapped: dict[str, Any] = {}  # handlers of our own methods, by name
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap our own methods."""
-        handler = await continuation(handler_call_details)
         name: str = handler_call_details.method
+        if name in self._wrapped:
+            return self._wrapped[name]
+        handler = await continuation(handler_call_details)
         if handler is None or not name.startswith(OWN_SERVICE) or handler.unary_unary is None:
             return handler
-        return grpc.unary_unary_rpc_method_handler(
+        self._wrapped[name] = grpc.unary_unary_rpc_method_handler(
             _bounded(self._limited(handler.unary_unary), name.removeprefix(OWN_SERVICE)),
             request_deserializer=_told(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+        return self._wrapped[name]
 
     def _limited(self, answer: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
         async def limited(request: Any, context: Context) -> Any:

@@ -29,12 +29,11 @@ class Server:
 
     def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer) -> None:
         self._server: Any = grpc.aio.server(
-            interceptors=[Boundary()],
+            interceptors=[Boundary(settings.maximum_concurrent_rpcs)],
             options=[
-                ("grpc.so_reuseport", 0),  # else a second process would silently share the port
+                ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),
             ],
-            maximum_concurrent_rpcs=settings.maximum_concurrent_rpcs,
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
+from google.protobuf.message import DecodeError
 
 from services.trainer import checkpoint, folders, metrics, publish
 from services.trainer.checkpoint import Checkpoint
@@ -71,6 +72,7 @@ class Trainer:
         self._publish_if_due()  # the process may have ended between a checkpoint and its version
         try:
             while not self._stop.is_set():
+                metrics.READY.turn()
                 self._learn()
         except KafkaException as error:
             if error.args[0].code() != KafkaError._AUTO_OFFSET_RESET:
@@ -150,6 +152,7 @@ class Trainer:
         publish.announce(manifest, sha256, self._producer, self._models_topic)
         self.learner.parent = manifest.version_id
         metrics.VERSIONS.inc()
+        metrics.VERSION_TIME.set_to_current_time()
         log.info(
             "published %s: %d events, %d steps, validation NDCG@10 %.4f, popularity alone %.4f, weights %s",
             manifest.version_id,
@@ -168,12 +171,16 @@ class Trainer:
         for message in self._pointers.poll(0.0):
             key = (message.key() or b"").decode(errors="replace")
             if key.startswith("live/"):
-                value = message.value()
-                self._pinned[key] = Pointer.FromString(value).version_id if value else ""
+                try:
+                    self._pinned[key] = Pointer.FromString(message.value() or b"").version_id
+                except DecodeError:
+                    log.warning("%s offset %d left out: not a Pointer", self._models_topic, message.offset())
         return list(self._pinned.values())
 
     def _show(self, items: Sequence[Positioned]) -> None:
         learner = self.learner
+        metrics.UNPUBLISHED.set(learner.applied - publish.applied_of(learner.parent))
+        metrics.PUBLISH_EVENTS.set(self._settings.publish_events)
         metrics.EPSILON.set(learner.epsilon)
         for part, weight in zip(("popularity", *(r.name for r in RELATIONS)), learner.mixture.weights, strict=True):
             metrics.MIXTURE.labels(part).set(weight)

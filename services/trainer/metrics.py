@@ -5,14 +5,21 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.kafka.reader_metrics import ReaderMetrics
+from shared.ready import Ready
 from shared.telemetry import SECONDS_BUCKETS
 
+READY = Ready("trainer")
 READER = ReaderMetrics("trainer")
 
 APPLIED = Counter("freshet_trainer_applied_events_total", "Events learned from since the process started.")
 LATE = Counter("freshet_trainer_late_total", "Events learned from that were older than their user's newest.")
 STEPS = Counter("freshet_trainer_steps_total", "Gradient steps since the process started.")
 VERSIONS = Counter("freshet_trainer_versions_total", "Model versions published since the process started.")
+VERSION_TIME = Gauge(
+    "freshet_trainer_version_time_seconds", "When this process last published a version, Unix time; 0 before."
+)
+UNPUBLISHED = Gauge("freshet_trainer_unpublished_events", "Events learned since the newest version.")
+PUBLISH_EVENTS = Gauge("freshet_trainer_publish_events", "Events from one version to the next, as the settings say.")
 CHECKPOINTS = Counter("freshet_trainer_checkpoints_total", "Checkpoints made durable.")
 CHECKPOINT_FAILURES = Counter("freshet_trainer_checkpoint_failures_total", "Checkpoints that could not be written.")
 PUBLISH_FAILURES = Counter("freshet_trainer_publish_failures_total", "Model versions that could not be written.")

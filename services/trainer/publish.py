@@ -39,6 +39,11 @@ def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings) 
     return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
 
 
+def applied_of(version_id: str) -> int:
+    """Events a version has learned from, by its name; 0 for the empty name of none."""
+    return int(version_id.partition("-")[0] or 0)
+
+
 def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -> tuple[Manifest, str]:
     """Write what the learner has learned as a version; its manifest and the manifest's SHA-256.
 

@@ -106,6 +106,7 @@ def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[
         "FRESHET_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "FRESHET_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
         "FRESHET_KAFKA_PARTITIONS": str(kafka.partitions),
+        "OMP_NUM_THREADS": "1",  # as the embedded system and the images set it
         "FRESHET_INFERENCE_GRPC_PORT": "0",
         "FRESHET_INFERENCE_MODELS_DIR": str(models),
     }
@@ -113,12 +114,19 @@ def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[
 
 
 @contextmanager
-def running(kafka: KafkaSettings, folder: Path, *, serving: bool = True, **settings: object) -> Iterator[Inference]:
+def running(
+    kafka: KafkaSettings,
+    folder: Path,
+    *,
+    serving: bool = True,
+    module: str = "services.inference",
+    **settings: object,
+) -> Iterator[Inference]:
     """The service for the length of the block; `folder` holds its models and its log."""
     log_file = folder / "inference.log"
     with log_file.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.inference"],
+            [sys.executable, "-m", module],
             env=environment(kafka, folder / "models", **settings),
             stdout=sink,
             stderr=sink,

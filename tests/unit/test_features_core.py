@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from services.features import metrics
 from services.features.core import (
@@ -285,3 +286,24 @@ def test_texts_are_counted_by_the_sign_of_their_sentiment(compound: float, sign:
     metrics.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
     grown = {name for name, counter in metrics.REVIEWS.items() if counter._value.get() > before[name]}
     assert grown == {sign}
+
+
+def test_rewards_and_sentiments_are_told_by_their_ranges_and_ticks_are_not() -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"freshet_features_{name}", labels) or 0.0
+
+    def told() -> list[float]:
+        return [
+            value("rewards_total", sign="positive"),
+            value("rewards_total", sign="negative"),
+            value("reward_bucket", le="-0.5"),
+            value("reward_bucket", le="+Inf"),
+            value("sentiment_bucket", le="-0.25"),
+            value("sentiment_bucket", le="+Inf"),
+        ]
+
+    before = told()
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, reward=-0.75, sentiment=-0.3))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, reward=0.25, imputed=[pb.IMPUTED_SENTIMENT]))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
+    assert [now - then for now, then in zip(told(), before, strict=True)] == [0.25, 0.75, 1.0, 2.0, 1.0, 1.0]

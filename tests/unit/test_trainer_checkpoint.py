@@ -102,6 +102,8 @@ def test_the_same_learning_gives_the_same_version_byte_for_byte(tmp_path: Path) 
     assert hashes[0] == hashes[1]
     other = small(tmp_path / "three", seed=8)
     assert publish.write(learned(other, 80), READER, other)[0].version_id != hashes[0][0]
+    assert publish.applied_of(hashes[0][0]) == 80
+    assert publish.applied_of("") == 0, "no version yet"
 
 
 def test_ten_versions_are_kept_and_the_last_of_each_hour_of_a_day_and_what_is_pinned() -> None:

@@ -1,0 +1,217 @@
+"""Does it learn, and does what it learns beat the simple baseline?"""
+
+from __future__ import annotations
+
+from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Choice, Dashboard, Panel, Query
+
+_NO_STEP = "no gradient step yet"
+_AWAY = "the trainer can't be reached"
+_NOT_JUDGED = "no event was judged yet"
+
+LEARNING = Dashboard(
+    uid="freshet-learning",
+    title="Learning",
+    about="Does it learn, and is what it learns better than the baseline? Blue marks are model versions.",
+    marks=(VERSIONS, STARTS),
+    choices=(
+        Choice("k", "First k products", ("10", "5", "20")),
+        Choice("window", "Judged events", ("recent", "learned", "all")),
+    ),
+    sections={
+        "Is it better than the baseline?": [
+            Panel(
+                title="How often is the next product among the first $k?",
+                about="HR@k: each event is judged before it is learned. learned is what is served, trending the "
+                "baseline on the same events. Window recent: the newest events; learned: those that a version judged.",
+                unit="percentunit",
+                queries=[Query('freshet_evaluator_hit_ratio{k="$k",window="$window"}', "{{policy}}")],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
+                title="How far up is it among the first $k?",
+                about="NDCG@k of the same events: 1 where the next product is the first of the list, 0 where it is not "
+                "among the k.",
+                unit="percentunit",
+                queries=[Query('freshet_evaluator_ndcg_ratio{k="$k",window="$window"}', "{{policy}}")],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
+                title="How many times better than trending is it?",
+                about="NDCG@k of learned by that of trending. Below 1 the baseline is better: pin an older version "
+                "(`freshet models`), or let it learn on.",
+                unit="short",
+                queries=[
+                    Query(
+                        'freshet_evaluator_ndcg_ratio{k="$k",window="$window",policy="learned"}'
+                        ' / ignoring(policy) freshet_evaluator_ndcg_ratio{k="$k",window="$window",policy="trending"}',
+                        "times",
+                    )
+                ],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
+                title="What is the mean reciprocal rank?",
+                about="One by the place of the next product, averaged.",
+                unit="percentunit",
+                queries=[Query('freshet_evaluator_mrr_ratio{window="$window"}', "{{policy}}")],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
+                title="How much of the catalogue is shown?",
+                about="Share of the known products among the recent answers. Trending shows everybody the same.",
+                unit="percentunit",
+                queries=[Query("freshet_evaluator_coverage_ratio", "{{policy}}")],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
+                title="How surprising are the products shown?",
+                about="Mean self-information of the recent answers: the more bits, the less popular.",
+                unit="suffix: bits",
+                queries=[Query("freshet_evaluator_novelty_bits", "{{policy}}")],
+                empty=_NOT_JUDGED,
+            ),
+        ],
+        "Does it learn?": [
+            Panel(
+                title="Does the loss fall?",
+                about="Of the last gradient step: the whole, its cross-entropy part in nats, and its temporal-"
+                "difference part. It grows with the number of products at first.",
+                unit="none",
+                queries=[
+                    Query("freshet_trainer_loss", "loss"),
+                    Query("freshet_trainer_ce_loss", "cross-entropy"),
+                    Query("freshet_trainer_td_loss", "temporal difference"),
+                ],
+                empty=_NO_STEP,
+            ),
+            Panel(
+                title="How much reward does it expect?",
+                about="Mean over the last batch of the highest Q of each state. Rewards are at most 1, so "
+                "1/(1-discount), 2 by default, is never passed by much; a line that runs away is learning gone wrong.",
+                unit="none",
+                queries=[Query("freshet_trainer_mean_max_q", "mean max Q")],
+                empty=_NO_STEP,
+                minimum=None,
+            ),
+            Panel(
+                title="How much reward does it get?",
+                about="Mean reward of the events that came, over five minutes.",
+                unit="none",
+                queries=[
+                    Query(
+                        '(sum(rate(freshet_features_rewards_total{sign="positive"}[5m]))'
+                        ' - sum(rate(freshet_features_rewards_total{sign="negative"}[5m])))'
+                        " / sum(rate(freshet_features_reward_bucket{le='+Inf'}[5m]))",
+                        "mean reward",
+                    )
+                ],
+                empty="no event came in the last five minutes",
+                minimum=None,
+            ),
+            Panel(
+                title="How much does it explore?",
+                about="ε: the share of answers that would be drawn at random where exploration is on. It decays with "
+                "every event to its floor.",
+                unit="percentunit",
+                queries=[Query("freshet_trainer_epsilon", "ε")],
+                empty=_AWAY,
+                maximum=1.0,
+            ),
+            Panel(
+                title="What does each part of the answer count?",
+                about="Weights of popularity and of each relation between products, learned, summing to 1.",
+                unit="percentunit",
+                queries=[Query("freshet_trainer_mixture_ratio", "{{part}}")],
+                empty=_AWAY,
+                maximum=1.0,
+                stacked=True,
+            ),
+            Panel(
+                title="How much has it to learn from?",
+                about="Transitions in the replay buffer, users and products known.",
+                unit="short",
+                queries=[
+                    Query("freshet_trainer_buffer_size", "transitions"),
+                    Query("freshet_trainer_users", "users"),
+                    Query("freshet_trainer_products", "products"),
+                ],
+                empty=_AWAY,
+            ),
+        ],
+        "Does it keep up?": [
+            Panel(
+                title="How many events and gradient steps a second?",
+                about="Steps grow rarer as there are more transitions, so that a busy shop's learner keeps up.",
+                unit="ops",
+                queries=[
+                    Query("sum(rate(freshet_trainer_applied_events_total[$__rate_interval]))", "events"),
+                    Query("sum(rate(freshet_trainer_steps_total[$__rate_interval]))", "steps"),
+                ],
+                empty=_AWAY,
+            ),
+            Panel(
+                title="How long do a step, a checkpoint, a version take?",
+                about="95 % within, over five minutes.",
+                unit="s",
+                queries=[
+                    Query(
+                        f"histogram_quantile(0.95, sum by (le) (rate(freshet_trainer_{name}_seconds_bucket[5m])))",
+                        label,
+                    )
+                    for name, label in (("step", "step"), ("checkpoint", "checkpoint"), ("publish", "version"))
+                ],
+                empty="nothing was learned in the last five minutes",
+                logarithmic=True,
+                minimum=None,
+            ),
+            Panel(
+                title="How far is the next version?",
+                about="Events learned since the newest version, beside how many make one. Well above: checkpoints or "
+                "versions can't be written, and the trainer's log says why.",
+                unit="short",
+                queries=[
+                    Query("freshet_trainer_unpublished_events", "since the newest"),
+                    Query("freshet_trainer_publish_events", "make a version"),
+                ],
+                empty=_AWAY,
+            ),
+            Panel(
+                title="How many versions were published in the last hour?",
+                about="And how many versions or checkpoints could not be written.",
+                unit="short",
+                queries=[
+                    Query("sum(increase(freshet_trainer_versions_total[1h]))", "versions"),
+                ],
+                empty=_AWAY,
+                kind="stat",
+                decimals=0,
+            ),
+            Panel(
+                title="How many writes failed in the last hour?",
+                about="Versions and checkpoints. The disk is full, say: the trainer's log tells.",
+                unit="short",
+                queries=[
+                    Query("sum(increase(freshet_trainer_publish_failures_total[1h]))", "versions"),
+                    Query("sum(increase(freshet_trainer_checkpoint_failures_total[1h]))", "checkpoints"),
+                ],
+                empty=_AWAY,
+                kind="stat",
+                decimals=0,
+                steps=[(1, RED)],
+            ),
+            Panel(
+                title="How many versions wait to judge, and how many can't?",
+                about="A version judges once the evaluator has passed what it was learned from, so that none is asked "
+                "what it knows. One left out is damaged: the evaluator's log says how.",
+                unit="short",
+                queries=[
+                    Query("freshet_evaluator_held_back_versions", "wait"),
+                    Query("sum(freshet_evaluator_versions_left_out_total)", "left out"),
+                ],
+                empty="the evaluator can't be reached",
+                kind="stat",
+                steps=[(20, YELLOW)],
+            ),
+        ],
+    },
+)

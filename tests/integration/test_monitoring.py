@@ -1,0 +1,141 @@
+"""What Prometheus and Grafana are given, on a running system after a replay: every panel has something to show."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import grpc
+import pytest
+
+from replay.synthetic import write_sample
+from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring.panels import Dashboard
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+from tests.support.loop import figure, loop
+from tests.support.processes import Service
+from tests.support.prometheus import Prometheus, finite, watching
+from tests.support.promql import expressions, fillings, names, patterns, rules
+
+EVENTS = 1500
+PATIENCE_SECONDS = 60.0
+
+# What Grafana fills in; four scrapes and more, as there.
+GRAFANA = {"__rate_interval": "15s"}
+
+
+def grpc_address(inference: Service) -> str:
+    found: list[str] = []
+
+    def look() -> bool:
+        found.extend(re.findall(r"gRPC on [^ ]*:(\d+)", inference.log))
+        return bool(found)
+
+    inference.wait_for(look, "gRPC")
+    return f"127.0.0.1:{found[0]}"
+
+
+def write_reviews(folder: Path) -> Path:
+    """A sample, and a line of it that is none."""
+    folder.mkdir()
+    reviews = folder / "reviews.json.gz"
+    write_sample(reviews, folder / "products.json.gz", users=120, products=90, events=EVENTS, seed=5)
+    with gzip.open(reviews, "ab") as more:
+        more.write(b"no review\n")
+    return reviews
+
+
+def without_answer(prometheus: Prometheus, dashboard: Dashboard) -> dict[str, str]:
+    """The queries that no series answers, or none with a number whatever is chosen, by what is wrong."""
+    wrong: dict[str, str] = {}
+    for panels in dashboard.sections.values():
+        for query in (query for panel in panels for query in panel.queries):
+            answers = {expr: prometheus.values(expr) for expr in fillings(query.expr, dashboard, **GRAFANA)}
+            wrong |= {expr: "no series" for expr, values in answers.items() if not values}
+            if not any(map(finite, answers.values())):
+                wrong[query.expr] = "no number"
+    for mark in dashboard.marks:
+        if not finite(prometheus.values(mark.expr)):
+            wrong[mark.expr] = "no mark"
+    for choice in dashboard.choices:
+        if isinstance(choice.values, str):
+            found = re.fullmatch(r"label_values\((\w+), (\w+)\)", choice.values)
+            assert found is not None, choice.values
+            if not prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}):
+                wrong[choice.values] = "no value"
+    return wrong
+
+
+@pytest.fixture
+def watched(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Prometheus]:
+    """A Prometheus that watches a system which has replayed a sample, met bad records and answered calls."""
+    reviews = write_reviews(tmp_path / "sample")
+    with loop(kafka, tmp_path / "loop") as system:
+        services = {
+            name: system.start(f"services.{name}") for name in ("features", "trainer", "inference", "evaluator")
+        }
+        services["features"].wait_for(
+            lambda: figure(services["features"], "freshet_features_partitions") > 0, "partitions of its own"
+        )
+        address = grpc_address(services["inference"])
+        for name in ("trainer", "inference", "evaluator"):
+            service = services[name]
+            service.wait_for(lambda s=service, n=name: figure(s, f"freshet_{n}_ready") == 1, "work")
+        services["replay"] = system.start("replay", "run", str(reviews), "--rate", "150", "--stay")
+        ports = {name: service.metrics_port for name, service in services.items()}
+        with watching(tmp_path / "prometheus", ports) as prometheus, grpc.insecure_channel(address) as channel:
+            until_learned(services, RecommenderServiceStub(channel), kafka)
+            yield prometheus
+
+
+def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub, kafka: KafkaSettings) -> None:
+    """Ask, and send what is no event, until the replay is done, a version answers and the evaluator has judged all."""
+    producer = CountedProducer(producer_config(kafka))
+
+    def done() -> bool:
+        producer.send(Topics.of(kafka).events, key=b"u", value=b"\xff no event")
+        producer.flush(20)
+        stub.Recommend(pb.RecommendRequest(user_id="nobody", count=5), timeout=20)
+        for method, request in (
+            ("GetUser", pb.GetUserRequest(user_id="nobody")),
+            ("ListModels", pb.ListModelsRequest()),
+        ):
+            try:
+                getattr(stub, method)(request, timeout=20)
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.NOT_FOUND
+        return (
+            figure(services["replay"], "freshet_replay_done") == 1
+            and figure(services["trainer"], "freshet_trainer_applied_events_total") == EVENTS
+            and figure(services["evaluator"], "freshet_evaluator_applied_events_total") == EVENTS
+            and figure(services["inference"], "freshet_inference_model_swaps_total") > 0
+            and figure(services["evaluator"], "freshet_evaluator_learned_events_total") > 0
+        )
+
+    services["evaluator"].wait_for(done, "judged events, some of them by a version", seconds=90)
+
+
+def test_every_panel_has_something_to_show(watched: Prometheus) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while wrong := {d.uid: found for d in DASHBOARDS if (found := without_answer(watched, d))}:
+        assert time.monotonic() < deadline, wrong
+        time.sleep(0.5)
+    existing = watched.names()
+    assert set().union(*(names(expr) for expr in expressions())) <= existing
+    for pattern in set().union(*(patterns(expr) for expr in expressions())):
+        assert any(re.fullmatch(pattern, name) for name in existing), pattern
+    assert {rule["record"] for rule in rules() if "record" in rule} <= existing
+    while watched.values("freshet_trainer_unpublished_events") != [0.0]:  # the last event makes a version
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert watched.values("freshet_trainer_publish_events") == [500.0]
+    assert watched.down() == []
+    assert watched.broken_rules() == []
+    assert watched.values("count(up == 1)") == [6.0], "Prometheus itself and five services"

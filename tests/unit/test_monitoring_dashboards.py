@@ -1,0 +1,127 @@
+"""The dashboards as Grafana reads them: committed as generated, complete, laid out, naming what exists."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+import replay.metrics
+import services.evaluator.metrics
+import services.features.metrics
+import services.inference.metrics
+import services.trainer.metrics  # noqa: F401  # each registers what its service shows
+from services.monitoring.__main__ import FOLDER, text
+from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring.panels import COLUMNS, DATASOURCE, Dashboard
+from tests.support.promql import MONITORING, expressions, fillings, names, rules
+
+# Of Grafana's ids, those used here: packages/grafana-data/src/valueFormats/categories.ts.
+UNITS = {"none", "short", "percentunit", "s", "dtdurations", "eps", "recps", "reqps", "ops", "bytes"}
+every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.uid)
+
+
+def panels(dashboard: Dashboard) -> list[dict[str, Any]]:
+    return [panel for panel in dashboard.to_json()["panels"] if panel["type"] != "row"]
+
+
+@every_dashboard
+def test_the_file_is_what_the_code_gives(dashboard: Dashboard) -> None:
+    file = FOLDER / f"{dashboard.uid}.json"
+    assert file.read_text(encoding="utf-8") == text(dashboard), "run `python -m services.monitoring`"
+
+
+def test_no_other_file_lies_beside_them() -> None:
+    assert {file.name for file in FOLDER.iterdir()} == {f"{dashboard.uid}.json" for dashboard in DASHBOARDS}
+
+
+@every_dashboard
+def test_a_panel_asks_a_question_and_says_what_is_shown_and_why_nothing_may_be(dashboard: Dashboard) -> None:
+    for panel in panels(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"].endswith("?"), panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert defaults["unit"] in UNITS or defaults["unit"].startswith("suffix:"), panel["title"]
+        assert defaults["noValue"], panel["title"]
+        assert defaults["mappings"][0]["options"]["result"]["text"] == defaults["noValue"]
+        assert panel["targets"], panel["title"]
+        assert all(target["expr"] and target["legendFormat"] for target in panel["targets"]), panel["title"]
+        assert panel["datasource"] == DATASOURCE
+
+
+@every_dashboard
+def test_the_steps_of_a_colour_climb(dashboard: Dashboard) -> None:
+    for panel in panels(dashboard):
+        first, *steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert first["value"] is None, "the base, which Grafana takes for minus infinity"
+        assert [step["value"] for step in steps] == sorted(step["value"] for step in steps)
+
+
+def overlap(a: dict[str, int], b: dict[str, int]) -> bool:
+    return (
+        a["x"] < b["x"] + b["w"] and b["x"] < a["x"] + a["w"] and a["y"] < b["y"] + b["h"] and b["y"] < a["y"] + a["h"]
+    )
+
+
+@every_dashboard
+def test_panels_lie_beside_one_another_within_the_grid(dashboard: Dashboard) -> None:
+    placed = dashboard.to_json()["panels"]
+    assert len({panel["id"] for panel in placed}) == len(placed)
+    for panel in placed:
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= COLUMNS, panel["title"]
+    for one, other in itertools.combinations(placed, 2):
+        assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
+
+
+def test_titles_and_ids_are_each_used_once() -> None:
+    titles = [panel["title"] for dashboard in DASHBOARDS for panel in panels(dashboard)]
+    assert len({d.uid for d in DASHBOARDS}) == len({d.title for d in DASHBOARDS}) == len(DASHBOARDS) == 4
+    for dashboard in DASHBOARDS:
+        own = [panel["title"] for panel in panels(dashboard)]
+        assert len(own) == len(set(own))
+    assert len(titles) > 40
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    replay.metrics.events()
+    existing = {sample.name for family in REGISTRY.collect() for sample in family.samples}
+    existing |= {family.name for family in REGISTRY.collect() if family.type == "gauge"}  # a labelled one begins empty
+    existing |= {rule["record"] for rule in rules() if "record" in rule}
+    named = set().union(*(names(expr) for expr in expressions()))
+    assert len(named) > 50
+    assert named <= existing, sorted(named - existing)
+
+
+@every_dashboard
+def test_every_variable_that_is_named_exists_and_each_is_used(dashboard: Dashboard) -> None:
+    content = json.dumps(dashboard.to_json()["panels"])
+    for choice in dashboard.choices:
+        assert f"${choice.name}" in content, choice.name
+    for panel in panels(dashboard):
+        for target in panel["targets"]:
+            for filled in fillings(target["expr"], dashboard, __rate_interval="15s"):
+                assert "$" not in filled
+
+
+def test_expressions_balance_what_they_open() -> None:
+    for expr in expressions():
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", expr)
+        assert all(bare.count(a) == bare.count(b) for a, b in ("()", "{}", "[]")), expr
+
+
+def test_what_is_provisioned_is_what_the_dashboards_name() -> None:
+    provisioning = MONITORING / "grafana" / "provisioning"
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == DATASOURCE
+    scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scraped, "$__rate_interval is four of these"
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "freshet.yml").read_text())["providers"]
+    compose = yaml.safe_load((MONITORING.parents[1] / "docker-compose.yml").read_text())["services"]["grafana"]
+    mounts = dict(volume.split(":")[:2] for volume in compose["volumes"])
+    assert mounts["./services/monitoring/grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./services/monitoring/grafana/provisioning"] == "/etc/grafana/provisioning"

@@ -45,7 +45,8 @@ def run_service(
     try:
         settings, kafka = load(settings_class), load(KafkaSettings)
         setup_logging(settings)
-        start_metrics(name, settings)
+        if settings.serves_metrics:
+            start_metrics(name, settings)
         work(settings, kafka, stop)
     except Unusable as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -45,6 +45,11 @@ class ServiceSettings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="address that /metrics listens on")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: any free one, logged at start")
 
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether the process that reads these settings shows metrics itself."""
+        return True
+
 
 ServiceSettingsT = TypeVar("ServiceSettingsT", bound=ServiceSettings)
 

@@ -20,10 +20,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Create the topics that are missing and check the others. Doing it again changes nothing; "
         "every service does the same when it starts.",
     )
+    parser.add_argument(
+        "--wait", type=float, default=PATIENCE_SECONDS, metavar="SECONDS",
+        help="for a broker that does not answer yet (default: %(default)g)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
     """Create and check.
 
     Raises:
@@ -31,7 +35,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unavailable: no broker answers.
     """
     kafka = load(KafkaSettings, environ)
-    ensure_topics(kafka, patience_seconds=PATIENCE_SECONDS)
+    ensure_topics(kafka, patience_seconds=arguments.wait)
     for topic in specifications(kafka):
         terminal.say(f"{topic.topic:<30} {topic.num_partitions:>4} partitions   {_kept(topic.config or {})}")
     return 0

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.embedded.leash import leashed
 from shared.errors import Unavailable, Unusable
+from shared.leash import leashed
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0

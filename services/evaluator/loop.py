@@ -64,6 +64,7 @@ class Evaluator:
         while not self._models.caught_up and not self._stop.is_set():
             self._follow_models(POLL_SECONDS)
         while not self._stop.is_set():
+            metrics.READY.turn()
             self._go_on()
         self._reader.close()
         self._models.close()

@@ -8,8 +8,10 @@ from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
 from services.evaluator.prequential import TOP, Outcome
 from shared import models
 from shared.kafka.reader_metrics import ReaderMetrics
+from shared.ready import Ready
 from shared.telemetry import SECONDS_BUCKETS
 
+READY = Ready("evaluator")
 READER = ReaderMetrics("evaluator")
 
 APPLIED = Counter("freshet_evaluator_applied_events_total", "Events applied, judged or not.")

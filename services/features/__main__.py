@@ -28,6 +28,7 @@ from shared.topics import Topics, ensure_topics
 log = logging.getLogger("features")
 
 STOP_SECONDS = 8.0
+TURN_SECONDS = 1.0
 
 
 def work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
@@ -49,14 +50,19 @@ async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threadin
     app = FeaturesApp(settings, kafka)
     add_agent(app, settings, Topics.of(kafka), CountedProducer(producer_config(kafka)))
 
+    joined = asyncio.Event()
+
     async def show(_: Any, assigned: set[Any], **__: Any) -> None:
+        joined.set()  # without a partition, too: then it stands by
         metrics.PARTITIONS.set(len(assigned))
         log.info("reading %d of %d partitions", len(assigned), kafka.partitions)
 
     app.on_partitions_assigned.connect(show, weak=False)  # type: ignore[arg-type]  # Faust's own examples look so
+    turning = asyncio.create_task(_turn(joined))
     working = asyncio.create_task(_run(app))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    turning.cancel()
     if not stop.is_set():
         log.critical(
             "Faust can't go on (%r); the events since the last commit will be described again", app.crash_reason
@@ -68,6 +74,14 @@ async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threadin
         log.warning("not acknowledged within %g s; whoever starts next describes those events again", STOP_SECONDS)
         end_process(0)
     await stopped
+
+
+async def _turn(joined: asyncio.Event) -> None:
+    """Say that this worker is of the group and that the event loop turns."""
+    await joined.wait()
+    while True:
+        metrics.READY.turn()
+        await asyncio.sleep(TURN_SECONDS)
 
 
 async def _run(app: FeaturesApp) -> None:

@@ -2,7 +2,8 @@
 
     python -m services.inference
 
-It answers until SIGTERM or Ctrl-C; then the calls in flight are finished.
+It answers until SIGTERM or Ctrl-C; then the calls in flight are finished. With FRESHET_INFERENCE_PROCESSES several
+processes answer on the one port.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 
 import uvloop
 
+from services.inference import processes
 from services.inference.service import run
 from services.inference.settings import InferenceSettings
 from shared.service import run_service
@@ -22,6 +24,9 @@ from shared.settings import KafkaSettings
 
 def work(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Event) -> None:
     """Answer until told to stop."""
+    if settings.processes > 1:
+        processes.run(settings, told)
+        return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(settings, kafka, told))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
@@ -18,6 +19,15 @@ class InferenceSettings(ServiceSettings):
 
     grpc_host: str = Field("127.0.0.1", description="address that gRPC listens on")
     grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0: any free one, logged at start")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that answer on the one port; process n shows its metrics on metrics_port + n",
+    )
+    share_port: bool = Field(
+        default=False, description="listen beside other processes on the same port; set by itself where processes > 1"
+    )
     maximum_concurrent_rpcs: int = Field(
         1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
     )
@@ -42,6 +52,20 @@ class InferenceSettings(ServiceSettings):
         default=False, description="place products at random in learned answers, as often as the version's epsilon says"
     )
     seed: int | None = Field(None, ge=0, description="of exploration's draws; none: from the operating system")
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Not where several processes do, each its own."""
+        return self.processes == 1
+
+    @model_validator(mode="after")
+    def _has_ports(self) -> Self:
+        if self.processes > 1 and not 0 < self.metrics_port <= 65536 - self.processes:
+            raise ValueError(
+                f"FRESHET_INFERENCE_PROCESSES={self.processes} needs FRESHET_INFERENCE_METRICS_PORT, up to "
+                f"{65536 - self.processes}: process n shows its metrics on that port + n"
+            )
+        return self
 
     @field_validator("masked_kinds")
     @classmethod

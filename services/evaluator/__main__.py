@@ -7,6 +7,7 @@ It reads the log from its beginning and judges until SIGTERM or Ctrl-C; the figu
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -19,6 +20,7 @@ from shared.topics import ensure_topics
 
 def work(settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
     """Judge until told to stop."""
+    os.nice(settings.niceness)
     ensure_topics(kafka, stop=stop)
     if not stop.is_set():
         Evaluator(settings, kafka, stop).run()

@@ -28,6 +28,9 @@ class EvaluatorSettings(ServiceSettings):
     silence_seconds: float = Field(
         30.0, gt=0, description="a partition without news for so long is not waited for, seconds"
     )
+    niceness: int = Field(
+        5, ge=0, le=19, description="how far the process gives way to those that serve on the same machine"
+    )
     recent_events: int = Field(2000, ge=1, description="judged events that the figures of window=recent cover")
 
     @field_validator("masked_kinds")

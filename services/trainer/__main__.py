@@ -7,6 +7,7 @@ It resumes from its newest checkpoint and learns until SIGTERM or Ctrl-C, which 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -22,6 +23,7 @@ from shared.topics import Topics, ensure_topics
 
 def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
     """Learn until told to stop."""
+    os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
     folders.prepare(settings)

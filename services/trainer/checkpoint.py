@@ -37,7 +37,7 @@ STATE = "state.json"
 FREE_SETTINGS = frozenset(
     {
         "log_level", "log_format", "metrics_host", "metrics_port", "state_dir", "models_dir", "silence_seconds",
-        "checkpoint_events", "publish_events",
+        "checkpoint_events", "publish_events", "niceness",
     }
 )  # fmt: skip
 

@@ -26,6 +26,9 @@ class TrainerSettings(ServiceSettings):
     silence_seconds: float = Field(
         30.0, gt=0, description="a partition without news for so long is not waited for, seconds"
     )
+    niceness: int = Field(
+        5, ge=0, le=19, description="how far the process gives way to those that serve on the same machine"
+    )
     seed: int = Field(7, ge=0, description="of every random draw")
     torch_threads: int = Field(
         1, ge=1, le=64, description="threads of one gradient step; part of the result's identity"

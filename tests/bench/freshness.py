@@ -20,13 +20,14 @@ from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka
 from tests.bench.shop import product_ids, user_ids
 from tests.support.loop import SMALL, figure, loop
-from tests.support.processes import Service
+from tests.support.processes import GIVING_WAY, Service
 
 EVENTS_PER_SECOND = 1000
 BATCH = 10
 PROBES_PER_SECOND = 20
 USERS, PRODUCTS = 5_000, 2_000
 WANTED_MS = 500.0
+NICENESS = str(TrainerSettings.model_fields["niceness"].default)
 SERVICES = ("services.features", "services.trainer", "services.inference", "services.evaluator")
 APPLIED, STEPS = "freshet_trainer_applied_events_total", "freshet_trainer_steps_total"
 TEXT = "I bought it for my brother and he loves it. The sound is great, but the cable is too short and broke in a week."
@@ -37,6 +38,7 @@ def run(settings: BenchSettings) -> list[Figure]:
     warm_up, seconds = (2.0, 2.0) if settings.quick else (20.0, 30.0)
     names = dict(zip(names_of(TrainerSettings), TrainerSettings.model_fields.values(), strict=True))
     as_shipped = {name: str(names[name].default) for name in SMALL} | {"OMP_NUM_THREADS": "1"}
+    as_shipped |= {f"FRESHET_{name.upper()}_NICENESS": NICENESS for name in GIVING_WAY}
     with fresh_kafka(settings) as kafka, loop(kafka, settings.folder / "loop", as_shipped) as system:
         services = {module: system.start(module) for module in SERVICES}
         address = _address(services["services.inference"])

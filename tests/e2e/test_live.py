@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -32,10 +33,12 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
     ann, events_of_ann = users.most_common(1)[0]
     with loop(kafka, tmp_path / "system") as system:
         system.start("services.features")
+        system.environment["FRESHET_TRAINER_NICENESS"] = "1"
         trainer, evaluator = system.start("services.trainer"), system.start("services.evaluator")
         inference = system.start("services.inference")
         replay = system.start("replay", "run", str(reviews), "--rate", "150")
         trainer.wait_for(lambda: figure(trainer, LEARNED) > 200, "the backfill")
+        assert os.getpriority(os.PRIO_PROCESS, trainer.process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)
         address = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
         assert address is not None
         with grpc.insecure_channel(address[1]) as channel:

@@ -152,5 +152,6 @@ def test_an_empty_file_and_one_of_another_kind_end_the_demo_with_the_reason(tmp_
     demo = Demo(tmp_path, "--data", str(other))
     assert demo.process.wait(100) == 2, demo.output
     assert "other.json" in demo.output
-    assert "line 1" in demo.output
+    assert "dear diary" in demo.output, "what was seen instead"
+    assert "--mapping" in demo.output
     assert demo.left_running() == []

@@ -26,6 +26,8 @@ from shared.topics import Topics, log_identity
 log = logging.getLogger("trainer")
 
 POLL_SECONDS = 0.2
+# At a stop, what announcements get to be acknowledged: the checkpoint is written, and a container has ten in all.
+FLUSH_SECONDS = 4.0
 # Learned from in one go, however far off the next checkpoint is: a stop and the gauges wait for no more than this.
 MOST_AT_ONCE = 200
 
@@ -79,7 +81,7 @@ class Trainer:
                 raise
             raise Unusable(_two_ways_out("stands at positions outside this log", self._settings)) from error
         self._make_durable()
-        self._producer.flush(10.0)
+        self._producer.flush(FLUSH_SECONDS)
         self._reader.close()
         self._pointers.close()
 

@@ -101,7 +101,7 @@ class Stack:
         units = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
         used = {}
         for name, value in ((line.split()[0], line.split()[1]) for line in lines):
-            if name.startswith(PROJECT):
+            if name.startswith(PROJECT) and value[-3:] in units:  # what is starting has no memory yet
                 used[name.removeprefix(PROJECT).strip("-_")] = round(float(value[:-3]) * units[value[-3:]], 1)
         return used
 

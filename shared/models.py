@@ -1,6 +1,7 @@
 """A model version: a folder, never half visible, of parts that score products.
 
-    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D)
+    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries, of each head (B, H, D) or
+                             one for all (B, 1, D)
     items.safetensors        input (A, D); per head output.<head> (A, D) and bias.<head> (A,)
     neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
                              `shared.neighbours.Neighbours`
@@ -82,7 +83,7 @@ class Manifest(BaseModel):
     version_id: str
     policy: str
     parent: str = ""
-    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the encoder's output
+    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the queries
     popularity_weight: float = Field(1.0, gt=0, le=1)  # popularity's share of the mixture; 1 with those of `neighbours`
     neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
     history_length: int  # T

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from services.trainer import validation
 from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
-from services.trainer.network import HEADS, at, to_onnx
+from services.trainer.network import HEADS, at, folded, to_onnx
 from services.trainer.transitions import Transition
 from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, NeighbourPart, Parts
@@ -48,11 +48,14 @@ def what_is_learned(learner: Learner) -> Learned:
     choice, vectors = _validate(learner, neighbours)
     heads = {"ce": choice.ce, "q": choice.q}
     popularity_weight, *shares = learner.mixture.weights.tolist()
+    of_heads = {
+        head: folded(learner.dqn.encoder, head, vectors[f"output.{head}"], vectors[f"bias.{head}"]) for head in HEADS
+    }
     parts = Parts(
         encoder=to_onnx(learner.dqn.encoder),
         input=vectors["input"],
-        outputs={head: vectors[f"output.{head}"] for head in HEADS},
-        biases={head: vectors[f"bias.{head}"] for head in HEADS},
+        outputs={head: output for head, (output, _) in of_heads.items()},
+        biases={head: bias for head, (_, bias) in of_heads.items()},
         products=list(learner.products),
         neighbours=neighbours,
     )
@@ -69,7 +72,7 @@ def what_is_learned(learner: Learner) -> Learned:
         relation.name: NeighbourPart(weight=share, decay=relation.decay)
         for relation, share in zip(RELATIONS, shares, strict=True)
     }
-    return Learned(parts, _golden(learner, parts, heads), heads, popularity_weight, how, metrics)
+    return Learned(parts, _golden(learner, vectors, heads), heads, popularity_weight, how, metrics)
 
 
 def _validate(
@@ -125,7 +128,7 @@ def _queries(learner: Learner, window: Window) -> NDArray[np.float32]:
     return queries
 
 
-def _golden(learner: Learner, parts: Parts, heads: dict[str, float]) -> Golden:
+def _golden(learner: Learner, vectors: Mapping[str, NDArray[np.float32]], heads: dict[str, float]) -> Golden:
     """Scores of the users that came last, computed by the learner's own engine."""
     users = range(len(learner.histories.users))[-GOLDEN_USERS:]
     windows = [learner.histories.window(row) for row in users]
@@ -135,7 +138,7 @@ def _golden(learner: Learner, parts: Parts, heads: dict[str, float]) -> Golden:
     rows = np.linspace(0, max(0, len(learner.products) - 1), k, dtype=np.int32)  # (K,)
     queries = _queries(learner, window)
     scores = sum(
-        weight * (queries[:, h] @ parts.outputs[head][rows].T + parts.biases[head][rows])
+        weight * (queries[:, h] @ vectors[f"output.{head}"][rows].T + vectors[f"bias.{head}"][rows])
         for h, (head, weight) in enumerate(heads.items())
     )
     return Golden(window, np.tile(rows, (len(windows), 1)), np.asarray(scores, np.float32))

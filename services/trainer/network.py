@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -59,12 +60,26 @@ def at(hidden: Tensor, lengths: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden)), lengths]
 
 
-def to_onnx(encoder: Encoder) -> bytes:
-    """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D).
+def folded(
+    encoder: Encoder, head: str, output: NDArray[np.float32], bias: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A head's output vectors (A, D) and bias (A,) such that the state itself is their query: same scores, one query.
 
-    Built from ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
+    (W s + b)·o + c = s·(Wᵀ o) + (b·o + c).
     """
-    d, h = encoder.dimension, len(HEADS)
+    d, h = encoder.dimension, HEADS.index(head)
+    rows = slice(h * d, (h + 1) * d)
+    weight, own = (tensor.detach()[rows].numpy() for tensor in (encoder.heads.weight, encoder.heads.bias))
+    return output @ weight, output @ own + bias
+
+
+def to_onnx(encoder: Encoder) -> bytes:
+    """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → the state (B, 1, D).
+
+    It is the one query of all heads; what each makes of it is put into the products' vectors by `folded`. Built from
+    ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
+    """
+    d = encoder.dimension
     weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
 
     def gates(name: str) -> np.ndarray:  # torch stacks reset, update, new; ONNX update, reset, new
@@ -78,10 +93,6 @@ def to_onnx(encoder: Encoder) -> bytes:
         "gru_w": gates("gru.weight_ih_l0"),
         "gru_r": gates("gru.weight_hh_l0"),
         "gru_b": np.concatenate([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")], axis=1),
-        "head_weight": weights["heads.weight"].T,
-        "head_bias": weights["heads.bias"],
-        "shape": np.array([-1, h, d], np.int64),
-        "first": np.array([0], np.int64),
     }
     nodes = [
         helper.make_node("MatMul", ["products", "product_weight"], ["from_products"]),
@@ -96,10 +107,7 @@ def to_onnx(encoder: Encoder) -> bytes:
             hidden_size=d,
             linear_before_reset=1,
         ),
-        helper.make_node("Squeeze", ["last", "first"], ["state"]),
-        helper.make_node("MatMul", ["state", "head_weight"], ["flat"]),
-        helper.make_node("Add", ["flat", "head_bias"], ["biased"]),
-        helper.make_node("Reshape", ["biased", "shape"], ["queries"]),
+        helper.make_node("Transpose", ["last"], ["queries"], perm=[1, 0, 2]),  # (1, B, D)
     ]
     graph = helper.make_graph(
         nodes,
@@ -109,7 +117,7 @@ def to_onnx(encoder: Encoder) -> bytes:
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
         ],
-        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", h, d])],
+        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", 1, d])],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet")

@@ -125,12 +125,9 @@ def _golden(encoder: Encoder, parts: Parts, manifest: Manifest) -> Golden:
         hidden = encoder.hidden(
             torch.from_numpy(parts.input[window.products[:, :n]]), torch.from_numpy(window.features[:, :n])
         )
-        queries = encoder.queries(hidden[:, n]).numpy()[0]  # (H, D)
+        query = hidden[0, n].numpy()  # (D,)
     rows = np.arange(a, dtype=np.int32)
-    scores = sum(
-        weight * (parts.outputs[head] @ queries[h] + parts.biases[head])
-        for h, (head, weight) in enumerate(manifest.heads.items())
-    )
+    scores = sum(weight * (parts.outputs[head] @ query + parts.biases[head]) for head, weight in manifest.heads.items())
     return Golden(window, rows[None, :], np.asarray(scores, np.float32)[None, :])
 
 

@@ -71,6 +71,7 @@ class NeighbourPart(BaseModel):
 
     weight: float = Field(ge=0, le=1)  # its share of the mixture with popularity
     decay: float = Field(gt=0, le=1)  # what an event of the history counts beside the one after it
+    last: int = Field(default=0, ge=0)  # newest events of the history that count; 0: all
 
 
 class Manifest(BaseModel):

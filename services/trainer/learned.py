@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from services.trainer import validation
-from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
 from services.trainer.network import HEADS, at, to_onnx
-from services.trainer.transitions import Transition
 from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, NeighbourPart, Parts
 from shared.neighbours import Neighbours, Related
+from shared.policies.cooccurrence import RELATIONS
 from shared.policies.served import mix
+from shared.transitions import Transition
 
 # Products and users of the golden queries.
 GOLDEN_USERS = 8
@@ -106,7 +106,7 @@ def _mixed(
 ) -> NDArray[np.float32]:
     """Log of the mixture as it would be served after each of V histories, (V, A)."""
     popularity_weight, *weights = learner.mixture.weights.tolist()
-    parts = [(w, relation.decay, neighbours[relation.name]) for relation, w in zip(RELATIONS, weights, strict=True)]
+    parts = [(w, relation.decay, 0, neighbours[relation.name]) for relation, w in zip(RELATIONS, weights, strict=True)]
     related = Related(parts, len(learner.products))
     result = np.empty_like(log_popularity)
     for n, transition in enumerate(asked):

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.trainer.cooccurrence import RELATIONS, Cooccurrence, Mixture
 from services.trainer.dqn import DoubleDQN, StepReport
 from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
 from services.trainer.schedule import steps_after
 from services.trainer.settings import TrainerSettings
-from services.trainer.transitions import Assembler, Transition, stack, unstack
 from shared.history import EVENT_FEATURES, Histories, masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.cooccurrence import RELATIONS, Cooccurrence, Mixture
 from shared.policies.trending import Trending
+from shared.transitions import Assembler, Transition, stack, unstack
 
 
 class SnapshotState(TypedDict):

@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 
 from services.trainer import checkpoint, folders, metrics, publish
 from services.trainer.checkpoint import Checkpoint
-from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unavailable, Unusable
@@ -20,6 +19,7 @@ from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
+from shared.policies.cooccurrence import RELATIONS
 from shared.settings import KafkaSettings
 from shared.topics import Topics, log_identity
 

@@ -14,9 +14,9 @@ from services.trainer.network import HEADS, Encoder, at, to_onnx
 from services.trainer.popularity import PopularityEras
 from services.trainer.replay_buffer import ReplayBuffer
 from services.trainer.tables import ProductTables
-from services.trainer.transitions import Assembler, Continued, Transition, stack, unstack
 from shared import ranking
 from shared.history import DAY_MS, EVENT_FEATURES, Histories, kinds_of
+from shared.transitions import Assembler, Continued, Transition, stack, unstack
 from tests.support.states import review
 
 F = len(EVENT_FEATURES)

@@ -86,7 +86,7 @@ class Policy(Protocol):
 
     @property
     def popularity_weight(self) -> float:
-        """What popularity counts in the mixture with `related`, (0, 1]."""
+        """What popularity counts in the mixture with `related`, [0, 1]; 0: there is no mixture, `scores` are all."""
         ...
 
     def related(self, window: Window) -> FloatArray:

@@ -25,8 +25,8 @@ POLICIES = {
 }
 
 
-def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:
-    """A policy that has learned nothing yet; `options` are its own constructor's.
+def class_of(name: str) -> Any:
+    """The class of a policy.
 
     Raises:
         Unusable: there is no such policy.
@@ -34,4 +34,13 @@ def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:
     if name not in POLICIES:
         raise Unusable(f"no policy is called {name!r}; there are {', '.join(POLICIES)}")
     module, cls = POLICIES[name]
-    return cast(Policy, getattr(importlib.import_module(module), cls)(stream, seed, **options))
+    return getattr(importlib.import_module(module), cls)
+
+
+def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:
+    """A policy that has learned nothing yet; `options` are its own constructor's.
+
+    Raises:
+        Unusable: there is no such policy.
+    """
+    return cast(Policy, class_of(name)(stream, seed, **options))

@@ -140,6 +140,7 @@ class Histories:
         self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
         self._newest: NDArray[np.int64] = np.zeros(users, np.int64)  # latest event time, ms
         self.late = 0  # events applied to these arrays that were late
+        self.latest_ms = 0  # latest event time of any user
 
     def row(self, user_id: str) -> int | None:
         """The user's row, None when no event of the user was applied."""
@@ -159,6 +160,7 @@ class Histories:
         slot = count % self.length
         self.late += state.event_time_ms < previous_ms
         self._newest[row] = max(previous_ms, state.event_time_ms)
+        self.latest_ms = max(self.latest_ms, state.event_time_ms)
         self._products[row, slot] = product
         self._features[row, slot] = features_of(state, previous_ms)
         self._times[row, slot] = state.event_time_ms
@@ -243,6 +245,7 @@ class Histories:
         histories._kinds[:n] = arrays["kinds"]
         histories._counts[:n] = arrays["counts"]
         histories._newest[:n] = arrays["newest"]
+        histories.latest_ms = int(arrays["newest"].max(initial=0))
         return histories
 
     def _slots(self, row: int) -> NDArray[np.int64]:

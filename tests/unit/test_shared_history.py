@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.history import DAY_MS, EVENT_FEATURES, GAP_CAP_DAYS, Histories, features_of, kinds_of, masked_kinds_of
+from shared.history import (
+    DAY_MS,
+    EVENT_FEATURES,
+    GAP_CAP_DAYS,
+    Histories,
+    UserClass,
+    features_of,
+    kinds_of,
+    masked_kinds_of,
+    user_class,
+)
 from shared.pb.freshet.v1 import events_pb2 as pb
 from tests.support.states import START_MS, review
 
@@ -215,3 +225,29 @@ def test_what_was_kept_does_not_change_with_what_comes_later() -> None:
     histories.apply(review("u", "q", 1), 2)
     histories.apply(review("u", "r", 2), 3)
     assert kept["products"].tolist() == window.products.tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("events", "days_ago", "expected"),
+    [
+        (0, 5000, UserClass.NEW),  # who did nothing can't have lapsed
+        (1, 0, UserClass.NEW),
+        (2, 180, UserClass.NEW),
+        (2, 180.01, UserClass.LAPSED),
+        (3, 180, UserClass.OCCASIONAL),
+        (9, 0, UserClass.OCCASIONAL),
+        (10, -1, UserClass.REGULAR),
+        (10, 181, UserClass.LAPSED),
+    ],
+)
+def test_the_class_of_a_user_by_its_bounds(events: int, days_ago: float, expected: UserClass) -> None:
+    assert user_class(events, START_MS, START_MS + int(days_ago * DAY_MS)) is expected
+
+
+def test_the_latest_time_of_any_user_is_kept() -> None:
+    histories = Histories(2, REVIEWS)
+    for user, day in (("a", 3), ("b", 9), ("a", 5)):
+        histories.apply(review(user, "p", day), 0)
+    assert histories.latest_ms == START_MS + 9 * DAY_MS
+    again = Histories.from_arrays(histories.users, histories.to_arrays(), REVIEWS)
+    assert again.latest_ms == histories.latest_ms

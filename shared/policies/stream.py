@@ -20,12 +20,15 @@ class StreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    history_length: int = Field(20, ge=1, le=500, description="events of the history that make the state")
-    session_gap_days: float = Field(30.0, gt=0, description="a longer pause of a user ends the episode, days")
+    history_length: int = Field(default=20, ge=1, le=500, description="events of the history that make the state")
+    session_gap_days: float = Field(default=30.0, gt=0, description="a longer pause of a user ends the episode, days")
     masked_kinds: str = Field(
-        ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
+        default=",".join(DEFAULT_MASKED_KINDS),
+        description="kinds of events after which a product is not recommended again",
     )
-    trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+    trending_half_life_days: float = Field(
+        default=30.0, gt=0, description="an event's weight in trending halves in, days"
+    )
 
     @field_validator("masked_kinds")
     @classmethod

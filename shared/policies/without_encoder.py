@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,10 @@ HEAD = "none"
 
 def encoder_of_zeros() -> bytes:
     """An ONNX model with an encoder's inputs, D = 1, whose one query is 0."""
-    constants = {"nothing": np.zeros((1, 1), np.float32), "shape": np.array([-1, 1, 1], np.int64)}
+    constants: dict[str, NDArray[Any]] = {
+        "nothing": np.zeros((1, 1), np.float32),
+        "shape": np.array([-1, 1, 1], np.int64),
+    }
     nodes = [
         helper.make_node("Cast", ["lengths"], ["counted"], to=TensorProto.FLOAT),  # (B,)
         helper.make_node("Reshape", ["counted", "shape"], ["column"]),  # (B, 1, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.trainer.network import HEADS, Encoder, to_onnx
+from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
 from shared.neighbours import Neighbours

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from services.trainer.network import HEADS, Encoder, to_onnx
+from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version

@@ -13,6 +13,7 @@ from shared.errors import Unusable
 from shared.history import EVENT_FEATURES
 from shared.models import Manifest, read_version, write_version
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.policy import Policy, PolicySnapshot, no_golden
 from shared.policies.registry import POLICIES, make
 from shared.policies.served import served_scores
@@ -20,8 +21,15 @@ from shared.policies.stream import Stream, StreamSettings
 from shared.scoring import Scorer
 from tests.support.states import review, shoppers
 
-NAMES = [name for name in POLICIES if name in ("trending", "repeat", "markov")]
+NAMES = [name for name in POLICIES if name in ("trending", "repeat", "markov", "freshet")]
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")
+OPTIONS = {
+    "freshet": {
+        "settings": FreshetSettings(
+            dimension=8, batch=16, warmup_transitions=50, transitions_per_step=4, holdout_every=2
+        )
+    }
+}
 
 
 def events(count: int) -> list[pb.StateVector]:
@@ -39,7 +47,7 @@ def events(count: int) -> list[pb.StateVector]:
 
 def learned(name: str, count: int) -> tuple[Stream, Policy]:
     stream = Stream(SETTINGS)
-    policy = make(name, stream, 7)
+    policy = make(name, stream, 7, **OPTIONS.get(name, {}))
     for state in events(count):
         policy.learn(stream.apply(state))
     policy.refit()
@@ -82,7 +90,7 @@ def test_it_learns_on_from_a_snapshot_as_without_a_pause(name: str) -> None:
     arrays, state = stream.snapshot()
     kept = policy.snapshot()
     resumed = Stream.restore(SETTINGS, arrays, state)
-    again = make(name, resumed, 7)
+    again = make(name, resumed, 7, **OPTIONS.get(name, {}))
     again.restore(kept)
     for event in events(500)[300:]:
         policy.learn(stream.apply(event))

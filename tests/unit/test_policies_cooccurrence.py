@@ -1,4 +1,4 @@
-"""Counting what is bought with what, and learning how much that says."""
+"""Counting what is bought with what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.neighbours import Related
 from shared.policies import cooccurrence
-from shared.policies.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Mixture, Relation
+from shared.policies.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Relation
 
 NEXT = Relation("next", 0.5, both_ways=False)
 TOGETHER = Relation("together", 0.5, both_ways=True)
@@ -79,29 +79,3 @@ def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[
         assert found.tolist() == pytest.approx([counted.share(history, product) for product in range(7)])
         assert counted.shares(history, 7).tolist() == pytest.approx(found.tolist())
         assert found.sum() <= 1.0
-
-
-def test_the_mixture_moves_to_the_part_that_tells_the_truth() -> None:
-    mixture = Mixture(2)
-    assert mixture.weights.tolist() == pytest.approx([0.8, 0.1, 0.1])
-    for _ in range(3000):
-        mixture.note(np.array([0.01, 0.2, 0.0]))
-    assert mixture.weights[1] > 0.9
-    assert mixture.weights.sum() == pytest.approx(1.0)
-    for _ in range(8000):
-        mixture.note(np.array([0.1, 0.001, 0.0]))
-    assert mixture.weights[0] > 0.9, "what was long ago is forgotten"
-
-
-def test_one_event_is_shared_out_by_how_probable_each_part_held_it() -> None:
-    mixture = Mixture(1)
-    mixture.note(np.array([0.1, 0.4]))  # 0.8 · 0.1 and 0.2 · 0.4: a half each
-    kept = 1 - 1 / Mixture.MEMORY
-    held = np.array([40 * kept + 0.5, 10 * kept + 0.5])
-    assert mixture.weights.tolist() == pytest.approx((held / held.sum()).tolist())
-    before = mixture.to_array()
-    mixture.note(np.array([0.0, 0.0]))  # nobody held it possible: nothing is learned
-    assert mixture.to_array().tolist() == before.tolist()
-    other = Mixture(1)
-    other.restore(before)
-    assert other.weights.tolist() == mixture.weights.tolist()

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from services.trainer.network import Encoder, to_onnx
+from shared.policies.freshet.network import Encoder, to_onnx
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
 from shared.models import (

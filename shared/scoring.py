@@ -55,6 +55,7 @@ class Scorer:
             (
                 part.weight,
                 part.decay,
+                part.last,
                 replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)),
             )
             for relation, part in manifest.neighbours.items()

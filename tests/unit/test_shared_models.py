@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from services.trainer.network import Encoder, to_onnx
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
 from shared.models import (
@@ -32,6 +31,7 @@ from shared.models import (
     read_version,
     write_version,
 )
+from shared.policies.freshet.network import Encoder, to_onnx
 from shared.scoring import Scorer, load_scorer
 from tests.support.versions import DIMENSION, LENGTH, tiny_version
 

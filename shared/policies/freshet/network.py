@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from shared.history import EVENT_FEATURES
+from shared.history import EVENT_FEATURES, FUTURE_FEATURES
 
 # What the encoder's queries are for, in the order of its output: cross-entropy over the catalogue, and action values.
 HEADS = ("ce", "q")
+
+# Columns of the event features that the encoder reads.
+COLUMNS = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
 
 
 class Encoder(nn.Module):
@@ -28,7 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.dimension = dimension
         self.product = nn.Linear(dimension, dimension, bias=False)
-        self.feature = nn.Linear(len(EVENT_FEATURES), dimension)
+        self.feature = nn.Linear(len(COLUMNS), dimension)
         self.gru = nn.GRU(dimension, dimension, batch_first=True)
         self.heads = nn.Linear(dimension, len(HEADS) * dimension)
 
@@ -43,7 +46,7 @@ class Encoder(nn.Module):
         Returns:
             (B, T + 1, D); entry n is the state after n events, entry 0 is zeros.
         """
-        inputs = self.product(products) + self.feature(features)  # (B, T, D)
+        inputs = self.product(products) + self.feature(features[..., COLUMNS])  # (B, T, D)
         if kept is not None:
             inputs = inputs * kept
         after: Tensor = self.gru(inputs)[0]  # (B, T, D)
@@ -86,9 +89,11 @@ def to_onnx(encoder: Encoder) -> bytes:
         reset, update, new = np.split(weights[name], 3, axis=0)
         return np.concatenate([update, reset, new], axis=0)[None]
 
+    feature_weight = np.zeros((len(EVENT_FEATURES), d), np.float32)
+    feature_weight[COLUMNS] = weights["feature.weight"].T
     constants = {
         "product_weight": weights["product.weight"].T,
-        "feature_weight": weights["feature.weight"].T,
+        "feature_weight": feature_weight,
         "feature_bias": weights["feature.bias"],
         "gru_w": gates("gru.weight_ih_l0"),
         "gru_r": gates("gru.weight_hh_l0"),

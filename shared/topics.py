@@ -8,14 +8,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported, but not listed
 
 from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import client_config
+from shared.kafka.clients import client_config, refusal
 from shared.settings import KafkaSettings
 
 log = logging.getLogger("topics")
+
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def ensure_topics(
     """Create the topics that are missing and check the others; wait for a broker that is away, or until `stop`.
 
     Raises:
-        Unusable: a topic keyed by user has another number of partitions than configured.
+        Unusable: a topic keyed by user has another number of partitions than configured, or the broker refuses the
+            login, its certificate can't be trusted, or the user may not create topics.
         Unavailable: no broker answered within `patience_seconds`.
     """
     deadline = time.monotonic() + patience_seconds
@@ -82,7 +85,8 @@ def ensure_topics(
             if time.monotonic() + pause > deadline:
                 raise Unavailable(
                     f"no Kafka broker answers at {settings.bootstrap_servers} ({error.args[0].str()}); "
-                    "start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS"
+                    "start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS, and FRESHET_KAFKA_SECURITY_PROTOCOL where it "
+                    "asks for TLS or a login"
                 ) from error
             log.warning(
                 "no answer from %s yet (%s); trying again in %.1f s",
@@ -98,8 +102,14 @@ def ensure_topics(
 
 
 def _create_missing(settings: KafkaSettings) -> None:
-    admin = AdminClient(client_config(settings))
-    present = admin.list_topics(timeout=5).topics
+    admin, refusals = _admin(settings)
+    try:
+        present = admin.list_topics(timeout=5).topics
+    except KafkaException:
+        admin.poll(0)
+        if refusals:
+            raise Unusable(f"Kafka at {settings.bootstrap_servers} can't be used: {refusals[0]}") from None
+        raise
     wanted = specifications(settings)
     for spec in wanted:
         if spec.topic in present:
@@ -117,8 +127,28 @@ def _create_missing(settings: KafkaSettings) -> None:
             future.result()
             log.info("created topic %s", name)
         except KafkaException as error:
-            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+            if error.args[0].code() in _NOT_ALLOWED:
+                raise Unusable(
+                    f"{settings.sasl_username or 'this client'} may not create topic {name} ({error.args[0].str()}): "
+                    "let somebody who may run `freshet topics` with the same settings, and allow this user to read and "
+                    "write all of them"
+                ) from None
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+
+
+def _admin(settings: KafkaSettings) -> tuple[AdminClient, list[str]]:
+    """A client for topics, and how it was refused, as far as `poll` has told."""
+    refusals: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        if refused := refusal(error):
+            refusals.append(refused)
+
+    try:
+        return AdminClient(client_config(settings) | {"error_cb": note}), refusals
+    except KafkaException as error:
+        raise Unusable(f"Kafka can't be reached with these settings: {error.args[0].str()}") from None
 
 
 def log_identity(settings: KafkaSettings, topic: str) -> str:

@@ -80,7 +80,8 @@ def ensure_topics(
     stop = stop or threading.Event()
     while True:
         try:
-            _create_missing(settings)
+            if _create_missing(settings):
+                return
         except KafkaException as error:
             if time.monotonic() + pause > deadline:
                 raise Unavailable(
@@ -94,34 +95,42 @@ def ensure_topics(
                 error.args[0].str(),
                 pause,
             )
-            if stop.wait(pause):
-                return
-            pause = min(pause * 2, 5.0)
         else:
+            if time.monotonic() + pause > deadline:
+                raise Unavailable(f"{settings.bootstrap_servers} took the new topics and does not show them")
+            log.debug("looking again in %.1f s for topics just created", pause)
+        if stop.wait(pause):
             return
+        pause = min(pause * 2, 5.0)
 
 
-def _create_missing(settings: KafkaSettings) -> None:
+def _create_missing(settings: KafkaSettings) -> bool:
+    """Whether all topics were there; where not, they are to be looked at again.
+
+    A broker learns of a topic a little after the controller has created it. Until then it shows none, and whoever
+    creates it meanwhile is told only that it exists, not with how many partitions.
+    """
     admin, refusals = _admin(settings)
     try:
-        present = admin.list_topics(timeout=5).topics
+        listed = admin.list_topics(timeout=5).topics
     except KafkaException:
         admin.poll(0)
         if refusals:
             raise Unusable(f"Kafka at {settings.bootstrap_servers} can't be used: {refusals[0]}") from None
         raise
+    present = {name: topic for name, topic in listed.items() if topic.partitions}
     wanted = specifications(settings)
     for spec in wanted:
         if spec.topic in present:
             found = len(present[spec.topic].partitions)
-            if found not in (0, spec.num_partitions):
+            if found != spec.num_partitions:
                 raise Unusable(
                     f"topic {spec.topic} has {found} partitions, the settings say {spec.num_partitions}: "
                     f"set FRESHET_KAFKA_PARTITIONS={found}, or use another FRESHET_KAFKA_TOPIC_PREFIX"
                 )
     missing = [spec for spec in wanted if spec.topic not in present]
     if not missing:
-        return
+        return True
     for name, future in admin.create_topics(missing, operation_timeout=10, request_timeout=10).items():
         try:
             future.result()
@@ -135,6 +144,7 @@ def _create_missing(settings: KafkaSettings) -> None:
                 ) from None
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    return False
 
 
 def _admin(settings: KafkaSettings) -> tuple[AdminClient, list[str]]:

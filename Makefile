@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
 
-.PHONY: help install demo test stack-test bench check format protos clean
+.PHONY: help install demo test kafka-test stack-test bench check format protos clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -26,6 +26,9 @@ demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<fi
 
 test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.
 	$(BIN)/python -m pytest
+
+kafka-test: $(STAMP)  ## What uses a broker, on a real Apache Kafka: FRESHET_TEST_KAFKA=<folder of a distribution>, or BROKER=<host:port> of one that runs.
+	$(BIN)/python -m pytest --broker $(or $(BROKER),kafka) tests/integration tests/e2e tests/kafka
 
 stack-test: $(STAMP)  ## The stack of docker-compose.yml, built, run and killed part by part; needs a Docker engine.
 	$(BIN)/python -m pytest -s tests/stack

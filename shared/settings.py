@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, FilePath, ValidationError
+from pydantic import Field, FilePath, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Unusable
@@ -33,6 +33,33 @@ class KafkaSettings(BaseSettings):
     sasl_username: str = Field("", description="with SASL only")
     sasl_password_file: FilePath | None = Field(None, description="file that holds the password, with SASL only")
     ssl_ca_file: FilePath | None = Field(None, description="certificates to trust, PEM; default: the system's")
+
+    @model_validator(mode="after")
+    def _logs_in_where_it_must(self) -> Self:
+        if self.uses_sasl and not (self.sasl_username and self.sasl_password_file):
+            raise ValueError(
+                f"FRESHET_KAFKA_SECURITY_PROTOCOL={self.security_protocol} needs FRESHET_KAFKA_SASL_USERNAME and "
+                "FRESHET_KAFKA_SASL_PASSWORD_FILE"
+            )
+        return self
+
+    @property
+    def uses_sasl(self) -> bool:
+        """Whether clients log in."""
+        return self.security_protocol.startswith("SASL")
+
+    def read_password(self) -> str:
+        """What the password file holds, without the space around it.
+
+        Raises:
+            Unusable: it can't be read.
+        """
+        if self.sasl_password_file is None:
+            return ""
+        try:
+            return self.sasl_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unusable(f"FRESHET_KAFKA_SASL_PASSWORD_FILE={self.sasl_password_file}: {error}") from None
 
 
 class ServiceSettings(BaseSettings):

@@ -8,14 +8,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported, but not listed
 
 from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import client_config
+from shared.kafka.clients import client_config, refusal
 from shared.settings import KafkaSettings
 
 log = logging.getLogger("topics")
+
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def ensure_topics(
     """Create the topics that are missing and check the others; wait for a broker that is away, or until `stop`.
 
     Raises:
-        Unusable: a topic keyed by user has another number of partitions than configured.
+        Unusable: a topic keyed by user has another number of partitions than configured, or the broker refuses the
+            login, its certificate can't be trusted, or the user may not create topics.
         Unavailable: no broker answered within `patience_seconds`.
     """
     deadline = time.monotonic() + patience_seconds
@@ -77,12 +80,14 @@ def ensure_topics(
     stop = stop or threading.Event()
     while True:
         try:
-            _create_missing(settings)
+            if _create_missing(settings):
+                return
         except KafkaException as error:
             if time.monotonic() + pause > deadline:
                 raise Unavailable(
                     f"no Kafka broker answers at {settings.bootstrap_servers} ({error.args[0].str()}); "
-                    "start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS"
+                    "start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS, and FRESHET_KAFKA_SECURITY_PROTOCOL where it "
+                    "asks for TLS or a login"
                 ) from error
             log.warning(
                 "no answer from %s yet (%s); trying again in %.1f s",
@@ -90,35 +95,70 @@ def ensure_topics(
                 error.args[0].str(),
                 pause,
             )
-            if stop.wait(pause):
-                return
-            pause = min(pause * 2, 5.0)
         else:
+            if time.monotonic() + pause > deadline:
+                raise Unavailable(f"{settings.bootstrap_servers} took the new topics and does not show them")
+            log.debug("looking again in %.1f s for topics just created", pause)
+        if stop.wait(pause):
             return
+        pause = min(pause * 2, 5.0)
 
 
-def _create_missing(settings: KafkaSettings) -> None:
-    admin = AdminClient(client_config(settings))
-    present = admin.list_topics(timeout=5).topics
+def _create_missing(settings: KafkaSettings) -> bool:
+    """Whether all topics were there; where not, they are to be looked at again.
+
+    A broker learns of a topic a little after the controller has created it. Until then it shows none, and whoever
+    creates it meanwhile is told only that it exists, not with how many partitions.
+    """
+    admin, refusals = _admin(settings)
+    try:
+        listed = admin.list_topics(timeout=5).topics
+    except KafkaException:
+        admin.poll(0)
+        if refusals:
+            raise Unusable(f"Kafka at {settings.bootstrap_servers} can't be used: {refusals[0]}") from None
+        raise
+    present = {name: topic for name, topic in listed.items() if topic.partitions}
     wanted = specifications(settings)
     for spec in wanted:
         if spec.topic in present:
             found = len(present[spec.topic].partitions)
-            if found not in (0, spec.num_partitions):
+            if found != spec.num_partitions:
                 raise Unusable(
                     f"topic {spec.topic} has {found} partitions, the settings say {spec.num_partitions}: "
                     f"set FRESHET_KAFKA_PARTITIONS={found}, or use another FRESHET_KAFKA_TOPIC_PREFIX"
                 )
     missing = [spec for spec in wanted if spec.topic not in present]
     if not missing:
-        return
+        return True
     for name, future in admin.create_topics(missing, operation_timeout=10, request_timeout=10).items():
         try:
             future.result()
             log.info("created topic %s", name)
         except KafkaException as error:
-            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+            if error.args[0].code() in _NOT_ALLOWED:
+                raise Unusable(
+                    f"{settings.sasl_username or 'this client'} may not create topic {name} ({error.args[0].str()}): "
+                    "let somebody who may run `freshet topics` with the same settings, and allow this user to read and "
+                    "write all of them"
+                ) from None
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    return False
+
+
+def _admin(settings: KafkaSettings) -> tuple[AdminClient, list[str]]:
+    """A client for topics, and how it was refused, as far as `poll` has told."""
+    refusals: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        if refused := refusal(error):
+            refusals.append(refused)
+
+    try:
+        return AdminClient(client_config(settings) | {"error_cb": note}), refusals
+    except KafkaException as error:
+        raise Unusable(f"Kafka can't be reached with these settings: {error.args[0].str()}") from None
 
 
 def log_identity(settings: KafkaSettings, topic: str) -> str:

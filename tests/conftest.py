@@ -1,10 +1,15 @@
-"""Fixtures that every test may use: one embedded broker a session, a fresh topic prefix a test, the real reviews."""
+"""Fixtures that every test may use: one broker a session, a fresh topic prefix a test, the real reviews.
+
+`--broker` chooses what the tests of tests/integration and tests/e2e run on. On any but the embedded broker, those that
+use none, or are about the embedded one, are left out.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,16 +17,76 @@ import pytest
 from services.embedded import broker
 from shared.settings import KafkaSettings
 from shared.topics import ensure_topics
+from tests.support import apache_kafka
+from tests.support.apache_kafka import Cluster
+from tests.support.link import Link, broker_behind_a_link
 
 # Real reviews, where this machine has them; tests that use them are left out elsewhere.
 DATA = Path(os.environ.get("FRESHET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+# An Apache Kafka, likewise.
+KAFKA = Path(os.environ.get("FRESHET_TEST_KAFKA", Path(__file__).parents[2] / "shared" / "kafka")).absolute()
+
+EMBEDDED, REAL = "embedded", "kafka"
+BY_FIXTURE = {"broker_address", "link", "distribution"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        default=EMBEDDED,
+        help=(
+            "what the tests run on: embedded (the default), kafka (a real Apache Kafka, started from the distribution "
+            "that FRESHET_TEST_KAFKA names), or the host:port of a broker that runs already"
+        ),
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    chosen = config.getoption("--broker")
+    if chosen == REAL and (missing := apache_kafka.what_is_missing(KAFKA)):
+        raise pytest.UsageError(f"--broker kafka: {missing}")
+    if chosen not in (EMBEDDED, REAL) and not broker.accepts(chosen):
+        raise pytest.UsageError(f"--broker {chosen}: nobody answers there; embedded, kafka or host:port is meant")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--broker") == EMBEDDED:
+        return
+    kept, left_out = [], []
+    for item in items:
+        uses_one = not BY_FIXTURE.isdisjoint(getattr(item, "fixturenames", ()))
+        (kept if uses_one else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")
-def broker_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def distribution() -> Path:
+    """The folder of an Apache Kafka, for tests that start brokers of their own."""
+    if missing := apache_kafka.what_is_missing(KAFKA):
+        pytest.skip(missing)
+    return KAFKA
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One broker of Apache Kafka that lives as long as the test session, reached directly or through a link."""
+    cluster = Cluster(distribution, tmp_path_factory.mktemp("kafka"), linked_port=broker.free_port())
+    with apache_kafka.running(cluster):
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def broker_address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a broker that lives as long as the test session."""
-    with broker.running(tmp_path_factory.mktemp("broker") / "broker.log") as address:
-        yield address
+    chosen = request.config.getoption("--broker")
+    if chosen == EMBEDDED:
+        with broker.running(tmp_path_factory.mktemp("broker") / "broker.log") as address:
+            yield address
+    elif chosen == REAL:
+        yield request.getfixturevalue("kafka_cluster").addresses()
+    else:
+        yield chosen
 
 
 @pytest.fixture
@@ -30,6 +95,30 @@ def kafka(broker_address: str) -> KafkaSettings:
     settings = KafkaSettings(bootstrap_servers=broker_address, topic_prefix=f"t{uuid.uuid4().hex[:10]}", partitions=3)
     ensure_topics(settings, patience_seconds=20)
     return settings
+
+
+@pytest.fixture
+def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Link]:
+    """A line to a broker that keeps its log while the line is cut."""
+    chosen = request.config.getoption("--broker")
+    if chosen not in (EMBEDDED, REAL):
+        pytest.skip("needs a broker that sends its clients back through a line that can be cut")
+    with ExitStack() as stack:
+        if chosen == EMBEDDED:
+            yield stack.enter_context(broker_behind_a_link(tmp_path / "broker.log"))
+        else:
+            cluster: Cluster = request.getfixturevalue("kafka_cluster")
+            made = Link(cluster.linked_port, cluster.behind_the_link)
+            stack.callback(made.close)
+            yield made
+
+
+@pytest.fixture
+def linked(link: Link) -> KafkaSettings:
+    """Settings that reach a broker through `link`, with a topic prefix of the test's own and no topics yet."""
+    return KafkaSettings(
+        bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix=f"t{uuid.uuid4().hex[:10]}", partitions=3
+    )
 
 
 @pytest.fixture

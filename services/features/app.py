@@ -121,12 +121,11 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
     encrypted = kafka.security_protocol.endswith("SSL")
     ca_file = None if kafka.ssl_ca_file is None else str(kafka.ssl_ca_file)
     context = ssl.create_default_context(cafile=ca_file) if encrypted else None
-    if not kafka.security_protocol.startswith("SASL"):
+    if not kafka.uses_sasl:
         return None if context is None else faust.SSLCredentials(context)
-    password_file = kafka.sasl_password_file
     return faust.SASLCredentials(
         username=kafka.sasl_username,
-        password="" if password_file is None else password_file.read_text(encoding="utf-8").strip(),
+        password=kafka.read_password(),
         mechanism=kafka.sasl_mechanism,
         ssl_context=context,
     )

@@ -18,6 +18,12 @@ log = logging.getLogger("kafka")
 # Faust's and Java's partitioner; librdkafka's own default places the same key elsewhere.
 PARTITIONER = "murmur2_random"
 
+_ADVICE = {
+    KafkaError._AUTHENTICATION: "check FRESHET_KAFKA_SASL_USERNAME, the password in FRESHET_KAFKA_SASL_PASSWORD_FILE "
+    "and FRESHET_KAFKA_SASL_MECHANISM",
+    KafkaError._SSL: "check FRESHET_KAFKA_SSL_CA_FILE, and that the broker's certificate names its address",
+}
+
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
     """What every librdkafka client needs to reach the cluster."""
@@ -30,11 +36,10 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "log_level": 2,  # a line per attempt to connect is too many; `_ErrorLog` says that nobody answers
         "error_cb": _ErrorLog(),
     }
-    if settings.security_protocol.startswith("SASL"):
+    if settings.uses_sasl:
         config["sasl.mechanism"] = settings.sasl_mechanism
         config["sasl.username"] = settings.sasl_username
-        if settings.sasl_password_file is not None:
-            config["sasl.password"] = settings.sasl_password_file.read_text(encoding="utf-8").strip()
+        config["sasl.password"] = settings.read_password()
     if settings.ssl_ca_file is not None:
         config["ssl.ca.location"] = str(settings.ssl_ca_file)
     return config
@@ -72,6 +77,12 @@ def consumer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
         }
         | more
     )
+
+
+def refusal(error: KafkaError) -> str:
+    """How the login, or the broker's certificate, was refused and what to check; empty for any other error."""
+    advice = _ADVICE.get(error.code())
+    return f"{error.str()}; {advice}" if advice else ""
 
 
 class CountedProducer:
@@ -219,19 +230,27 @@ class LogReader:
 
 
 class _ErrorLog:
-    """Logs what a client reports, and that no broker answers at most every few seconds."""
+    """Logs what a client reports; that no broker answers, or that one refuses it, at most every few seconds."""
 
     def __init__(self, *, every_seconds: float = 5.0) -> None:
         self._every_seconds = every_seconds
-        self._said_away = -every_seconds
+        self._said: dict[int, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         if error.fatal():
             log.error("Kafka client: %s", error.str())
+        elif refused := refusal(error):
+            if self._may_say(error):
+                log.error("%s; trying on", refused)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            now = time.monotonic()
-            if now - self._said_away >= self._every_seconds:
-                self._said_away = now
+            if self._may_say(error):
                 log.warning("no Kafka broker answers (%s); waiting for one", error.str())
         else:
             log.debug("Kafka client: %s", error.str())
+
+    def _may_say(self, error: KafkaError) -> bool:
+        now = time.monotonic()
+        if now - self._said.get(error.code(), -self._every_seconds) < self._every_seconds:
+            return False
+        self._said[error.code()] = now
+        return True

@@ -36,7 +36,7 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
         system.environment["FRESHET_TRAINER_NICENESS"] = "1"
         trainer, evaluator = system.start("services.trainer"), system.start("services.evaluator")
         inference = system.start("services.inference")
-        replay = system.start("replay", "run", str(reviews), "--rate", "150")
+        replay = system.start("replay", "run", str(reviews), "--rate", "100")
         trainer.wait_for(lambda: figure(trainer, LEARNED) > 200, "the backfill")
         assert os.getpriority(os.PRIO_PROCESS, trainer.process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)
         address = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)

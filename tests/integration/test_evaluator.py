@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.embedded import broker
 from shared.history import DAY_MS
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics
 from tests.support import states
+from tests.support.link import Link
 from tests.support.processes import Service, kafka_environment, running
 from tests.support.versions import announce, tiny_version
 
@@ -141,17 +141,19 @@ def test_a_corrupt_version_is_left_out_and_the_one_before_judges(kafka: KafkaSet
         assert service.stop() == 0
 
 
-def test_a_missing_broker_is_waited_for_at_the_start_and_in_the_middle(tmp_path: Path) -> None:
-    port = broker.free_port()
-    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}", partitions=3)
-    with evaluating(kafka, tmp_path) as service:
+def test_a_missing_broker_is_waited_for_at_the_start_and_in_the_middle(
+    link: Link, linked: KafkaSettings, tmp_path: Path
+) -> None:
+    link.cut()
+    with evaluating(linked, tmp_path) as service:
         service.wait_for(lambda: "no answer from" in service.log, "word of the missing broker")
         assert figure(service, "judged_events_total") == 0
         assert math.isnan(figure(service, 'ndcg_ratio{k="10",policy="learned",window="all"}'))
-        with broker.running(tmp_path / "broker.log", port):
-            ensure_topics(kafka, patience_seconds=20)
-            states.write(kafka, states.shoppers(100))
-            wait_until_applied(service, 100)
+        link.mend()
+        ensure_topics(linked, patience_seconds=20)
+        states.write(linked, states.shoppers(100))
+        wait_until_applied(service, 100)
+        link.cut()
         service.wait_for(lambda: "waiting for one" in service.log, "word of the broker gone")
         assert figure(service, "applied_events_total") == 100
         assert service.stop() == 0, service.log

@@ -12,7 +12,6 @@ from pathlib import Path
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
-from services.embedded import broker
 from services.features import stream
 from shared.events import key_of
 from shared.kafka.clients import CountedProducer, LogReader, client_config, producer_config
@@ -21,7 +20,7 @@ from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics, specifications
-from tests.support.link import broker_behind_a_link
+from tests.support.link import Link
 from tests.support.processes import ROOT, Service, kafka_environment, running
 
 START_MS = 1_300_000_000_000
@@ -214,39 +213,38 @@ def test_workers_share_the_partitions_and_one_killed_in_the_middle_loses_nothing
     assert sorted(states.applied()) == sorted(f"e{n}" for n in range(2500))
 
 
-def test_a_broker_that_is_away_at_the_start_is_waited_for_and_a_stop_is_obeyed_meanwhile(tmp_path: Path) -> None:
-    port = broker.free_port()
-    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}", topic_prefix="late", partitions=2)
-    with features(kafka, tmp_path / "log") as worker, features(kafka, tmp_path / "stopped") as stopped:
+def test_a_broker_that_is_away_at_the_start_is_waited_for_and_a_stop_is_obeyed_meanwhile(
+    link: Link, linked: KafkaSettings, tmp_path: Path
+) -> None:
+    link.cut()
+    with features(linked, tmp_path / "log") as worker, features(linked, tmp_path / "stopped") as stopped:
         worker.wait_for(lambda: "no answer from" in worker.log, "patience")
         stopped.process.send_signal(signal.SIGINT)
         assert stopped.process.wait(15) == 0
-        with broker.running(tmp_path / "broker.log", port):
-            worker.wait_for(lambda: has_partitions(worker, 2), "partitions", seconds=30)
-            write(kafka, [review(0)])
-            states = States(kafka)
-            worker.wait_for(lambda: len(states.read()) == 1, "state")
-            assert worker.stop() == 0
+        link.mend()
+        worker.wait_for(lambda: has_partitions(worker, 3), "partitions", seconds=30)
+        write(linked, [review(0)])
+        states = States(linked)
+        worker.wait_for(lambda: len(states.read()) == 1, "state")
+        assert worker.stop() == 0
 
 
-def test_a_broker_that_goes_away_in_the_middle_is_waited_for(tmp_path: Path) -> None:
-    with broker_behind_a_link(tmp_path / "broker.log") as link:
-        kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix="away", partitions=2)
-        ensure_topics(kafka, patience_seconds=20)
-        write(kafka, (review(n) for n in range(6000)))
-        states = States(kafka)
-        with features(kafka, tmp_path / "log", BATCH="20") as worker:
-            worker.wait_for(lambda: len(states.read()) >= 200, "first states")
-            link.cut()
-            worker.wait_for(lambda: "no Kafka broker answers" in worker.log, "loss of the broker")
-            assert len(states.read()) < 6000, "the broker went away too late to show anything"
-            link.mend()
-            write(kafka, (review(n) for n in range(6000, 6100)))
-            worker.wait_for(lambda: len(states.ids()) == 6100, "every event")
-            assert len(worker.log.splitlines()) < 60, "it says that the broker is away, not at every attempt"
-            link.cut()
-            assert worker.stop() == 0, "told to stop, it does not wait for the broker"
-        assert sorted(states.applied()) == sorted(f"e{n}" for n in range(6100))
+def test_a_broker_that_goes_away_in_the_middle_is_waited_for(link: Link, linked: KafkaSettings, tmp_path: Path) -> None:
+    ensure_topics(linked, patience_seconds=20)
+    write(linked, (review(n) for n in range(6000)))
+    states = States(linked)
+    with features(linked, tmp_path / "log", BATCH="20") as worker:
+        worker.wait_for(lambda: len(states.read()) >= 200, "first states")
+        link.cut()
+        worker.wait_for(lambda: "no Kafka broker answers" in worker.log, "loss of the broker")
+        assert len(states.read()) < 6000, "the broker went away too late to show anything"
+        link.mend()
+        write(linked, (review(n) for n in range(6000, 6100)))
+        worker.wait_for(lambda: len(states.ids()) == 6100, "every event")
+        assert len(worker.log.splitlines()) < 60, "it says that the broker is away, not at every attempt"
+        link.cut()
+        assert worker.stop() == 0, "told to stop, it does not wait for the broker"
+    assert sorted(states.applied()) == sorted(f"e{n}" for n in range(6100))
 
 
 def test_a_taken_metrics_port_ends_it_with_advice(kafka: KafkaSettings, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from confluent_kafka import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from services.embedded import broker
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as ev
@@ -25,6 +24,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support import states
 from tests.support.inference import Inference, environment, eventually, running
+from tests.support.link import Link
 from tests.support.states import review
 from tests.support.versions import announce, point, tiny_version, withdraw
 
@@ -360,10 +360,11 @@ def test_sigterm_lets_nobody_wait_for_a_position_that_does_not_come(kafka: Kafka
         assert service.process.wait(30) == 0
 
 
-def test_nothing_is_recommended_before_the_log_was_read_and_a_missing_broker_is_waited_for(tmp_path: Path) -> None:
-    port = broker.free_port()
-    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}", topic_prefix="late", partitions=2)
-    with running(kafka, tmp_path, serving=False) as service:
+def test_nothing_is_recommended_before_the_log_was_read_and_a_missing_broker_is_waited_for(
+    link: Link, linked: KafkaSettings, tmp_path: Path
+) -> None:
+    link.cut()
+    with running(linked, tmp_path, serving=False) as service:
         assert service.health() == health_pb2.HealthCheckResponse.NOT_SERVING
         event = ev.Event(kind=ev.EVENT_KIND_VIEW, user_id="a", product_id="b", event_id="once")
         for call, request, advice in [
@@ -374,10 +375,11 @@ def test_nothing_is_recommended_before_the_log_was_read_and_a_missing_broker_is_
                 call(request, timeout=1)
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
             assert advice in refused.value.details()
-        with broker.running(tmp_path / "broker.log", port):
-            service.wait_until_serving()
-            recorded = service.stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=30)
-            assert recorded.events[0].event_id == "once"
+        link.mend()
+        service.wait_until_serving()
+        recorded = service.stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=30)
+        assert recorded.events[0].event_id == "once"
+        link.cut()
         with pytest.raises(grpc.RpcError) as refused:  # away again, in the middle
             service.stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=1)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -25,7 +25,7 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics
 from tests.support import snap
-from tests.support.link import broker_behind_a_link
+from tests.support.link import Link
 from tests.support.processes import Service, kafka_environment, running
 
 EVENTS = 2400
@@ -264,49 +264,55 @@ def away(tmp_path: Path) -> Iterator[KafkaSettings]:
     yield KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.free_port()}", topic_prefix="t", partitions=3)
 
 
-def test_a_broker_away_at_the_start_is_waited_for(away: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
+def test_a_broker_away_at_the_start_is_waited_for(
+    link: Link, linked: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    link.cut()
     (tmp_path / "other").mkdir()
-    with replay(away, tmp_path, "run", reviews) as service, replay(away, tmp_path / "other", "run", reviews) as other:
+    with (
+        replay(linked, tmp_path, "run", reviews) as service,
+        replay(linked, tmp_path / "other", "run", reviews) as other,
+    ):
         service.wait_for(lambda: "no answer from" in service.log, "complaint")
         assert SENT not in service.metrics()
         assert other.stop() == 0
-        with broker.running(tmp_path / "broker.log", int(away.bootstrap_servers.rpartition(":")[2])):
-            assert service.process.wait(30) == 0
-            read_log(away).require_all(EVENTS)
-
-
-def test_a_broker_away_in_the_middle_is_waited_for_with_a_bounded_queue(tmp_path: Path, reviews: Path) -> None:
-    with broker_behind_a_link(tmp_path / "broker.log") as link:
-        kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix="t", partitions=3)
-        ensure_topics(kafka, patience_seconds=20)
-        with replay(kafka, tmp_path, "run", reviews, "--rate", "400", "--stay", queue_messages="100") as service:
-            service.wait_for(lambda: has_sent(service, 200), "200 events")
-            link.cut()
-            service.wait_for(lambda: "behind the asked pace" in service.log, "complaint")
-            figures = service.metrics()
-            assert figures["freshet_replay_behind_seconds"] > 2
-            assert 0 < figures["freshet_replay_in_flight_messages"] <= 100
-            assert "no Kafka broker answers" in service.log
-            link.mend()
-            service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
-            assert "caught up with the asked pace" in service.log
-            assert service.log.count("behind the asked pace") == 1
-            assert service.stop() == 0
-        read_log(kafka).require_all(EVENTS)
-
-
-def test_stopped_while_the_broker_is_away_it_ends_and_resumes(tmp_path: Path, reviews: Path) -> None:
-    with broker_behind_a_link(tmp_path / "broker.log") as link:
-        kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{link.port}", topic_prefix="t", partitions=3)
-        ensure_topics(kafka, patience_seconds=20)
-        with replay(kafka, tmp_path, "run", reviews, "--rate", "800", drain_seconds="0.2") as service:
-            service.wait_for(lambda: has_sent(service, 200), "200 events")
-            link.cut()
-            service.wait_for(lambda: "no Kafka broker answers" in service.log, "complaint")
-            assert service.stop() == 0
         link.mend()
-        assert ended(kafka, tmp_path, "run", reviews, "--resume")[0] == 0
-        read_log(kafka).require_all(EVENTS)
+        assert service.process.wait(30) == 0
+    read_log(linked).require_all(EVENTS)
+
+
+def test_a_broker_away_in_the_middle_is_waited_for_with_a_bounded_queue(
+    link: Link, linked: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    ensure_topics(linked, patience_seconds=20)
+    with replay(linked, tmp_path, "run", reviews, "--rate", "400", "--stay", queue_messages="100") as service:
+        service.wait_for(lambda: has_sent(service, 200), "200 events")
+        link.cut()
+        service.wait_for(lambda: "behind the asked pace" in service.log, "complaint")
+        figures = service.metrics()
+        assert figures["freshet_replay_behind_seconds"] > 2
+        assert 0 < figures["freshet_replay_in_flight_messages"] <= 100
+        assert "no Kafka broker answers" in service.log
+        link.mend()
+        service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
+        assert "caught up with the asked pace" in service.log
+        assert service.log.count("behind the asked pace") == 1
+        assert service.stop() == 0
+    read_log(linked).require_all(EVENTS)
+
+
+def test_stopped_while_the_broker_is_away_it_ends_and_resumes(
+    link: Link, linked: KafkaSettings, tmp_path: Path, reviews: Path
+) -> None:
+    ensure_topics(linked, patience_seconds=20)
+    with replay(linked, tmp_path, "run", reviews, "--rate", "800", drain_seconds="0.2") as service:
+        service.wait_for(lambda: has_sent(service, 200), "200 events")
+        link.cut()
+        service.wait_for(lambda: "no Kafka broker answers" in service.log, "complaint")
+        assert service.stop() == 0
+    link.mend()
+    assert ended(linked, tmp_path, "run", reviews, "--resume")[0] == 0
+    read_log(linked).require_all(EVENTS)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
+from tests.support.processes import kafka_environment
 
 PATIENCE_SECONDS = 60.0
 T = TypeVar("T")
@@ -102,10 +103,7 @@ class Inference:
 def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[str, str]:
     """What the process reads: no setting of the machine's own leaks in."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
-    own |= {
-        "FRESHET_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "FRESHET_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
-        "FRESHET_KAFKA_PARTITIONS": str(kafka.partitions),
+    own |= kafka_environment(kafka) | {
         "OMP_NUM_THREADS": "1",  # as the embedded system and the images set it
         "FRESHET_INFERENCE_GRPC_PORT": "0",
         "FRESHET_INFERENCE_MODELS_DIR": str(models),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.console.scrape import scrape
 from services.embedded.broker import free_port
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, names_of
 
 ROOT = Path(__file__).parents[2]
 GIVING_WAY = ("trainer", "evaluator")
@@ -21,11 +21,8 @@ GIVING_WAY = ("trainer", "evaluator")
 
 def kafka_environment(kafka: KafkaSettings) -> dict[str, str]:
     """The variables that give a process these Kafka settings."""
-    return {
-        "FRESHET_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "FRESHET_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
-        "FRESHET_KAFKA_PARTITIONS": str(kafka.partitions),
-    }
+    given = zip(names_of(KafkaSettings), kafka.model_dump().values(), strict=True)
+    return {name: str(value) for name, value in given if value is not None}
 
 
 class Service:

@@ -109,3 +109,18 @@ def test_help_tells_every_variable_its_meaning_and_its_default() -> None:
     assert "      ovens in use (default: 2)" in lines
     assert "      above the door (default: none)" in lines
     assert "      file that holds the password, with SASL only (default: none)" in lines
+
+
+def test_a_login_needs_a_user_and_a_password_file(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text(" open sesame \n")
+    login = {"FRESHET_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "FRESHET_KAFKA_SASL_USERNAME": "shop"}
+    with pytest.raises(Unusable, match=r"SASL_SSL needs .*_SASL_USERNAME and FRESHET_KAFKA_SASL_PASSWORD_FILE"):
+        load(KafkaSettings, login)
+    settings = load(KafkaSettings, login | {"FRESHET_KAFKA_SASL_PASSWORD_FILE": str(password)})
+    assert settings.read_password() == "open sesame"
+    assert settings.uses_sasl
+    password.write_bytes(b"\xff\xfe")
+    with pytest.raises(Unusable, match=r"^FRESHET_KAFKA_SASL_PASSWORD_FILE="):
+        settings.read_password()
+    assert not load(KafkaSettings, {"FRESHET_KAFKA_SECURITY_PROTOCOL": "SSL"}).uses_sasl

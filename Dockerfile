@@ -37,7 +37,7 @@ COPY --from=code /app /app
 WORKDIR /app
 USER freshet
 ENV PATH=/opt/venv/bin:${PATH} \
-    PYTHONPATH=/app \
+    PYTHONPATH=/app:/app/services/client \
     PYTHONDONTWRITEBYTECODE=1 \
     OMP_NUM_THREADS=1
 # Python itself is process 1: it hears SIGTERM, and finishes what is in flight.

@@ -36,18 +36,15 @@ TEXT = "I bought it for my brother and he loves it. The sound is great, but the 
 def run(settings: BenchSettings) -> list[Figure]:
     """Two figures, the median and the 99th percentile, of events that are followed among all others."""
     warm_up, seconds = (2.0, 2.0) if settings.quick else (20.0, 30.0)
-    names = dict(zip(names_of(TrainerSettings), TrainerSettings.model_fields.values(), strict=True))
-    as_shipped = {name: str(names[name].default) for name in SMALL} | {"OMP_NUM_THREADS": "1"}
-    as_shipped |= {f"FRESHET_{name.upper()}_NICENESS": NICENESS for name in GIVING_WAY}
-    with fresh_kafka(settings) as kafka, loop(kafka, settings.folder / "loop", as_shipped) as system:
+    with fresh_kafka(settings) as kafka, loop(kafka, settings.folder / "loop", as_shipped()) as system:
         services = {module: system.start(module) for module in SERVICES}
-        address = _address(services["services.inference"])
-        uvloop.run(_first_event(address))
+        address = address_of(services["services.inference"])
+        uvloop.run(first_event(address))
         settings.say(f"{EVENTS_PER_SECOND:,} events a second for {warm_up:g} s, to warm up")
-        uvloop.run(_traffic(address, warm_up))
+        uvloop.run(traffic(address, warm_up))
         before = _learned(services["services.trainer"])
         settings.say(f"the same for {seconds:g} s")
-        took, late = uvloop.run(_traffic(address, seconds))
+        took, late = uvloop.run(traffic(address, seconds))
         learned = [after - then for after, then in zip(_learned(services["services.trainer"]), before, strict=True)]
         versions = len(system.versions())
     p50, p99 = (float(quantile) * 1000 for quantile in np.quantile(took, (0.5, 0.99)))
@@ -62,7 +59,14 @@ def run(settings: BenchSettings) -> list[Figure]:
     ]
 
 
-def _address(inference: Service) -> str:
+def as_shipped(*, giving_way: bool = True) -> dict[str, str]:
+    """The settings that tests change, as they are for users; niceness, too, unless told otherwise."""
+    names = dict(zip(names_of(TrainerSettings), TrainerSettings.model_fields.values(), strict=True))
+    defaults = {name: str(names[name].default) for name in SMALL} | {"OMP_NUM_THREADS": "1"}
+    return defaults | {f"FRESHET_{name.upper()}_NICENESS": NICENESS for name in GIVING_WAY if giving_way}
+
+
+def address_of(inference: Service) -> str:
     inference.wait_for(lambda: figure(inference, "freshet_inference_ready") == 1.0, "the end of an empty log")
     found = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
     assert found is not None
@@ -73,13 +77,13 @@ def _learned(trainer: Service) -> tuple[float, float]:
     return figure(trainer, APPLIED), figure(trainer, STEPS)
 
 
-async def _first_event(address: str) -> None:
+async def first_event(address: str) -> None:
     """Wait until features works: its group takes seconds to form."""
     async with grpc.aio.insecure_channel(address) as channel:
         await _followed(RecommenderServiceStub(channel), _event(np.random.default_rng(1)), patience_seconds=60.0)
 
 
-async def _traffic(address: str, seconds: float) -> tuple[list[float], float]:
+async def traffic(address: str, seconds: float) -> tuple[list[float], float]:
     """Send events at the stated rate; what the followed ones took, and how late the latest batch went out, seconds."""
     rng = np.random.default_rng(int(seconds * 1000))
     took: list[float] = []

@@ -12,23 +12,18 @@ import grpc
 import pytest
 
 from replay.synthetic import write_sample
-from services.monitoring.dashboards import DASHBOARDS
-from services.monitoring.panels import Dashboard
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.loop import figure, loop
+from tests.support.panels import unanswered, unknown
 from tests.support.processes import Service
-from tests.support.prometheus import Prometheus, finite, watching
-from tests.support.promql import expressions, fillings, names, patterns, rules
+from tests.support.prometheus import Prometheus, watching
 
 EVENTS = 1500
 PATIENCE_SECONDS = 60.0
-
-# What Grafana fills in; four scrapes and more, as there.
-GRAFANA = {"__rate_interval": "15s"}
 
 
 def grpc_address(inference: Service) -> str:
@@ -50,27 +45,6 @@ def write_reviews(folder: Path) -> Path:
     with gzip.open(reviews, "ab") as more:
         more.write(b"no review\n")
     return reviews
-
-
-def without_answer(prometheus: Prometheus, dashboard: Dashboard) -> dict[str, str]:
-    """The queries that no series answers, or none with a number whatever is chosen, by what is wrong."""
-    wrong: dict[str, str] = {}
-    for panels in dashboard.sections.values():
-        for query in (query for panel in panels for query in panel.queries):
-            answers = {expr: prometheus.values(expr) for expr in fillings(query.expr, dashboard, **GRAFANA)}
-            wrong |= {expr: "no series" for expr, values in answers.items() if not values}
-            if not any(map(finite, answers.values())):
-                wrong[query.expr] = "no number"
-    for mark in dashboard.marks:
-        if not finite(prometheus.values(mark.expr)):
-            wrong[mark.expr] = "no mark"
-    for choice in dashboard.choices:
-        if isinstance(choice.values, str):
-            found = re.fullmatch(r"label_values\((\w+), (\w+)\)", choice.values)
-            assert found is not None, choice.values
-            if not prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}):
-                wrong[choice.values] = "no value"
-    return wrong
 
 
 @pytest.fixture
@@ -124,14 +98,10 @@ def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub,
 
 def test_every_panel_has_something_to_show(watched: Prometheus) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while wrong := {d.uid: found for d in DASHBOARDS if (found := without_answer(watched, d))}:
+    while wrong := unanswered(watched, rate_interval="15s"):
         assert time.monotonic() < deadline, wrong
         time.sleep(0.5)
-    existing = watched.names()
-    assert set().union(*(names(expr) for expr in expressions())) <= existing
-    for pattern in set().union(*(patterns(expr) for expr in expressions())):
-        assert any(re.fullmatch(pattern, name) for name in existing), pattern
-    assert {rule["record"] for rule in rules() if "record" in rule} <= existing
+    assert unknown(watched) == set()
     while watched.values("freshet_trainer_unpublished_events") != [0.0]:  # the last event makes a version
         assert time.monotonic() < deadline
         time.sleep(0.5)

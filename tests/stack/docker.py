@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from services.console.scrape import scrape
+from shared.settings import KafkaSettings
 from tests.support.processes import ROOT
+from tests.support.prometheus import Prometheus
 
 T = TypeVar("T")
 
@@ -49,25 +51,45 @@ def engine_is_here() -> bool:
     )
 
 
+def compose_v2_is_here() -> bool:
+    """Whether `docker compose` is there, which can wait; docker-compose 1.29 can't."""
+    return subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
+
+
 class Stack:
     """One project of compose, with the ports of a test."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._environment = {**PORTS, **settings}
-        old = shutil.which("docker-compose") is not None
+        self._waits = compose_v2_is_here()
         self._compose = [
-            *(["docker-compose"] if old else ["docker", "compose"]),
+            *(["docker", "compose"] if self._waits else ["docker-compose"]),
             "--project-name", PROJECT, "--file", "docker-compose.yml", "--file", "tests/stack/compose.yml",
         ]  # fmt: skip
         self.grpc_address = f"127.0.0.1:{PORTS['GRPC_PORT']}"
+        self.kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{PORTS['KAFKA_PORT']}")
+        self.prometheus = Prometheus(f"127.0.0.1:{PORTS['PROMETHEUS_PORT']}")
 
     def compose(self, *arguments: str, seconds: float = 300.0) -> str:
         """What compose says."""
         return run(*self._compose, *arguments, seconds=seconds, environment=self._environment)
 
+    @contextmanager
+    def coming_up(self) -> Iterator[None]:
+        """Bring everything up, as the README says to; at the block's end compose has said that it is up."""
+        up = [*self._compose, "up", "--detach", *(["--wait"] if self._waits else [])]
+        environment = dict(os.environ) | self._environment
+        with tempfile.TemporaryFile() as said:
+            with subprocess.Popen(up, cwd=ROOT, env=environment, stdout=said, stderr=said) as process:
+                yield
+            said.seek(0)
+            assert process.returncode == 0, f"{' '.join(up)}: {said.read().decode()[-3000:]}"
+
     def containers(self, service: str) -> list[str]:
-        """The ids of a service's containers, running or not."""
-        return self.compose("ps", "--all", "--quiet", service).split()
+        """The ids of a service's containers, running or not, the oldest first."""
+        labels = {"project": PROJECT, "service": service, "oneoff": "False"}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        return run("docker", "ps", "--all", "--quiet", *filters).split()[::-1]
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Everything Docker knows of a service's first container."""
@@ -75,8 +97,9 @@ class Stack:
         return found
 
     def health(self, service: str) -> str:
-        """What the health check says."""
-        return str(self.inspect(service)["State"]["Health"]["Status"])
+        """What the health check says; nothing before there is one."""
+        state = self.inspect(service)["State"] if self.containers(service) else {}
+        return str(state.get("Health", {}).get("Status", ""))
 
     def addresses(self, service: str) -> list[str]:
         """Where a service's containers are in their network, as this machine reaches it too (Linux)."""
@@ -104,11 +127,3 @@ class Stack:
             if name.startswith(PROJECT) and value[-3:] in units:  # what is starting has no memory yet
                 used[name.removeprefix(PROJECT).strip("-_")] = round(float(value[:-3]) * units[value[-3:]], 1)
         return used
-
-    def prometheus(self, path: str, **parameters: str) -> Any:
-        """What Prometheus's API answers."""
-        query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{PORTS['PROMETHEUS_PORT']}/api/v1/{path}?{query}", timeout=20
-        ) as page:
-            return json.load(page)["data"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +149,40 @@ def test_images_hold_what_their_service_needs() -> None:
         "topics": "console", "sample": "console", "replay": "console", "features": "features", "trainer": "learn",
         "inference": "serve", "evaluator": "serve",
     }  # fmt: skip
+
+
+def extras(name: str) -> set[str]:
+    """An extra of pyproject.toml and all that it brings with it."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    brought = {inner for need in declared[name] for inner in re.findall(r"freshet\[([^]]+)\]", need)}
+    return {name}.union(*(extras(inner) for names in brought for inner in names.split(",")))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_image_holds_what_only_other_work_needs(name: str) -> None:
+    brought = extras(SERVICES[name]["build"]["args"]["EXTRAS"])
+    assert not brought & {"all", "dev", "embedded", "evaluate"}
+    assert ("learn" in brought) == (name == "trainer"), "PyTorch is the trainer's alone"
+
+
+def test_images_find_every_package() -> None:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    [path] = re.findall(r"PYTHONPATH=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert path.split(":") == [str(Path("/app") / where) for where in found["find"]["where"]]
+
+
+def test_the_example_names_each_variable_with_its_default() -> None:
+    asked = re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^#(\w+)=(.*)$", example, flags=re.MULTILINE))
+    assert set(shown) == {name for name, _ in asked}
+    for name, default in asked:
+        if name not in ("REPLAY_DATA_DIR", "PIP_EXTRA_INDEX_URL"):  # a volume, nothing
+            assert shown[name] == default
+
+
+def test_ci_makes_the_images_that_are_named_here() -> None:
+    [base] = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    [made] = re.findall(r"standins\" (.+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    others = {SERVICES[name]["image"] for name in set(SERVICES) - set(OURS) - {"grafana"}}
+    assert set(made.split()) == {base} | others

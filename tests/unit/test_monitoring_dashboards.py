@@ -125,3 +125,15 @@ def test_what_is_provisioned_is_what_the_dashboards_name() -> None:
     mounts = dict(volume.split(":")[:2] for volume in compose["volumes"])
     assert mounts["./services/monitoring/grafana/dashboards"] == provider["options"]["path"]
     assert mounts["./services/monitoring/grafana/provisioning"] == "/etc/grafana/provisioning"
+    home = compose["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/{DASHBOARDS[0].uid}.json"
+    assert DASHBOARDS[0].title == "Overview", "who opens Grafana sees this first"
+
+
+def test_model_versions_are_marks_in_learning() -> None:
+    [learning] = [dashboard.to_json() for dashboard in DASHBOARDS if dashboard.title == "Learning"]
+    [mark] = [mark for mark in learning["annotations"]["list"] if mark["name"] == "Model versions"]
+    assert mark["enable"] is True
+    assert mark["datasource"] == DATASOURCE
+    assert mark["useValueForTime"] == "on"
+    assert names(mark["target"]["expr"]) == {"freshet_trainer_version_time_seconds"}

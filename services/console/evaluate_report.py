@@ -166,7 +166,7 @@ def _row(name: str, rest: str) -> str:
 
 
 def _width(metric: str) -> int:
-    return len(metric) + 3
+    return max(9, len(metric) + 2)
 
 
 def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], context: Context) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _EVENT_COLUMNS = {
     "sequence": np.int64,  # of the dataset's order
     "event_time_ms": np.int64,
     "user": np.int32,  # number, in the order in which they were first judged
-    "product": np.int32,  # row; -1: never seen before
+    "product": np.int32,  # row; -1: never seen before, nor learned after
     "user_events": np.int32,  # of the user before this one
     "product_events": np.int32,  # of the product before this one
     "user_class": np.uint8,  # place in `USER_CLASSES`
@@ -58,6 +58,7 @@ class Record:
         self.not_judged: dict[str, int] = {}  # outcome → events
         self.size = 0
         self._products = 0
+        self._asked_of: int | None = None  # the event that was judged last and not applied yet
         self._user_of: dict[str, int] = {}
         self._events: dict[str, NDArray[Any]] = {name: np.zeros(most, dtype) for name, dtype in _EVENT_COLUMNS.items()}
         self._place = np.full((most, p), np.inf, np.float32)
@@ -72,6 +73,7 @@ class Record:
 
     def note(self, state: StateVector, judgement: Judgement, histories: Histories, row: int) -> None:
         """Count one event, judged or not, before it is applied; `row`: the product's, -1 where it has none."""
+        self._asked_of = None
         if not judgement.is_judged:
             self.not_judged[judgement.outcome.value] = self.not_judged.get(judgement.outcome.value, 0) + 1
             return
@@ -99,10 +101,14 @@ class Record:
             found = np.flatnonzero(first[p] == row)
             if len(found):
                 self._in_set[n, p] = [found[0] < k for k in KS]
+        self._asked_of = n
         self.size += 1
 
     def applied(self, row: int) -> None:
-        """Count an event on the product that was applied, judged or not."""
+        """Count an event on the product that was applied: the one just judged, or one that was not."""
+        if self._asked_of is not None:
+            self._events["product"][self._asked_of] = row
+            self._asked_of = None
         self._grow_to(row + 1)
         self._product_events[row] += 1
 

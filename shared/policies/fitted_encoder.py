@@ -23,20 +23,20 @@ GOLDEN_USERS = 8
 GOLDEN_PRODUCTS = 32
 
 
-class FittedEncoder(AtFixedPoints):
-    """Ranks by query · product + bias alone, and as trending until it is fitted.
+class EncoderScores:
+    """Ranks by query · product + bias alone, and as trending while there are no products.
 
-    Heirs set `items`, (A0, D), and `bias`, (A0,), in `refit`, answer `query`, and write the same down in `encoder`.
+    Heirs set `items`, (A0, D), and `bias`, (A0,), answer `query`, and write the same down in `encoder`.
     """
 
-    def __init__(self, stream: Stream, seed: int) -> None:
-        super().__init__(stream, seed)
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self.items: FloatArray = np.zeros((0, 1), np.float32)
         self.bias: FloatArray = np.zeros(0, np.float32)
 
     @property
     def popularity_weight(self) -> float:
-        """None beside what is fitted."""
+        """None beside what is learned."""
         return 0.0 if len(self.items) else 1.0
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
@@ -44,7 +44,7 @@ class FittedEncoder(AtFixedPoints):
         return nothing_to_add(len(self.items))
 
     def scores(self, window: Window) -> FloatArray:
-        """What the fitted vectors say."""
+        """What the vectors say."""
         if not len(self.items):
             return nothing_to_add(0)
         n = int(window.lengths[0])
@@ -77,9 +77,9 @@ class FittedEncoder(AtFixedPoints):
             return learned_of(self._stream.products)
         parts = Parts(
             encoder=self.encoder(),
-            input=self.input_vectors(),
-            outputs={HEAD: self.items},
-            biases={HEAD: self.bias},
+            input=self.input_vectors().copy(),
+            outputs={HEAD: self.items.copy()},
+            biases={HEAD: self.bias.copy()},
             products=self._stream.products[:a],
         )
         return Learned(parts, heads={HEAD: 1.0}, popularity_weight=0.0, golden=self._golden())
@@ -104,6 +104,14 @@ class FittedEncoder(AtFixedPoints):
             np.tile(rows, (len(windows), 1)),
             np.array(scores, np.float32).reshape(len(windows), len(rows)),
         )
+
+
+class FittedEncoder(EncoderScores, AtFixedPoints):
+    """The same, fitted at fixed points: heirs do so in `refit`."""
+
+    def __init__(self, stream: Stream, seed: int) -> None:
+        EncoderScores.__init__(self, stream)
+        AtFixedPoints.__init__(self, stream, seed)
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
         return {"items": self.items.copy(), "bias": self.bias.copy()}

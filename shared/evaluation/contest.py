@@ -58,7 +58,7 @@ class Contest:
         asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
         judgement = self.prequential.judge(state, asked)
         row = self.stream.rows.get(state.product_id, -1)
-        self.record.note(state, judgement, self.stream.histories, row)
+        self.record.note(state, judgement, row)
 
     @property
     def learns_sequences(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.evaluation.prequential import Judgement, Ranking
-from shared.history import USER_CLASSES, Histories, user_class
+from shared.history import USER_CLASSES, user_class
 from shared.pb.freshet.v1.events_pb2 import StateVector
 
 KS = (1, 5, 10, 20)
@@ -22,7 +22,7 @@ _EVENT_COLUMNS = {
     "event_time_ms": np.int64,
     "user": np.int32,  # number, in the order in which they were first judged
     "product": np.int32,  # row; -1: never seen before, nor learned after
-    "user_events": np.int32,  # of the user before this one
+    "user_events": np.int32,  # of the user before its question
     "product_events": np.int32,  # of the product before this one
     "user_class": np.uint8,  # place in `USER_CLASSES`
     "question": np.int32,  # the same for all of a user's whole day
@@ -71,15 +71,13 @@ class Record:
         self._first: dict[int, list[NDArray[np.int64]]] = {}  # question → what each policy answered when first asked
         self._day_ms = 0  # of these questions
 
-    def note(self, state: StateVector, judgement: Judgement, histories: Histories, row: int) -> None:
+    def note(self, state: StateVector, judgement: Judgement, row: int) -> None:
         """Count one event, judged or not, before it is applied; `row`: the product's, -1 where it has none."""
         self._asked_of = None
         if not judgement.is_judged:
             self.not_judged[judgement.outcome.value] = self.not_judged.get(judgement.outcome.value, 0) + 1
             return
-        n, user = self.size, histories.row(state.user_id)
-        events = 0 if user is None else histories.events(user)
-        newest_ms = 0 if user is None else histories.newest_ms(user)
+        n, events = self.size, judgement.user_events
         if row < 0:
             self.unknown += 1
         known = {
@@ -89,7 +87,7 @@ class Record:
             "product": row,
             "user_events": events,
             "product_events": self._product_events[row] if row >= 0 else 0,
-            "user_class": USER_CLASSES.index(user_class(events, newest_ms, state.event_time_ms)),
+            "user_class": USER_CLASSES.index(user_class(events, judgement.user_newest_ms, state.event_time_ms)),
             "question": judgement.question,
             "again": judgement.again,
         }

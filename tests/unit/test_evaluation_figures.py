@@ -19,7 +19,7 @@ from shared.evaluation.figures import (
 )
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
 from shared.evaluation.record import KS, Record
-from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from tests.support.states import START_MS
 
@@ -91,17 +91,16 @@ def state(user: str, at: int, sequence: int) -> pb.StateVector:
 
 def recorded() -> Record:
     """Two policies; ann asks twice on one day, bob once at noon."""
-    record, histories = Record(["a", "b"], 9), Histories(3, masked_kinds_of(""))
+    record = Record(["a", "b"], 9)
     events = [
         (state("ann", DAY, 1), 0, Outcome.JUDGED, [ranking(1, [0, 1]), ranking(3, [1, 2, 0])], 0),
         (state("ann", DAY, 2), 2, Outcome.JUDGED, [ranking(INF, [1, 3]), ranking(2, [1, 2])], 0),
         (state("bob", DAY + DAY_MS // 2, 3), -1, Outcome.UNKNOWN, [ranking(INF, [1]), ranking(INF, [3])], 1),
     ]
     for own, row, outcome, rankings, question in events:
-        record.note(own, Judgement(outcome, tuple(rankings), question=question), histories, row)
-        histories.apply(own, max(0, row))
+        record.note(own, Judgement(outcome, tuple(rankings), question=question, user_events=2 * question), row)
         record.applied(row if row >= 0 else 4)
-    record.note(state("ann", DAY, 4), Judgement(Outcome.MASKED), histories, 0)
+    record.note(state("ann", DAY, 4), Judgement(Outcome.MASKED), 0)
     record.applied(0)
     return record
 
@@ -110,7 +109,7 @@ def test_what_is_kept_of_each_event() -> None:
     record = recorded()
     assert (record.size, record.unknown, record.not_judged, record.users) == (3, 1, {"masked": 1}, ["ann", "bob"])
     assert record.events["product"].tolist() == [0, 2, 4], "what was unknown has its row once it was learned"
-    assert record.events["user_events"].tolist() == [0, 1, 0]
+    assert record.events["user_events"].tolist() == [0, 0, 2]
     assert record.events["product_events"].tolist() == [0, 0, 0]
     assert record.product_events.tolist() == [2, 0, 1, 0, 1]
     answers = record.answers("b")
@@ -137,7 +136,8 @@ def test_figures_of_a_run() -> None:
     assert found.catalogue["b"].promoted == pytest.approx(2 / 6)
     assert found.slice_events["cold users"] == 3
     assert "warm users" not in found.slices
-    assert found.slices["new users"]["a"]["hr@10"].mean == pytest.approx(1 / 3)
+    assert found.slices["new users"]["a"]["hr@10"].mean == pytest.approx(1 / 2)
+    assert found.slices["lapsed users"]["a"]["hr@10"].mean == 0.0, "bob, who had two events long ago"
     assert sum(found.consumed) == pytest.approx(1.0)
 
 
@@ -165,7 +165,7 @@ def test_speed_is_told_in_quantiles_and_events_a_second() -> None:
     record = Record(["a"], 4)
     for seconds in (0.001, 0.002, 0.003):
         judgement = Judgement(Outcome.JUDGED, (ranking(1, [0], seconds=seconds),), question=0)
-        record.note(state("u", START_MS, 1), judgement, Histories(1, frozenset()), 0)
+        record.note(state("u", START_MS, 1), judgement, 0)
     found = speed_of([record.answers("a")], updates=10, seconds=4.0)
     assert found.rank_p50_ms == pytest.approx(2.0)
     assert found.updates_per_second == 2.5

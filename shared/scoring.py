@@ -38,7 +38,8 @@ class Scorer:
     ) -> None:
         self.manifest = manifest
         weights = np.array(list(manifest.heads.values()), np.float32)
-        counted = np.flatnonzero(weights)  # a head without weight need not be asked; C of them
+        has_output = np.array([head in parts.outputs for head in manifest.heads])
+        counted = np.flatnonzero(weights * has_output)  # a head without weight need not be asked; C of them
         self._heads = counted
         self._weights: NDArray[np.float32] = weights[counted, None]  # (C, 1)
         self._session = _session(parts.encoder, manifest)
@@ -50,12 +51,7 @@ class Scorer:
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
         counting = [
-            (
-                part.weight,
-                part.decay,
-                part.last,
-                replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)),
-            )
+            (part.weights, replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)))
             for relation, part in manifest.neighbours.items()
             if part.weight
         ]

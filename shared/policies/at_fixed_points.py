@@ -147,7 +147,7 @@ class FittedNeighbours(AtFixedPoints):
     def _take(self, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
         self._known = len(neighbours.starts) - 1
-        self._related = Related([(self._part.weight, self._part.decay, self._part.last, neighbours)], self._known)
+        self._related = Related([(self._part.weights, neighbours)], self._known)
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
         own = self._neighbours

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
+from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 

@@ -25,23 +25,21 @@ def learned_of(policy: FreshetPolicy) -> Learned:
     stream, choice, tables = policy.stream, policy.choice, policy.dqn.tables
     a = tables.size
     vectors = {name: tensor[:a].numpy().copy() for name, tensor in tables.values.items()}
-    heads = {"ce": choice.ce, "q": choice.q}
-    popularity_weight, *weights = policy.mixture.weights.tolist()
+    heads = {"ce": choice.ce, "q": choice.q, "trend": 1.0}
     parts = Parts(
         encoder=to_onnx(policy.dqn.encoder),
         input=vectors["input"],
         outputs={head: vectors[f"output.{head}"] for head in HEADS},
-        biases={head: vectors[f"bias.{head}"] for head in HEADS},
+        biases={head: vectors[f"bias.{head}"] for head in HEADS}
+        | {"trend": policy.trend.scores(stream.trending.shares()[:a])},
         products=stream.products[:a],
-        neighbours={c.relation.name: c.neighbours(a) for c in policy.cooccurrences},
+        neighbours={relation.name: relation.neighbours(a) for relation in policy.relations},
     )
     return Learned(
         parts,
         heads=heads,
-        popularity_weight=popularity_weight,
-        neighbours={
-            c.relation.name: c.relation.part(weight) for c, weight in zip(policy.cooccurrences, weights, strict=True)
-        },
+        popularity_weight=policy.popularity_weight,
+        neighbours=policy.parts(),
         golden=_golden(policy, parts, heads),
         metrics={
             "validation_events": float(choice.events),
@@ -69,8 +67,9 @@ def _golden(policy: FreshetPolicy, parts: Parts, heads: dict[str, float]) -> Gol
     for g, window in enumerate(windows):
         n = int(window.lengths[0])
         queries = policy.heads_of(window.products[0, :n], window.features[0, :n])
-        for (head, weight), query in zip(heads.items(), queries, strict=True):
-            scores[g] += np.float32(weight) * (parts.outputs[head][rows] @ query + parts.biases[head][rows])
+        scores[g] = heads["trend"] * parts.biases["trend"][rows]
+        for head, query in zip(HEADS, queries, strict=True):
+            scores[g] += np.float32(heads[head]) * (parts.outputs[head][rows] @ query + parts.biases[head][rows])
     return Golden(_stacked(windows, histories.length), np.tile(rows, (len(windows), 1)), scores)
 
 

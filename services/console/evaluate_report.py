@@ -53,7 +53,7 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
         _accuracy(result, figures, context),
         _differences(figures, context),
         _breadth(figures, context),
-        _slices(figures),
+        _slices(figures, context),
         _speeds(speeds),
         _notes(result, figures, context),
     )
@@ -120,12 +120,15 @@ def _breadth(figures: Figures, context: Context) -> Iterator[str]:
     yield _row("what users chose", f"{'':>28}{consumed}")
 
 
-def _slices(figures: Figures) -> Iterator[str]:
-    names = _by_accuracy(figures)
-    yield _row(PRIMARY, f"{'events':>9}" + "".join(f"{name:>9}" for name in names))
-    for part, own in figures.slices.items():
-        row = "".join(f"{own[name][PRIMARY].mean:>9.4f}" for name in names)
-        yield _row(part, f"{figures.slice_events[part]:>9,}{row}")
+def _slices(figures: Figures, context: Context) -> Iterator[str]:
+    parts = list(figures.slices)
+    which, of = zip(*(part.split() for part in parts), strict=True)
+    yield _row(PRIMARY, "".join(f"{word:>11}" for word in which))
+    yield _row("", "".join(f"{word:>11}" for word in of))
+    yield _row("events", "".join(f"{figures.slice_events[part]:>11,}" for part in parts))
+    for name in _by_accuracy(figures):
+        means = (figures.slices[part][name][PRIMARY].mean for part in parts)
+        yield _row(_named(name, context), "".join(f"{mean:>11.4f}" for mean in means))
 
 
 def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:

@@ -131,7 +131,7 @@ def read_dataset(
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, _Shown(screen), named)
+        copy = ordered_copy(file, metadata, settings, Shown(screen), named)
     try:
         extent = copy.extent(selection)
         states = []
@@ -147,7 +147,7 @@ def read_dataset(
     return Dataset(file.name, copy.summary.fingerprint, states)
 
 
-class _Shown(Watch):
+class Shown(Watch):
     """Shows on a terminal of the console how far the ordering is."""
 
     def __init__(self, screen: Terminal) -> None:

@@ -103,7 +103,8 @@ def test_the_page_holds_each_figure_and_escapes_every_name() -> None:
     found = page("Report on <script>", ["a & b"], [drawn, missing], "freshet report <y>")
     for text in (
         "<title>Report on &lt;script&gt;</title>", "a &amp; b", '<section id="one">', "&lt;One&gt;",
-        "Shows &lt;b&gt;", "file &amp; more", "freshet evaluate &#x27;&lt;x&gt;&#x27;", "data:image/png;base64,iVBORw==",
+        "Shows &lt;b&gt;", "file &amp; more", "freshet evaluate &#x27;&lt;x&gt;&#x27;",
+        "data:image/png;base64,iVBORw==",
         '<section id="two">', "Missing: &lt;this&gt;.", "freshet report &lt;y&gt;",
         "prefers-color-scheme: dark",
     ):  # fmt: skip

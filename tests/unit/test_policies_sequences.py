@@ -219,11 +219,13 @@ def test_a_refit_goes_on_from_the_last_one_with_a_vector_for_what_came_since(cls
     for day, product in enumerate("abcab"):
         policy.learn(stream.apply(review("user", product, day)))
     policy.refit()
-    first = policy.items.copy()
+    window = stream.histories.window(0)
+    first, before = policy.items.copy(), policy.scores(window)
     policy.learn(stream.apply(review("user", "new", 9)))
     policy._refit = Passes(most=1, learning_rate=0.0)
     policy.refit()
     assert np.array_equal(policy.items[:3], first)
+    np.testing.assert_allclose(policy.scores(window)[:3], before, rtol=1e-5, atol=1e-6)
     assert policy.items[3].any()
 
 

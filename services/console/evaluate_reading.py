@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +154,6 @@ class Shown(Watch):
         super().__init__(threading.Event())
         self._screen = screen
 
-    def look(self, progress, share=None) -> None:  # type: ignore[no-untyped-def]  # as its parent
+    def look(self, progress: Callable[[], str], share: float | None = None) -> None:
         """Show it."""
         self._screen.status(f"  {progress()}" if share is None else f"  {share:4.0%}  {progress()}")

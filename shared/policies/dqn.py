@@ -38,6 +38,7 @@ STATE = 1 + len(STATE_FEATURES)
 GROWING = ("values", "bias")  # the network's parameters with a row for each product
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam
 INITIAL_SCALE = 0.05
+FIRST_CAPACITY = 1024  # products that there is room for at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ class DqnPolicy(EncoderScores):
         if products <= before:
             return
         if products > len(self._online.bias):
-            self._reserve(max(1024, 2 * products))
+            self._reserve(max(FIRST_CAPACITY, 2 * products))
         ids = self._stream.products[before:products]
         numbers = [zlib.crc32(product.encode()) / 2**32 for product in ids]
         self._numbers = np.append(self._numbers, np.array(numbers, np.float32))

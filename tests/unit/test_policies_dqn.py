@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.history import EVENT_FEATURES, FUTURE_FEATURES, Window
+from shared.policies import dqn
 from shared.policies.dqn import DqnPolicy, DqnSettings
 from shared.policies.stream import Stream, StreamSettings
 from tests.support.states import review
@@ -55,6 +56,18 @@ def test_what_pays_after_a_good_rating_and_after_a_bad_one_is_told_apart() -> No
         values = policy.scores(stream.histories.window(0))
         assert values[better] > 0.4
         assert values[worse] < -0.4
+
+
+def test_where_room_for_products_ends_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for capacity in (1024, 2):
+        monkeypatch.setattr(dqn, "FIRST_CAPACITY", capacity)
+        stream = Stream(StreamSettings())
+        policy = DqnPolicy(stream, 7, settings=SETTINGS)
+        for day in range(300):
+            policy.learn(stream.apply(review("user", f"p{day % (2 + day // 30)}", day)))
+        found.append({name: array.tobytes() for name, array in policy.snapshot().arrays.items()})
+    assert found[0] == found[1]
 
 
 def test_it_reads_the_future_and_says_so_and_no_more_than_the_paper_has() -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from shared.policies.sequences import (
     prefixes,
 )
 from shared.policies.stream import Stream, StreamSettings
+from tests.support.states import review
 
 POLICIES = [Gru4RecPolicy, SasRecPolicy]
 
@@ -99,13 +101,33 @@ def test_neither_padding_nor_the_others_of_a_batch_change_a_query(cls: type[Sequ
     torch.testing.assert_close(alone[0], among[1])
 
 
-def test_places_are_counted_from_the_newest_and_products_without_a_vector_keep_theirs() -> None:
+@pytest.mark.parametrize("cls", POLICIES)
+def test_the_encoder_is_the_network_also_of_a_padded_batch(cls: type[SequencePolicy]) -> None:
+    policy = policy_of(cls, 10, passes=1)
+    policy.fit_sequences([np.arange(6, dtype=np.int32)])
+    assert policy._network is not None
+    products, lengths = padded([rows(5, 6, 7, 8, 9, 1), rows(3, 1), rows(2)], 6)
+    with torch.no_grad():
+        for parameter in policy._network.parameters():
+            parameter.normal_(0, 0.5)
+        expected = policy._network.queries(products, lengths).numpy()
+    vectors = np.where(products[..., None] >= 0, policy.items[products], np.float32(0.0))
+    session = onnxruntime.InferenceSession(policy.encoder(), providers=["CPUExecutionProvider"])
+    features = np.zeros((3, 6, len(EVENT_FEATURES)), np.float32)
+    (found,) = session.run(None, {"products": vectors, "features": features, "lengths": lengths})
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_places_are_counted_from_the_newest() -> None:
     network = SelfAttention(10, 8, 6)
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.5)
-    unknown, short, other = (network.queries(*padded([own], 6))[0] for own in (rows(3, -1), rows(3), rows(3, 4)))
-    assert not torch.allclose(unknown, short)
-    assert not torch.allclose(unknown, other)
+    before = network.queries(*padded([rows(3, 4)], 6))
+    for place, counts in ((0, True), (1, True), (2, False), (5, False)):
+        network.places.data[place, 0] += 0.5  # of all it would be normalised away
+        after = network.queries(*padded([rows(3, 4)], 6))
+        assert torch.equal(after, before) != counts
+        before = after
 
 
 class Fixed(SequenceNetwork):
@@ -188,6 +210,23 @@ def test_whole_sequences_are_learned_anew_and_alike_under_one_seed(cls: type[Seq
     assert fitted([rows(0, 2, 1)] * 8, policy) != first
     assert fitted(sequences, policy) == first
     assert fitted(sequences, policy_of(cls, 3, passes=3)) == first
+
+
+@pytest.mark.parametrize("cls", POLICIES)
+def test_a_refit_goes_on_from_the_last_one_with_a_vector_for_what_came_since(cls: type[SequencePolicy]) -> None:
+    stream = Stream(StreamSettings())
+    policy = cls(stream, 7, dimension=8, refit=Passes(most=1))
+    for day, product in enumerate("abcab"):
+        policy.learn(stream.apply(review("user", product, day)))
+    policy.refit()
+    window = stream.histories.window(0)
+    first, before = policy.items.copy(), policy.scores(window)
+    policy.learn(stream.apply(review("user", "new", 9)))
+    policy._refit = Passes(most=1, learning_rate=0.0)
+    policy.refit()
+    assert np.array_equal(policy.items[:3], first)
+    np.testing.assert_allclose(policy.scores(window)[:3], before, rtol=1e-5, atol=1e-6)
+    assert policy.items[3].any()
 
 
 def test_no_more_steps_are_taken_than_allowed() -> None:

@@ -36,7 +36,10 @@ def layout(graph: nx.Graph, groups: list[list[str]], seed: int) -> Positions:
     centres = _packed(radii)
     positions: Positions = {}
     for group, radius, centre in zip(groups, radii, centres, strict=True):
-        inner = nx.spring_layout(graph.subgraph(group), weight="weight", seed=seed, iterations=60)
+        part = nx.Graph()
+        part.add_nodes_from(group)  # in their order: a subgraph's own is a set's, another one in each process
+        part.add_edges_from(graph.subgraph(group).edges(data=True))
+        inner = nx.spring_layout(part, weight="weight", seed=seed, iterations=60)
         for product, place in inner.items():
             far = float(np.hypot(*place)) or 1.0  # even the density: a spring layout crowds its middle
             positions[product] = centre + place / far * min(1.0, far) ** 0.8 * radius * 0.92
@@ -72,12 +75,8 @@ def draw(graph: nx.Graph, groups: list[list[str]], path: Path, *, title: str, se
     )
     part_of = "all" if len(shown) == sum(map(len, groups[: len(chosen)])) else f"the {len(shown):,} best connected"
     figure.suptitle(f"Products of {title} that go together", x=0.02, ha="left", color=_INK, fontsize=15)
-    axes.set_title(
-        f"{few[0].upper()}{few[1:]}, {part_of} of their products; a larger dot is better connected",
-        loc="left",
-        color=_MUTED,
-        fontsize=10,
-    )
+    said = f"{few[0].upper()}{few[1:]}, {part_of} of their products; a larger dot is better connected"
+    figure.supxlabel(said, x=0.02, ha="left", color=_MUTED, fontsize=10)
     axes.set_aspect("equal")
     axes.margins(0.09)
     axes.axis("off")

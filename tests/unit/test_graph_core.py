@@ -107,14 +107,16 @@ def test_two_cliques_are_two_communities() -> None:
     assert communities(graph, seed=7) == [["a0", "a1", "a2", "a3"], ["b0", "b1", "b2"]]
 
 
-def test_communities_are_the_same_in_every_process() -> None:
+def test_communities_and_their_picture_are_the_same_in_every_process() -> None:
     program = (
         "import networkx as nx\n"
+        "from services.console.graph_picture import layout\n"
         "from shared.graph.product_graph import communities\n"
         "drawn = nx.gnm_random_graph(60, 200, seed=3)\n"
         "graph = nx.Graph()\n"
         "graph.add_weighted_edges_from((f'p{a:02}', f'p{b:02}', 1 / (1 + (a * b) % 7)) for a, b in drawn.edges)\n"
-        "print(communities(graph, seed=5))"
+        "groups = communities(graph, seed=5)\n"
+        "print(groups, {p: place.tolist() for p, place in sorted(layout(graph, groups[:2], seed=5).items())})"
     )
     here = io.StringIO()
     with redirect_stdout(here):

@@ -2,7 +2,8 @@
 
     encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries, of each head (B, H, D) or
                              one for all (B, 1, D)
-    items.safetensors        input (A, D); per head output.<head> (A, D) and bias.<head> (A,)
+    items.safetensors        input (A, D); per head bias.<head> (A,) and, but where it is the bias alone,
+                             output.<head> (A, D)
     neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
                              `shared.neighbours.Neighbours`
     golden.safetensors       a few users' windows and the scores the learner itself gave them
@@ -31,7 +32,7 @@ from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
-from shared.neighbours import Neighbours
+from shared.neighbours import Neighbours, recency_weights
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -71,8 +72,17 @@ class NeighbourPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(ge=0, le=1)  # its share of the mixture with popularity
-    decay: float = Field(gt=0, le=1)  # what an event of the history counts beside the one after it
+    decay: float = Field(default=1.0, gt=0, le=1)  # what an event of the history counts beside the one after it
     last: int = Field(default=0, ge=0)  # newest events of the history that count; 0: all
+    # In place of these: what each event counts, the newest first, whether the history is as long or not; they sum to 1.
+    lags: tuple[float, ...] = ()
+
+    def weights(self, length: int) -> NDArray[np.float64]:
+        """What each event of a history of so many counts, oldest first, (n,)."""
+        if not self.lags:
+            return self.weight * recency_weights(length, self.decay, self.last)
+        lags = np.array(self.lags[:length])
+        return self.weight * np.concatenate([np.zeros(length - len(lags)), lags[::-1]])
 
 
 class Manifest(BaseModel):
@@ -84,7 +94,8 @@ class Manifest(BaseModel):
     version_id: str
     policy: str
     parent: str = ""
-    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the queries
+    # Head → weight in the score, in the order of the queries; those that are their bias alone come last.
+    heads: dict[str, float] = Field(min_length=1)
     # Popularity's share of the mixture; 1 with those of `neighbours`. 0, where there are none: the heads alone count.
     popularity_weight: float = Field(1.0, ge=0, le=1)
     neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
@@ -114,7 +125,7 @@ class Parts:
 
     encoder: bytes  # ONNX
     input: NDArray[np.float32]  # (A, D)
-    outputs: Mapping[str, NDArray[np.float32]]  # head → (A, D)
+    outputs: Mapping[str, NDArray[np.float32]]  # head → (A, D), of all that are more than their bias
     biases: Mapping[str, NDArray[np.float32]]  # head → (A,)
     products: Sequence[str]  # row → product_id
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)  # relation → who follows whom
@@ -243,7 +254,9 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     a, d, t = manifest.products, manifest.dimension, manifest.history_length
     shapes: dict[str, tuple[int, ...]] = {"input": (a, d)}
     for head in manifest.heads:
-        shapes |= {f"output.{head}": (a, d), f"bias.{head}": (a,)}
+        shapes[f"bias.{head}"] = (a,)
+        if f"output.{head}" in tensors:
+            shapes[f"output.{head}"] = (a, d)
     _check(folder.name, tensors, shapes, np.float32)
     g = golden["lengths"].size if "lengths" in golden else 0
     k = golden["rows"].shape[1] if "rows" in golden and golden["rows"].ndim == 2 else 0
@@ -259,7 +272,7 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     parts = Parts(
         encoder=content["encoder.onnx"],
         input=tensors["input"],
-        outputs={head: tensors[f"output.{head}"] for head in manifest.heads},
+        outputs={head: tensors[f"output.{head}"] for head in manifest.heads if f"output.{head}" in tensors},
         biases={head: tensors[f"bias.{head}"] for head in manifest.heads},
         products=products,
         neighbours={relation: _neighbours(folder.name, neighbours, relation, a) for relation in manifest.neighbours},
@@ -283,8 +296,8 @@ def _neighbours(version: str, tensors: Mapping[str, NDArray[Any]], relation: str
 
 def _items(parts: Parts) -> dict[str, NDArray[Any]]:
     tensors = {"input": parts.input}
-    for head, output in parts.outputs.items():
-        tensors |= {f"output.{head}": output, f"bias.{head}": parts.biases[head]}
+    tensors |= {f"output.{head}": output for head, output in parts.outputs.items()}
+    tensors |= {f"bias.{head}": bias for head, bias in parts.biases.items()}
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,21 +24,20 @@ class Related:
     Windowed, decayed co-occurrence, as in first-order Markov chains (Rendle et al., WWW 2010) with a longer memory.
 
     Args:
-        parts: of each relation what it weighs, what an event weighs beside the one after it, (0, 1], how many of the
-            newest events count (0: all), and its rows.
+        parts: of each relation what each event of a history of so many weighs, oldest first, (n,), and its rows.
         products: A
     """
 
-    def __init__(self, parts: Sequence[tuple[float, float, int, Neighbours]], products: int) -> None:
-        self._parts = [(weight, decay, last) for weight, decay, last, _ in parts]
+    def __init__(self, parts: Sequence[tuple[Callable[[int], NDArray[np.float64]], Neighbours]], products: int) -> None:
+        self._weighing = [weigh for weigh, _ in parts]
         self._products = products
-        self._counts = np.stack([np.diff(own.starts) for *_, own in parts], axis=1)  # (A0, R)
+        self._counts = np.stack([np.diff(own.starts) for _, own in parts], axis=1)  # (A0, R)
         self._starts = np.concatenate([[0], self._counts.sum(axis=1).cumsum()])  # (A0 + 1,)
         self._rows: NDArray[np.int32] = np.empty(self._starts[-1], np.int32)
         self._values: NDArray[np.float32] = np.empty(self._starts[-1], np.float32)
         self._recency: dict[int, NDArray[np.float32]] = {}  # length of a history → (n, R)
         free = self._starts[:-1]
-        for r, (*_, own) in enumerate(parts):
+        for r, (_, own) in enumerate(parts):
             places = np.arange(len(own.products)) + np.repeat(free - own.starts[:-1], self._counts[:, r])
             self._rows[places], self._values[places] = own.products, own.values
             free = free + self._counts[:, r]
@@ -68,7 +67,7 @@ class Related:
         """What each event of a history counts in each relation, (n, R)."""
         found = self._recency.get(length)
         if found is None:
-            columns = [weight * recency_weights(length, decay, last) for weight, decay, last in self._parts]
+            columns = [weigh(length) for weigh in self._weighing]
             found = self._recency[length] = np.stack(columns, axis=1).astype(np.float32)
         return found
 

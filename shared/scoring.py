@@ -37,9 +37,10 @@ class Scorer:
         products: Callable[[], int],
     ) -> None:
         self.manifest = manifest
-        self._session, queries = _session(parts.encoder, manifest)
+        self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
         weights = np.array(list(manifest.heads.values()), np.float32)
-        counted = np.flatnonzero(weights)  # a head without weight need not be asked
+        has_output = np.array([head in parts.outputs for head in manifest.heads])
+        counted = np.flatnonzero(weights * has_output)  # a head without weight need not be asked
         # Of each query that counts: its place in the encoder's output, and what it weighs there; Q of them. Heads that
         # share a query are one sum of weighted vectors.
         self._queries = counted if queries > 1 else np.zeros(int(counted.size > 0), np.int64)
@@ -52,12 +53,7 @@ class Scorer:
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
         counting = [
-            (
-                part.weight,
-                part.decay,
-                part.last,
-                replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)),
-            )
+            (part.weights, replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)))
             for relation, part in manifest.neighbours.items()
             if part.weight
         ]
@@ -67,7 +63,7 @@ class Scorer:
             for c, head in enumerate(np.array(list(manifest.heads))[counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
         elif counted.size:
-            outputs = [weight * parts.outputs[head] for head, weight in manifest.heads.items()]
+            outputs = [manifest.heads[head] * output for head, output in parts.outputs.items()]
             self._items[:, rows] = np.sum(outputs, axis=0).T
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
         self._check(golden, rows)
@@ -139,8 +135,8 @@ def load_scorer(
         raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
 
 
-def _session(encoder: bytes, manifest: Manifest) -> tuple[onnxruntime.InferenceSession, int]:
-    """The encoder, ready to run, and how many queries it gives."""
+def _session(encoder: bytes, manifest: Manifest, heads: int) -> tuple[onnxruntime.InferenceSession, int]:
+    """The encoder, ready to run, and how many queries it gives: one for all heads that want any, or one for each."""
     version_id = manifest.version_id
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -159,6 +155,6 @@ def _session(encoder: bytes, manifest: Manifest) -> tuple[onnxruntime.InferenceS
     if d != manifest.dimension:
         raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
     queries = session.get_outputs()[0].shape[1]
-    if queries not in (1, len(manifest.heads)):
-        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {len(manifest.heads)} heads")
+    if queries not in (1, heads):
+        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {heads} heads")
     return session, queries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
                 _stay(running)
             terminal.say("  Stopping everything.")
     terminal.say(f"  Nothing is left running. Logs and models stay in {arguments.state_dir} until the next demo.")
+    terminal.say("  For a report on this data, its policies side by side, as a page with figures (minutes):\n")
+    terminal.say(f"    {report_command(data, {'--metadata': metadata, '--mapping': mapping}, folder / 'report')}\n")
     return 0
 
 
@@ -113,6 +116,12 @@ def _show(
     terminal.heading(5, "Where to call")
     for line in where_to_call(system, somebody, kept=arguments.keep):
         terminal.say(line)
+
+
+def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> str:
+    """What to type to have a report on the demo's own data."""
+    given = [part for name, file in about.items() if file is not None for part in (name, str(file))]
+    return shlex.join([_beside_python("freshet"), "report", str(data), *given, "--out", str(out)])
 
 
 def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
@@ -147,10 +156,19 @@ def _stay(running: Running) -> None:
 
 def _python() -> str:
     """This interpreter, as one would type it here."""
+    return _shortened(Path(sys.executable))
+
+
+def _beside_python(program: str) -> str:
+    """A program of the same environment, as one would type it here."""
+    return _shortened(Path(sys.executable).with_name(program))
+
+
+def _shortened(path: Path) -> str:
     try:
-        return str(Path(sys.executable).relative_to(Path.cwd()))
+        return str(path.relative_to(Path.cwd()))
     except ValueError:
-        return sys.executable
+        return str(path)
 
 
 def _readable(path: Path | None, option: str) -> Path | None:

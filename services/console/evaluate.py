@@ -137,7 +137,7 @@ def _kinds(text: str) -> str:
 
 
 def _setting(text: str) -> tuple[str, str, list[Any]]:
-    found = re.fullmatch(r"([a-z0-9]+)\.([a-z_0-9]+)=(.+)", text.strip())
+    found = re.fullmatch(r"([a-z0-9]+)\.([a-z0-9_]+(?:\.[a-z0-9_]+)?)=(.+)", text.strip())
     if found is None or found[1] not in POLICIES:
         raise argparse.ArgumentTypeError(f"{text!r} is no POLICY.OPTION=VALUE such as markov.window=5")
     return found[1], found[2], [_value(part) for part in found[3].split(",")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def read_dataset(
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, _Shown(screen), named)
+        copy = ordered_copy(file, metadata, settings, Shown(screen), named)
     try:
         extent = copy.extent(selection)
         states = []
@@ -147,13 +147,13 @@ def read_dataset(
     return Dataset(file.name, copy.summary.fingerprint, states)
 
 
-class _Shown(Watch):
+class Shown(Watch):
     """Shows on a terminal of the console how far the ordering is."""
 
     def __init__(self, screen: Terminal) -> None:
         super().__init__(threading.Event())
         self._screen = screen
 
-    def look(self, progress, share=None) -> None:  # type: ignore[no-untyped-def]  # as its parent
+    def look(self, progress: Callable[[], str], share: float | None = None) -> None:
         """Show it."""
         self._screen.status(f"  {progress()}" if share is None else f"  {share:4.0%}  {progress()}")

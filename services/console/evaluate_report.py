@@ -23,6 +23,8 @@ from shared.history import USER_CLASSES
 LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000
 LEAST_SEEDS = 3
 
+_NAMES = 26  # columns
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -51,7 +53,7 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
     yield from _head(result, figures, context)
     parts = (
         _accuracy(result, figures, context),
-        _differences(figures, context),
+        _differences(result, figures, context),
         _breadth(figures, context),
         _slices(figures),
         _speeds(speeds),
@@ -84,25 +86,29 @@ def _accuracy(result: Result, figures: Figures, context: Context) -> Iterator[st
     metrics = [f"hr@{k}", f"ndcg@{k}", "mrr", f"precision@{k}", f"recall@{k}"]
     if k == 5:
         metrics = ["hr@1", *metrics[:3]]
-    yield _row("policy", "".join(f"{metric:>{_width(metric)}}" for metric in metrics) + f"   {f'ndcg@{k} between':>17}")
+    wide = _wide(result, context)
+    yield _row(
+        "policy", "".join(f"{metric:>{_width(metric)}}" for metric in metrics) + f"   {f'ndcg@{k} between':>17}", wide
+    )
     for name in _by_accuracy(figures):
         own = figures.policies[name]
         bounds = f"{own[f'ndcg@{k}'].low:.4f} … {own[f'ndcg@{k}'].high:.4f}"
         row = "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics)
-        yield _row(_named(name, context), f"{row}   {bounds:>17}")
+        yield _row(_named(name, context), f"{row}   {bounds:>17}", wide)
     for name, why in result.failures.items():
-        yield _row(_named(name, context), f"  n/a: {why}")
+        yield _row(_named(name, context), f"  n/a: {why}", wide)
 
 
-def _differences(figures: Figures, context: Context) -> Iterator[str]:
+def _differences(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     if not figures.differences:
         return
-    yield _row(f"{PRIMARY}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}")
+    wide = _wide(result, context)
+    yield _row(f"{PRIMARY}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}", wide)
     for name in _by_accuracy(figures):
         if name in figures.differences:
             own = figures.differences[name]
             bounds = f"{own.low:+.4f} … {own.high:+.4f}"
-            yield _row(_named(name, context), f"{own.mean:>+9.4f}{bounds:>23}{own.p:>10.4f}")
+            yield _row(_named(name, context), f"{own.mean:>+9.4f}{bounds:>23}{own.p:>10.4f}", wide)
 
 
 def _breadth(figures: Figures, context: Context) -> Iterator[str]:
@@ -113,19 +119,20 @@ def _breadth(figures: Figures, context: Context) -> Iterator[str]:
         own = figures.catalogue[name]
         promoted = f"{own.promoted:>10.2%}" if context.spam_share else ""
         row = f"{own.coverage['coverage@10']:>10.4f}{figures.policies[name]['novelty'].mean:>10.2f}{own.gini:>8.3f}"
-        yield _row(
-            _named(name, context), f"{row}{sum(own.recommended[:5]):>13.1%}{own.recommended[-1]:>12.1%}{promoted}"
-        )
+        yield _row(name, f"{row}{sum(own.recommended[:5]):>13.1%}{own.recommended[-1]:>12.1%}{promoted}")
     consumed = f"{sum(figures.consumed[:5]):>13.1%}{figures.consumed[-1]:>12.1%}"
     yield _row("what users chose", f"{'':>28}{consumed}")
 
 
 def _slices(figures: Figures) -> Iterator[str]:
-    names = _by_accuracy(figures)
-    yield _row(PRIMARY, f"{'events':>9}" + "".join(f"{name:>9}" for name in names))
-    for part, own in figures.slices.items():
-        row = "".join(f"{own[name][PRIMARY].mean:>9.4f}" for name in names)
-        yield _row(part, f"{figures.slice_events[part]:>9,}{row}")
+    parts = list(figures.slices)
+    which, of = zip(*(part.split() for part in parts), strict=True)
+    yield _row(PRIMARY, "".join(f"{word:>11}" for word in which))
+    yield _row("", "".join(f"{word:>11}" for word in of))
+    yield _row("events", "".join(f"{figures.slice_events[part]:>11,}" for part in parts))
+    for name in _by_accuracy(figures):
+        means = (figures.slices[part][name][PRIMARY].mean for part in parts)
+        yield _row(name, "".join(f"{mean:>11.4f}" for mean in means))
 
 
 def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:
@@ -161,12 +168,18 @@ def _named(name: str, context: Context) -> str:
     return f"{name} ({', '.join(marks)})" if marks else name
 
 
-def _row(name: str, rest: str) -> str:
-    return f"{name:<26}{rest}"
+def _row(name: str, rest: str, wide: int = _NAMES) -> str:
+    return f"{name:<{wide}}{rest}"
+
+
+def _wide(result: Result, context: Context) -> int:
+    """So that the longest name, with its marks, has room."""
+    names = (*result.answers, *result.failures)
+    return max(_NAMES, max(len(_named(name, context)) for name in names) + 1)
 
 
 def _width(metric: str) -> int:
-    return len(metric) + 3
+    return max(9, len(metric) + 2)
 
 
 def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], context: Context) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from replay.progress import Forecast, bar
+from services.console.evaluate_options import arguments_of
 from services.console.evaluate_reading import Describing, Sequences
 from services.console.terminal import Terminal
-from shared.evaluation import protocols, spam
+from shared.evaluation import spam
 from shared.evaluation.contest import Contest, Options
 from shared.evaluation.figures import Figures, Speed, figures_of, speed_of
 from shared.evaluation.leave_one_out import Variant, leave_one_out
@@ -31,6 +33,13 @@ LONG_HISTORY = 50
 _SHOW_SECONDS = 0.2
 
 
+class Protocol(typing.Protocol):
+    """One of `shared.evaluation.protocols`."""
+
+    def __call__(self, contest: Contest, states: Sequence[StateVector], *, look: Callable[[int], None]) -> None:
+        """Run it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """How policies are judged."""
@@ -38,8 +47,13 @@ class Asked:
     policies: Sequence[str]
     seeds: Sequence[int]
     settings: StreamSettings
-    options: Options = field(default_factory=dict)
+    options: Options = field(default_factory=dict)  # as --set has them
     spam_share: float = 0.0
+
+    @property
+    def arguments(self) -> Options:
+        """What each policy's constructor is told."""
+        return {name: arguments_of(name, own) for name, own in self.options.items()}
 
 
 @dataclass(slots=True)
@@ -84,7 +98,7 @@ def on_stream(
     states: Sequence[StateVector],
     describing: Describing,
     screen: Terminal,
-    protocol: Callable[[Contest, Sequence[StateVector], protocols.Look], None],
+    protocol: Protocol,
 ) -> Result:
     """Run a protocol on events, with spam among them if that was asked for."""
 
@@ -93,9 +107,9 @@ def on_stream(
         if asked.spam_share:
             stream, promoted = with_spam(states, asked.spam_share, seed, describing)
         progress.total = len(stream)
-        contest = Contest(names, asked.settings, seed, len(states), options=asked.options, clock=time.perf_counter)
+        contest = Contest(names, asked.settings, seed, len(states), options=asked.arguments, clock=time.perf_counter)
         with one_thread():
-            protocol(contest, stream, progress)
+            protocol(contest, stream, look=progress)
         return contest, promoted
 
     return _runs(asked, run, screen, again=bool(asked.spam_share))
@@ -107,7 +121,7 @@ def on_sequences(asked: Asked, found: Sequences, variant: Variant, screen: Termi
     def run(names: Sequence[str], seed: int, progress: _Progress) -> tuple[Contest, list[str]]:
         progress.total = found.events
         contest = Contest(
-            names, asked.settings, seed, len(found.sequences), options=asked.options, clock=time.perf_counter
+            names, asked.settings, seed, len(found.sequences), options=asked.arguments, clock=time.perf_counter
         )
         with one_thread():
             leave_one_out(contest, found.sequences, variant, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from replay.ordered_copy import Selection
 from replay.settings import ReplaySettings
 from services.console import evaluate_report as report
 from services.console.evaluate import HISTORY, LONG_HISTORY
+from services.console.evaluate_options import arguments_of
 from services.console.evaluate_reading import (
     Dataset,
     Describing,
@@ -25,7 +27,7 @@ from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Result, on_s
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 from shared.evaluation import protocols
-from shared.evaluation.contest import Contest, Options
+from shared.evaluation.contest import Options
 from shared.evaluation.figures import PRIMARY
 from shared.evaluation.leave_one_out import VARIANTS, Variant
 from shared.pb.freshet.v1.events_pb2 import StateVector
@@ -44,9 +46,11 @@ def evaluate(
     Raises:
         Unusable: what was given can't be used.
     """
+    tried = _tried(arguments)
     describing = Describing(environ)
     protocol, found = _read(arguments, describing, screen, environ)
-    tried = _tried(arguments, protocol)
+    if protocol != "temporal" and any(len(candidates) > 1 for candidates in tried.values()):
+        raise Unusable("--set: several values are chosen among in a validation period: add --protocol temporal")
     asked = Asked(
         policies=arguments.policies,
         seeds=[arguments.seed + n for n in range(arguments.seeds)],
@@ -60,8 +64,9 @@ def evaluate(
         variant = chosen = arguments.variant or VARIANTS[0]
         result = on_sequences(asked, found, chosen, screen)
     elif protocol == "temporal":
+        moment_ms = protocols.moment_at(found.states, protocols.LEARNED_SHARE)
         asked, notes = _chosen(asked, tried, found.states, describing, screen)
-        result = on_stream(asked, found.states, describing, screen, _temporal)
+        result = on_stream(asked, found.states, describing, screen, partial(protocols.temporal, moment_ms=moment_ms))
     else:
         result = on_stream(asked, found.states, describing, screen, protocols.prequential)
     if not result.record.size:
@@ -140,8 +145,8 @@ def _stream_settings(arguments: argparse.Namespace, protocol: str) -> StreamSett
     return StreamSettings(history_length=arguments.history_length or HISTORY, masked_kinds=arguments.masked_kinds)
 
 
-def _tried(arguments: argparse.Namespace, protocol: str) -> Tried:
-    """Of each policy that --set speaks of, every combination of the values given."""
+def _tried(arguments: argparse.Namespace) -> Tried:
+    """Of each policy that --set speaks of, every combination of the values given, all of which it takes."""
     given: dict[str, dict[str, list[Any]]] = {}
     for policy, option, values in arguments.settings:
         if policy not in arguments.policies:
@@ -151,8 +156,9 @@ def _tried(arguments: argparse.Namespace, protocol: str) -> Tried:
         policy: [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
         for policy, own in given.items()
     }
-    if protocol != "temporal" and any(len(candidates) > 1 for candidates in tried.values()):
-        raise Unusable("--set: several values are chosen among in a validation period: add --protocol temporal")
+    for policy, candidates in tried.items():
+        for candidate in candidates:
+            arguments_of(policy, candidate)
     return tried
 
 
@@ -163,12 +169,15 @@ def _chosen(
     wanted = {policy: candidates for policy, candidates in tried.items() if len(candidates) > 1}
     if not wanted:
         return asked, []
-    learned = states[: protocols.split_at(states, protocols.LEARNED_SHARE)]
+    moment_ms = protocols.moment_at(states, protocols.LEARNED_SHARE - protocols.VALIDATION_SHARE)
+    end_ms = protocols.moment_at(states, protocols.LEARNED_SHARE)
+    learned = [state for state in states if state.event_time_ms < end_ms]
+    validation = partial(protocols.temporal, moment_ms=moment_ms)
     scores: dict[str, list[float]] = {policy: [] for policy in wanted}
     for number in range(max(map(len, wanted.values()))):
         options = {policy: own[number] for policy, own in wanted.items() if number < len(own)}
         one = Asked(list(options), asked.seeds[:1], asked.settings, options)
-        result = on_stream(one, learned, describing, screen, _validation)
+        result = on_stream(one, learned, describing, screen, validation)
         if not result.record.size:
             raise Unusable("the validation period holds no event to judge: give each option one value")
         means = result.figures(asked.seeds[0]).policies if result.answers else {}
@@ -188,13 +197,3 @@ def _chosen(
 
 def _said(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items())
-
-
-def _temporal(contest: Contest, states: Sequence[StateVector], look: protocols.Look) -> None:
-    protocols.temporal(contest, states, protocols.split_at(states, protocols.LEARNED_SHARE), look)
-
-
-def _validation(contest: Contest, states: Sequence[StateVector], look: protocols.Look) -> None:
-    """The same on the part that is learned in the end."""
-    share = 1 - protocols.VALIDATION_SHARE / protocols.LEARNED_SHARE
-    protocols.temporal(contest, states, protocols.split_at(states, share), look)

@@ -19,7 +19,6 @@ from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
-from shared.policies.freshet.mixture import PARTS
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import KafkaSettings
 from shared.topics import Topics, log_identity
@@ -191,8 +190,9 @@ class Trainer:
         if isinstance(learner.policy, FreshetPolicy):  # the others have none of these
             metrics.EPSILON.set(learner.policy.epsilon)
             metrics.BUFFER_SIZE.set(len(learner.policy.buffer))
-            for part, weight in zip(PARTS, learner.policy.mixture.weights, strict=True):
-                metrics.MIXTURE.labels(part).set(weight)
+            metrics.MIXTURE.labels("popularity").set(learner.policy.popularity_weight)
+            for name, part in learner.policy.parts().items():
+                metrics.MIXTURE.labels(name).set(part.weight)
         metrics.READER.show(self._reader, items)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 LEVEL = 0.95
-DRAWS = 1000
+DRAWS = 2000
 _AT_ONCE = 50
 
 

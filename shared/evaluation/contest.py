@@ -58,7 +58,7 @@ class Contest:
         asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
         judgement = self.prequential.judge(state, asked)
         row = self.stream.rows.get(state.product_id, -1)
-        self.record.note(state, judgement, self.stream.histories, row)
+        self.record.note(state, judgement, row)
 
     @property
     def learns_sequences(self) -> frozenset[str]:
@@ -78,16 +78,16 @@ class Contest:
         """Let an event count for its user's history alone."""
         self.prequential.follow(state)
 
-    def learn_sequences(self, sequences: Sequence[Sequence[int]], then: Sequence[int]) -> None:
+    def learn_sequences(self, sequences: Sequence[Sequence[int]], validation: Sequence[int] | None) -> None:
         """Let policies that have a way of their own learn from whole sequences.
 
         Args:
             sequences: rows of each user's products, oldest first, all of which the stream has applied.
-            then: the row of what the user chose next, not to be learned; -1: not known.
+            validation: the row of what each user chose next, to choose by and not to learn; -1: there is none.
         """
         arrays = [np.array(own, np.int32) for own in sequences]
         for name in sorted(self.learns_sequences):
-            self._timed(name, partial(cast(Any, self.policies[name]).fit_sequences, arrays, list(then)))
+            self._timed(name, partial(cast(Any, self.policies[name]).fit_sequences, arrays, validation))
 
     def refit(self, *, but: Container[str] = ()) -> None:
         """Let those fit that do so at fixed points, `but` some."""

@@ -53,12 +53,11 @@ def leave_one_out(
                 look(done)
     rows = contest.stream.rows
     asked = [(own, products) for own, products in zip(sequences, learned, strict=True) if own[1] is not products]
+    after = [own[len(products) :] for (_, own), products in zip(sequences, learned, strict=True)]
     contest.learn_sequences(
         [[rows[product] for product in products] for products in learned],
-        # What a user chose next, that nobody learned: a policy may choose when to stop by it. -1: there is nothing.
-        [rows.get(own[len(products)], -1) if variant == "strict" and len(own) > len(products) else -1
-         for (_, own), products in zip(sequences, learned, strict=True)],
-    )  # fmt: skip
+        [rows.get(own[0], -1) if own else -1 for own in after] if variant == "strict" else None,
+    )
     contest.refit(but=whole)
     for (user, own), products in asked:
         for step in range(len(products), len(own) - 1):

@@ -60,6 +60,8 @@ class Judgement:
     has_history: bool = False  # whether there was one to ask the policies about; without, trending answers
     question: int = -1  # counted from 0; the same for all of one user's whole day
     again: bool = False  # whether the product is one of the day's set that came already
+    user_events: int = 0  # of the user before the question
+    user_newest_ms: int = 0  # the latest of them
 
     @property
     def is_judged(self) -> bool:
@@ -75,6 +77,8 @@ class _Before:
     event_time_ms: int
     window: Window | None
     masked: NDArray[np.int32]
+    events: int = 0  # of the user
+    newest_ms: int = 0  # the latest of them
     came: list[int] = field(default_factory=list)  # products of the day so far
 
 
@@ -162,6 +166,8 @@ class Prequential:
             has_history=window is not None,
             question=before.question,
             again=row in before.came,
+            user_events=before.events,
+            user_newest_ms=before.newest_ms,
         )
 
     def apply(self, state: StateVector) -> Seen:
@@ -200,12 +206,13 @@ class Prequential:
         if before is not None and before.event_time_ms == t:
             return before
         user = self.histories.row(state.user_id)
-        before = _Before(
-            self._questions,
-            t,
-            None if user is None else self.histories.window(user, before_ms=t if whole_day else None),
-            np.zeros(0, np.int32) if user is None else self.histories.masked(user),
-        )
+        if user is None:
+            before = _Before(self._questions, t, None, np.zeros(0, np.int32))
+        else:
+            histories = self.histories
+            window = histories.window(user, before_ms=t if whole_day else None)
+            counts = histories.events(user), histories.newest_ms(user)
+            before = _Before(self._questions, t, window, histories.masked(user), *counts)
         self._questions += 1
         if whole_day:
             self._days[state.user_id] = before

@@ -9,6 +9,7 @@ would before a served version that nobody trains; popularity stands still, and p
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from shared.evaluation.contest import Contest
@@ -32,8 +33,9 @@ def prequential(contest: Contest, states: Sequence[StateVector], look: Look = la
         look(place + 1)
 
 
-def temporal(contest: Contest, states: Sequence[StateVector], split: int, look: Look = lambda _: None) -> None:
-    """Learn the events before `split`, then judge the others."""
+def temporal(contest: Contest, states: Sequence[StateVector], moment_ms: int, look: Look = lambda _: None) -> None:
+    """Learn the events before a moment, then judge the others."""
+    split = bisect_left(states, moment_ms, key=lambda state: state.event_time_ms)
     for place, state in enumerate(states[:split]):
         contest.learn(state)
         look(place + 1)
@@ -49,9 +51,6 @@ def refit_points(events: int) -> frozenset[int]:
     return frozenset(events * point // (REFITS + 1) for point in range(1, REFITS + 1)) - {0}
 
 
-def split_at(states: Sequence[StateVector], share: float) -> int:
-    """The place of the first event not learned when about a share is: no moment is cut in two, so no day is."""
-    place = min(len(states) - 1, int(len(states) * share))
-    while place > 0 and states[place - 1].event_time_ms == states[place].event_time_ms:
-        place -= 1
-    return place
+def moment_at(states: Sequence[StateVector], share: float) -> int:
+    """When about a share of the events was over, ms: none of that moment is learned, so no day is cut in two."""
+    return states[min(len(states) - 1, int(len(states) * share))].event_time_ms

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.evaluation.prequential import Judgement, Ranking
-from shared.history import USER_CLASSES, Histories, user_class
+from shared.history import USER_CLASSES, user_class
 from shared.pb.freshet.v1.events_pb2 import StateVector
 
 KS = (1, 5, 10, 20)
@@ -21,8 +21,8 @@ _EVENT_COLUMNS = {
     "sequence": np.int64,  # of the dataset's order
     "event_time_ms": np.int64,
     "user": np.int32,  # number, in the order in which they were first judged
-    "product": np.int32,  # row; -1: never seen before
-    "user_events": np.int32,  # of the user before this one
+    "product": np.int32,  # row; -1: never seen before, nor learned after
+    "user_events": np.int32,  # of the user before its question
     "product_events": np.int32,  # of the product before this one
     "user_class": np.uint8,  # place in `USER_CLASSES`
     "question": np.int32,  # the same for all of a user's whole day
@@ -58,6 +58,7 @@ class Record:
         self.not_judged: dict[str, int] = {}  # outcome → events
         self.size = 0
         self._products = 0
+        self._asked_of: int | None = None  # the event that was judged last and not applied yet
         self._user_of: dict[str, int] = {}
         self._events: dict[str, NDArray[Any]] = {name: np.zeros(most, dtype) for name, dtype in _EVENT_COLUMNS.items()}
         self._place = np.full((most, p), np.inf, np.float32)
@@ -70,14 +71,13 @@ class Record:
         self._first: dict[int, list[NDArray[np.int64]]] = {}  # question → what each policy answered when first asked
         self._day_ms = 0  # of these questions
 
-    def note(self, state: StateVector, judgement: Judgement, histories: Histories, row: int) -> None:
+    def note(self, state: StateVector, judgement: Judgement, row: int) -> None:
         """Count one event, judged or not, before it is applied; `row`: the product's, -1 where it has none."""
+        self._asked_of = None
         if not judgement.is_judged:
             self.not_judged[judgement.outcome.value] = self.not_judged.get(judgement.outcome.value, 0) + 1
             return
-        n, user = self.size, histories.row(state.user_id)
-        events = 0 if user is None else histories.events(user)
-        newest_ms = 0 if user is None else histories.newest_ms(user)
+        n, events = self.size, judgement.user_events
         if row < 0:
             self.unknown += 1
         known = {
@@ -87,7 +87,7 @@ class Record:
             "product": row,
             "user_events": events,
             "product_events": self._product_events[row] if row >= 0 else 0,
-            "user_class": USER_CLASSES.index(user_class(events, newest_ms, state.event_time_ms)),
+            "user_class": USER_CLASSES.index(user_class(events, judgement.user_newest_ms, state.event_time_ms)),
             "question": judgement.question,
             "again": judgement.again,
         }
@@ -99,10 +99,14 @@ class Record:
             found = np.flatnonzero(first[p] == row)
             if len(found):
                 self._in_set[n, p] = [found[0] < k for k in KS]
+        self._asked_of = n
         self.size += 1
 
     def applied(self, row: int) -> None:
-        """Count an event on the product that was applied, judged or not."""
+        """Count an event on the product that was applied: the one just judged, or one that was not."""
+        if self._asked_of is not None:
+            self._events["product"][self._asked_of] = row
+            self._asked_of = None
         self._grow_to(row + 1)
         self._product_events[row] += 1
 

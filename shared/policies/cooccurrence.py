@@ -35,15 +35,12 @@ class Relation:
         return NeighbourPart(weight=weight, decay=self.reading_decay or self.decay, last=self.last)
 
 
-# What follows what, at short range, and what goes together, at longer range.
-RELATIONS = (Relation("next", 0.5, both_ways=False), Relation("together", 0.8, both_ways=True))
-
-
 class Cooccurrence:
     """Decayed counts of one relation, the most frequent `KEPT` neighbours of each product."""
 
     def __init__(self, relation: Relation) -> None:
         self.relation = relation
+        self.name = relation.name
         self._counts: list[dict[int, float]] = []  # product row → neighbour's row → count
         self._totals: list[float] = []
         self._rows: dict[
@@ -60,24 +57,38 @@ class Cooccurrence:
                     self._add(action, before, count)
             count *= relation.decay
 
-    def share(self, history: NDArray[np.int32], action: int) -> float:
-        """Share of one product beside a history, as `shares` gives it, with the rarest neighbours too."""
-        history, weights = self._read(history)
-        found = 0.0
-        for row, weight in zip(history.tolist(), weights.tolist(), strict=True):
-            if row < len(self._counts):
-                found += weight * self._counts[row].get(action, 0.0) / (self._totals[row] + SHRINK)
-        return found
+    def beside(self, history: NDArray[np.int32], action: int) -> NDArray[np.float64]:
+        """Share of one product beside each of a history, (n,), with the rarest neighbours too."""
+        return np.array(
+            [
+                self._counts[row].get(action, 0.0) / (self._totals[row] + SHRINK) if row < len(self._counts) else 0.0
+                for row in history.tolist()
+            ]
+        )
 
-    def shares(self, history: NDArray[np.int32], products: int) -> NDArray[np.float32]:
-        """Shares of all products beside a history as they stand now, (A,), as `Related.shares` gives them."""
+    def summed(self, history: NDArray[np.int32], weights: NDArray[np.float64], products: int) -> NDArray[np.float32]:
+        """Of all products the weighted sum of their shares beside a history as they stand now, (A,).
+
+        Args:
+            history: (n,) rows.
+            weights: (n,)
+            products: A
+        """
         result = np.zeros(products, np.float32)
-        history, weights = self._read(history)
         for row, weight in zip(history.tolist(), weights.tolist(), strict=True):
-            if row < len(self._counts):
+            if row < len(self._counts) and weight:
                 followers, values = self._row(row)
                 result[followers] += np.float32(weight) * values
         return result
+
+    def share(self, history: NDArray[np.int32], action: int) -> float:
+        """Share of one product beside a history, read as the relation says, with the rarest neighbours too."""
+        history, weights = self._read(history)
+        return float(weights @ self.beside(history, action)) if len(history) else 0.0
+
+    def shares(self, history: NDArray[np.int32], products: int) -> NDArray[np.float32]:
+        """Shares of all products beside a history, read as the relation says, (A,), as `Related.shares` gives them."""
+        return self.summed(*self._read(history), products)
 
     def neighbours(self, products: int) -> Neighbours:
         """Everything counted, for so many products, as shares."""
@@ -98,18 +109,16 @@ class Cooccurrence:
             "totals": np.array(self._totals, np.float64),
         }
 
-    @classmethod
-    def from_arrays(cls, relation: Relation, arrays: Mapping[str, NDArray[Any]]) -> Cooccurrence:
-        """What `to_arrays` gave."""
-        made = cls(relation)
-        made._totals = arrays["totals"].tolist()
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up what `to_arrays` gave."""
+        self._totals = arrays["totals"].tolist()
         products, counts = arrays["products"].tolist(), arrays["counts"].tolist()
+        self._counts, self._rows = [], {}
         start = 0
         for length in arrays["lengths"].tolist():
             end = start + length
-            made._counts.append(dict(zip(products[start:end], counts[start:end], strict=True)))
+            self._counts.append(dict(zip(products[start:end], counts[start:end], strict=True)))
             start = end
-        return made
 
     def _add(self, product: int, neighbour: int, count: float) -> None:
         while product >= len(self._counts):

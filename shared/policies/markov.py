@@ -91,4 +91,4 @@ class MarkovPolicy:
 
     def restore(self, snapshot: PolicySnapshot) -> None:
         """Take up the counts."""
-        self._counts = Cooccurrence.from_arrays(self._counts.relation, snapshot.arrays)
+        self._counts.restore(snapshot.arrays)

@@ -14,8 +14,9 @@ from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
-from shared.policies.cooccurrence import KEPT, RELATIONS
+from shared.policies.cooccurrence import KEPT
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx
+from shared.policies.freshet.policy import RELATIONS
 from tests.support.states import review
 
 HISTORY_LENGTH = 20

@@ -103,6 +103,13 @@ def test_every_event_is_accounted_for(kafka: KafkaSettings, tmp_path: Path) -> N
     with evaluating(kafka, tmp_path, TRENDING_HALF_LIFE_DAYS="1e9", SILENCE_SECONDS="1") as service:
         wait_until_applied(service, 8)
         service.wait_for(lambda: figure(service, "repeats_total") >= 8, "repeats")
+        # bob: p0 alone is known, place 1. ann: p1 and p2 tie, as p0 is masked, place 1.5. bob: behind p1, place 2.
+        expected = (1 / 1 + 1 / 1.5 + 1 / 2) / 6
+        mrr = 'mrr_ratio{{policy="{}",window="all"}}'
+        # Figures follow what they are of within half a second.
+        service.wait_for(
+            lambda: math.isclose(figure(service, mrr.format("learned")), expected), "figures of all events"
+        )
         series = service.metrics()
         counted = {
             name: series[f"freshet_evaluator_{name}_total"]
@@ -115,10 +122,8 @@ def test_every_event_is_accounted_for(kafka: KafkaSettings, tmp_path: Path) -> N
             "unwanted_events": 1,
             "learned_events": 0,
         }
-        # bob: p0 alone is known, place 1. ann: p1 and p2 tie, as p0 is masked, place 1.5. bob: behind p1, place 2.
-        for policy in ("learned", "trending"):
-            expected = (1 / 1 + 1 / 1.5 + 1 / 2) / 6
-            assert math.isclose(series[f'freshet_evaluator_mrr_ratio{{policy="{policy}",window="all"}}'], expected)
+        for policy in ("learned", "trending", "repeat", "markov"):  # one pair was seen by then: p1 after p0
+            assert math.isclose(series[f"freshet_evaluator_{mrr.format(policy)}"], expected)
             assert series[f'freshet_evaluator_hit_ratio{{k="5",policy="{policy}",window="recent"}}'] == 0.5
         assert series["freshet_evaluator_products"] == 3
         assert series["freshet_evaluator_users"] == 4

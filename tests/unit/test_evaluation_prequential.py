@@ -153,6 +153,9 @@ def test_a_whole_day_is_predicted_from_its_start() -> None:
     # p0 was reviewed the day before. Behind p2 and px; then first, as p1 that came is no wrong answer; then behind px
     # alone, and not masked by its own day; unknown ones; and one that a version does not know, which p0 lifts above px.
     assert [places(f)[0] for f in found] == [3.0, 1.0, 2.0, INF, INF, INF, 1.0]
+    assert [(f.question, f.again, f.user_events) for f in found] == [
+        (0, again, 1) for again in (False, False, True, False, False, False, True)
+    ], "one question, asked of who had one event when the day began"
     assert core.judge(event("a", "p0", DAY_2, REVIEW), [version, None]).outcome is Outcome.MASKED
     day_3 = DAY_2 + DAY_MS
     assert core.judge(event("a", "p1", day_3, REVIEW), [version, None]).outcome is Outcome.MASKED

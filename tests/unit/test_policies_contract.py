@@ -13,22 +13,29 @@ from shared.errors import Unusable
 from shared.history import EVENT_FEATURES
 from shared.models import Manifest, read_version, write_version
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.dqn import DqnSettings
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.policy import Policy, PolicySnapshot, no_golden
 from shared.policies.registry import POLICIES, make
+from shared.policies.sequences import Passes
 from shared.policies.served import served_scores
 from shared.policies.stream import Stream, StreamSettings
 from shared.scoring import Scorer
 from tests.support.states import review, shoppers
 
-NAMES = [name for name in POLICIES if name in ("trending", "repeat", "markov", "freshet")]
+NAMES = list(POLICIES)
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")
 OPTIONS = {
     "freshet": {
         "settings": FreshetSettings(
             dimension=8, batch=16, warmup_transitions=50, transitions_per_step=4, holdout_every=2
         )
-    }
+    },
+    "ials": {"factors": 8},
+    "bpr": {"factors": 8, "iterations": 5},
+    "gru4rec": {"dimension": 8, "refit": Passes(most=2)},
+    "dqn": {"settings": DqnSettings(hidden=8, batch=16, warmup=50)},
+    "sasrec": {"dimension": 8, "refit": Passes(most=2)},
 }
 
 

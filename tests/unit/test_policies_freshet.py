@@ -257,7 +257,7 @@ def test_guests_count_for_popularity_and_for_nothing_else() -> None:
     first = without.stream.rows["p0"]
     assert with_guests.stream.trending.share(first) > 0.3 > without.stream.trending.share(first)
     with_counts, counts = (
-        {name: array.tolist() for name, array in freshet(learner).cooccurrences[0].to_arrays().items()}
+        {name: array.tolist() for name, array in freshet(learner).relations[0].to_arrays().items()}
         for learner in (with_guests, without)
     )
     assert with_counts == counts

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.models import NeighbourPart
 from shared.neighbours import Neighbours, Related, recency_weights
 
 
@@ -18,7 +19,9 @@ def sparse(matrix: NDArray[np.float32]) -> Neighbours:
 
 
 def shares(matrix: NDArray[np.float32], history: list[int], decay: float, products: int) -> NDArray[np.float32]:
-    return Related([(1.0, decay, 0, sparse(matrix))], products).shares(np.array(history, np.int32))
+    return Related([(NeighbourPart(weight=1.0, decay=decay).weights, sparse(matrix))], products).shares(
+        np.array(history, np.int32)
+    )
 
 
 MATRIX = np.array([[0, 0.5, 0.25], [0, 0, 0], [1.0, 0, 0]], np.float32)
@@ -31,6 +34,13 @@ def test_the_newest_of_a_history_weighs_most() -> None:
     assert recency_weights(1, 0.5, last=2).tolist() == [1.0]
     found = shares(MATRIX, [2, 0], 0.5, 3)
     assert found.tolist() == pytest.approx([1.0 / 3, 0.5 * 2 / 3, 0.25 * 2 / 3])
+
+
+def test_a_part_says_what_each_event_counts_by_how_long_ago_it_was() -> None:
+    part = NeighbourPart(weight=0.5, lags=(0.0, 0.75, 0.25))
+    assert part.weights(2).tolist() == [0.375, 0.0]
+    assert part.weights(4).tolist() == [0.0, 0.125, 0.375, 0.0]
+    assert NeighbourPart(weight=0.5, decay=0.5, last=2).weights(3).tolist() == pytest.approx([0.0, 1 / 6, 1 / 3])
 
 
 def test_products_without_a_row_keep_their_weight_and_say_nothing() -> None:
@@ -56,6 +66,7 @@ def test_sparse_shares_are_the_dense_product(rows: list[list[float]], history: l
 @given(st.lists(st.integers(-1, 2), max_size=9))
 def test_several_relations_add_up(history: list[int]) -> None:
     other = np.array([[0.1, 0, 0], [0.2, 0, 0.7], [0, 0, 0]], np.float32)
-    both = Related([(0.3, 0.5, 0, sparse(MATRIX)), (0.6, 0.8, 0, sparse(other))], 3)
+    parts = [(NeighbourPart(weight=0.3, decay=0.5), MATRIX), (NeighbourPart(weight=0.6, decay=0.8), other)]
+    both = Related([(part.weights, sparse(matrix)) for part, matrix in parts], 3)
     expected = 0.3 * shares(MATRIX, history, 0.5, 3) + 0.6 * shares(other, history, 0.8, 3)
     np.testing.assert_allclose(both.shares(np.array(history, np.int32)), expected, rtol=1e-5, atol=1e-7)

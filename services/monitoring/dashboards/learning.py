@@ -21,8 +21,9 @@ LEARNING = Dashboard(
         "Is it better than the baseline?": [
             Panel(
                 title="How often is the next product among the first $k?",
-                about="HR@k: each event is judged before it is learned. learned is what is served, trending the "
-                "baseline on the same events. Window recent: the newest events; learned: those that a version judged.",
+                about="HR@k: each event is judged before it is learned. learned is what is served, the others are "
+                "baselines on the same events: trending, repeat (what the user had before), markov (what followed it "
+                "for others). Window recent: the newest events; learned: those that a version judged.",
                 unit="percentunit",
                 queries=[Query('freshet_evaluator_hit_ratio{k="$k",window="$window"}', "{{policy}}")],
                 empty=_NOT_JUDGED,
@@ -36,14 +37,15 @@ LEARNING = Dashboard(
                 empty=_NOT_JUDGED,
             ),
             Panel(
-                title="How many times better than trending is it?",
-                about="NDCG@k of learned by that of trending. Below 1 the baseline is better: pin an older version "
-                "(`freshet models`), or let it learn on.",
+                title="How many times better than the best baseline is it?",
+                about="NDCG@k of learned by the highest of the baselines. Below 1 that one is better: serve it "
+                "(FRESHET_TRAINER_POLICY), pin an older version (`freshet models`), or let it learn on.",
                 unit="short",
                 queries=[
                     Query(
                         'freshet_evaluator_ndcg_ratio{k="$k",window="$window",policy="learned"}'
-                        ' / ignoring(policy) freshet_evaluator_ndcg_ratio{k="$k",window="$window",policy="trending"}',
+                        " / ignoring (policy) max without (policy)"
+                        ' (freshet_evaluator_ndcg_ratio{k="$k",window="$window",policy!="learned"})',
                         "times",
                     )
                 ],

@@ -119,7 +119,7 @@ OVERVIEW = Dashboard(
             Panel(
                 title="How often is the next product among the first ten?",
                 about="HR@10 over the newest judged events: each event is judged before it is learned. learned is what "
-                "is served, trending the simple baseline on the same events; learned should be above it.",
+                "is served, the others simple baselines on the same events; learned should be above them.",
                 unit="percentunit",
                 queries=[Query('freshet_evaluator_hit_ratio{k="10",window="recent"}', "{{policy}}")],
                 empty="no event was judged yet",

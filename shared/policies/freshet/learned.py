@@ -26,27 +26,25 @@ def learned_of(policy: FreshetPolicy) -> Learned:
     stream, choice, tables = policy.stream, policy.choice, policy.dqn.tables
     a = tables.size
     vectors = {name: tensor[:a].numpy().copy() for name, tensor in tables.values.items()}
-    heads = {"ce": choice.ce, "q": choice.q}
-    popularity_weight, *weights = policy.mixture.weights.tolist()
+    heads = {"ce": choice.ce, "q": choice.q, "trend": 1.0}
     of_heads = {
         head: folded(policy.dqn.encoder, head, vectors[f"output.{head}"], vectors[f"bias.{head}"]) for head in HEADS
     }
+    trend = policy.trend.scores(stream.trending.shares()[:a])  # (A,)
     parts = Parts(
         encoder=to_onnx(policy.dqn.encoder),
         input=vectors["input"],
         outputs={head: output for head, (output, _) in of_heads.items()},
-        biases={head: bias for head, (_, bias) in of_heads.items()},
+        biases={head: bias for head, (_, bias) in of_heads.items()} | {"trend": trend},
         products=stream.products[:a],
-        neighbours={c.relation.name: c.neighbours(a) for c in policy.cooccurrences},
+        neighbours={relation.name: relation.neighbours(a) for relation in policy.relations},
     )
     return Learned(
         parts,
         heads=heads,
-        popularity_weight=popularity_weight,
-        neighbours={
-            c.relation.name: c.relation.part(weight) for c, weight in zip(policy.cooccurrences, weights, strict=True)
-        },
-        golden=_golden(policy, vectors, heads),
+        popularity_weight=policy.popularity_weight,
+        neighbours=policy.parts(),
+        golden=_golden(policy, vectors | {"bias.trend": trend}, heads),
         metrics={
             "validation_events": float(choice.events),
             "validation_hr_at_10": choice.hit_ratio,
@@ -74,8 +72,11 @@ def _golden(policy: FreshetPolicy, vectors: Mapping[str, NDArray[np.float32]], h
     for g, window in enumerate(windows):
         n = int(window.lengths[0])
         queries = policy.heads_of(window.products[0, :n], window.features[0, :n])
-        for (head, weight), query in zip(heads.items(), queries, strict=True):
-            scores[g] += np.float32(weight) * (vectors[f"output.{head}"][rows] @ query + vectors[f"bias.{head}"][rows])
+        scores[g] = heads["trend"] * vectors["bias.trend"][rows]
+        for head, query in zip(HEADS, queries, strict=True):
+            scores[g] += np.float32(heads[head]) * (
+                vectors[f"output.{head}"][rows] @ query + vectors[f"bias.{head}"][rows]
+            )
     return Golden(_stacked(windows, histories.length), np.tile(rows, (len(windows), 1)), scores)
 
 

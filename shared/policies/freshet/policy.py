@@ -2,7 +2,8 @@
 
 Counts: popularity and relations between products, mixed by online expectation-maximisation. Choices and values: a
 sequence encoder with a cross-entropy head and a Double-Q head on one state (SQN: Xin et al., SIGIR 2020), which learn
-what the counts do not explain. What is served is log(mixture) + w_ce · logit + w_q · Q.
+what popularity does not explain. What is served is log(mixture) + trend + w_ce · logit + w_q · Q, where the trend says
+how much more popular a product is than the popularity of this moment, which halves slowly, knows.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.history import EVENT_FEATURES, Window
-from shared.policies.cooccurrence import RELATIONS, Cooccurrence
+from shared.models import NeighbourPart
+from shared.policies.cooccurrence import Cooccurrence, Relation
 from shared.policies.freshet.double_dqn import DoubleDQN
+from shared.policies.freshet.itself import Itself
 from shared.policies.freshet.learned import learned_of
 from shared.policies.freshet.mixture import Mixture
 from shared.policies.freshet.popularity import PopularityEras
 from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.schedule import steps_after
 from shared.policies.freshet.settings import FreshetSettings
+from shared.policies.freshet.trend import Trend
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
-from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport, nothing_to_add
+from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport
 from shared.policies.served import FloatArray, logs, mix
 from shared.policies.stream import Stream
 from shared.transitions import Transition
+
+# What follows what, at short range, and what goes together, at longer range.
+RELATIONS = (Relation("next", 0.5, both_ways=False), Relation("together", 0.8, both_ways=True))
 
 
 class FreshetPolicy:
@@ -44,8 +51,9 @@ class FreshetPolicy:
         self.buffer = ReplayBuffer(self.settings.buffer_size, stream.histories.length, len(EVENT_FEATURES))
         self.eras = PopularityEras()
         self.eras.note(0, np.zeros(0, np.float32), oldest=0)
-        self.cooccurrences = [Cooccurrence(relation) for relation in RELATIONS]
-        self.mixture = Mixture(len(RELATIONS))
+        self.relations: list[Cooccurrence | Itself] = [*(Cooccurrence(relation) for relation in RELATIONS), Itself()]
+        self.mixture = Mixture(len(self.relations), stream.histories.length)
+        self.trend = Trend()
         self.validation = Validation(self.settings.holdout_size)
         self.choice: Choice = UNDECIDED
         self.dqn = DoubleDQN(self.settings, self.generator)
@@ -59,27 +67,29 @@ class FreshetPolicy:
     @property
     def popularity_weight(self) -> float:
         """What popularity counts in the mixture."""
-        return float(self.mixture.weights[0])
+        return self.mixture.popularity
 
     def related(self, window: Window) -> FloatArray:
         """What the relations say after a history, weighted."""
         return self._related(window.products[0, : int(window.lengths[0])])
 
     def scores(self, window: Window) -> FloatArray:
-        """What the heads say, weighted; nothing where neither counts."""
+        """The trend, and what the heads say, weighted."""
         n = int(window.lengths[0])
-        if not self.choice.ce and not self.choice.q:
-            return nothing_to_add(self.dqn.tables.size)
-        logits, q = self._heads(window.products[0, :n], window.features[0, :n])
-        result: FloatArray = np.float32(self.choice.ce) * logits + np.float32(self.choice.q) * q
+        result: FloatArray = self.trend.scores(self.stream.trending.shares())
+        if self.choice.ce or self.choice.q:
+            logits, q = self._heads(window.products[0, :n], window.features[0, :n])
+            result += np.float32(self.choice.ce) * logits + np.float32(self.choice.q) * q
         return result
 
     def learn(self, seen: Seen) -> StepReport | None:
         """Learn of one event."""
         self.dqn.tables.grow_to(len(self.stream.products))
-        transition = seen.transition
-        if transition is None:
-            return None
+        report = None if seen.transition is None else self._learn_of(seen.transition, seen)
+        self.trend.add(seen)
+        return report
+
+    def _learn_of(self, transition: Transition, seen: Seen) -> StepReport | None:
         s = self.settings
         if (transition.serial + 1) % s.era_events == 0:  # what holds from the next transition on
             self.eras.note(
@@ -93,12 +103,13 @@ class FreshetPolicy:
         if transition.was_possible and len(before):
             if transition.serial % s.holdout_every == 0:
                 self._validate(transition, seen.popularity)
-            shares = [c.share(before, transition.action) for c in self.cooccurrences]
-            self.mixture.note(np.array([seen.popularity, *shares]))
+            shares = np.stack([r.beside(before[::-1], transition.action) for r in self.relations])  # (R, n)
+            self.mixture.note(seen.popularity, shares)
+            self.trend.note(seen)
         self.buffer.add(transition)
         if transition.chosen:
-            for cooccurrence in self.cooccurrences:
-                cooccurrence.add(transition.products[:-1], transition.action)
+            for relation in self.relations:
+                relation.add(transition.products[:-1], transition.action)
         if not self._is_step_due(self.buffer.added):
             return None
         sampled = self.dqn.tables.size > s.full_softmax_products
@@ -119,7 +130,8 @@ class FreshetPolicy:
             "buffer": self.buffer.to_arrays(),
             "eras": self.eras.to_arrays(),
             "validation": self.validation.to_arrays(),
-            **{f"cooccurrence.{c.relation.name}": c.to_arrays() for c in self.cooccurrences},
+            "trend": self.trend.to_arrays(),
+            **{f"relation.{r.name}": r.to_arrays() for r in self.relations},
         }
         arrays = {f"{part}/{name}": a for part, own in parts.items() for name, a in own.items()}
         arrays["mixture"] = self.mixture.to_array()
@@ -139,10 +151,20 @@ class FreshetPolicy:
         self.eras = PopularityEras.from_arrays(part("eras"))
         self.validation.restore(part("validation"))
         self.choice = self.validation.choose()
-        self.cooccurrences = [Cooccurrence.from_arrays(r, part(f"cooccurrence.{r.name}")) for r in RELATIONS]
+        self.trend.restore(part("trend"))
+        for relation in self.relations:
+            relation.restore(part(f"relation.{relation.name}"))
         self.mixture.restore(arrays["mixture"])
         self.generator.set_state(_tensor(arrays["generator"]))
         self.rng.bit_generator.state = state["rng"]
+
+    def parts(self) -> dict[str, NeighbourPart]:
+        """How each relation enters the score."""
+        totals = self.mixture.lags.sum(axis=1)
+        return {
+            relation.name: NeighbourPart(weight=float(total), lags=tuple((lags / total).tolist()))
+            for relation, lags, total in zip(self.relations, self.mixture.lags, totals, strict=True)
+        }
 
     def heads_of(self, products: NDArray[np.int32], features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries of one state, (H, D): products (n,), features (n, F)."""
@@ -166,10 +188,11 @@ class FreshetPolicy:
         return logits, values
 
     def _related(self, history: NDArray[np.int32]) -> FloatArray:
-        result = np.zeros(len(self.stream.products), np.float32)
-        for cooccurrence, weight in zip(self.cooccurrences, self.mixture.weights[1:], strict=True):
-            result += np.float32(weight) * cooccurrence.shares(history, len(result))
-        return result
+        products, n = len(self.stream.products), len(history)
+        lags = self.mixture.lags[:, :n][:, ::-1]  # oldest first, as the history
+        parts = [r.summed(history, own, products) for r, own in zip(self.relations, lags, strict=True)]
+        total: FloatArray = np.sum(parts, axis=0, dtype=np.float32)
+        return total
 
     def _validate(self, transition: Transition, popularity: float) -> None:
         """Rank one event by every candidate, as it could have been ranked before it."""
@@ -179,10 +202,8 @@ class FreshetPolicy:
         shares[transition.action] = popularity  # the stream has counted the event
         before = transition.products[transition.judged]
         logits, q = self._heads(before, transition.features[transition.judged])
-        mixture = mix(shares, self.popularity_weight, self._related(before))
-        self.validation.note(
-            logits, q, logs(mixture), logs(shares), transition.action, transition.reward, transition.masked
-        )
+        counted = logs(mix(shares, self.popularity_weight, self._related(before))) + self.trend.scores(shares)
+        self.validation.note(logits, q, counted, logs(shares), transition.action, transition.reward, transition.masked)
         self.choice = self.validation.choose()
 
     def _is_step_due(self, kept: int) -> bool:

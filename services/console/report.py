@@ -1,0 +1,75 @@
+"""`freshet report`: figures of how policies learn and compare, as one page and as pictures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.console import evaluate
+from services.console.terminal import Terminal
+from shared.errors import Unusable
+
+DEFAULT_POLICIES = "trending,markov,itemknn,dqn,freshet"
+
+_ABOUT = """\
+Draw a report of a dataset into FOLDER: index.html, which holds all its pictures and loads nothing from elsewhere, and
+each picture as a PNG. It shows precision, recall and cumulative reward over training; positive, neutral and negative
+reviews; the convergence of Q-values; success rates; accuracy over time with its intervals, by class of users, and
+against coverage; and, where a simulation is given, what a discount above 0 is worth. A figure whose input is missing
+says so.
+
+  freshet report reviews.json.gz --out report
+  freshet report reviews.json.gz --out report --evaluation result.json --simulation shop.json
+
+Without --evaluation it evaluates by itself, one seed, and leaves evaluation.json and evaluation.parquet in FOLDER.
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "report",
+        help="figures of how policies learn and compare, as a page",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="reviews, or a shop's export")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
+    parser.add_argument("--metadata", type=Path, metavar="FILE", help="what the products cost, as SNAP publishes it")
+    parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
+    parser.add_argument(
+        "--policies", default=DEFAULT_POLICIES, metavar="NAME,NAME",
+        help="to be evaluated, where no evaluation is given (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--evaluation", type=Path, metavar="FILE.json",
+        help="that `freshet evaluate --json` wrote of the same data; FILE.parquet beside it is used, too",
+    )  # fmt: skip
+    parser.add_argument(
+        "--simulation", type=Path, metavar="FILE.json", help="that `freshet simulate compare --json` wrote"
+    )
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of all that is drawn (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
+    """Make the report.
+
+    Raises:
+        Unusable: what was given can't be used; said before anything is learned where that can be known.
+    """
+    for path in (arguments.evaluation, arguments.simulation):
+        if path is not None and not path.is_file():
+            raise Unusable(f"no such file: {path}")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise Unusable(f"{arguments.out} is a file; name a folder with --out")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from services.console.report_task import make  # takes a while, which other commands need not wait for
+
+    command = evaluate.command_of(sys.argv[1:], environ)
+    make(arguments, command, terminal, Terminal(sys.stderr), environ)
+    return 0

@@ -1,0 +1,232 @@
+"""`freshet evaluate` as a person calls it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from contextlib import chdir, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+
+from services.console.__main__ import _parser
+from services.console.terminal import Terminal
+from shared.errors import Unusable
+from tests.support.states import shoppers
+
+SIMPLE = "trending,repeat,markov"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a call ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def freshet(folder: Path, *words: str, **environ: str) -> Done:
+    """The command in this process, in a folder of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        chdir(folder),
+        patch.object(sys, "argv", ["freshet", "evaluate", *words]),
+        patch.object(sys, "stderr", err),
+        redirect_stdout(out),
+    ):
+        try:
+            arguments = _parser().parse_args(["evaluate", *words])
+            code = arguments.run(arguments, Terminal(out), environ)
+        except Unusable as error:
+            return Done(2, out.getvalue(), f"freshet: {error}")
+        except SystemExit as ended:
+            return Done(int(ended.code or 0), out.getvalue(), err.getvalue())
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def in_a_process_of_its_own(folder: Path, *words: str) -> Done:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.console", "evaluate", *words],
+        cwd=folder, env=clean | {"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def evaluated(folder: Path, *words: str, **environ: str) -> dict[str, Any]:
+    """The JSON of a run that went well."""
+    done = freshet(folder, *words, "--json", "out.json", **environ)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    return found
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """Reviews as SNAP publishes them, whole days, by users who mostly buy the next product on the shelf."""
+    path = tmp_path / "reviews.json.gz"
+    with gzip.open(path, "wt") as sink:
+        for state in shoppers(400, users=40, products=300):
+            review = {
+                "reviewerID": state.user_id,
+                "asin": state.product_id,
+                "overall": 4.0,
+                "reviewText": "Works well.",
+                "unixReviewTime": state.event_time_ms // 86_400_000 * 86_400,
+                "helpful": [1, 2],
+            }
+            sink.write(json.dumps(review) + "\n")
+    return path
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> Path:
+    """After x comes y, for all but the first user's last; the learner sees it twice."""
+    path = tmp_path / "sequences.txt"
+    path.write_text("u1 a b x y\nu2 b x y c d\nu3 a x y d c b\nu4 x y\n")
+    return path
+
+
+def test_a_table_for_people_and_the_command_to_have_it_again(reviews: Path, tmp_path: Path) -> None:
+    words = (reviews.name, "--policies", SIMPLE, "--seed", "3", "--parquet", "rows.parquet", "--json", "out.json")
+    done = freshet(tmp_path, *words, FRESHET_FEATURES_PRICE_MAXIMUM="500")
+    assert done.returncode == 0, done.stderr
+    command = f"FRESHET_FEATURES_PRICE_MAXIMUM=500 freshet evaluate {' '.join(words)}"
+    lines = done.stdout.splitlines()
+    assert lines[0] == "reviews.json.gz: prequential"
+    assert lines[-2:] == ["seed 3; command:", f"  {command}"]
+    assert "ndcg@10, beside" in done.stdout
+    assert max(map(len, lines[:-1])) <= 120
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["command"] == command
+    assert set(found["policies"]) == set(SIMPLE.split(","))
+    assert len(rows) == 3 * found["judged"]
+    own = rows[rows.policy == "markov"]
+    assert own["ndcg@10"].mean() == pytest.approx(found["policies"]["markov"]["ndcg@10"]["mean"])
+    assert set(rows.user) <= {f"u{n}" for n in range(40)}
+    assert rows["product"].str.fullmatch(r"p\d+").all()
+    estimate = found["policies"]["markov"]["ndcg@10"]
+    assert estimate["low"] < estimate["mean"] < estimate["high"]
+    assert estimate["mean"] > found["policies"]["trending"]["ndcg@10"]["high"]
+
+
+@pytest.mark.parametrize("protocol", ["prequential", "temporal"])
+def test_the_same_command_gives_the_same_figures_bit_for_bit(reviews: Path, tmp_path: Path, protocol: str) -> None:
+    words = (reviews.name, "--policies", f"{SIMPLE},itemknn,ials", "--protocol", protocol, "--spam", "0.1")
+    first = evaluated(tmp_path, *words, "--seeds", "2")
+    done = in_a_process_of_its_own(tmp_path, *words, "--seeds", "2", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    second = json.loads((tmp_path / "out.json").read_text())
+    assert first.pop("speed") != second.pop("speed"), "these are measured"
+    assert first == second
+    assert first["promoted"]
+    assert first["seeds"] == [7, 8]
+
+
+def test_what_can_not_be_used_ends_with_status_2(tmp_path: Path) -> None:
+    done = in_a_process_of_its_own(tmp_path, "missing.json")
+    assert (done.returncode, done.stderr) == (2, "freshet: no such file: missing.json; check the name\n")
+
+
+def test_settings_are_chosen_in_the_validation_period(reviews: Path, tmp_path: Path) -> None:
+    done = freshet(tmp_path, reviews.name, "--policies", SIMPLE, "--protocol", "temporal", "--set", "markov.window=1,8")
+    assert done.returncode == 0, done.stderr
+    assert "best of 2 tried in the validation period" in done.stdout
+    assert "budgets are unequal" in done.stdout
+
+
+@pytest.mark.parametrize(("variant", "events"), [("strict", 2 + 3 + 4 + 2), ("all-but-last", 3 + 4 + 5 + 2)])
+def test_leave_one_out_on_sequences(sequences: Path, tmp_path: Path, variant: str, events: int) -> None:
+    found = evaluated(tmp_path, sequences.name, "--policies", "trending,markov", "--variant", variant)
+    assert (found["protocol"], found["variant"], found["leaky"]) == ("leave-one-out", variant, True)
+    assert (found["judged"], found["data"]["events"]) == (3, events)
+    assert found["policies"]["markov"]["hr@10"]["mean"] > 0
+
+
+def test_a_perfect_answer_is_one(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("".join(f"u{n} a b c d\n" for n in range(5)) + "v b c\nw c d\n")
+    done = freshet(tmp_path, "s.txt", "--policies", "markov", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["policies"]["markov"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert "markov (strict)" in done.stdout
+    assert "leaky" in done.stdout
+
+
+def test_the_sequences_of_a_dataset(reviews: Path, tmp_path: Path) -> None:
+    found = evaluated(tmp_path, reviews.name, "--policies", "markov", "--protocol", "leave-one-out")
+    assert (found["variant"], found["judged"] + sum(found["not_judged"].values())) == ("strict", 40)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--policies", "markow"], "no policy is called 'markow'; there are trending, repeat, markov"),
+        (["--policies", ","], "names no policy"),
+        (["--masked-kinds", "sneeze"], "no kind of event is called 'sneeze'"),
+        (["--set", "markov=3"], "is no POLICY.OPTION=VALUE"),
+        (["--seeds", "0"], "is no whole number from 1"),
+        (["--spam", "2"], "is no share"),
+    ],
+)
+def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    done = freshet(tmp_path, reviews.name, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.json"], "no such file: missing.json"),
+        (["empty.txt"], "empty.txt is empty"),
+        (["prose.txt"], "is in no format that is known"),
+        (["sequences.txt", "--protocol", "temporal"], "only --protocol leave-one-out"),
+        (["sequences.txt", "--spam", "0.05"], "--spam needs times"),
+        (["pairs.txt", "--policies", "markov", "--protocol", "leave-one-out"], "leaves no event to judge"),
+        (["reviews.json.gz", "--variant", "strict"], "--variant is of --protocol leave-one-out"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "ials.factors=8"], "ials is not among --policies"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "markov.colour=1"], "there are window, decay"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=1,2"], "add --protocol temporal"),
+        (["reviews.json.gz", "--policies", "freshet", "--set", "freshet.batch=x"], "freshet.batch=x: Input should be"),
+        (["reviews.json.gz", "--from", "2090-01-01", "--policies", "markov"], "leave no event of"),
+        (["reviews.json.gz", "--json", "nowhere/out.json"], "no such folder: nowhere"),
+    ],
+)
+def test_what_can_not_be_used_is_told(
+    reviews: Path, sequences: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "pairs.txt").write_text("u1 a\nu2 b\n")
+    (tmp_path / "prose.txt").write_text(
+        "Call me Ishmael. Some years ago, never mind how long precisely,\nhaving little\n"
+    )
+    done = freshet(tmp_path, *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_says_what_is_not_done_here(tmp_path: Path) -> None:
+    said = " ".join(freshet(tmp_path, "--help").stdout.split())
+    assert "Off-policy estimates (IPS, doubly robust) are not made here" in said
+    assert "trending, repeat, markov" in said
+
+
+def test_real_reviews_rank_as_by_hand(data: Path, tmp_path: Path) -> None:
+    """Gift cards: every figure is finite, and the share of unknown products is that of first events."""
+    found = evaluated(tmp_path, str(data / "amazon-2018" / "Gift_Cards_5.json.gz"), "--policies", "trending")
+    assert found["judged"] + sum(found["not_judged"].values()) == found["data"]["events"] == 2972
+    assert found["unknown_products"] == pytest.approx(found["data"]["products"] / found["judged"])
+    assert all(math.isfinite(own["low"]) for own in found["policies"]["trending"].values())

@@ -1,0 +1,238 @@
+"""A Double-Q agent that learns online in a simulated shop; γ = 0 makes it greedy on what the next slate brings.
+
+It sees what a shop sees. What it knows of products before it begins is what the log of the training period tells:
+their vectors and popularity; a test period's are never shown to it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from services.trainer.dqn import td_targets
+from shared.simulator.baselines import slate_of
+from shared.simulator.environment import Observation, ShopVector
+from shared.simulator.simulator import Simulator
+from shared.simulator.visits import NOTHING
+
+_DECAY = 0.9
+
+
+class AgentSettings(BaseModel):
+    """How an agent learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    discount: float = Field(0.9, ge=0, lt=1)  # gamma
+    steps: int = Field(4000, ge=1)  # slates shown to each of the users, and gradient steps
+    users: int = Field(128, ge=1)  # visited side by side
+    batch: int = Field(128, ge=1)
+    buffer: int = Field(100_000, ge=1)
+    warmup: int = Field(20, ge=1)  # slates before the first gradient step
+    hidden: int = Field(128, ge=1)
+    matches: int = Field(3, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    target_steps: int = Field(200, ge=1)  # gradient steps between copies into the target network
+    # The paper's schedule, as the trainer's defaults have it, by gradient steps.
+    epsilon_start: float = Field(1.0, ge=0, le=1)
+    epsilon_end: float = Field(0.05, ge=0, le=1)
+    epsilon_decay: float = Field(0.9995, gt=0, le=1)
+
+
+class QNetwork(nn.Module):
+    """Q(s, a) = V(s) + Σ_m u_m(s) σ(q_m(s)·x_a), of a trunk with two ReLU layers; x_a tells of a product.
+
+    Whether a product is wanted is a chance, and what follows is worth more or less: hence sigmoids, each with its worth.
+    """
+
+    def __init__(self, state: int, products: Tensor, hidden: int, matches: int) -> None:
+        """`products`: (A, F), fixed, the last column being ones."""
+        super().__init__()
+        self.products = products
+        self.matches = matches
+        features = products.shape[1]
+        self.trunk = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.value = nn.Linear(hidden, 1)
+        self.query = nn.Linear(hidden, matches * features)
+        self.worth = nn.Linear(hidden, matches)
+        with torch.no_grad():
+            self.query.bias.view(matches, features)[:, -1] = -2.0  # few products are wanted
+
+    def forward(self, state: Tensor) -> Tensor:
+        """(B, S) → (B, A)."""
+        trunk = self.trunk(state)
+        queries = self.query(trunk).view(len(state) * self.matches, -1)  # (B · M, F)
+        wanted = torch.sigmoid(queries @ self.products.T).view(len(state), self.matches, -1)  # (B, M, A)
+        result: Tensor = self.value(trunk) + torch.bmm(self.worth(trunk)[:, None], wanted)[:, 0]
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How the learning stands."""
+
+    step: int
+    epsilon: float
+    loss: float
+    mean_max_q: float
+    reward_per_slate: float  # lately
+
+
+class Agent:
+    """Chooses slates by Q, and learns from what they bring."""
+
+    def __init__(self, simulator: Simulator, settings: AgentSettings, seed: int) -> None:
+        """`simulator`: of the training period."""
+        self.settings = settings
+        self.rng = np.random.default_rng(seed)
+        scale = max(1e-9, float(simulator.popularity.std()))
+        popular = simulator.popularity / scale
+        self._vectors = np.vstack([simulator.vectors, np.zeros(simulator.vectors.shape[1])]).astype(np.float32)
+        self._popular = np.r_[popular, 0.0].astype(np.float32)
+        products = np.column_stack([simulator.vectors, popular, np.ones(len(popular))]).astype(np.float32)
+        self.state_size = 4 * simulator.vectors.shape[1] + 6
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.online = QNetwork(self.state_size, torch.from_numpy(products), settings.hidden, settings.matches)
+        self.target = copy.deepcopy(self.online).requires_grad_(requires_grad=False)
+        self.optimizer = torch.optim.Adam(self.online.parameters(), lr=settings.learning_rate, fused=True)
+
+    def state(self, observed: Observation) -> NDArray[np.float32]:
+        """What is seen of N users, (N, S): what they like lately and for long, what they were shown, what they clicked."""
+        liked, shown = self._vectors[observed["liked"]], self._vectors[observed["shown"]]  # NOTHING is the last row: 0
+        age = (_DECAY ** np.arange(shown.shape[1])).astype(np.float32)
+        count = np.maximum(1, (observed["liked"] != NOTHING).sum(axis=1, keepdims=True))
+        clicked = shown * (observed["clicked"] * age)[:, :, None]
+        popular = self._popular[observed["liked"]].sum(axis=1, keepdims=True) / count
+        recent = (observed["clicked"] * age).sum(axis=1, keepdims=True)
+        return np.concatenate(
+            [
+                liked.sum(axis=1) / count,
+                liked[:, :3].mean(axis=1),
+                np.einsum("nhd,h->nd", shown, age),
+                clicked.sum(axis=1),
+                observed["visit"],
+                popular,
+                recent,
+            ],
+            axis=1,
+        ).astype(np.float32)
+
+    def scores(self, observed: Observation) -> NDArray[np.float64]:
+        """Q of every product: (N, A)."""
+        with torch.no_grad():
+            values: NDArray[np.float64] = self.online(torch.from_numpy(self.state(observed))).numpy().astype(np.float64)
+        return values
+
+    def learn(self, shop: ShopVector, seed: int, look: Callable[[Step], None] = lambda _: None) -> None:
+        """Learn online, ε-greedily, in a shop of `settings.users` users."""
+        s = self.settings
+        buffer = _Buffer(s.buffer, self.state_size, shop.single_observation_space["shown"].shape[0])
+        observed, _ = shop.reset(seed=seed)
+        slate = shop.single_action_space.shape[0]
+        everyone = np.arange(shop.num_envs)
+        epsilon, lately, report = s.epsilon_start, 0.0, (0.0, 0.0)
+        for step in range(1, s.steps + 1):
+            state = self.state(observed)
+            explores = self.rng.random(shop.num_envs) < epsilon
+            scores = self.scores(observed)
+            scores[explores] = self.rng.random((int(explores.sum()), scores.shape[1]))
+            slates = slate_of(scores, observed, slate)
+            observed, reward, terminated, truncated, infos = shop.step(slates)
+            ended = terminated | truncated
+            after = observed
+            if ended.any():
+                final = infos["final_obs"]
+                after = {
+                    name: np.where(ended.reshape(-1, *[1] * (values.ndim - 1)), final[name], values)
+                    for name, values in observed.items()
+                }
+            # The product that was taken, or the first one, which was looked at for certain.
+            action = slates[everyone, np.maximum(infos["place"], 0)]
+            discount = np.where(terminated, 0.0, s.discount)
+            buffer.add(state, action, reward, discount, self.state(after), after["shown"])
+            lately += (float(reward.mean()) - lately) * max(0.01, 1 / step)
+            if step >= s.warmup:
+                report = self._step(buffer.sample(s.batch, self.rng))
+                epsilon = max(s.epsilon_end, epsilon * s.epsilon_decay)
+                if step % s.target_steps == 0:
+                    self.target.load_state_dict(self.online.state_dict())
+            look(Step(step, epsilon, *report, lately))
+
+    def _step(self, batch: _Batch) -> tuple[float, float]:
+        with torch.no_grad():
+            after = torch.from_numpy(batch.after)
+            next_online, next_target = self.online(after), self.target(after)
+            user, place = np.nonzero(batch.shown != NOTHING)
+            hidden = (torch.from_numpy(user), torch.from_numpy(batch.shown[user, place]))
+            next_online[hidden] = -torch.inf  # what can't be shown next
+            target = td_targets(
+                torch.from_numpy(batch.reward), torch.from_numpy(batch.discount), next_online, next_target
+            )
+        q = self.online(torch.from_numpy(batch.state))
+        chosen = q.gather(1, torch.from_numpy(batch.action)[:, None])[:, 0]
+        loss = functional.mse_loss(chosen, target)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(self.online.parameters(), 5.0)
+        self.optimizer.step()
+        return loss.item(), q.detach().amax(dim=1).mean().item()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    state: NDArray[np.float32]  # (B, S)
+    action: NDArray[np.int64]  # (B,)
+    reward: NDArray[np.float32]  # (B,)
+    discount: NDArray[np.float32]  # (B,)
+    after: NDArray[np.float32]  # (B, S)
+    shown: NDArray[np.int64]  # (B, H) what can't be shown next
+
+
+class _Buffer:
+    """The newest transitions (Lin 1992), sampled uniformly."""
+
+    def __init__(self, capacity: int, state: int, history: int) -> None:
+        self._held = _Batch(
+            state=np.zeros((capacity, state), np.float32),
+            action=np.zeros(capacity, np.int64),
+            reward=np.zeros(capacity, np.float32),
+            discount=np.zeros(capacity, np.float32),
+            after=np.zeros((capacity, state), np.float32),
+            shown=np.full((capacity, history), NOTHING, np.int64),
+        )
+        self._capacity = capacity
+        self._added = 0
+
+    def add(
+        self,
+        state: NDArray[np.float32],
+        action: NDArray[np.int64],
+        reward: NDArray[np.float64],
+        discount: NDArray[np.float64],
+        after: NDArray[np.float32],
+        shown: NDArray[np.int64],
+    ) -> None:
+        """Put N transitions in the place of the oldest ones."""
+        slots = (self._added + np.arange(len(action))) % self._capacity
+        held = self._held
+        held.state[slots], held.action[slots], held.reward[slots] = state, action, reward
+        held.discount[slots], held.after[slots], held.shown[slots] = discount, after, shown
+        self._added += len(action)
+
+    def sample(self, batch: int, rng: np.random.Generator) -> _Batch:
+        """Transitions drawn with replacement."""
+        drawn = rng.integers(0, min(self._added, self._capacity), batch)
+        held = self._held
+        return _Batch(
+            held.state[drawn], held.action[drawn], held.reward[drawn], held.discount[drawn],
+            held.after[drawn], held.shown[drawn],
+        )  # fmt: skip

@@ -23,7 +23,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of a conditional logit: utility = popularity·log-popularity + taste·match, need's share being within the match."""
+    """Of a conditional logit: popularity·log-popularity + taste·match, where need_share of the match is the need's."""
 
     popularity: float
     taste: float
@@ -127,7 +127,7 @@ def persistence(users: NDArray[np.int64], products: NDArray[np.int64], vectors: 
 
 
 def logistic_regression(labels: NDArray[np.bool_], columns: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Offset and slopes of P(label) = σ(offset + columns · slopes), lightly damped; None where one label is all there is.
+    """Offset and slopes of a lightly damped logistic regression; None where there are few labels, or one alone.
 
     Args:
         labels: (M,)

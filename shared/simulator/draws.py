@@ -1,4 +1,4 @@
-"""Random numbers by counting: each user has a stream of its own, so that a thousand together draw what each draws alone.
+"""Random numbers by counting: each user has a stream, so that a thousand together draw what each draws alone.
 
 A draw is a hash of (seed of the user, how many came before, what it is for), by splitmix64's finaliser (Steele, Lea &
 Flood, OOPSLA 2014). There is no state to advance but a number per user.
@@ -26,8 +26,7 @@ def uniform(seeds: NDArray[np.uint64], counts: NDArray[np.uint64], first: int, d
     """
     moment = _mixed(_mixed(seeds + _GOLDEN) + (counts + np.uint64(1)) * _GOLDEN)  # (N,)
     purposes = np.arange(first + 1, first + draws + 1, dtype=np.uint64) * _GOLDEN  # (draws,)
-    drawn: NDArray[np.float64] = (_mixed(moment[:, None] + purposes) >> np.uint64(11)) * _TO_UNIT
-    return drawn
+    return np.asarray((_mixed(moment[:, None] + purposes) >> np.uint64(11)) * _TO_UNIT, np.float64)
 
 
 def normal(uniforms: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,8 +4,9 @@
     shop = gymnasium.make_vec("freshet/Shop-v0", num_envs=256, vectorization_mode="vector_entry_point", model="folder")
     user = gymnasium.make("freshet/Shop-v0", model="folder")
 
-An episode is a visit, an action a slate of products, best first. What is observed is what a shop can see; tastes, needs,
-satiation and patience stay hidden. Slot n of a vector seeded with s draws what a single user seeded with s + n does.
+An episode is a visit, an action a slate of products, best first. What is observed is what a shop can see; tastes,
+needs, satiation and patience stay hidden. Slot n of a vector seeded with s draws what a single user seeded with s + n
+does.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _LONGEST_DWELL_SECONDS = 86_400.0
 def observation_space(products: int, history: int) -> spaces.Dict:
     """What is seen of one user.
 
-    liked      the products clicked last, newest first, those of earlier visits among them; -1 where there are none
+    liked      the products clicked last, newest first, those of earlier visits among them; -1 where there are none, as
+               when a newcomer comes
     shown      the places of this visit shown last, newest first; -1 likewise
     clicked    which of those were clicked
     visit      slates so far, slates in a row without a click, purchases so far, seconds of the last dwell, log(1 + x)
@@ -87,7 +89,7 @@ class ShopVector(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.visits = Visits(self.simulator, np.zeros(num_envs, np.uint64))
-        self._slate, self._history, self._most_slates = slate, history, most_slates
+        self.slate, self.history, self._most_slates = slate, history, most_slates
         self._liked = np.full((num_envs, history), NOTHING, np.int64)
         self._shown = np.full((num_envs, history), NOTHING, np.int64)
         self._clicked = np.zeros((num_envs, history), np.int8)
@@ -111,7 +113,7 @@ class ShopVector(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
         self, actions: NDArray[np.int64]
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Show every user a slate."""
-        slates = np.asarray(actions, np.int64).reshape(self.num_envs, self._slate)
+        slates = np.asarray(actions, np.int64).reshape(self.num_envs, self.slate)
         reaction = self.visits.step(slates)
         self._remember(slates, reaction)
         terminated = reaction.left
@@ -130,14 +132,15 @@ class ShopVector(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
         s = self.simulator
         user = self.visits.user[which]
         first, last = s.record_starts[user], s.record_starts[user + 1]
-        back = last[:, None] - 1 - np.arange(self._history)  # (M, H) newest first
-        self._liked[which] = np.where(back >= first[:, None], s.record[np.maximum(back, 0)], NOTHING)
+        back = last[:, None] - 1 - np.arange(self.history)  # (M, H) newest first
+        known = (back >= first[:, None]) & ~self.visits.is_new[which, None]
+        self._liked[which] = np.where(known, s.record[np.maximum(back, 0)], NOTHING)
         self._shown[which] = NOTHING
         self._clicked[which] = 0
         self._visit[which] = 0.0
 
     def _remember(self, slates: NDArray[np.int64], reaction: Reaction) -> None:
-        h = self._history
+        h = self.history
         clicked = reaction.place >= 0
         seen = slates[:, ::-1]  # the last place is the newest
         hit = seen == np.where(clicked, reaction.product, NOTHING)[:, None]

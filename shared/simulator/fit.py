@@ -43,9 +43,7 @@ def catalogue(period: Period, least_events: int, most_products: int) -> tuple[st
     return tuple(period.product_ids[row] for row in kept)
 
 
-def fit(
-    period: Period, products: tuple[str, ...], *, dimension: int = 16, seed: int = 7, data: str = ""
-) -> Simulator:
+def fit(period: Period, products: tuple[str, ...], *, dimension: int = 16, seed: int = 7, data: str = "") -> Simulator:
     """The simulator under which the period is likely; where the log does not tell, the defaults of `Dynamics`.
 
     Args:
@@ -63,6 +61,7 @@ def fit(
     popularity = log_popularity(np.bincount(own.products, minlength=size).astype(np.float64))
     vectors = product_vectors(_counts(own.users, own.products, size), dimension, rng)
     dynamics, figures = _behaviour(own, vectors, popularity, dimension, rng)
+    dynamics = Dynamics(**dynamics.model_dump() | _pace(period))
     users, record, starts = _records(own)
     lengths = np.diff(starts)
     tastes = np.add.reduceat(vectors[record], starts[:-1], axis=0) / lengths[:, None]
@@ -156,19 +155,18 @@ def _behaviour(
     if drift is not None:
         fitted["drift"] = drift
     fitted |= _satisfaction(own, vectors, popularity, weights.taste)
-    if not own.in_whole_days:
-        fitted |= _pace(own)
     return Dynamics(**fitted), figures
 
 
 def _drift(own: Period, vectors: NDArray[np.float64]) -> float | None:
-    """How far lasting tastes go from one visit to the next: half of what a user's halves differ more than chance makes.
+    """How far lasting tastes go from one visit to the next, by how much more a user's halves differ than by chance.
 
-    The means of two halves of n products differ by 2σ²/n even where nothing moved; what is beyond is spread over the
-    visits between the middles of the halves, as a random walk's.
+    The means of two halves differ even where nothing moved, by twice the variance over their number of products; what
+    is beyond is spread over the visits between the middles of the halves, as a random walk's.
     """
     order = np.lexsort((own.time_ms, own.users))
-    beyond, steps = [], []
+    beyond: list[float] = []
+    steps: list[float] = []
     for mine in np.split(order, np.flatnonzero(np.diff(own.users[order])) + 1):
         if len(mine) < 10:
             continue
@@ -180,7 +178,7 @@ def _drift(own: Period, vectors: NDArray[np.float64]) -> float | None:
         steps.append(max(1.0, visits / 2))
     if len(beyond) < 20:
         return None
-    return float(np.sqrt(max(0.0, np.mean(beyond) / np.mean(steps))))
+    return float(np.sqrt(max(0.0, float(np.mean(beyond) / np.mean(steps)))))
 
 
 def _satisfaction(
@@ -227,15 +225,21 @@ def _matches(own: Period, vectors: NDArray[np.float64], chosen: NDArray[np.int64
     return np.asarray((others * it).sum(axis=1))
 
 
-def _pace(own: Period) -> dict[str, float]:
-    """How long visits are, and how long users look at a product."""
-    order = np.lexsort((own.time_ms, own.users))
-    gaps = np.diff(own.time_ms[order])
-    together = (np.diff(own.users[order]) == 0) & (gaps <= VISIT_GAP_MS)
+def _pace(period: Period) -> dict[str, float]:
+    """How many visits are of newcomers, how long visits are, and how long users look at a product.
+
+    Where times are whole days the last two can't be told.
+    """
+    order = np.lexsort((period.time_ms, period.users))
+    gaps = np.diff(period.time_ms[order])
+    together = (np.diff(period.users[order]) == 0) & (gaps <= VISIT_GAP_MS)
     visits = len(order) - int(together.sum())
+    fitted = {"newcomers": len(np.unique(period.users)) / visits}
+    if period.in_whole_days:
+        return fitted
     clicks = float(np.clip(len(order) / visits, _FEWEST_CLICKS, _MOST_CLICKS))
-    fitted = {"leave": 1.0 / (clicks * _PRODUCTS_A_CLICK)}
-    looks = together & (gaps > 0) & (gaps <= _LONGEST_DWELL_MS) & np.isin(own.kinds[order][:-1], _LOOKED)
+    fitted["leave"] = 1.0 / (clicks * _PRODUCTS_A_CLICK)
+    looks = together & (gaps > 0) & (gaps <= _LONGEST_DWELL_MS) & np.isin(period.kinds[order][:-1], _LOOKED)
     if looks.sum() >= 50:
         logs = np.log(gaps[looks] / 1000.0)
         fitted |= {"dwell_log_mean": float(logs.mean()), "dwell_log_deviation": float(logs.std())}

@@ -1,4 +1,4 @@
-"""Judges policies in a simulated shop: the same visitors with the same luck for each, so that differences are paired."""
+"""Judges policies in a simulated shop: the same visitors with the same luck for each, so differences are paired."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """A fitted simulator: products and users of one period, and how those users behave. A folder of safetensors and JSON.
 
-    simulator.json           dynamics, ids, what it was fitted on
-    arrays.safetensors       popularity, products, tastes, and each user's record
+simulator.json           dynamics, ids, what it was fitted on
+arrays.safetensors       popularity, products, tastes, and each user's record
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Simulator:
 
     @property
     def offset(self) -> float:
-        """The appeal's constant: products drawn at random are clicked with `random_click`, for users drawn at random."""
+        """The appeal's constant, with which products drawn at random are clicked with the chance `random_click`."""
         d = self.dynamics
         users = np.arange(0, len(self.tastes), max(1, len(self.tastes) // 200))
         match = (1 - d.need_share) * self.tastes[users] @ self.vectors.T  # (≤ 400, A)
@@ -73,6 +74,21 @@ class Simulator:
             rate = float(np.mean(1 / (1 + np.exp(-np.clip(utility + middle, -60, 60)))))
             low, high = (middle, high) if rate < d.random_click else (low, middle)
         return (low + high) / 2
+
+    def changed(self, changes: Mapping[str, float]) -> Simulator:
+        """The same with other constants.
+
+        Raises:
+            Unusable: there is no such constant, or it can't have that value.
+        """
+        unknown = sorted(set(changes) - set(Dynamics.model_fields))
+        if unknown:
+            raise Unusable(f"no constant is called {unknown[0]}; there are {', '.join(Dynamics.model_fields)}")
+        try:
+            return replace(self, dynamics=Dynamics(**self.dynamics.model_dump() | dict(changes)))
+        except ValidationError as error:
+            found = error.errors()[0]
+            raise Unusable(f"{found['loc'][0]}={found['input']}: {found['msg']}") from None
 
     def save(self, folder: Path) -> None:
         """Write it into a folder, made where it is missing.
@@ -108,13 +124,17 @@ class Simulator:
             raise Unusable(f"{folder} holds no simulator: {again}") from error
         except (OSError, ValidationError, SafetensorError, json.JSONDecodeError) as error:
             raise Unusable(f"the simulator in {folder} is damaged ({str(error)[:200]}); {again}") from error
-        made = cls(
-            dynamics=described.dynamics,
-            origin=described.origin,
-            product_ids=tuple(described.product_ids),
-            user_ids=tuple(described.user_ids),
-            **{name: arrays[name] for name in _ARRAYS if name in arrays},
-        ) if set(arrays) == set(_ARRAYS) else None
+        made = (
+            cls(
+                dynamics=described.dynamics,
+                origin=described.origin,
+                product_ids=tuple(described.product_ids),
+                user_ids=tuple(described.user_ids),
+                **{name: arrays[name] for name in _ARRAYS if name in arrays},
+            )
+            if set(arrays) == set(_ARRAYS)
+            else None
+        )
         if made is None or not made._fits():
             raise Unusable(f"the simulator in {folder} is damaged (its arrays don't fit together); {again}")
         return made

@@ -32,11 +32,16 @@ class Reaction:
 class Visits:
     """N visits under way."""
 
-    def __init__(self, simulator: Simulator, seeds: NDArray[np.uint64]) -> None:
-        """`seeds`: (N,) of the slots' random streams."""
+    def __init__(self, simulator: Simulator, seeds: NDArray[np.uint64], offset: float | None = None) -> None:
+        """Nobody is here yet.
+
+        Args:
+            seeds: (N,) of the slots' random streams.
+            offset: `simulator.offset`, where it is known already.
+        """
         n, dimension = len(seeds), simulator.vectors.shape[1]
         self.simulator = simulator
-        self.offset = simulator.offset
+        self.offset = simulator.offset if offset is None else offset
         self._seeds = seeds
         self._moments = np.zeros(n, np.uint64)
         self.user = np.zeros(n, np.int64)
@@ -44,6 +49,7 @@ class Visits:
         self.need = np.zeros((n, dimension))
         self.satiation = np.zeros((n, dimension))
         self.patience = np.zeros(n)
+        self.is_new = np.zeros(n, np.bool_)  # the shop knows nothing of the user
 
     def begin(self, which: NDArray[np.int64], users: NDArray[np.int64] | None = None) -> None:
         """Begin anew in some slots.
@@ -54,11 +60,12 @@ class Visits:
         """
         s, d = self.simulator, self.simulator.dynamics
         dimension = s.vectors.shape[1]
-        drawn = self._draw(which, 3 + 2 * dimension)
+        drawn = self._draw(which, 4 + 2 * dimension)
         self.user[which] = (drawn[:, 0] * len(s.user_ids)).astype(np.int64) if users is None else users
-        self.patience[which] = d.patience * (0.5 + drawn[:, 1])
+        self.patience[which] = np.minimum(d.patience * (0.5 + drawn[:, 1]), d.patience_most)
+        self.is_new[which] = drawn[:, 3] < d.newcomers
         self.satiation[which] = 0.0
-        step = d.drift / np.sqrt(dimension) * normal(drawn[:, 3:])  # (M, D)
+        step = d.drift / np.sqrt(dimension) * normal(drawn[:, 4:])  # (M, D)
         self.taste[which] = s.tastes[self.user[which]] + step
         self.need[which] = self._fresh_need(which, drawn[:, 2])
 
@@ -87,7 +94,9 @@ class Visits:
         )
         satisfied = clicked & (drawn[:, 0] < _logistic(pleasure))
         purchased = satisfied & (drawn[:, 1] < d.purchase_share)
-        log_dwell = d.dwell_log_mean + d.dwell_satisfied * satisfied + d.dwell_log_deviation * normal(drawn[:, 6:8])[:, 0]
+        log_dwell = (
+            d.dwell_log_mean + d.dwell_satisfied * satisfied + d.dwell_log_deviation * normal(drawn[:, 6:8])[:, 0]
+        )
         seen = np.where(clicked, place + 1, places)  # (N,) places looked at
         looked = (np.arange(places) < seen[:, None]).astype(np.float64)  # (N, L)
         exposed = (shown * looked[:, :, None]).sum(axis=1) + taken * (d.satiation_bought * purchased)[:, None]

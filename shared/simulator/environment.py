@@ -181,12 +181,16 @@ class Shop(gymnasium.Env[Observation, NDArray[np.int64]]):
         self._one = ShopVector(model, 1, slate=slate, history=history, most_slates=most_slates)
         self.observation_space = self._one.single_observation_space
         self.action_space = self._one.single_action_space
+        self._next: Observation | None = None  # the visit that has begun when the last one ended
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a visit; `options` may name the row of the user who comes, as `user`."""
         super().reset(seed=seed)
+        begun, self._next = self._next, None
+        if begun is not None and seed is None and options is None:
+            return _first(begun), {}
         users = None if options is None or "user" not in options else {"users": [options["user"]]}
         observed, _ = self._one.reset(seed=seed, options=users)
         return _first(observed), {}
@@ -194,8 +198,10 @@ class Shop(gymnasium.Env[Observation, NDArray[np.int64]]):
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Show the user a slate."""
         observed, reward, terminated, truncated, infos = self._one.step(np.asarray(action)[None])
-        observed = infos.pop("final_obs", observed)
-        infos.pop("_final_obs", None)
+        self._next = None
+        if "final_obs" in infos:
+            self._next, observed = observed, infos.pop("final_obs")
+            infos.pop("_final_obs")
         return (
             _first(observed),
             float(reward[0]),

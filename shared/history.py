@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,50 @@ from numpy.typing import NDArray
 
 from shared.pb.freshet.v1 import events_pb2 as pb
 
-# What a model may know of each event of the history; a column each, in this order, all about [-1, 1].
-# Helpful votes and metadata prices are as crawled, years later, so no model reads them.
-EVENT_FEATURES = ("rating", "has_rating", "sentiment", "has_text", "reward", "gap")
+# What is kept of each event of the history; a column each, in this order, all about [-1, 1]. An encoder picks its own.
+EVENT_FEATURES = (
+    "rating", "has_rating", "sentiment", "has_text", "reward",
+    "gap",  # time since the user's event before
+    "price",  # as it was when the event happened; 0 where none was told
+    "crawled_price", "helpfulness", "time", "user",
+)  # fmt: skip
+# Columns that a model must not read, unless its rows say that it reads the future: helpful votes and the prices beside
+# reviews, which come from the products' metadata, are as crawled, years later; who and when would be learned by heart.
+FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
+
+# Of these kinds a price is the metadata's; with the others a shop tells what it asked at that moment.
+UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
 
 DAY_MS = 86_400_000
 GAP_CAP_DAYS = 3650.0
+CENTURY_MS = 36_525 * DAY_MS
 
 # Products with an event of these kinds are never recommended to the user again, unless settings say otherwise.
 DEFAULT_MASKED_KINDS = ("review", "rating", "dislike")
+
+# Where one class of users ends and another begins, in events and in days without any.
+OCCASIONAL_EVENTS, REGULAR_EVENTS, LAPSED_DAYS = 3, 10, 180
+
+
+class UserClass(StrEnum):
+    """How well a user is known."""
+
+    NEW = "new"  # no event, or fewer than `OCCASIONAL_EVENTS`
+    OCCASIONAL = "occasional"  # fewer than `REGULAR_EVENTS`
+    REGULAR = "regular"
+    LAPSED = "lapsed"  # any number of events, the newest more than `LAPSED_DAYS` ago
+
+
+USER_CLASSES = tuple(UserClass)
+
+
+def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:
+    """What class a user with so many events, the newest at `newest_ms`, is of at `now_ms`."""
+    if events and now_ms - newest_ms > LAPSED_DAYS * DAY_MS:
+        return UserClass.LAPSED
+    if events < OCCASIONAL_EVENTS:
+        return UserClass.NEW
+    return UserClass.OCCASIONAL if events < REGULAR_EVENTS else UserClass.REGULAR
 
 
 def kinds_of(names: Collection[str]) -> frozenset[int]:
@@ -50,6 +87,7 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
     """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
     has_rating = pb.IMPUTED_RATING not in state.imputed
     has_text = pb.IMPUTED_SENTIMENT not in state.imputed
+    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
     days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
     return (
         (state.rating - 3.0) / 2.0 if has_rating else 0.0,
@@ -58,6 +96,11 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
         float(has_text),
         state.reward,
         min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
+        0.0 if state.kind in UNPRICED_KINDS else price,
+        state.price_scaled,
+        state.helpfulness_scaled,
+        state.event_time_ms / CENTURY_MS,
+        zlib.crc32(state.user_id.encode()) / 2**32,
     )
 
 
@@ -97,6 +140,7 @@ class Histories:
         self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
         self._newest: NDArray[np.int64] = np.zeros(users, np.int64)  # latest event time, ms
         self.late = 0  # events applied to these arrays that were late
+        self.latest_ms = 0  # latest event time of any user
 
     def row(self, user_id: str) -> int | None:
         """The user's row, None when no event of the user was applied."""
@@ -116,6 +160,7 @@ class Histories:
         slot = count % self.length
         self.late += state.event_time_ms < previous_ms
         self._newest[row] = max(previous_ms, state.event_time_ms)
+        self.latest_ms = max(self.latest_ms, state.event_time_ms)
         self._products[row, slot] = product
         self._features[row, slot] = features_of(state, previous_ms)
         self._times[row, slot] = state.event_time_ms
@@ -200,6 +245,7 @@ class Histories:
         histories._kinds[:n] = arrays["kinds"]
         histories._counts[:n] = arrays["counts"]
         histories._newest[:n] = arrays["newest"]
+        histories.latest_ms = int(arrays["newest"].max(initial=0))
         return histories
 
     def _slots(self, row: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """A model version: a folder, never half visible, of parts that score products.
 
-    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D)
+    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries, of each head (B, H, D) or
+                             one for all (B, 1, D)
     items.safetensors        input (A, D); per head output.<head> (A, D) and bias.<head> (A,)
     neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
                              `shared.neighbours.Neighbours`
@@ -19,11 +20,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -71,6 +72,7 @@ class NeighbourPart(BaseModel):
 
     weight: float = Field(ge=0, le=1)  # its share of the mixture with popularity
     decay: float = Field(gt=0, le=1)  # what an event of the history counts beside the one after it
+    last: int = Field(default=0, ge=0)  # newest events of the history that count; 0: all
 
 
 class Manifest(BaseModel):
@@ -82,8 +84,9 @@ class Manifest(BaseModel):
     version_id: str
     policy: str
     parent: str = ""
-    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the encoder's output
-    popularity_weight: float = Field(1.0, gt=0, le=1)  # popularity's share of the mixture; 1 with those of `neighbours`
+    heads: dict[str, float] = Field(min_length=1)  # head → weight in the score, in the order of the queries
+    # Popularity's share of the mixture; 1 with those of `neighbours`. 0, where there are none: the heads alone count.
+    popularity_weight: float = Field(1.0, ge=0, le=1)
     neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
     history_length: int  # T
     event_features: list[str]  # names of the F columns
@@ -97,6 +100,12 @@ class Manifest(BaseModel):
     steps: int
     ordered: bool
     files: dict[str, StoredFile] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _orders_every_product(self) -> Self:
+        if self.neighbours and not self.popularity_weight:
+            raise ValueError("popularity_weight is 0 beside neighbours, which know too few products to rank all")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

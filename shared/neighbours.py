@@ -24,20 +24,21 @@ class Related:
     Windowed, decayed co-occurrence, as in first-order Markov chains (Rendle et al., WWW 2010) with a longer memory.
 
     Args:
-        parts: of each relation what it weighs, what an event weighs beside the one after it, (0, 1], and its rows.
+        parts: of each relation what it weighs, what an event weighs beside the one after it, (0, 1], how many of the
+            newest events count (0: all), and its rows.
         products: A
     """
 
-    def __init__(self, parts: Sequence[tuple[float, float, Neighbours]], products: int) -> None:
-        self._parts = [(weight, decay) for weight, decay, _ in parts]
+    def __init__(self, parts: Sequence[tuple[float, float, int, Neighbours]], products: int) -> None:
+        self._parts = [(weight, decay, last) for weight, decay, last, _ in parts]
         self._products = products
-        self._counts = np.stack([np.diff(own.starts) for _, _, own in parts], axis=1)  # (A0, R)
+        self._counts = np.stack([np.diff(own.starts) for *_, own in parts], axis=1)  # (A0, R)
         self._starts = np.concatenate([[0], self._counts.sum(axis=1).cumsum()])  # (A0 + 1,)
         self._rows: NDArray[np.int32] = np.empty(self._starts[-1], np.int32)
         self._values: NDArray[np.float32] = np.empty(self._starts[-1], np.float32)
         self._recency: dict[int, NDArray[np.float32]] = {}  # length of a history → (n, R)
         free = self._starts[:-1]
-        for r, (_, _, own) in enumerate(parts):
+        for r, (*_, own) in enumerate(parts):
             places = np.arange(len(own.products)) + np.repeat(free - own.starts[:-1], self._counts[:, r])
             self._rows[places], self._values[places] = own.products, own.values
             free = free + self._counts[:, r]
@@ -67,12 +68,14 @@ class Related:
         """What each event of a history counts in each relation, (n, R)."""
         found = self._recency.get(length)
         if found is None:
-            columns = [weight * recency_weights(length, decay) for weight, decay in self._parts]
+            columns = [weight * recency_weights(length, decay, last) for weight, decay, last in self._parts]
             found = self._recency[length] = np.stack(columns, axis=1).astype(np.float32)
         return found
 
 
-def recency_weights(length: int, decay: float) -> NDArray[np.float64]:
-    """What each event of a history counts, oldest first, (n,): decay^age, summing to 1."""
+def recency_weights(length: int, decay: float, last: int = 0) -> NDArray[np.float64]:
+    """What each event of a history counts, oldest first, (n,): decay^age, summing to 1; 0 before the `last` ones."""
     weights = decay ** np.arange(length - 1, -1, -1, dtype=np.float64)
+    if last:
+        weights[:-last] = 0.0
     return weights / weights.sum() if length else weights

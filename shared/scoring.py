@@ -37,15 +37,17 @@ class Scorer:
         products: Callable[[], int],
     ) -> None:
         self.manifest = manifest
+        self._session, queries = _session(parts.encoder, manifest)
         weights = np.array(list(manifest.heads.values()), np.float32)
-        counted = np.flatnonzero(weights)  # a head without weight need not be asked; C of them
-        self._heads = counted
-        self._weights: NDArray[np.float32] = weights[counted, None]  # (C, 1)
-        self._session = _session(parts.encoder, manifest)
+        counted = np.flatnonzero(weights)  # a head without weight need not be asked
+        # Of each query that counts: its place in the encoder's output, and what it weighs there; Q of them. Heads that
+        # share a query are one sum of weighted vectors.
+        self._queries = counted if queries > 1 else np.zeros(int(counted.size > 0), np.int64)
+        self._weights: NDArray[np.float32] = weights[counted, None] if queries > 1 else np.ones((1, 1), np.float32)
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
         self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: NDArray[np.float32] = np.zeros((len(counted) * d, a), np.float32)
+        self._items: NDArray[np.float32] = np.zeros((len(self._queries) * d, a), np.float32)
         self._bias: NDArray[np.float32] = np.full(a, -np.inf, np.float32)  # of products it does not know
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
@@ -53,6 +55,7 @@ class Scorer:
             (
                 part.weight,
                 part.decay,
+                part.last,
                 replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)),
             )
             for relation, part in manifest.neighbours.items()
@@ -60,8 +63,12 @@ class Scorer:
         ]
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
-        for c, head in enumerate(np.array(list(manifest.heads))[counted]):
-            self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
+        if queries > 1:
+            for c, head in enumerate(np.array(list(manifest.heads))[counted]):
+                self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
+        elif counted.size:
+            outputs = [weight * parts.outputs[head] for head, weight in manifest.heads.items()]
+            self._items[:, rows] = np.sum(outputs, axis=0).T
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
         self._check(golden, rows)
 
@@ -99,8 +106,8 @@ class Scorer:
                 "features": window.features[:, :length],
                 "lengths": window.lengths,
             },
-        )[0]  # (1, H, D)
-        return ranking.scores((queries[0, self._heads] * self._weights).reshape(-1), self._items, self._bias)
+        )[0]  # (1, H or 1, D)
+        return ranking.scores((queries[0, self._queries] * self._weights).reshape(-1), self._items, self._bias)
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
@@ -132,7 +139,8 @@ def load_scorer(
         raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
 
 
-def _session(encoder: bytes, manifest: Manifest) -> onnxruntime.InferenceSession:
+def _session(encoder: bytes, manifest: Manifest) -> tuple[onnxruntime.InferenceSession, int]:
+    """The encoder, ready to run, and how many queries it gives."""
     version_id = manifest.version_id
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -150,4 +158,7 @@ def _session(encoder: bytes, manifest: Manifest) -> onnxruntime.InferenceSession
         raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
     if d != manifest.dimension:
         raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
-    return session
+    queries = session.get_outputs()[0].shape[1]
+    if queries not in (1, len(manifest.heads)):
+        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {len(manifest.heads)} heads")
+    return session, queries

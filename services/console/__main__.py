@@ -12,7 +12,7 @@ import signal
 import sys
 from types import FrameType
 
-from services.console import data, dead_letters, demo, models, settings_table, simulate, topics, up
+from services.console import data, dead_letters, demo, evaluate, models, settings_table, simulate, topics, up
 from services.console.known import refuse_unknown
 from services.console.terminal import Terminal
 from shared.errors import FreshetError, Unusable
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="freshet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for command in (demo, up, data, topics, models, dead_letters, simulate, settings_table):
+    for command in (demo, up, data, evaluate, simulate, topics, models, dead_letters, settings_table):
         command.add(commands)
     return parser
 

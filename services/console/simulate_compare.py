@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     """
     import torch  # takes seconds, which other commands need not wait for
 
-    from services.console.simulate_contest import Contest, contest
+    from shared.simulator.contest import Contest, contest
     from shared.simulator.simulator import Simulator
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The evaluator: judges, live, what is served beside trending, each event before it is learned.
+"""The evaluator: judges, live, what is served beside simple baselines, each event before it is learned.
 
     python -m services.evaluator
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.evaluator.prequential import TOP, Judgement
 from shared import ranking
+from shared.evaluation.prequential import TOP, Judgement
 
+# Simple policies that learn each event as it comes.
+BASELINES = ("trending", "repeat", "markov")
 # `learned` is what is served, so it is trending wherever no version scored the products.
-POLICIES = ("learned", "trending")
+POLICIES = ("learned", *BASELINES)
 # All judged events; those that a version judged; the newest so many judged ones.
 WINDOWS = ("all", "learned", "recent")
 KS = (5, 10, 20)
@@ -18,7 +20,7 @@ _COLUMNS = 2 * len(KS) + 1  # hit at each k, NDCG at each k, reciprocal rank
 
 
 class Accuracy:
-    """Means over the three windows, for both policies on the same events."""
+    """Means over the three windows, for all policies on the same events."""
 
     def __init__(self, recent_events: int) -> None:
         self.judged = 0
@@ -31,19 +33,19 @@ class Accuracy:
         self._tops: NDArray[np.int64] = np.full((recent_events, len(POLICIES), TOP), -1, np.int64)  # (N, P, TOP)
         self._bits: NDArray[np.float64] = np.full((recent_events, len(POLICIES)), np.nan)  # (N, P)
 
-    def note(self, judgement: Judgement) -> None:
-        """Count one judged event."""
+    def note(self, judgement: Judgement, *, by_version: bool) -> None:
+        """Count one judged event, of which each of `POLICIES` was asked; `by_version`: a learned one scored it."""
+        if not judgement.is_judged:
+            raise ValueError(f"an event that was not judged: {judgement.outcome}")
         slot = self.judged % self._recent
-        for p, own in enumerate((judgement.learned, judgement.trending)):
-            if own is None:
-                raise ValueError(f"an event that was not judged: {judgement.outcome}")
+        for p, own in enumerate(judgement.rankings):
             self._newest[slot, p] = _figures(own.place)
             self._tops[slot, p] = -1
             self._tops[slot, p, : len(own.top)] = own.top
             self._bits[slot, p] = own.bits
         self._all += self._newest[slot]
         self.judged += 1
-        if judgement.by_version:
+        if by_version:
             self._learned += self._newest[slot]
             self.by_version += 1
 

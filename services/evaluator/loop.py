@@ -8,16 +8,16 @@ import time
 from collections.abc import Sequence
 
 from services.evaluator import metrics
-from services.evaluator.accuracy import Accuracy
-from services.evaluator.prequential import Outcome, Prequential
+from services.evaluator.accuracy import BASELINES, Accuracy
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions import Versions
-from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.evaluation.prequential import Prequential
 from shared.kafka.clients import LogReader
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
-from shared.policies.trending import Trending
+from shared.policies.registry import make
+from shared.policies.stream import Stream, StreamSettings
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 
@@ -39,10 +39,15 @@ class Evaluator:
     def __init__(self, settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
         self._stop = stop
         topics = Topics.of(kafka)
-        self.prequential = Prequential(
-            Histories(settings.history_length, masked_kinds_of(settings.masked_kinds)),
-            Trending(settings.trending_half_life_days * DAY_MS),
+        stream = Stream(
+            StreamSettings(
+                history_length=settings.history_length,
+                masked_kinds=settings.masked_kinds,
+                trending_half_life_days=settings.trending_half_life_days,
+            )
         )
+        self.prequential = Prequential(stream)
+        self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
         self._versions = Versions(
             settings.models_dir,
@@ -86,12 +91,16 @@ class Evaluator:
 
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()
-        judgement = self.prequential.judge(state, self._versions.judging)
-        if judgement.outcome in (Outcome.JUDGED, Outcome.UNKNOWN):
-            self.accuracy.note(judgement)
+        version = self._versions.judging
+        judgement = self.prequential.judge(state, [version, *self._baselines])
+        by_version = version is not None and judgement.has_history
+        if judgement.is_judged:
+            self.accuracy.note(judgement, by_version=by_version)
             metrics.JUDGE_SECONDS.observe(time.perf_counter() - start)
-        metrics.count(judgement.outcome, by_version=judgement.by_version)
-        self.prequential.apply(state)
+        metrics.count(judgement.outcome, by_version=by_version)
+        seen = self.prequential.apply(state)
+        for baseline in self._baselines:
+            baseline.learn(seen)
 
     def _show(self, items: Sequence[Positioned]) -> None:
         metrics.READER.show(self._reader, items)

@@ -1,12 +1,12 @@
-"""What the evaluator tells Prometheus. `policy` is learned (what is served) or trending, on the same events."""
+"""What the evaluator tells Prometheus. `policy` is learned (what is served) or a baseline, on the same events."""
 
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
-from services.evaluator.prequential import TOP, Outcome
 from shared import models
+from shared.evaluation.prequential import TOP, Outcome
 from shared.kafka.reader_metrics import ReaderMetrics
 from shared.ready import Ready
 from shared.telemetry import SECONDS_BUCKETS
@@ -15,7 +15,7 @@ READY = Ready("evaluator")
 READER = ReaderMetrics("evaluator")
 
 APPLIED = Counter("freshet_evaluator_applied_events_total", "Events applied, judged or not.")
-JUDGED = Counter("freshet_evaluator_judged_events_total", "Events that both policies ranked the catalogue for.")
+JUDGED = Counter("freshet_evaluator_judged_events_total", "Events that all policies ranked the catalogue for.")
 LEARNED = Counter(
     "freshet_evaluator_learned_events_total", "Judged events for which a learned version scored the user's history."
 )

@@ -22,7 +22,7 @@ from services.inference.refusals import Context, Refusal
 from services.inference.settings import InferenceSettings
 from shared.errors import BadEvent, Unavailable
 from shared.events import key_of
-from shared.history import EVENT_FEATURES
+from shared.history import EVENT_FEATURES, Histories, user_class
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EventKind, LogPosition
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceServicer
@@ -142,6 +142,7 @@ class Servicer(RecommenderServiceServicer):
             events=histories.events(row),
             masked_products=len(np.unique(histories.masked(row))),
             position=self._knowledge.position(request.user_id),
+            user_class=_class_of(histories, row),
         )
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
@@ -182,6 +183,12 @@ class Servicer(RecommenderServiceServicer):
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"{field}{error}") from error
         except Unavailable as error:
             raise Refusal(StatusCode.UNAVAILABLE, f"{error}; {advice}") from error
+
+
+def _class_of(histories: Histories, row: int) -> pb.UserClass.ValueType:
+    """The user's class at the latest event time that was applied; one that lies ahead of the clock is not believed."""
+    now_ms = min(histories.latest_ms, time.time_ns() // 1_000_000)
+    return pb.UserClass.Value(f"USER_CLASS_{user_class(histories.events(row), histories.newest_ms(row), now_ms).name}")
 
 
 def _patience(context: Context, most_seconds: float) -> float:

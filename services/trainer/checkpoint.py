@@ -13,12 +13,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from services.trainer.learner import Snapshot, SnapshotState
 from services.trainer.settings import TrainerSettings
@@ -28,7 +28,7 @@ from shared.models import write_folder
 
 log = logging.getLogger("trainer")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEPT = 2
 TENSORS = "learner.safetensors"
 STATE = "state.json"
@@ -74,7 +74,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
     Raises:
         OSError: the disk is full, say; the earlier checkpoints are untouched.
     """
-    tensors = save_tensors(checkpoint.learner.tensors)
+    tensors = save_tensors(checkpoint.learner.arrays)
     state = State(
         schema_version=SCHEMA_VERSION,
         tensors_sha256=hashlib.sha256(tensors).hexdigest(),
@@ -83,7 +83,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
         reader=checkpoint.reader,
         learner=checkpoint.learner.state,
     )
-    folder = settings.state_dir / f"checkpoint-{checkpoint.learner.state['applied']:012d}"
+    folder = settings.state_dir / f"checkpoint-{checkpoint.learner.state['stream']['applied']:012d}"
     if not folder.exists():
         write_folder(folder, {TENSORS: tensors, STATE: json.dumps(state).encode()})
     for old in _folders(settings.state_dir)[:-KEPT]:
@@ -121,7 +121,7 @@ def _folders(root: Path) -> list[Path]:
     return sorted(root.glob("checkpoint-*")) if root.is_dir() else []
 
 
-def _read(folder: Path) -> tuple[State, dict[str, Tensor]]:
+def _read(folder: Path) -> tuple[State, dict[str, NDArray[Any]]]:
     state: State = json.loads((folder / STATE).read_bytes())
     if state["schema_version"] != SCHEMA_VERSION:
         raise Unusable(

@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 
 from services.trainer import checkpoint, folders, metrics, publish
 from services.trainer.checkpoint import Checkpoint
-from services.trainer.cooccurrence import RELATIONS
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unavailable, Unusable
@@ -20,6 +19,8 @@ from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
+from shared.policies.freshet.mixture import PARTS
+from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import KafkaSettings
 from shared.topics import Topics, log_identity
 
@@ -30,6 +31,8 @@ POLL_SECONDS = 0.2
 FLUSH_SECONDS = 4.0
 # Learned from in one go, however far off the next checkpoint is: a stop and the gauges wait for no more than this.
 MOST_AT_ONCE = 200
+# Of a version's figures, those logged when it is published.
+TOLD = ("validation_ndcg_at_10", "validation_ndcg_at_10_popularity")
 
 
 class Trainer:
@@ -63,7 +66,7 @@ class Trainer:
         self._pinned: dict[str, str] = {}  # pointer → version_id
         self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
         if found is not None:
-            log.info("resumed after %d events and %d steps", self.learner.applied, self.learner.dqn.steps)
+            log.info("resumed after %d events", self.learner.applied)
 
     def run(self) -> None:
         """Learn until told to stop, then make a last checkpoint.
@@ -102,10 +105,10 @@ class Trainer:
 
     def _apply(self, state: StateVector) -> None:
         start = time.perf_counter()
-        late = self.learner.histories.late
+        late = self.learner.stream.histories.late
         report = self.learner.apply(state)
         metrics.APPLIED.inc()
-        metrics.LATE.inc(self.learner.histories.late - late)
+        metrics.LATE.inc(self.learner.stream.histories.late - late)
         if report is None:
             return
         metrics.STEP_SECONDS.observe(time.perf_counter() - start)
@@ -156,12 +159,12 @@ class Trainer:
         metrics.VERSIONS.inc()
         metrics.VERSION_TIME.set_to_current_time()
         log.info(
-            "published %s: %d events, %d steps, validation NDCG@10 %.4f, popularity alone %.4f, weights %s",
+            "published %s: %s, %d events, %d steps%s, weights %s",
             manifest.version_id,
+            manifest.policy,
             manifest.applied_events,
             manifest.steps,
-            manifest.metrics["validation_ndcg_at_10"],
-            manifest.metrics["validation_ndcg_at_10_popularity"],
+            "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in TOLD),
             manifest.heads,
         )
         publish.forget(
@@ -183,12 +186,13 @@ class Trainer:
         learner = self.learner
         metrics.UNPUBLISHED.set(learner.applied - publish.applied_of(learner.parent))
         metrics.PUBLISH_EVENTS.set(self._settings.publish_events)
-        metrics.EPSILON.set(learner.epsilon)
-        for part, weight in zip(("popularity", *(r.name for r in RELATIONS)), learner.mixture.weights, strict=True):
-            metrics.MIXTURE.labels(part).set(weight)
-        metrics.BUFFER_SIZE.set(len(learner.buffer))
-        metrics.PRODUCTS.set(len(learner.products))
-        metrics.USERS.set(len(learner.histories.users))
+        metrics.PRODUCTS.set(len(learner.stream.products))
+        metrics.USERS.set(len(learner.stream.histories.users))
+        if isinstance(learner.policy, FreshetPolicy):  # the others have none of these
+            metrics.EPSILON.set(learner.policy.epsilon)
+            metrics.BUFFER_SIZE.set(len(learner.policy.buffer))
+            for part, weight in zip(PARTS, learner.policy.mixture.weights, strict=True):
+                metrics.MIXTURE.labels(part).set(weight)
         metrics.READER.show(self._reader, items)
 
 

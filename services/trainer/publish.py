@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from services.trainer.checkpoint import fixed_settings
-from services.trainer.learned import what_is_learned
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import BadEvent
@@ -20,10 +19,11 @@ from shared.kafka.clients import CountedProducer
 from shared.kafka.ordered import ReaderSnapshot
 from shared.models import MANIFEST, Manifest, read_manifest, write_version
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
+from shared.policies.policy import no_golden
+from shared.policies.registry import POLICIES
 
 log = logging.getLogger("trainer")
 
-POLICY = "freshet-sqn"
 KEPT_NEWEST = 10
 KEPT_HOURS = 24
 
@@ -50,27 +50,29 @@ def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -
     Raises:
         OSError: the disk is full, say; nothing half written stays behind.
     """
-    learned = what_is_learned(learner)
+    learned = learner.policy.learned()
     manifest = Manifest(
         version_id=version_id(learner.applied, reader, settings),
-        policy=POLICY,
+        policy=learner.policy.name,
         parent=learner.parent,
         heads=learned.heads,
         popularity_weight=learned.popularity_weight,
         neighbours=learned.neighbours,
         history_length=settings.history_length,
         event_features=list(EVENT_FEATURES),
-        dimension=settings.dimension,
+        dimension=learned.parts.input.shape[1],
         products=len(learned.parts.products),
-        epsilon=learner.epsilon,
-        discount=settings.discount,
+        epsilon=learned.epsilon,
+        discount=learned.discount,
         metrics=learned.metrics,
         positions=source_positions(reader),
         applied_events=learner.applied,
-        steps=learner.dqn.steps,
+        steps=learned.steps,
         ordered=reader["ordered"],
     )
-    _, sha256 = write_version(settings.models_dir, manifest, learned.parts, learned.golden)
+    _, sha256 = write_version(
+        settings.models_dir, manifest, learned.parts, learned.golden or no_golden(settings.history_length)
+    )
     return manifest, sha256
 
 
@@ -116,7 +118,7 @@ def forget(root: Path, *, pinned: Collection[str], producer: CountedProducer, to
 
 def _is_ours(folder: Path) -> bool:
     try:
-        return read_manifest(folder).policy == POLICY
+        return read_manifest(folder).policy in POLICIES
     except BadEvent as error:
         log.warning("left alone: %s", error)
         return False

@@ -20,7 +20,7 @@ class Scores(Protocol):
 
     @property
     def popularity_weight(self) -> float:
-        """What popularity counts in the mixture with `related`, (0, 1]."""
+        """What popularity counts in the mixture with `related`, [0, 1]; 0: there is no mixture, `scores` are all."""
         ...
 
     def related(self, window: Window) -> FloatArray:
@@ -44,6 +44,7 @@ def served_scores(version: Scores | None, window: Window | None, popularity: Pop
     """Scores that order the whole catalogue for one user as it is served, masks aside, (A,).
 
     log(w_p · popularity + Σ_r w_r · share_r) + w_ce · logit + w_q · Q, where r are the relations between products.
+    Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
 
     Without a version, or without a window (a user of whom nothing is known), they are log-popularity itself. A product
     that the version does not know counts as an average one: it gets the mean of what was learned of the others,
@@ -58,8 +59,11 @@ def served_scores(version: Scores | None, window: Window | None, popularity: Pop
     learned = version.scores(window)  # (A0,), A0 <= A
     if len(learned) > len(shares):
         raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
-    mixture = mix(shares, version.popularity_weight, version.related(window))
-    result = logs(mixture)
+    if version.popularity_weight:
+        mixture = mix(shares, version.popularity_weight, version.related(window))
+        result = logs(mixture)
+    else:
+        mixture, result = shares, np.zeros_like(shares)
     if len(learned) == len(result) and learned.min() > -np.inf:  # it knows them all
         result += learned
         return result

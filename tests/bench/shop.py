@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.trainer.cooccurrence import KEPT, RELATIONS
-from services.trainer.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
+from shared.policies.cooccurrence import KEPT, RELATIONS
+from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from tests.support.states import review
 
 HISTORY_LENGTH = 20

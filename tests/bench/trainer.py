@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from services.trainer.dqn import td_targets
 from services.trainer.learner import Learner
-from services.trainer.network import Encoder, at
 from services.trainer.settings import TrainerSettings
 from shared.history import EVENT_FEATURES
+from shared.policies.freshet.double_dqn import td_targets
+from shared.policies.freshet.network import Encoder, at
+from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import load
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.repeats import interleaved
@@ -57,13 +58,15 @@ def _ours(products: int, steps: int) -> Callable[[], float]:
     learner = Learner(load(TrainerSettings, {"FRESHET_TRAINER_WARMUP_TRANSITIONS": "1000000"}))
     for state in histories(USERS, products):
         learner.apply(state)
-    learner.dqn.tables.grow_to(products)  # those that nobody chose
+    policy = learner.policy
+    assert isinstance(policy, FreshetPolicy)
+    policy.dqn.tables.grow_to(products)  # those that nobody chose
 
     def measure() -> float:
         start = time.perf_counter()
         for _ in range(steps):
-            batch = learner.buffer.sample(learner.settings.batch, learner.rng)
-            learner.dqn.step(batch, learner.rng, learner.eras, np.zeros(0))
+            batch = policy.buffer.sample(policy.settings.batch, policy.rng)
+            policy.dqn.step(batch, policy.rng, policy.eras, np.zeros(0))
         return steps / (time.perf_counter() - start)
 
     return measure

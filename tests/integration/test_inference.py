@@ -132,6 +132,7 @@ def test_a_caller_sees_its_own_writes(kafka: KafkaSettings, inference: Inference
     user = inference.stub.GetUser(pb.GetUserRequest(user_id="ann"), timeout=20)
     assert [(h.product_id, h.rating) for h in user.history] == [("p0", 4.0), ("p1", 4.0)]
     assert (user.events, user.masked_products, user.position) == (2, 2, place)
+    assert user.user_class == pb.USER_CLASS_NEW
     send_state(kafka, stored[0], place)  # once more: features repeats what it is not sure of
     eventually(lambda: inference.metrics()["freshet_inference_repeats_total"] == 1)
     assert inference.stub.GetUser(pb.GetUserRequest(user_id="ann"), timeout=20).events == 2
@@ -163,6 +164,9 @@ def test_what_is_late_is_applied_in_the_order_of_the_log_and_counted(
     eventually(lambda: inference.metrics()["freshet_inference_late_total"] == 2)
     user = inference.stub.GetUser(pb.GetUserRequest(user_id="ann"), timeout=20)
     assert [h.product_id for h in user.history] == ["p0", "p7", "p8", "p9"]
+    assert user.user_class == pb.USER_CLASS_OCCASIONAL
+    bob = inference.stub.GetUser(pb.GetUserRequest(user_id="bob"), timeout=20)
+    assert bob.user_class == pb.USER_CLASS_LAPSED, "the one who came back did so years later"
 
 
 def test_products_come_go_and_come_back(kafka: KafkaSettings, inference: Inference) -> None:

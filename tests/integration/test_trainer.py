@@ -7,20 +7,26 @@ import random
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from services.trainer.dqn import StepReport
 from services.trainer.loop import MOST_AT_ONCE, Trainer
 from services.trainer.settings import TrainerSettings
+from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import LogReader
 from shared.models import read_version
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
+from shared.policies.policy import StepReport
+from shared.policies.served import served_scores
+from shared.scoring import load_scorer
 from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.processes import Service, kafka_environment, running
 
 EVENTS = 1200
+F = len(EVENT_FEATURES)
 SMALL = {
     "FRESHET_TRAINER_DIMENSION": "8",
     "FRESHET_TRAINER_BATCH": "16",
@@ -52,11 +58,27 @@ def has_learned(folder: Path, events: int) -> bool:
     return any(int(name[:12]) >= events for name in versions(folder))
 
 
-def learn_all(kafka: KafkaSettings, folder: Path) -> dict[str, str]:
-    with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+def learn_all(kafka: KafkaSettings, folder: Path, **more: str) -> dict[str, str]:
+    with running("services.trainer", environment(kafka, folder, **more), folder / "log") as trainer:
         trainer.wait_for(lambda: has_learned(folder, EVENTS), f"version of {EVENTS} events")
         assert trainer.stop() == 0
     return versions(folder)
+
+
+class Catalogue:
+    """A caller's rows, all equally popular."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+
+    def row(self, product_id: str) -> int:
+        return self.rows.setdefault(product_id, len(self.rows))
+
+    def products(self) -> int:
+        return len(self.rows)
+
+    def shares(self) -> NDArray[np.float32]:
+        return np.full(len(self.rows), 1 / len(self.rows), np.float32)
 
 
 @pytest.fixture
@@ -92,6 +114,32 @@ def test_killed_at_any_moment_it_learns_the_same_as_uninterrupted(
             trainer.kill()
     assert "resumed after" in (killed / "log").read_text()
     assert versions(killed) == whole
+
+
+@pytest.mark.parametrize("policy", ["markov", "itemknn"])
+def test_another_policy_is_learned_published_and_resumed_like_freshet(
+    kafka: KafkaSettings, folder: Path, tmp_path: Path, policy: str
+) -> None:
+    """One that counts as it goes, and one that is fitted before each publication."""
+    states.write(kafka, states.shoppers(EVENTS))
+    whole = learn_all(kafka, folder, POLICY=policy)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with running("services.trainer", environment(kafka, killed, POLICY=policy), killed / "log") as trainer:
+        trainer.wait_for(lambda: has_learned(killed, 400), "some versions")
+        trainer.kill()
+    assert learn_all(kafka, killed, POLICY=policy) == whole
+    scorer, rows = None, Catalogue()
+    for version in whole:
+        scorer = load_scorer(folder / "models" / version, None, rows.row, rows.products)
+    assert scorer is not None
+    assert scorer.manifest.policy == policy
+    # The shoppers mostly buy the next product on the shelf.
+    window = Window(np.array([[rows.row("p7")]], np.int32), np.zeros((1, 1, F), np.float32), np.array([1], np.int32))
+    if policy == "markov":
+        assert int(served_scores(scorer, window, rows).argmax()) == rows.row("p8")
+    with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
+        assert f"was learned with FRESHET_TRAINER_POLICY={policy}, now it is freshet" in ended(trainer)
 
 
 def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, folder: Path) -> None:

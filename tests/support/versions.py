@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from services.trainer.network import HEADS, Encoder, to_onnx
 from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
+from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 
@@ -125,12 +125,9 @@ def _golden(encoder: Encoder, parts: Parts, manifest: Manifest) -> Golden:
         hidden = encoder.hidden(
             torch.from_numpy(parts.input[window.products[:, :n]]), torch.from_numpy(window.features[:, :n])
         )
-        queries = encoder.queries(hidden[:, n]).numpy()[0]  # (H, D)
+        query = hidden[0, n].numpy()  # (D,)
     rows = np.arange(a, dtype=np.int32)
-    scores = sum(
-        weight * (parts.outputs[head] @ queries[h] + parts.biases[head])
-        for h, (head, weight) in enumerate(manifest.heads.items())
-    )
+    scores = sum(weight * (parts.outputs[head] @ query + parts.biases[head]) for head, weight in manifest.heads.items())
     return Golden(window, rows[None, :], np.asarray(scores, np.float32)[None, :])
 
 

@@ -124,9 +124,12 @@ def test_every_word_of_the_protocol_has_one_here_and_a_newer_one_is_no_error() -
         assert messages.recommendation(calls.RecommendResponse(strategy=strategy)).strategy != "unknown"
     for fallback in calls.Fallback.values()[1:]:
         assert messages.recommendation(calls.RecommendResponse(fallback=fallback)).fallback not in (None, "unknown")
+    for user_class in calls.UserClass.values()[1:]:
+        assert messages.user(calls.GetUserResponse(user_class=user_class)).user_class != "unknown"
     newer = calls.RecommendResponse.FromString(b"\x18\x63\x20\x63")  # strategy 99, fallback 99
     told = messages.recommendation(newer)
     assert (told.strategy, told.fallback) == ("unknown", "unknown")
+    assert messages.user(calls.GetUserResponse.FromString(b"\x30\x63")).user_class == "unknown"  # 99
 
 
 def test_a_user_and_the_models_are_told_in_times_and_words() -> None:
@@ -139,11 +142,13 @@ def test_a_user_and_the_models_are_told_in_times_and_words() -> None:
             ],
             events=7,
             masked_products=1,
+            user_class=calls.USER_CLASS_OCCASIONAL,
         )
     )
     assert user.history[0] == answers.Past("p1", freshet.Kind.VIEW, AT.replace(microsecond=123_000), None, 0.0, 0.05)
     assert (user.history[1].rating, user.history[1].at) == (4.0, datetime(1970, 1, 1, tzinfo=UTC))
     assert (user.events, user.masked_products, user.position) == (7, 1, None)
+    assert user.user_class is freshet.UserClass.OCCASIONAL
     version = pb.ModelVersion(
         version_id="v1", policy="dqn", created_ms=AT_MS, applied_events=9, products=3, metrics={"ndcg": 0.25}
     )

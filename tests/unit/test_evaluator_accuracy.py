@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
-from services.evaluator.prequential import Judgement, Outcome, Ranking
+from shared.evaluation.prequential import Judgement, Outcome, Ranking
 
 INF = float("inf")
 
@@ -20,15 +20,16 @@ def judged(
     learned: float,
     trending: float,
     *,
-    by_version: bool = True,
     top: tuple[Sequence[int], Sequence[int]] = ((), ()),
     bits: tuple[float, float] = (math.nan, math.nan),
 ) -> Judgement:
-    own, other = (
+    """Of the two policies; the others miss."""
+    own = [
         Ranking(place, np.array(rows, np.int64), own_bits)
         for place, rows, own_bits in zip((learned, trending), top, bits, strict=True)
-    )
-    return Judgement(Outcome.JUDGED, own, other, by_version)
+    ]
+    others = [Ranking(INF, np.zeros(0, np.int64), math.nan)] * (len(POLICIES) - 2)
+    return Judgement(Outcome.JUDGED, (*own, *others), has_history=True)
 
 
 def test_before_anything_was_judged_there_is_no_figure() -> None:
@@ -42,10 +43,10 @@ def test_before_anything_was_judged_there_is_no_figure() -> None:
 
 def test_hit_ndcg_and_reciprocal_rank_of_each_policy() -> None:
     accuracy = Accuracy(10)
-    accuracy.note(judged(1.0, 6.0))
-    accuracy.note(judged(3.0, INF))
-    accuracy.note(judged(INF, 15.0))
-    accuracy.note(judged(7.5, 10.0))
+    accuracy.note(judged(1.0, 6.0), by_version=True)
+    accuracy.note(judged(3.0, INF), by_version=True)
+    accuracy.note(judged(INF, 15.0), by_version=True)
+    accuracy.note(judged(7.5, 10.0), by_version=True)
     assert [accuracy.hit("learned", "all", k) for k in KS] == [0.5, 0.75, 0.75]
     assert [accuracy.hit("trending", "all", k) for k in KS] == [0.0, 0.5, 0.75]
     assert accuracy.ndcg("learned", "all", 5) == pytest.approx((1 + 1 / 2) / 4)
@@ -58,7 +59,7 @@ def test_hit_ndcg_and_reciprocal_rank_of_each_policy() -> None:
 def test_the_windows_hold_what_their_names_say() -> None:
     accuracy = Accuracy(2)
     for place, by_version in ((1.0, False), (99.0, True), (1.0, True), (99.0, True), (1.0, False)):
-        accuracy.note(judged(place, 1.0, by_version=by_version))
+        accuracy.note(judged(place, 1.0), by_version=by_version)
     assert (accuracy.judged, accuracy.by_version) == (5, 3)
     assert [accuracy.hit("learned", window, 10) for window in WINDOWS] == [3 / 5, 1 / 3, 1 / 2]
     assert [accuracy.hit("trending", window, 10) for window in WINDOWS] == [1.0, 1.0, 1.0]
@@ -66,9 +67,9 @@ def test_the_windows_hold_what_their_names_say() -> None:
 
 def test_coverage_and_novelty_of_the_newest_answers() -> None:
     accuracy = Accuracy(2)
-    accuracy.note(judged(1.0, 1.0, top=([7, 8, 9], [7]), bits=(20.0, 20.0)))
-    accuracy.note(judged(1.0, 1.0, top=([0, 1, 2], [0]), bits=(4.0, 1.0)))
-    accuracy.note(judged(1.0, 1.0, top=([2], [0]), bits=(2.0, math.nan)))
+    accuracy.note(judged(1.0, 1.0, top=([7, 8, 9], [7]), bits=(20.0, 20.0)), by_version=True)
+    accuracy.note(judged(1.0, 1.0, top=([0, 1, 2], [0]), bits=(4.0, 1.0)), by_version=True)
+    accuracy.note(judged(1.0, 1.0, top=([2], [0]), bits=(2.0, math.nan)), by_version=True)
     assert (accuracy.coverage("learned", 12), accuracy.coverage("trending", 12)) == (3 / 12, 1 / 12)
     assert (accuracy.novelty("learned"), accuracy.novelty("trending")) == (3.0, 1.0)
 
@@ -77,12 +78,12 @@ def test_coverage_and_novelty_of_the_newest_answers() -> None:
 def test_recent_is_the_mean_of_the_newest(places: list[float], recent: int) -> None:
     accuracy = Accuracy(recent)
     for place in places:
-        accuracy.note(judged(place, 2 * place))
-    for policy, factor in zip(POLICIES, (1, 2), strict=True):
+        accuracy.note(judged(place, 2 * place), by_version=True)
+    for policy, factor in zip(POLICIES[:2], (1, 2), strict=True):
         newest = [factor * place <= 10 for place in places[-recent:]]
         assert accuracy.hit(policy, "recent", 10) == pytest.approx(np.mean(newest))
 
 
 def test_only_what_was_judged_counts() -> None:
     with pytest.raises(ValueError, match="not judged"):
-        Accuracy(3).note(Judgement(Outcome.MASKED))
+        Accuracy(3).note(Judgement(Outcome.MASKED), by_version=False)

@@ -83,6 +83,14 @@ def test_popularity_and_what_follows_are_mixed_as_shares() -> None:
     np.testing.assert_allclose(found, 0.4 * popularity + [0.5, 0.0, 0.1, 0.0], rtol=1e-5)
 
 
+def test_without_a_mixture_what_is_learned_is_all_and_the_unknown_are_average_by_popularity() -> None:
+    trending = counted(0, 0, 1, 2, 3)
+    found = served_scores(AnyScores(6.0, -2.0, -INF, popularity_weight=0.0), window(1), trending)
+    shares = np.exp(trending.log_popularity())
+    mean = (6.0 * shares[0] - 2.0 * shares[1]) / (shares[0] + shares[1])
+    np.testing.assert_allclose(found, array(6.0, -2.0, mean, mean), rtol=1e-5)
+
+
 def test_the_average_of_what_is_learned_is_weighted_by_the_mixture() -> None:
     trending = counted(0, 1, 2)
     version = AnyScores(6.0, 0.0, -INF, popularity_weight=0.5, related=[0.5, 0.0, 0.0])

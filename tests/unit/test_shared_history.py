@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.history import DAY_MS, EVENT_FEATURES, GAP_CAP_DAYS, Histories, features_of, kinds_of, masked_kinds_of
+from shared.history import (
+    DAY_MS,
+    EVENT_FEATURES,
+    GAP_CAP_DAYS,
+    Histories,
+    UserClass,
+    features_of,
+    kinds_of,
+    masked_kinds_of,
+    user_class,
+)
 from shared.pb.freshet.v1 import events_pb2 as pb
 from tests.support.states import START_MS, review
 
@@ -26,6 +36,7 @@ def products_of(histories: Histories, user: str) -> list[int]:
 def test_features_by_hand() -> None:
     state = review("u", "p", 9, rating=5.0)
     state.sentiment, state.reward = 0.25, -0.75
+    state.price_scaled, state.helpfulness_scaled, state.event_time_ms = 0.5, 0.75, START_MS + 9 * DAY_MS
     found = dict(zip(EVENT_FEATURES, features_of(state, START_MS), strict=True))
     assert found == {
         "rating": 1.0,
@@ -34,7 +45,24 @@ def test_features_by_hand() -> None:
         "has_text": 1.0,
         "reward": -0.75,
         "gap": math.log(10.0) / math.log(3651.0),
+        "price": 0.0,
+        "crawled_price": 0.5,
+        "helpfulness": 0.75,
+        "time": (START_MS / DAY_MS + 9) / 36_525,
+        "user": 0xF26D6A3E / 2**32,
     }
+
+
+def test_a_price_is_known_only_where_the_shop_tells_it_with_the_event() -> None:
+    price = EVENT_FEATURES.index("price")
+    state = review("u", "p", 0)
+    state.price_scaled = 0.5
+    found = []
+    for kind in (pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING, pb.EVENT_KIND_PURCHASE, pb.EVENT_KIND_VIEW):
+        state.kind = kind
+        found.append(features_of(state, 0)[price])
+    state.imputed.append(pb.IMPUTED_PRICE)
+    assert [*found, features_of(state, 0)[price]] == [0.0, 0.0, 0.5, 0.5, 0.0]
 
 
 def test_what_was_imputed_counts_as_unknown() -> None:
@@ -50,7 +78,7 @@ def test_what_was_imputed_counts_as_unknown() -> None:
 def test_the_gap_is_on_a_log_scale_and_long_before_the_first_event(days_before: float | None, gap: float) -> None:
     state = review("u", "p", 0)
     previous_ms = 0 if days_before is None else state.event_time_ms - int(days_before * DAY_MS)
-    assert features_of(state, previous_ms)[-1] == pytest.approx(gap)
+    assert features_of(state, previous_ms)[EVENT_FEATURES.index("gap")] == pytest.approx(gap)
 
 
 def test_a_user_that_did_nothing_has_no_row() -> None:
@@ -197,3 +225,29 @@ def test_what_was_kept_does_not_change_with_what_comes_later() -> None:
     histories.apply(review("u", "q", 1), 2)
     histories.apply(review("u", "r", 2), 3)
     assert kept["products"].tolist() == window.products.tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("events", "days_ago", "expected"),
+    [
+        (0, 5000, UserClass.NEW),  # who did nothing can't have lapsed
+        (1, 0, UserClass.NEW),
+        (2, 180, UserClass.NEW),
+        (2, 180.01, UserClass.LAPSED),
+        (3, 180, UserClass.OCCASIONAL),
+        (9, 0, UserClass.OCCASIONAL),
+        (10, -1, UserClass.REGULAR),
+        (10, 181, UserClass.LAPSED),
+    ],
+)
+def test_the_class_of_a_user_by_its_bounds(events: int, days_ago: float, expected: UserClass) -> None:
+    assert user_class(events, START_MS, START_MS + int(days_ago * DAY_MS)) is expected
+
+
+def test_the_latest_time_of_any_user_is_kept() -> None:
+    histories = Histories(2, REVIEWS)
+    for user, day in (("a", 3), ("b", 9), ("a", 5)):
+        histories.apply(review(user, "p", day), 0)
+    assert histories.latest_ms == START_MS + 9 * DAY_MS
+    again = Histories.from_arrays(histories.users, histories.to_arrays(), REVIEWS)
+    assert again.latest_ms == histories.latest_ms

@@ -15,11 +15,10 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from services.trainer.network import Encoder, to_onnx
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
 from shared.models import (
@@ -32,6 +31,7 @@ from shared.models import (
     read_version,
     write_version,
 )
+from shared.policies.freshet.network import Encoder, to_onnx
 from shared.scoring import Scorer, load_scorer
 from tests.support.versions import DIMENSION, LENGTH, tiny_version
 
@@ -261,12 +261,56 @@ def fewer_features() -> bytes:
     return content
 
 
+def averaging(queries: int) -> bytes:
+    """An encoder whose query n is n + 1 times the sum of the history's product vectors."""
+    inputs = [
+        helper.make_tensor_value_info("products", TensorProto.FLOAT, ["B", "T", DIMENSION]),
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
+        helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
+    ]
+    times = np.arange(1, queries + 1, dtype=np.float32).reshape(1, queries, 1)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["products", "axis"], ["sum"], keepdims=1),
+            helper.make_node("Mul", ["sum", "times"], ["queries"]),
+        ],
+        "averaging",
+        inputs,
+        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", queries, DIMENSION])],
+        [numpy_helper.from_array(times, "times"), numpy_helper.from_array(np.array([1], np.int64), "axis")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Path) -> None:
+    replace(folder, "encoder.onnx", averaging(queries))
+    manifest, parts, _ = read_version(folder)
+    history = parts.input[[0, 1]].sum(axis=0)
+    wanted = sum(
+        weight * (parts.outputs[head] @ (history * (h + 1 if queries > 1 else 1)) + parts.biases[head])
+        for h, (head, weight) in enumerate(manifest.heads.items())
+    )
+    rows = np.arange(len(BIAS), dtype=np.int32)
+    asked = window(0, 1)
+    golden = {"products": asked.products, "features": asked.features, "lengths": asked.lengths}
+    replace(
+        folder,
+        "golden.safetensors",
+        save_tensors(golden | {"rows": rows[None], "scores": np.asarray(wanted, np.float32)[None]}),
+    )
+    assert np.allclose(scorer_of(folder, tuple(BIAS)).scores(asked), wanted, atol=1e-4)
+
+
 ENCODERS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "no ONNX": ("encoder", lambda: b"import os"),
     "empty": ("encoder", lambda: b""),
     "other inputs": ("encoder", other_inputs),
     "fewer features": ("encoder", fewer_features),
     "other dimension": ("encoder", lambda: to_onnx(Encoder(2 * DIMENSION))),
+    "more queries than heads": ("encoder", lambda: averaging(3)),
     "other weights": ("golden", lambda: to_onnx(Encoder(DIMENSION))),
 }
 

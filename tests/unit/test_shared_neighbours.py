@@ -18,7 +18,7 @@ def sparse(matrix: NDArray[np.float32]) -> Neighbours:
 
 
 def shares(matrix: NDArray[np.float32], history: list[int], decay: float, products: int) -> NDArray[np.float32]:
-    return Related([(1.0, decay, sparse(matrix))], products).shares(np.array(history, np.int32))
+    return Related([(1.0, decay, 0, sparse(matrix))], products).shares(np.array(history, np.int32))
 
 
 MATRIX = np.array([[0, 0.5, 0.25], [0, 0, 0], [1.0, 0, 0]], np.float32)
@@ -27,6 +27,8 @@ MATRIX = np.array([[0, 0.5, 0.25], [0, 0, 0], [1.0, 0, 0]], np.float32)
 def test_the_newest_of_a_history_weighs_most() -> None:
     assert recency_weights(3, 0.5).tolist() == pytest.approx([1 / 7, 2 / 7, 4 / 7])
     assert recency_weights(0, 0.5).tolist() == []
+    assert recency_weights(3, 0.5, last=2).tolist() == pytest.approx([0.0, 1 / 3, 2 / 3])
+    assert recency_weights(1, 0.5, last=2).tolist() == [1.0]
     found = shares(MATRIX, [2, 0], 0.5, 3)
     assert found.tolist() == pytest.approx([1.0 / 3, 0.5 * 2 / 3, 0.25 * 2 / 3])
 
@@ -54,6 +56,6 @@ def test_sparse_shares_are_the_dense_product(rows: list[list[float]], history: l
 @given(st.lists(st.integers(-1, 2), max_size=9))
 def test_several_relations_add_up(history: list[int]) -> None:
     other = np.array([[0.1, 0, 0], [0.2, 0, 0.7], [0, 0, 0]], np.float32)
-    both = Related([(0.3, 0.5, sparse(MATRIX)), (0.6, 0.8, sparse(other))], 3)
+    both = Related([(0.3, 0.5, 0, sparse(MATRIX)), (0.6, 0.8, 0, sparse(other))], 3)
     expected = 0.3 * shares(MATRIX, history, 0.5, 3) + 0.6 * shares(other, history, 0.8, 3)
     np.testing.assert_allclose(both.shares(np.array(history, np.int32)), expected, rtol=1e-5, atol=1e-7)

@@ -63,7 +63,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) ->
         file.write(b"\x00\xff\x00\xff")
     found = checkpoint.newest(settings)
     assert found is not None
-    assert found.learner.state["applied"] == 30
+    assert found.learner.state["stream"]["applied"] == 30
     (older / checkpoint.STATE).write_bytes(b"{")
     with pytest.raises(Unusable, match=r"every checkpoint in .* is damaged"):
         checkpoint.newest(settings)

@@ -20,6 +20,7 @@ from freshet.answers import (
     Recorded,
     Strategy,
     User,
+    UserClass,
 )
 from freshet.async_client import AsyncClient
 from freshet.async_recorder import AsyncRecorder
@@ -78,6 +79,7 @@ __all__ = [
     "Unavailable",
     "Undelivered",
     "User",
+    "UserClass",
     "cart",
     "click",
     "dislike",

@@ -112,6 +112,16 @@ class Past:
     reward: float
 
 
+class UserClass(StrEnum):
+    """How well a user is known: by how many events there are, and how long ago the newest was."""
+
+    NEW = "new"
+    OCCASIONAL = "occasional"
+    REGULAR = "regular"
+    LAPSED = "lapsed"
+    UNKNOWN = "unknown"  # a newer service's word
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """What is known of a user.
@@ -127,6 +137,7 @@ class User:
     events: int
     masked_products: int
     position: Position | None
+    user_class: UserClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ _FALLBACKS = {
     calls.FALLBACK_EMPTY_CATALOGUE: answers.Fallback.EMPTY_CATALOGUE,
     calls.FALLBACK_NOTHING_LEFT: answers.Fallback.NOTHING_LEFT,
 }
+_CLASSES = {
+    calls.USER_CLASS_NEW: answers.UserClass.NEW,
+    calls.USER_CLASS_OCCASIONAL: answers.UserClass.OCCASIONAL,
+    calls.USER_CLASS_REGULAR: answers.UserClass.REGULAR,
+    calls.USER_CLASS_LAPSED: answers.UserClass.LAPSED,
+}
 
 
 def event_message(event: Event) -> pb.Event:
@@ -109,6 +115,7 @@ def user(answer: calls.GetUserResponse) -> answers.User:
         events=answer.events,
         masked_products=answer.masked_products,
         position=_position(answer),
+        user_class=_CLASSES.get(answer.user_class, answers.UserClass.UNKNOWN),
     )
 
 

@@ -74,6 +74,38 @@ FALLBACK_NOTHING_LEFT: Fallback.ValueType  # 4
 """every product is masked, excluded or unavailable"""
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
+class _UserClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_CLASS_UNSPECIFIED: _UserClass.ValueType  # 0
+    """never in an answer"""
+    USER_CLASS_NEW: _UserClass.ValueType  # 1
+    """fewer than 3 events"""
+    USER_CLASS_OCCASIONAL: _UserClass.ValueType  # 2
+    """3 to 9 events"""
+    USER_CLASS_REGULAR: _UserClass.ValueType  # 3
+    """10 events or more"""
+    USER_CLASS_LAPSED: _UserClass.ValueType  # 4
+    """any number of events, the newest more than 180 days ago"""
+
+class UserClass(_UserClass, metaclass=_UserClassEnumTypeWrapper):
+    """How well a user is known, as events have it: by how many there are, and how long ago the newest was."""
+
+USER_CLASS_UNSPECIFIED: UserClass.ValueType  # 0
+"""never in an answer"""
+USER_CLASS_NEW: UserClass.ValueType  # 1
+"""fewer than 3 events"""
+USER_CLASS_OCCASIONAL: UserClass.ValueType  # 2
+"""3 to 9 events"""
+USER_CLASS_REGULAR: UserClass.ValueType  # 3
+"""10 events or more"""
+USER_CLASS_LAPSED: UserClass.ValueType  # 4
+"""any number of events, the newest more than 180 days ago"""
+Global___UserClass: _TypeAlias = UserClass  # noqa: Y015
+
 @_typing.final
 class RecommendRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -411,12 +443,15 @@ class GetUserResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     MASKED_PRODUCTS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    USER_CLASS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """as asked"""
     events: _builtins.int
     """applied in all"""
     masked_products: _builtins.int
     """products that are never recommended to this user again"""
+    user_class: Global___UserClass.ValueType
+    """At the latest event time that was applied, of any user: in a replay of old events nobody has lapsed since."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEvent]:
         """the newest events, oldest first, bounded"""
@@ -433,10 +468,11 @@ class GetUserResponse(_message.Message):
         events: _builtins.int = ...,
         masked_products: _builtins.int = ...,
         position: _events_pb2.LogPosition | None = ...,
+        user_class: Global___UserClass.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "history", b"history", "masked_products", b"masked_products", "position", b"position", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "history", b"history", "masked_products", b"masked_products", "position", b"position", "user_class", b"user_class", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

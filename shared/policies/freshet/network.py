@@ -8,13 +8,17 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from shared.history import EVENT_FEATURES
+from shared.history import EVENT_FEATURES, FUTURE_FEATURES
 
 # What the encoder's queries are for, in the order of its output: cross-entropy over the catalogue, and action values.
 HEADS = ("ce", "q")
+
+# Columns of the event features that the encoder reads.
+COLUMNS = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
 
 
 class Encoder(nn.Module):
@@ -27,7 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.dimension = dimension
         self.product = nn.Linear(dimension, dimension, bias=False)
-        self.feature = nn.Linear(len(EVENT_FEATURES), dimension)
+        self.feature = nn.Linear(len(COLUMNS), dimension)
         self.gru = nn.GRU(dimension, dimension, batch_first=True)
         self.heads = nn.Linear(dimension, len(HEADS) * dimension)
 
@@ -42,7 +46,7 @@ class Encoder(nn.Module):
         Returns:
             (B, T + 1, D); entry n is the state after n events, entry 0 is zeros.
         """
-        inputs = self.product(products) + self.feature(features)  # (B, T, D)
+        inputs = self.product(products) + self.feature(features[..., COLUMNS])  # (B, T, D)
         if kept is not None:
             inputs = inputs * kept
         after: Tensor = self.gru(inputs)[0]  # (B, T, D)
@@ -59,29 +63,41 @@ def at(hidden: Tensor, lengths: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden)), lengths]
 
 
-def to_onnx(encoder: Encoder) -> bytes:
-    """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D).
+def folded(
+    encoder: Encoder, head: str, output: NDArray[np.float32], bias: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A head's output vectors (A, D) and bias (A,) such that the state itself is their query: same scores, one query.
 
-    Built from ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
+    (W s + b)·o + c = s·(Wᵀ o) + (b·o + c).
     """
-    d, h = encoder.dimension, len(HEADS)
+    d, h = encoder.dimension, HEADS.index(head)
+    rows = slice(h * d, (h + 1) * d)
+    weight, own = (tensor.detach()[rows].numpy() for tensor in (encoder.heads.weight, encoder.heads.bias))
+    return output @ weight, output @ own + bias
+
+
+def to_onnx(encoder: Encoder) -> bytes:
+    """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → the state (B, 1, D).
+
+    It is the one query of all heads; what each makes of it is put into the products' vectors by `folded`. Built from
+    ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
+    """
+    d = encoder.dimension
     weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
 
     def gates(name: str) -> np.ndarray:  # torch stacks reset, update, new; ONNX update, reset, new
         reset, update, new = np.split(weights[name], 3, axis=0)
         return np.concatenate([update, reset, new], axis=0)[None]
 
+    feature_weight = np.zeros((len(EVENT_FEATURES), d), np.float32)
+    feature_weight[COLUMNS] = weights["feature.weight"].T
     constants = {
         "product_weight": weights["product.weight"].T,
-        "feature_weight": weights["feature.weight"].T,
+        "feature_weight": feature_weight,
         "feature_bias": weights["feature.bias"],
         "gru_w": gates("gru.weight_ih_l0"),
         "gru_r": gates("gru.weight_hh_l0"),
         "gru_b": np.concatenate([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")], axis=1),
-        "head_weight": weights["heads.weight"].T,
-        "head_bias": weights["heads.bias"],
-        "shape": np.array([-1, h, d], np.int64),
-        "first": np.array([0], np.int64),
     }
     nodes = [
         helper.make_node("MatMul", ["products", "product_weight"], ["from_products"]),
@@ -96,10 +112,7 @@ def to_onnx(encoder: Encoder) -> bytes:
             hidden_size=d,
             linear_before_reset=1,
         ),
-        helper.make_node("Squeeze", ["last", "first"], ["state"]),
-        helper.make_node("MatMul", ["state", "head_weight"], ["flat"]),
-        helper.make_node("Add", ["flat", "head_bias"], ["biased"]),
-        helper.make_node("Reshape", ["biased", "shape"], ["queries"]),
+        helper.make_node("Transpose", ["last"], ["queries"], perm=[1, 0, 2]),  # (1, B, D)
     ]
     graph = helper.make_graph(
         nodes,
@@ -109,7 +122,7 @@ def to_onnx(encoder: Encoder) -> bytes:
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
         ],
-        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", h, d])],
+        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", 1, d])],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet")

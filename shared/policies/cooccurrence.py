@@ -9,23 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.models import NeighbourPart
 from shared.neighbours import Neighbours, recency_weights
 
 # Neighbours of a product that are kept; up to twice as many are counted before the rarest go.
 KEPT = 100
 # A product's counts are shared out as if it had so much more of a neighbour that nobody chooses.
 SHRINK = 1.0
-# Events of a history that are paired with the one that follows.
-WINDOW = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One way of pairing events of a user."""
+    """One way of pairing events of a user, and of reading a history by the pairs."""
 
     name: str
-    decay: float  # what an event counts beside the one after it, (0, 1]
+    decay: float  # what an event counts beside the one after it, (0, 1], where pairs are counted
     both_ways: bool  # whether a pair counts for the later product, too
+    window: int = 10  # events of a history that are paired with the one that follows
+    with_itself: bool = False  # whether a product may follow itself
+    reading_decay: float = 0.0  # likewise where a history is read; 0: as `decay`
+    last: int = 0  # newest events of a history that are read; 0: all
+
+    def part(self, weight: float) -> NeighbourPart:
+        """How it enters the score, with its share of the mixture."""
+        return NeighbourPart(weight=weight, decay=self.reading_decay or self.decay, last=self.last)
 
 
 # What follows what, at short range, and what goes together, at longer range.
@@ -39,38 +46,47 @@ class Cooccurrence:
         self.relation = relation
         self._counts: list[dict[int, float]] = []  # product row → neighbour's row → count
         self._totals: list[float] = []
+        self._rows: dict[
+            int, tuple[NDArray[np.int32], NDArray[np.float32]]
+        ] = {}  # of those asked for since they changed
 
     def add(self, history: NDArray[np.int32], action: int) -> None:
         """Count a product chosen after a history, (n,) rows, oldest first."""
-        count = 1.0
-        for before in reversed(history[-WINDOW:].tolist()):
-            if before != action:
+        relation, count = self.relation, 1.0
+        for before in reversed(history[-relation.window :].tolist()):
+            if before != action or relation.with_itself:
                 self._add(before, action, count)
-                if self.relation.both_ways:
+                if relation.both_ways and before != action:
                     self._add(action, before, count)
-            count *= self.relation.decay
+            count *= relation.decay
 
     def share(self, history: NDArray[np.int32], action: int) -> float:
-        """Share of one product beside a history, as `Related.shares` gives it, with the rarest neighbours too."""
-        weights = recency_weights(len(history), self.relation.decay)
+        """Share of one product beside a history, as `shares` gives it, with the rarest neighbours too."""
+        history, weights = self._read(history)
         found = 0.0
         for row, weight in zip(history.tolist(), weights.tolist(), strict=True):
             if row < len(self._counts):
                 found += weight * self._counts[row].get(action, 0.0) / (self._totals[row] + SHRINK)
         return found
 
+    def shares(self, history: NDArray[np.int32], products: int) -> NDArray[np.float32]:
+        """Shares of all products beside a history as they stand now, (A,), as `Related.shares` gives them."""
+        result = np.zeros(products, np.float32)
+        history, weights = self._read(history)
+        for row, weight in zip(history.tolist(), weights.tolist(), strict=True):
+            if row < len(self._counts):
+                followers, values = self._row(row)
+                result[followers] += np.float32(weight) * values
+        return result
+
     def neighbours(self, products: int) -> Neighbours:
         """Everything counted, for so many products, as shares."""
-        rows = [_most_frequent(counts) for counts in self._counts]
-        rows += [[] for _ in range(products - len(rows))]
-        lengths = [len(row) for row in rows]
-        shares = [
-            count / (total + SHRINK) for row, total in zip(rows, self._totals, strict=False) for _, count in sorted(row)
-        ]
+        rows = [self._row(row) for row in range(len(self._counts))]
+        lengths = [len(followers) for followers, _ in rows] + [0] * (products - len(rows))
         return Neighbours(
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-            products=np.array([product for row in rows for product, _ in sorted(row)], np.int32),
-            values=np.array(shares, np.float32),
+            products=np.concatenate([np.zeros(0, np.int32), *(followers for followers, _ in rows)]),
+            values=np.concatenate([np.zeros(0, np.float32), *(values for _, values in rows)]),
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -102,47 +118,29 @@ class Cooccurrence:
         counts = self._counts[product]
         counts[neighbour] = counts.get(neighbour, 0.0) + count
         self._totals[product] += count
+        self._rows.pop(product, None)
         if len(counts) > 2 * KEPT:
             self._counts[product] = dict(_most_frequent(counts))
+
+    def _read(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The part of a history that counts, and what each event of it does."""
+        relation = self.relation
+        history = history[-relation.last :]
+        return history, recency_weights(len(history), relation.reading_decay or relation.decay)
+
+    def _row(self, product: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The most frequent neighbours of one product, ascending, and their shares."""
+        found = self._rows.get(product)
+        if found is None:
+            counts = self._counts[product]
+            kept = sorted(_most_frequent(counts) if len(counts) > KEPT else counts.items())
+            total = self._totals[product] + SHRINK
+            found = self._rows[product] = (
+                np.array([neighbour for neighbour, _ in kept], np.int32),
+                np.array([count / total for _, count in kept], np.float32),
+            )
+        return found
 
 
 def _most_frequent(counts: Mapping[int, float]) -> list[tuple[int, float]]:
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:KEPT]
-
-
-class Mixture:
-    """How much popularity and each relation say, learned from every event just before it is counted.
-
-    Online expectation-maximisation of interpolation weights (Jelinek & Mercer 1980) with forgetting (Cappé & Moulines
-    2009): each event shares itself out among the parts by how probable each held it.
-    """
-
-    MEMORY = 2000.0  # events after which one counts 1/e
-    PRIOR = 50.0  # events that the first weights are worth
-    FIRST_POPULARITY = 0.8
-
-    def __init__(self, parts: int) -> None:
-        """`parts`: relations beside popularity."""
-        others = (1.0 - self.FIRST_POPULARITY) / parts if parts else 0.0
-        self._held = self.PRIOR * np.array([self.FIRST_POPULARITY, *([others] * parts)])  # popularity first
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        """What popularity, first, and each relation count, (1 + R,); they sum to 1."""
-        weights: NDArray[np.float64] = self._held / self._held.sum()
-        return weights
-
-    def note(self, shares: NDArray[np.float64]) -> None:
-        """Learn from one event: the share that each part gave to the product really chosen, (1 + R,)."""
-        held = self.weights * shares
-        total = held.sum()
-        if total > 0.0:
-            self._held = self._held * (1.0 - 1.0 / self.MEMORY) + held / total
-
-    def to_array(self) -> NDArray[np.float64]:
-        """What a checkpoint keeps."""
-        return self._held.copy()
-
-    def restore(self, held: NDArray[np.float64]) -> None:
-        """Take up what `to_array` gave."""
-        self._held = held.copy()

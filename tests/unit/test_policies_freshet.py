@@ -1,4 +1,4 @@
-"""That the learner learns: order of products, new rows, no future in the state, and snapshots that lose nothing."""
+"""That `freshet` learns: order of products, new rows, no future in the state; and that a trainer keeps all of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from services.features.core import Origin, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from services.trainer.learned import what_is_learned
 from services.trainer.learner import Learner, Snapshot
 from services.trainer.settings import TrainerSettings
 from shared.history import Histories, Window, kinds_of
 from shared.models import Manifest
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.freshet.policy import FreshetPolicy
 from shared.scoring import Scorer
 from tests.support.states import review, shoppers
 
@@ -37,18 +37,26 @@ def a_learner(**settings: object) -> Learner:
     return Learner(TrainerSettings.model_validate(SMALL | settings))
 
 
+def freshet(learner: Learner) -> FreshetPolicy:
+    assert isinstance(learner.policy, FreshetPolicy)
+    return learner.policy
+
+
 def scorer(learner: Learner, heads: dict[str, float] | None = None) -> Scorer:
     """What serving would score with, from the very parts that are published."""
-    learned = what_is_learned(learner)
+    learned = learner.policy.learned()
     manifest = Manifest(
-        version_id="v", policy="p", heads=heads or learned.heads, history_length=learner.settings.history_length,
-        event_features=[], dimension=learner.settings.dimension, products=len(learner.products), epsilon=0.0,
+        version_id="v", policy="p", heads=heads or learned.heads, history_length=8,
+        event_features=[], dimension=learner.settings.dimension, products=len(learner.stream.products), epsilon=0.0,
         discount=0.5, positions={}, applied_events=0, steps=0, ordered=True,
     )  # fmt: skip
     golden = learned.golden
+    assert golden is not None
     if heads:  # golden scores belong to the learned weights
         golden = type(golden)(golden.window, golden.rows[:, :0], golden.scores[:, :0])
-    return Scorer(manifest, learned.parts, golden, learner.rows.__getitem__, lambda: len(learner.products))
+    return Scorer(
+        manifest, learned.parts, golden, learner.stream.rows.__getitem__, lambda: len(learner.stream.products)
+    )
 
 
 def two_products(seed: int, *, shuffled: bool, share_of_good: float = 0.5, users: int = 400) -> list[pb.StateVector]:
@@ -97,11 +105,11 @@ def lead_of_good(states: list[pb.StateVector], seed: int) -> tuple[float, float]
     for state in states:
         learner.apply(state)
     newcomer = Histories(8, kinds_of(["review"]))
-    row = newcomer.apply(review("new", "start", 200, reward=0.2), learner.rows["start"])
+    row = newcomer.apply(review("new", "start", 200, reward=0.2), learner.stream.rows["start"])
 
     def lead(heads: dict[str, float]) -> float:
         scores = scorer(learner, heads).scores(newcomer.window(row))
-        return float(scores[learner.rows["good"]] - scores[learner.rows["bad"]])
+        return float(scores[learner.stream.rows["good"]] - scores[learner.stream.rows["bad"]])
 
     return lead({"ce": 0.0, "q": 1.0}), lead({"ce": 1.0, "q": 0.0})
 
@@ -127,19 +135,11 @@ def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get
         learner = a_learner(negatives=8)
         for state in two_products(5, shuffled=shuffled, share_of_good=0.35, users=600):
             learner.apply(state)
-        found[shuffled] = what_is_learned(learner)
+        found[shuffled] = learner.policy.learned()
     metrics = found[False].metrics
     assert found[False].heads["q"] > 0.0
     assert metrics["validation_reward_ndcg_at_10"] > metrics["validation_reward_ndcg_at_10_without_q"] + 0.2
     assert found[True].heads["q"] == 0.0
-
-
-def test_it_waits_for_something_to_learn_from_while_all_is_held_out() -> None:
-    learner = a_learner(warmup_transitions=1, transitions_per_step=1, most_transitions_per_step=1, holdout_every=2)
-    learner.apply(review("a", "p0", 0))
-    learner.apply(review("b", "p0", 0))
-    assert learner.apply(review("a", "p1", 1)) is None, "the first transition is held out"
-    assert learner.apply(review("a", "p2", 2)) is not None
 
 
 def test_a_new_product_can_be_scored_at_once() -> None:
@@ -147,11 +147,13 @@ def test_a_new_product_can_be_scored_at_once() -> None:
     for state in shoppers(200):
         learner.apply(state)
     learner.apply(review("u1", "brand-new", 30))
-    row = learner.rows["brand-new"]
-    scores = scorer(learner).scores(learner.histories.window(0))
+    row = learner.stream.rows["brand-new"]
+    scores = scorer(learner).scores(learner.stream.histories.window(0))
     assert np.isfinite(scores[row])
-    assert learner.dqn.tables.size == row + 1
-    assert torch.equal(learner.dqn.tables.values["output.q"][row], learner.dqn.tables.target["output.q"][row])
+    assert freshet(learner).dqn.tables.size == row + 1
+    assert torch.equal(
+        freshet(learner).dqn.tables.values["output.q"][row], freshet(learner).dqn.tables.target["output.q"][row]
+    )
 
 
 def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_judged_from() -> None:
@@ -161,12 +163,12 @@ def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_
         for n, state in enumerate(shoppers(60, users=7)):
             if n == 58:  # not one of those that are held out
                 state.reward, state.rating, state.sentiment = reward, rating, reward
-                user = learner.histories.row(state.user_id)
+                user = learner.stream.histories.row(state.user_id)
                 assert user is not None
-                seen.append(learner.histories.window(user))
+                seen.append(learner.stream.histories.window(user))
             learner.apply(state)
         newest = 58
-        kept = learner.buffer.to_arrays()
+        kept = freshet(learner).buffer.to_arrays()
         place = int(np.flatnonzero(kept["serials"] == newest)[0])
         n = int(kept["lengths"][place])
         before = Window(kept["products"][place, : n - 1], kept["features"][place, : n - 1], np.array([n - 1], np.int32))
@@ -181,18 +183,16 @@ def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_
 
 
 def everything(snapshot: Snapshot) -> dict[str, bytes]:
-    return {name: tensor.numpy().tobytes() for name, tensor in snapshot.tensors.items()} | {
-        "state": repr(snapshot.state).encode()
-    }
+    return {name: array.tobytes() for name, array in snapshot.arrays.items()} | {"state": repr(snapshot.state).encode()}
 
 
 @pytest.mark.parametrize("cut", [50, 201, 333])
 def test_learning_on_from_a_snapshot_is_learning_without_a_pause(cut: int) -> None:
     states = list(shoppers(500))
-    whole = a_learner(buffer_size=150, holdout_size=30)
+    whole = a_learner(buffer_size=150, holdout_size=10)
     for state in states:
         whole.apply(state)
-    first = a_learner(buffer_size=150, holdout_size=30)
+    first = a_learner(buffer_size=150, holdout_size=10)
     for state in states[:cut]:
         first.apply(state)
     second = Learner.restore(first.settings, first.snapshot())
@@ -208,7 +208,7 @@ def test_publishing_changes_nothing_that_is_learned() -> None:
         quiet.apply(state)
         loud.apply(state)
         if loud.applied % 50 == 0:
-            what_is_learned(loud)
+            loud.policy.learned()
     assert everything(quiet.snapshot()) == everything(loud.snapshot())
 
 
@@ -220,13 +220,13 @@ def test_above_the_stated_catalogue_size_it_learns_from_samples() -> None:
 
 def test_epsilon_decays_over_transitions_to_its_end() -> None:
     learner = a_learner(epsilon_start=0.8, epsilon_decay=0.99, epsilon_end=0.3, warmup_transitions=10_000)
-    assert learner.epsilon == 0.8
+    assert freshet(learner).epsilon == 0.8
     for n, state in enumerate(shoppers(60), start=1):
         learner.apply(state)
-        assert learner.epsilon == pytest.approx(0.8 * 0.99**n)
+        assert freshet(learner).epsilon == pytest.approx(0.8 * 0.99**n)
     for state in shoppers(60):
         learner.apply(state)
-    assert learner.epsilon == 0.3
+    assert freshet(learner).epsilon == 0.3
 
 
 def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
@@ -236,8 +236,7 @@ def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
         state = review("u", f"p{kind}", 1)
         state.kind = kind
         learner.apply(state)
-    held = [t.chosen for t in learner.held_out]
-    assert [bool(c) for c in [*held, *learner.buffer.to_arrays()["chosen"]]] == [True, False, False, True]
+    assert freshet(learner).buffer.to_arrays()["chosen"].tolist() == [True, False, False, True]
 
 
 def test_guests_count_for_popularity_and_for_nothing_else() -> None:
@@ -252,13 +251,13 @@ def test_guests_count_for_popularity_and_for_nothing_else() -> None:
             popular[0].event_time_ms = state.event_time_ms
             assert with_guests.apply(popular[0]) is None
     assert with_guests.applied == without.applied + 200
-    assert with_guests.histories.users == without.histories.users
-    assert with_guests.assembler.serial == without.assembler.serial
-    assert len(with_guests.buffer) == len(without.buffer)
-    first = without.rows["p0"]
-    assert with_guests.trending.share(first) > 0.3 > without.trending.share(first)
+    assert with_guests.stream.histories.users == without.stream.histories.users
+    assert with_guests.stream.assembler.serial == without.stream.assembler.serial
+    assert len(freshet(with_guests).buffer) == len(freshet(without).buffer)
+    first = without.stream.rows["p0"]
+    assert with_guests.stream.trending.share(first) > 0.3 > without.stream.trending.share(first)
     with_counts, counts = (
-        {name: array.tolist() for name, array in learner.cooccurrences[0].to_arrays().items()}
+        {name: array.tolist() for name, array in freshet(learner).cooccurrences[0].to_arrays().items()}
         for learner in (with_guests, without)
     )
     assert with_counts == counts

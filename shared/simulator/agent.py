@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from services.trainer.dqn import td_targets
+from shared.policies.freshet.double_dqn import td_targets
 from shared.simulator.baselines import PLACES, follows, slate_of
 from shared.simulator.environment import Observation, ShopVector
 from shared.simulator.simulator import Simulator

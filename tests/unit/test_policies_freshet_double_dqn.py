@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from services.trainer.dqn import DoubleDQN, sampled_cross_entropy, td_targets
-from services.trainer.popularity import PopularityEras
-from services.trainer.replay_buffer import Batch
-from services.trainer.settings import TrainerSettings
 from shared.history import EVENT_FEATURES
+from shared.policies.freshet.double_dqn import DoubleDQN, sampled_cross_entropy, td_targets
+from shared.policies.freshet.popularity import PopularityEras
+from shared.policies.freshet.replay_buffer import Batch
+from shared.policies.freshet.settings import FreshetSettings
 
 F = len(EVENT_FEATURES)
 
@@ -69,7 +69,7 @@ def test_the_log_q_correction_undoes_an_uneven_sample() -> None:
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_only_the_rows_a_step_touched_change(sampled: bool) -> None:
-    settings = TrainerSettings(
+    settings = FreshetSettings(
         dimension=4, full_softmax_products=10 if sampled else 1000, sampled_products=2, negatives=1, dropout=0.0
     )
     dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
@@ -91,7 +91,7 @@ def test_only_the_rows_a_step_touched_change(sampled: bool) -> None:
 
 
 def test_a_step_learns_the_reward_of_what_was_chosen() -> None:
-    settings = TrainerSettings(dimension=8, learning_rate=0.02, dropout=0.0, negatives=4, td_loss="squared")
+    settings = FreshetSettings(dimension=8, learning_rate=0.02, dropout=0.0, negatives=4, td_loss="squared")
     dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
     dqn.tables.grow_to(6)
     eras = PopularityEras()
@@ -105,11 +105,11 @@ def test_a_step_learns_the_reward_of_what_was_chosen() -> None:
 
 def test_huber_and_squared_loss_differ() -> None:
     def first(td_loss: str) -> float:
-        settings = TrainerSettings.model_validate({"dimension": 4, "td_loss": td_loss, "dropout": 0.0})
+        settings = FreshetSettings.model_validate({"dimension": 4, "td_loss": td_loss, "dropout": 0.0})
         dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
         dqn.tables.grow_to(6)
         eras = PopularityEras()
         eras.note(0, np.zeros(6, np.float32), oldest=0)
-        return dqn.step(a_batch([[0, 1]], [1.0]), np.random.default_rng(1), eras, np.zeros(0)).td_loss
+        return dqn.step(a_batch([[0, 1]], [0.5]), np.random.default_rng(1), eras, np.zeros(0)).td_loss
 
     assert first("squared") == pytest.approx(2 * first("huber"), rel=1e-5)  # small errors: x² and x²/2

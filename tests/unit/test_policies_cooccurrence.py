@@ -1,4 +1,4 @@
-"""Counting what is bought with what, and learning how much that says."""
+"""Counting what is bought with what."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.trainer import cooccurrence
-from services.trainer.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Mixture, Relation
 from shared.neighbours import Related
+from shared.policies import cooccurrence
+from shared.policies.cooccurrence import RELATIONS, SHRINK, Cooccurrence, Relation
 
 NEXT = Relation("next", 0.5, both_ways=False)
 TOGETHER = Relation("together", 0.5, both_ways=True)
+SHORT = Relation("short", 0.7, both_ways=True, window=2, with_itself=True, reading_decay=0.6, last=2)
 
 
 def rows(*products: int) -> NDArray[np.int32]:
@@ -38,6 +39,14 @@ def test_both_ways_counts_the_later_product_too_and_nothing_goes_with_itself() -
     assert counted.share(rows(0), 0) == 0.0
 
 
+def test_a_relation_says_how_far_it_counts_and_reads_and_whether_a_product_may_follow_itself() -> None:
+    counted = Cooccurrence(SHORT)
+    counted.add(rows(3, 0, 2), 0)  # 2 → 0 and 0 → 2 count 1, 0 → 0 counts 0.7
+    assert counted.share(rows(0), 0) == pytest.approx(0.7 / (1.7 + SHRINK))
+    assert counted.share(rows(3), 0) == 0.0
+    assert counted.share(rows(2, 0, 9), 2) == pytest.approx(0.6 / 1.6 * 1 / (1.7 + SHRINK)), "the last two are read"
+
+
 def test_only_the_newest_of_a_long_history_are_paired() -> None:
     counted = Cooccurrence(Relation("all", 1.0, both_ways=False))
     counted.add(rows(*range(1, 14)), 0)
@@ -56,7 +65,7 @@ def test_the_rarest_neighbours_go_and_the_totals_stay(monkeypatch: pytest.Monkey
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 5)), max_size=20))
 def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[list[int], int]]) -> None:
-    for relation in (NEXT, TOGETHER, *RELATIONS):
+    for relation in (NEXT, TOGETHER, SHORT, *RELATIONS):
         counted = Cooccurrence(relation)
         for history, action in events:
             counted.add(rows(*history), action)
@@ -66,32 +75,7 @@ def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[
         history = rows(5, 0, 3)
         published = counted.neighbours(7)
         assert published.starts.shape == (8,)
-        found = Related([(1.0, relation.decay, published)], 7).shares(history)
+        found = Related([(1.0, relation.part(1.0).decay, relation.last, published)], 7).shares(history)
         assert found.tolist() == pytest.approx([counted.share(history, product) for product in range(7)])
+        assert counted.shares(history, 7).tolist() == pytest.approx(found.tolist())
         assert found.sum() <= 1.0
-
-
-def test_the_mixture_moves_to_the_part_that_tells_the_truth() -> None:
-    mixture = Mixture(2)
-    assert mixture.weights.tolist() == pytest.approx([0.8, 0.1, 0.1])
-    for _ in range(3000):
-        mixture.note(np.array([0.01, 0.2, 0.0]))
-    assert mixture.weights[1] > 0.9
-    assert mixture.weights.sum() == pytest.approx(1.0)
-    for _ in range(8000):
-        mixture.note(np.array([0.1, 0.001, 0.0]))
-    assert mixture.weights[0] > 0.9, "what was long ago is forgotten"
-
-
-def test_one_event_is_shared_out_by_how_probable_each_part_held_it() -> None:
-    mixture = Mixture(1)
-    mixture.note(np.array([0.1, 0.4]))  # 0.8 · 0.1 and 0.2 · 0.4: a half each
-    kept = 1 - 1 / Mixture.MEMORY
-    held = np.array([40 * kept + 0.5, 10 * kept + 0.5])
-    assert mixture.weights.tolist() == pytest.approx((held / held.sum()).tolist())
-    before = mixture.to_array()
-    mixture.note(np.array([0.0, 0.0]))  # nobody held it possible: nothing is learned
-    assert mixture.to_array().tolist() == before.tolist()
-    other = Mixture(1)
-    other.restore(before)
-    assert other.weights.tolist() == mixture.weights.tolist()

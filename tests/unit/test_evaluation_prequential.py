@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.evaluator.prequential import Judgement, Outcome, Prequential
-from shared.history import DAY_MS, Histories, Window, masked_kinds_of
+from shared.evaluation.prequential import Judgement, Outcome, Prequential
+from shared.history import DAY_MS, Window
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.policies.trending import Trending
+from shared.policies.stream import Stream, StreamSettings
 
 VIEW, REVIEW, DISLIKE = pb.EVENT_KIND_VIEW, pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE
 DAY_1 = 15_000 * DAY_MS
@@ -29,7 +29,10 @@ def event(
 
 def prequential(*states: pb.StateVector, length: int = 3, half_life_ms: float = 1e18) -> Prequential:
     """After these events; popularity hardly decays, so places can be counted by hand."""
-    made = Prequential(Histories(length, masked_kinds_of("review,dislike")), Trending(half_life_ms))
+    settings = StreamSettings(
+        history_length=length, masked_kinds="review,dislike", trending_half_life_days=half_life_ms / DAY_MS
+    )
+    made = Prequential(Stream(settings))
     for state in states:
         made.apply(state)
     return made
@@ -55,92 +58,88 @@ class Fixed:
 
 def places(judgement: Judgement) -> tuple[float, float]:
     """Of the learned policy and of trending."""
-    assert judgement.learned is not None
-    assert judgement.trending is not None
-    return judgement.learned.place, judgement.trending.place
+    learned, trending = judgement.rankings
+    return learned.place, trending.place
 
 
 def test_places_by_trending_and_by_a_version() -> None:
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"), event("d", "p2"), event("a", "p3"))
     version = Fixed(0.0, -9.0, 0.0, 9.0)
-    found = core.judge(event("a", "p1"), version)
+    found = core.judge(event("a", "p1"), [version, None])
     # Two views of p0; p1, p2 and p3 tie behind it: the middle of places 2 to 4. The version puts p1 last.
     assert places(found) == (4.0, 3.0)
-    assert (found.outcome, found.by_version) == (Outcome.JUDGED, True)
-    assert found.learned is not None
-    assert found.learned.top.tolist() == [3, 0, 2, 1]
+    assert (found.outcome, found.has_history) == (Outcome.JUDGED, True)
+    assert found.rankings[0].top.tolist() == [3, 0, 2, 1]
     assert version.asked == [[0, 3]]
     # Shares of popularity: 5 % spread evenly over four products, the rest by views.
     shares = [0.95 * views / 5 + 0.05 / 4 for views in (2, 1, 1, 1)]
-    assert np.isclose(found.learned.bits, -np.mean(np.log2(shares)))
+    assert np.isclose(found.rankings[0].bits, -np.mean(np.log2(shares)))
 
 
 def test_a_judgement_changes_nothing_and_the_event_counts_once_applied() -> None:
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"))
     asked = event("d", "p1")
-    assert [places(core.judge(asked, None)) for _ in range(3)] == [(2.0, 2.0)] * 3
+    assert [places(core.judge(asked, [None, None])) for _ in range(3)] == [(2.0, 2.0)] * 3
     for _ in range(2):
         core.apply(asked)
-    assert places(core.judge(asked, None)) == (1.0, 1.0)
+    assert places(core.judge(asked, [None, None])) == (1.0, 1.0)
 
 
 def test_without_a_version_or_a_history_trending_is_what_is_served() -> None:
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"))
     version = Fixed(-9.0, 9.0)
-    first = core.judge(event("new", "p1"), version)
-    assert (places(first), first.by_version) == ((2.0, 2.0), False)
+    first = core.judge(event("new", "p1"), [version, None])
+    assert (places(first), first.has_history) == ((2.0, 2.0), False)
     core.apply(event("new", "p1"))
-    none_yet = core.judge(event("new", "p0"), None)
-    assert (places(none_yet), none_yet.by_version) == ((1.5, 1.5), False)
+    none_yet = core.judge(event("new", "p0"), [None, None])
+    assert (places(none_yet), none_yet.has_history) == ((1.5, 1.5), True)
     assert version.asked == []
-    judged = core.judge(event("new", "p0"), version)
-    assert (places(judged), judged.by_version) == ((2.0, 1.5), True)
+    judged = core.judge(event("new", "p0"), [version, None])
+    assert (places(judged), judged.has_history) == ((2.0, 1.5), True)
 
 
 def test_masked_products_are_out_of_the_running_and_no_question() -> None:
     core = prequential(
         event("a", "p0", kind=REVIEW), event("b", "p0"), event("b", "p1"), event("c", "p1"), event("d", "p2")
     )
-    assert core.judge(event("a", "p0"), None) == Judgement(Outcome.MASKED)
-    assert places(core.judge(event("a", "p2"), None)) == (2.0, 2.0)  # behind p1 alone
-    assert places(core.judge(event("b", "p2"), None)) == (3.0, 3.0)  # a view masks nothing, so repeats count
-    assert places(core.judge(event("b", "p1"), None)) == (1.5, 1.5)
+    assert core.judge(event("a", "p0"), [None, None]) == Judgement(Outcome.MASKED)
+    assert places(core.judge(event("a", "p2"), [None, None])) == (2.0, 2.0)  # behind p1 alone
+    assert places(core.judge(event("b", "p2"), [None, None])) == (3.0, 3.0)  # a view masks nothing, so repeats count
+    assert places(core.judge(event("b", "p1"), [None, None])) == (1.5, 1.5)
 
 
 def test_an_unknown_product_is_a_miss_for_all_also_where_a_version_knows_it() -> None:
     core = prequential(event("a", "p0"), event("b", "p1"))
     assert core.row_of("p9") == 2  # as loading a version does
-    found = core.judge(event("a", "p9"), Fixed(0.0, 0.0, 99.0))
-    assert (found.outcome, found.by_version, places(found)) == (Outcome.UNKNOWN, True, (INF, INF))
-    assert found.learned is not None
-    assert sorted(found.learned.top.tolist()) == [0, 1]
-    assert places(core.judge(event("a", "p1"), Fixed(0.0, -9.0, 99.0)))[0] == 2.0, "p9 is nobody's answer yet"
-    assert core.judge(event("a", "new"), None).outcome is Outcome.UNKNOWN
+    found = core.judge(event("a", "p9"), [Fixed(0.0, 0.0, 99.0), None])
+    assert (found.outcome, found.has_history, places(found)) == (Outcome.UNKNOWN, True, (INF, INF))
+    assert sorted(found.rankings[0].top.tolist()) == [0, 1]
+    assert places(core.judge(event("a", "p1"), [Fixed(0.0, -9.0, 99.0), None]))[0] == 2.0, "p9 is nobody's answer yet"
+    assert core.judge(event("a", "new"), [None, None]).outcome is Outcome.UNKNOWN
     assert core.known == 2
     core.apply(event("a", "p9"))
-    seen = core.judge(event("b", "p9"), None)
+    seen = core.judge(event("b", "p9"), [None, None])
     assert (seen.outcome, places(seen)) == (Outcome.JUDGED, (2.0, 2.0))  # all three tie
     assert core.known == 3
 
 
 def test_the_very_first_event_is_a_miss() -> None:
-    found = prequential().judge(event("a", "p0"), None)
+    found = prequential().judge(event("a", "p0"), [None, None])
     assert (found.outcome, places(found)) == (Outcome.UNKNOWN, (INF, INF))
-    assert found.trending is not None
-    assert found.trending.top.tolist() == []
-    assert np.isnan(found.trending.bits)
+    assert found.rankings[1].top.tolist() == []
+    assert np.isnan(found.rankings[1].bits)
 
 
 def test_what_was_not_wanted_is_not_judged() -> None:
     core = prequential(event("a", "p0"), event("a", "p1"))
     for kind in (DISLIKE, pb.EVENT_KIND_RETURN):
-        assert core.judge(event("a", "p0", kind=kind), Fixed(0.0, 0.0)) == Judgement(Outcome.UNWANTED)
+        assert core.judge(event("a", "p0", kind=kind), [Fixed(0.0, 0.0), None]) == Judgement(Outcome.UNWANTED)
 
 
 def judged_in_turn(core: Prequential, version: Fixed, *states: pb.StateVector) -> list[Judgement]:
     found = []
     for state in states:
-        found.append(core.judge(state, version))
+        found.append(core.judge(state, [version, None]))
         core.apply(state)
     return found
 
@@ -154,10 +153,10 @@ def test_a_whole_day_is_predicted_from_its_start() -> None:
     # p0 was reviewed the day before. Behind p2 and px; then first, as p1 that came is no wrong answer; then behind px
     # alone, and not masked by its own day; unknown ones; and one that a version does not know, which p0 lifts above px.
     assert [places(f)[0] for f in found] == [3.0, 1.0, 2.0, INF, INF, INF, 1.0]
-    assert core.judge(event("a", "p0", DAY_2, REVIEW), version).outcome is Outcome.MASKED
+    assert core.judge(event("a", "p0", DAY_2, REVIEW), [version, None]).outcome is Outcome.MASKED
     day_3 = DAY_2 + DAY_MS
-    assert core.judge(event("a", "p1", day_3, REVIEW), version).outcome is Outcome.MASKED
-    assert places(core.judge(event("a", "px", day_3, REVIEW), version))[0] == 1.0
+    assert core.judge(event("a", "p1", day_3, REVIEW), [version, None]).outcome is Outcome.MASKED
+    assert places(core.judge(event("a", "px", day_3, REVIEW), [version, None]))[0] == 1.0
     assert version.asked[-1] == [core.row_of(product) for product in ("p4", "p5", "p5")]
 
 
@@ -165,7 +164,7 @@ def test_a_user_who_is_new_today_has_no_history_all_day() -> None:
     core = prequential(event("b", "p0", DAY_1), event("b", "p1", DAY_1), event("c", "p1", DAY_1))
     version = Fixed(9.0, 0.0)
     found = judged_in_turn(core, version, event("a", "p0", DAY_2), event("a", "p1", DAY_2))
-    assert [f.by_version for f in found] == [False, False]
+    assert [f.has_history for f in found] == [False, False]
     assert [places(f) for f in found] == [(2.0, 2.0), (1.0, 1.0)]  # p0, that came, is left out of the second
 
 
@@ -184,17 +183,17 @@ def test_what_comes_late_is_not_predicted_from_what_came_after_it() -> None:
     core = prequential(event("a", "p0", DAY_1), event("a", "p1", DAY_2 + DAY_MS), event("b", "p2", DAY_1))
     version = Fixed(0.0, 0.0, 0.0)
     for late in (event("a", "p2", DAY_2), event("a", "p2", NOON_1)):
-        assert core.judge(late, version) == Judgement(Outcome.LATE)
+        assert core.judge(late, [version, None]) == Judgement(Outcome.LATE)
         core.apply(late)
     assert version.asked == []
     assert core.histories.late == 2
-    assert core.judge(event("a", "p2", DAY_2 + DAY_MS, REVIEW), version).outcome is Outcome.JUDGED
+    assert core.judge(event("a", "p2", DAY_2 + DAY_MS, REVIEW), [version, None]).outcome is Outcome.JUDGED
 
 
 def test_a_guest_is_not_judged_and_counts_for_popularity_alone() -> None:
     core = prequential(event("b", "p1", NOON_1))
     guest = event("", "p0", NOON_1)
-    assert core.judge(guest, None) == Judgement(Outcome.GUEST)
+    assert core.judge(guest, [None]) == Judgement(Outcome.GUEST)
     core.apply(guest)
     core.apply(guest)
     assert core.histories.users == ["b"]
@@ -242,7 +241,7 @@ def test_what_an_event_says_shapes_the_next_ranking() -> None:
     def place(rating: float) -> float:
         core = prequential(event("a", "p0", DAY_1), event("b", "p1", DAY_1), event("b", "p2", DAY_1))
         core.apply(event("a", "p0", DAY_2, rating=rating))
-        return places(core.judge(event("a", "p1", DAY_2 + DAY_MS), Taste()))[0]
+        return places(core.judge(event("a", "p1", DAY_2 + DAY_MS), [Taste(), None]))[0]
 
     assert (place(5.0), place(-5.0)) == (3.0, 1.0)
 
@@ -261,7 +260,7 @@ def test_trending_is_ranked_as_counting_by_hand_ranks_it(
     masked: defaultdict[str, set[str]] = defaultdict(set)
     for n, (user, product, kind) in enumerate(stream):
         state = event(user, product, NOON_1 + n, kind)
-        found = core.judge(state, None)
+        found = core.judge(state, [None, None])
         if kind in (DISLIKE, pb.EVENT_KIND_RETURN):
             assert found.outcome is Outcome.UNWANTED
         elif product in masked[user]:

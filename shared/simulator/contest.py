@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.console.simulate_agent import Agent, AgentSettings, Step
+from shared.simulator.agent import Agent, AgentSettings, Step
 from shared.simulator.baselines import Scores, at_random, cooccurrence, slate_of, trending
 from shared.simulator.environment import Observation, ShopVector
 from shared.simulator.judging import FIGURES, Act, Interval, Judged, compared, interval, judge, mean_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,21 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from services.trainer.network import Encoder, at
-from services.trainer.popularity import PopularityEras
-from services.trainer.replay_buffer import Batch
-from services.trainer.settings import TrainerSettings
-from services.trainer.tables import ProductTables, Rows
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one gradient step saw."""
-
-    loss: float
-    ce_loss: float
-    td_loss: float
-    mean_max_q: float  # mean over the batch of max_a Q(s, a)
+from shared.policies.freshet.network import Encoder, at
+from shared.policies.freshet.popularity import PopularityEras
+from shared.policies.freshet.replay_buffer import Batch
+from shared.policies.freshet.settings import FreshetSettings
+from shared.policies.freshet.tables import ProductTables, Rows
+from shared.policies.policy import StepReport
 
 
 def td_targets(reward: Tensor, discount: Tensor, q_online: Tensor, q_target: Tensor) -> Tensor:
@@ -67,12 +57,12 @@ class DoubleDQN:
     trained towards reward 0 with the state unchanged (SNQN: Xin et al., WSDM 2022, eq. 5).
     """
 
-    def __init__(self, settings: TrainerSettings, generator: torch.Generator) -> None:
+    def __init__(self, settings: FreshetSettings, generator: torch.Generator) -> None:
         self.settings = settings
         self.generator = generator
         self.tables = ProductTables(settings.dimension, generator)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(generator.initial_seed())
             self.encoder = Encoder(settings.dimension)
         self.encoder_target = copy.deepcopy(self.encoder).requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.AdamW(

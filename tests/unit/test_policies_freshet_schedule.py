@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.schedule import SHARE, steps_after
+from shared.policies.freshet.schedule import SHARE, steps_after
 
 
 def test_steps_grow_rarer_between_the_two_bounds() -> None:

@@ -1,6 +1,7 @@
 """Prequential judging: before a user's event is applied, where did each policy rank the product really chosen?
 
-Pure: no log, no clock. What is ranked is what is served: the same scores, the same mask, ties at half.
+Pure: no log, and no clock but one passed in. What is ranked is what is served: the same scores, the same mask, ties at
+half.
 
 A state whose event time is a whole day, as in SNAP's data, is predicted from the user's history and mask as they
 stood when that day began, since the order within a day is anybody's guess: the user's products of one day are a set of
@@ -10,6 +11,7 @@ Popularity is what all events before this one made it. States with finer times a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -17,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import ranking
-from shared.history import DAY_MS, Histories, Window
+from shared.evaluation.ties import top_at_random
+from shared.history import DAY_MS, Window
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.policy import Seen
 from shared.policies.served import Scores, served_scores
-from shared.policies.trending import UNCOUNTED_KINDS, Trending
+from shared.policies.stream import Stream
+from shared.policies.trending import UNCOUNTED_KINDS
 
 TOP = 10  # products of one answer
 
@@ -41,8 +46,9 @@ class Ranking:
     """How one policy would have answered."""
 
     place: float  # of the product really chosen, 1 is best; infinite where it was not in the running
-    top: NDArray[np.int64]  # rows of the best products, best first, `TOP` at most
+    top: NDArray[np.int64]  # rows of the best products, best first, so many as one answer holds at most
     bits: float  # self-information of these, -log2 of their share of popularity, on average; NaN where there are none
+    seconds: float = 0.0  # what it took, by the clock passed in
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +56,22 @@ class Judgement:
     """One event, judged or not."""
 
     outcome: Outcome
-    learned: Ranking | None = None  # as served: by trending until there is a version, and where there is no history
-    trending: Ranking | None = None
-    by_version: bool = False  # a version scored the products: there was one, and there was a history
+    rankings: tuple[Ranking, ...] = ()  # one of each policy asked, in their order; empty where it was not judged
+    has_history: bool = False  # whether there was one to ask the policies about; without, trending answers
+    question: int = -1  # counted from 0; the same for all of one user's whole day
+    again: bool = False  # whether the product is one of the day's set that came already
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether policies were asked."""
+        return self.outcome in (Outcome.JUDGED, Outcome.UNKNOWN)
 
 
 @dataclass(slots=True)
 class _Before:
     """What is known of a user before an event, or before the whole day it belongs to."""
 
+    question: int
     event_time_ms: int
     window: Window | None
     masked: NDArray[np.int32]
@@ -66,20 +79,33 @@ class _Before:
 
 
 class Prequential:
-    """All users and products as the events applied so far made them."""
+    """All users and products as the events applied so far made them.
 
-    def __init__(self, histories: Histories, trending: Trending) -> None:
-        self.histories = histories
-        self._trending = trending
-        self._rows: dict[str, int] = {}  # product_id → row
+    Args:
+        stream: to which nobody else applies events.
+        top: products of one answer.
+        seed: breaks ties among them; places don't depend on it.
+        clock: seconds, for what a ranking takes.
+    """
+
+    def __init__(
+        self, stream: Stream, *, top: int = TOP, seed: int = 0, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.stream = stream
+        self.histories = stream.histories
+        self._top = top
+        self._seed = seed
+        self._clock = clock
         self._seen: set[int] = set()  # rows with an event
-        self._unseen: NDArray[np.int32] | None = None  # the other rows, until one changes
+        self._unseen: dict[int, None] = {}  # the other rows
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._days: dict[str, _Before] = {}  # user_id → the whole day that goes on
         self._newest_day_ms = 0
+        self._questions = 0
+        self._judged = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.stream.products)
 
     @property
     def known(self) -> int:
@@ -88,21 +114,21 @@ class Prequential:
 
     def row_of(self, product_id: str) -> int:
         """The product's row; a new one when it has none, which alone does not make it known."""
-        row = self._rows.get(product_id)
+        row = self.stream.rows.get(product_id)
         if row is None:
-            row = self._rows[product_id] = len(self._rows)
-            self._unseen = self._shares = None
+            row = self.stream.row(product_id)
+            self._unseen[row] = None
+            self._shares = None
         return row
 
     def shares(self) -> NDArray[np.float32]:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         if self._shares is None:
-            self._trending.grow_to(len(self._rows))
-            self._shares = self._trending.shares()
+            self._shares = self.stream.trending.shares()
         return self._shares
 
-    def judge(self, state: StateVector, version: Scores | None) -> Judgement:
-        """Rank the whole catalogue as it would have been answered just before this event.
+    def judge(self, state: StateVector, policies: Sequence[Scores | None]) -> Judgement:
+        """Rank the whole catalogue as each policy would have answered just before this event; None: trending.
 
         Of the event, only who, which product, what kind and when is read.
         """
@@ -113,29 +139,53 @@ class Prequential:
         before = self._before(state)
         if state.kind in UNCOUNTED_KINDS:
             return Judgement(Outcome.UNWANTED)
-        row = self._rows.get(state.product_id, -1)
+        row = self.stream.rows.get(state.product_id, -1)
         if row in before.masked:
             return Judgement(Outcome.MASKED)
         known = row in self._seen
-        by_version = version is not None and before.window is not None and bool(before.window.lengths[0])
-        out = np.array([other for other in before.came if other != row], np.int32)
-        out = np.concatenate([before.masked, out, self._rows_unseen()])
-        trending = self._ranking(served_scores(None, None, self), out, row if known else None)
-        learned = trending
-        if by_version:
-            learned = self._ranking(served_scores(version, before.window, self), out, row if known else None)
-        return Judgement(Outcome.JUDGED if known else Outcome.UNKNOWN, learned, trending, by_version)
+        out = np.array([*(other for other in before.came if other != row), *self._unseen], np.int32)
+        out = np.concatenate([before.masked, out])
+        window = before.window if before.window is not None and before.window.lengths[0] else None
+        chosen = row if known else None
+        trending: Ranking | None = None
+        rankings = []
+        for policy in policies:
+            if policy is None or window is None:
+                trending = trending or self._ranking(None, None, out, chosen)
+                rankings.append(trending)
+            else:
+                rankings.append(self._ranking(policy, window, out, chosen))
+        self._judged += 1
+        return Judgement(
+            Outcome.JUDGED if known else Outcome.UNKNOWN,
+            tuple(rankings),
+            has_history=window is not None,
+            question=before.question,
+            again=row in before.came,
+        )
 
-    def apply(self, state: StateVector) -> None:
+    def apply(self, state: StateVector) -> Seen:
         """Let an event count for all that follow; whoever judges it does so before."""
-        row = self.row_of(state.product_id)
+        seen = self.stream.apply(state)
+        self._shares = None
+        self._seen.add(seen.product)
+        self._unseen.pop(seen.product, None)
+        self._note_of_day(state, seen.product)
+        return seen
+
+    def follow(self, state: StateVector) -> None:
+        """Let an event count for its user's history and mask, and for nothing else: what is learned has stopped.
+
+        Products that had no event when it stopped stay unknown, and nobody's history holds them.
+        """
+        row = self.stream.rows.get(state.product_id)
+        if row is None or row not in self._seen:
+            return
         if state.user_id:
             self.histories.apply(state, row)
-        self._trending.add(row, state.kind, state.event_time_ms)
-        self._shares = None
-        if row not in self._seen:
-            self._seen.add(row)
-            self._unseen = None
+        self._note_of_day(state, row)
+
+    def _note_of_day(self, state: StateVector, row: int) -> None:
         day = self._days.get(state.user_id)
         if day is not None and day.event_time_ms == state.event_time_ms and state.kind not in UNCOUNTED_KINDS:
             day.came.append(row)
@@ -151,22 +201,24 @@ class Prequential:
             return before
         user = self.histories.row(state.user_id)
         before = _Before(
+            self._questions,
             t,
             None if user is None else self.histories.window(user, before_ms=t if whole_day else None),
             np.zeros(0, np.int32) if user is None else self.histories.masked(user),
         )
+        self._questions += 1
         if whole_day:
             self._days[state.user_id] = before
         return before
 
-    def _ranking(self, values: NDArray[np.float32], out: NDArray[np.int32], row: int | None) -> Ranking:
-        """What `values`, which are changed, say once the rows of `out` are out of the running."""
+    def _ranking(
+        self, policy: Scores | None, window: Window | None, out: NDArray[np.int32], row: int | None
+    ) -> Ranking:
+        """What a policy says once the rows of `out` are out of the running."""
+        start = self._clock()
+        values = served_scores(policy, window, self)
         ranking.mask(values, out)
-        top = ranking.top_k(values, TOP)
+        top = top_at_random(values, self._top, self._seed, self._judged)
+        seconds = self._clock() - start
         bits = -float(np.log2(self.shares()[top]).mean()) if len(top) else float("nan")
-        return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits)
-
-    def _rows_unseen(self) -> NDArray[np.int32]:
-        if self._unseen is None:
-            self._unseen = np.array([row for row in range(len(self._rows)) if row not in self._seen], np.int32)
-        return self._unseen
+        return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits, seconds)

@@ -1,4 +1,4 @@
-"""The learner's smaller parts: transitions, replay buffer, popularity eras, validation, tables, encoder."""
+"""The smaller parts of `freshet`: transitions, replay buffer, popularity eras, validation, tables, encoder."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from services.trainer import validation
-from services.trainer.network import HEADS, Encoder, at, to_onnx
-from services.trainer.popularity import PopularityEras
-from services.trainer.replay_buffer import ReplayBuffer
-from services.trainer.tables import ProductTables
-from services.trainer.transitions import Assembler, Continued, Transition, stack, unstack
-from shared import ranking
 from shared.history import DAY_MS, EVENT_FEATURES, Histories, kinds_of
+from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
+from shared.policies.freshet.popularity import PopularityEras
+from shared.policies.freshet.replay_buffer import ReplayBuffer
+from shared.policies.freshet.tables import ProductTables
+from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation
+from shared.transitions import Assembler, Continued, Transition, stack, unstack
 from tests.support.states import review
 
 F = len(EVENT_FEATURES)
@@ -153,51 +150,62 @@ def test_popularity_is_looked_up_as_it_stood_then() -> None:
     assert eras.of(np.array([9]), None, 3).tolist() == [[-3, -4, -5]], "the first snapshot is needed no more"
 
 
-def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> None:
-    """Popularity ranks every choice last; the logit is noise; Q knows."""
+NOTHING = np.zeros(0, np.int32)
+
+
+def validated(events: int, q_of_action: float, mixture_of_action: float, reward: float = 1.0) -> Choice:
+    """What is chosen after events of which the logit knows nothing and Q and the mixture as much as is said."""
     rng = np.random.default_rng(3)
-    v, a = 120, 40
-    actions = rng.integers(0, a, v)
-    q = np.zeros((v, a), np.float32)
-    q[np.arange(v), actions] = 1.0
-    noise = rng.normal(0, 0.1, (v, a)).astype(np.float32)
-    popularity = np.zeros((v, a), np.float32)
-    popularity[np.arange(v), actions] = -0.9
-    none = [np.zeros(0, np.int32)] * v
-    choice = validation.choose(noise, q, popularity - 1.0, popularity, actions, np.ones(v, np.float32), none)
+    validation = Validation(size=200)
+    a = 40
+    for _ in range(events):
+        action = int(rng.integers(0, a))
+        own = np.eye(a, dtype=np.float32)[action]
+        noise = rng.normal(0, 0.1, a).astype(np.float32)
+        mixture = mixture_of_action * own
+        validation.note(noise, q_of_action * own, mixture, mixture - own, action, reward, NOTHING)
+    return validation.choose()
+
+
+def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> None:
+    choice = validated(120, 1.0, -0.9)
     assert choice.q >= 1.0
     assert choice.value > 0.9 > choice.value_without_q
     assert choice.hit_ratio > 0.9
-    assert choice.events == v
-    # Where only unhappy events are ranked better, nothing is gained.
-    unhappy = validation.choose(noise * 0, -q, -popularity, -popularity, actions, np.ones(v, np.float32), none)
-    assert (unhappy.ce, unhappy.q) == (0.0, 0.0)
-    few = slice(0, validation.LEAST_EVENTS - 1)
-    guessed = validation.choose(
-        noise[few], q[few], popularity[few], popularity[few], actions[few], np.ones(v, np.float32)[few], none[few]
-    )
-    assert (guessed.ce, guessed.q) == (0.0, 0.0), "too few to tell"
-    assert validation.choose(noise[:0], q[:0], q[:0], q[:0], actions[:0], np.zeros(0, np.float32), []).events == 0
+    assert choice.ndcg_of_mixture < 0.1
+    assert choice.events == 120
+    worse = validated(120, -1.0, 0.9)
+    assert (worse.ce, worse.q, worse.ndcg) == (0.0, 0.0, 1.0)
+    few = validated(LEAST_EVENTS - 1, 1.0, -0.9)
+    assert (few.ce, few.q) == (0.0, 0.0), "too few to tell"
+    assert validated(0, 1.0, -0.9) == UNDECIDED
+    assert validated(500, 1.0, -0.9).events == 200, "the newest count"
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 5), st.integers(2, 12), st.integers(0, 2**32 - 1))
-def test_places_in_bulk_are_the_places_one_by_one(v: int, a: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 3, (v, a)).astype(np.float32)
-    actions = rng.integers(0, a, v)
-    masked = [rng.choice(a, rng.integers(0, a), replace=True).astype(np.int32) for _ in range(v)]
-    masked = [m[m != action] for m, action in zip(masked, actions, strict=True)]
-    places = validation._places(values, actions, masked)
-    for i in range(v):
-        own = values[i].copy()
-        ranking.mask(own, masked[i])
-        assert places[i] == ranking.rank(own, int(actions[i]))
+def test_validation_takes_no_masked_product_for_a_better_one() -> None:
+    values = np.array([3.0, 2.0, 1.0], np.float32)
+    for masked, gain in (([], 1 / np.log2(4)), ([0], 1 / np.log2(3)), ([0, 1], 1.0)):
+        validation = Validation(size=2)
+        validation.note(values * 0, values * 0, values, -values, 2, 1.0, np.array(masked, np.int32))
+        assert validation.choose().ndcg == pytest.approx(gain)
+        assert validation.choose().ndcg_of_popularity == 1.0
 
 
-def test_serving_computes_the_same_queries_as_learning() -> None:
+def test_validation_goes_on_from_what_it_kept() -> None:
+    values = np.array([3.0, 2.0, 1.0], np.float32)
+    one, other = Validation(size=3), Validation(size=3)
+    for n in range(4):
+        one.note(values, values, values, values, n % 3, float(n), NOTHING)
+    other.restore(one.to_arrays())
+    for validation in (one, other):
+        validation.note(values, values, values, values, 1, 1.0, NOTHING)
+    assert one.choose() == other.choose()
+
+
+def test_serving_scores_as_the_heads_do_with_one_query_for_all() -> None:
     torch.manual_seed(4)
     encoder = Encoder(8)
+    outputs, biases = torch.randn(len(HEADS), 7, 8).numpy(), torch.randn(len(HEADS), 7).numpy()
     session = onnxruntime.InferenceSession(to_onnx(encoder), providers=["CPUExecutionProvider"])
     products, features = torch.randn(5, 6, 8), torch.randn(5, 6, F)
     lengths = torch.tensor([6, 1, 3, 0, 5])
@@ -206,8 +214,10 @@ def test_serving_computes_the_same_queries_as_learning() -> None:
     [served] = session.run(
         None, {"products": products.numpy(), "features": features.numpy(), "lengths": lengths.numpy().astype(np.int32)}
     )
-    assert served.shape == (5, len(HEADS), 8)
-    assert np.allclose(own, served, atol=1e-5)
+    assert served.shape == (5, 1, 8)
+    for h, head in enumerate(HEADS):
+        output, bias = folded(encoder, head, outputs[h], biases[h])
+        assert np.allclose(own[:, h] @ outputs[h].T + biases[h], served[:, 0] @ output.T + bias, atol=1e-4)
 
 
 def test_adam_moves_a_row_as_torch_does() -> None:

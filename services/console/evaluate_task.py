@@ -1,0 +1,200 @@
+"""What `freshet evaluate` does: read, run, tell."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from replay.ordered_copy import Selection
+from replay.settings import ReplaySettings
+from services.console import evaluate_report as report
+from services.console.evaluate import HISTORY, LONG_HISTORY
+from services.console.evaluate_reading import (
+    Dataset,
+    Describing,
+    Sequences,
+    holds_sequences,
+    read_dataset,
+    read_sequences,
+    sequences_of,
+)
+from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Result, on_sequences, on_stream
+from services.console.terminal import Terminal
+from shared.errors import Unusable
+from shared.evaluation import protocols
+from shared.evaluation.contest import Contest, Options
+from shared.evaluation.figures import PRIMARY
+from shared.evaluation.leave_one_out import VARIANTS, Variant
+from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.registry import class_of
+from shared.policies.stream import StreamSettings
+from shared.settings import load
+
+Tried = Mapping[str, list[dict[str, Any]]]  # policy → the settings to try, in order
+
+
+def evaluate(
+    arguments: argparse.Namespace, command: str, terminal: Terminal, screen: Terminal, environ: Mapping[str, str]
+) -> None:
+    """Judge policies, and say how they did.
+
+    Raises:
+        Unusable: what was given can't be used.
+    """
+    describing = Describing(environ)
+    protocol, found = _read(arguments, describing, screen, environ)
+    tried = _tried(arguments, protocol)
+    asked = Asked(
+        policies=arguments.policies,
+        seeds=[arguments.seed + n for n in range(arguments.seeds)],
+        settings=_stream_settings(arguments, protocol),
+        options={policy: candidates[0] for policy, candidates in tried.items()},
+        spam_share=arguments.spam,
+    )
+    variant: Variant | None = None
+    notes: list[str] = []
+    if isinstance(found, Sequences):
+        variant = chosen = arguments.variant or VARIANTS[0]
+        result = on_sequences(asked, found, chosen, screen)
+    elif protocol == "temporal":
+        asked, notes = _chosen(asked, tried, found.states, describing, screen)
+        result = on_stream(asked, found.states, describing, screen, _temporal)
+    else:
+        result = on_stream(asked, found.states, describing, screen, protocols.prequential)
+    if not result.record.size:
+        raise Unusable(f"{found.name} leaves no event to judge: it takes users who come back, or fewer --masked-kinds")
+    if not result.answers:
+        raise Unusable(f"no policy could be fitted: {next(iter(result.failures.values()))}")
+    context = report.Context(
+        command=command,
+        data=found.name,
+        fingerprint=found.fingerprint,
+        protocol=protocol,
+        variant=variant or "",
+        seeds=list(asked.seeds),
+        masked_kinds=asked.settings.masked_kinds,
+        spam_share=asked.spam_share,
+        reads_future=frozenset(name for name in asked.policies if getattr(class_of(name), "reads_future", False)),
+        options=asked.options,
+        notes=notes,
+    )
+    _tell(result, context, arguments, terminal, screen)
+
+
+def _tell(
+    result: Result, context: report.Context, arguments: argparse.Namespace, terminal: Terminal, screen: Terminal
+) -> None:
+    screen.status("  drawing users anew for the intervals")
+    figures, speeds = result.figures(arguments.seed), result.speeds()
+    screen.clear()
+    for line in report.lines_of(result, figures, speeds, context):
+        terminal.say(line)
+    if arguments.json is not None:
+        report.write_json(report.as_json(result, figures, speeds, context), arguments.json)
+    if arguments.parquet is not None:
+        report.write_parquet(result, context, arguments.parquet)
+
+
+def _read(
+    arguments: argparse.Namespace, describing: Describing, screen: Terminal, environ: Mapping[str, str]
+) -> tuple[str, Dataset | Sequences]:
+    """The protocol, and what it runs on."""
+    file: Path = arguments.data
+    settings = load(ReplaySettings, environ)
+    asked = arguments.protocol == "leave-one-out"
+    if arguments.mapping is None and holds_sequences(file, settings, asked=asked):
+        if arguments.protocol not in (None, "leave-one-out"):
+            raise Unusable(f"{file} holds sequences without times: only --protocol leave-one-out can judge on them")
+        _refuse_spam(arguments)
+        return "leave-one-out", read_sequences(file, settings)
+    _refuse_variant(arguments)
+    until_ms = Selection().until_ms if arguments.until is None else arguments.until
+    selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
+    found = read_dataset(file, arguments.metadata, arguments.mapping, selection, environ, describing, screen)
+    if asked:
+        _refuse_spam(arguments)
+        return "leave-one-out", sequences_of(found)
+    return arguments.protocol or "prequential", found
+
+
+def _refuse_variant(arguments: argparse.Namespace) -> None:
+    if arguments.variant is not None and arguments.protocol != "leave-one-out":
+        raise Unusable("--variant is of --protocol leave-one-out: say both, or neither")
+
+
+def _refuse_spam(arguments: argparse.Namespace) -> None:
+    if arguments.spam:
+        raise Unusable("--spam needs times, which leave-one-out has none of: leave it out, or ask for another protocol")
+
+
+def _stream_settings(arguments: argparse.Namespace, protocol: str) -> StreamSettings:
+    if protocol == "leave-one-out":
+        return StreamSettings(
+            history_length=arguments.history_length or LONG_HISTORY,
+            masked_kinds=arguments.masked_kinds,
+            trending_half_life_days=NO_DECAY_DAYS,
+        )
+    return StreamSettings(history_length=arguments.history_length or HISTORY, masked_kinds=arguments.masked_kinds)
+
+
+def _tried(arguments: argparse.Namespace, protocol: str) -> Tried:
+    """Of each policy that --set speaks of, every combination of the values given."""
+    given: dict[str, dict[str, list[Any]]] = {}
+    for policy, option, values in arguments.settings:
+        if policy not in arguments.policies:
+            raise Unusable(f"--set {policy}.{option}: {policy} is not among --policies")
+        given.setdefault(policy, {})[option] = values
+    tried = {
+        policy: [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
+        for policy, own in given.items()
+    }
+    if protocol != "temporal" and any(len(candidates) > 1 for candidates in tried.values()):
+        raise Unusable("--set: several values are chosen among in a validation period: add --protocol temporal")
+    return tried
+
+
+def _chosen(
+    asked: Asked, tried: Tried, states: Sequence[StateVector], describing: Describing, screen: Terminal
+) -> tuple[Asked, list[str]]:
+    """With the settings that did best in the validation period, and what to say of the choice."""
+    wanted = {policy: candidates for policy, candidates in tried.items() if len(candidates) > 1}
+    if not wanted:
+        return asked, []
+    learned = states[: protocols.split_at(states, protocols.LEARNED_SHARE)]
+    scores: dict[str, list[float]] = {policy: [] for policy in wanted}
+    for number in range(max(map(len, wanted.values()))):
+        options = {policy: own[number] for policy, own in wanted.items() if number < len(own)}
+        one = Asked(list(options), asked.seeds[:1], asked.settings, options)
+        result = on_stream(one, learned, describing, screen, _validation)
+        if not result.record.size:
+            raise Unusable("the validation period holds no event to judge: give each option one value")
+        means = result.figures(asked.seeds[0]).policies if result.answers else {}
+        for policy in options:
+            scores[policy].append(means[policy][PRIMARY].mean if policy in means else float("-inf"))
+    best = {policy: wanted[policy][own.index(max(own))] for policy, own in scores.items()}
+    notes = [
+        f"{policy}: {_said(options)}, the best of {len(wanted[policy])} tried in the validation period "
+        f"({PRIMARY} {max(scores[policy]):.4f} there)."
+        for policy, options in best.items()
+    ]
+    if len({len(tried.get(policy, [{}])) for policy in asked.policies}) > 1:
+        notes.append("Policies were not given the same number of settings to try: the budgets are unequal.")
+    chosen: Options = {**asked.options, **best}
+    return Asked(asked.policies, asked.seeds, asked.settings, chosen, asked.spam_share), notes
+
+
+def _said(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in options.items())
+
+
+def _temporal(contest: Contest, states: Sequence[StateVector], look: protocols.Look) -> None:
+    protocols.temporal(contest, states, protocols.split_at(states, protocols.LEARNED_SHARE), look)
+
+
+def _validation(contest: Contest, states: Sequence[StateVector], look: protocols.Look) -> None:
+    """The same on the part that is learned in the end."""
+    share = 1 - protocols.VALIDATION_SHARE / protocols.LEARNED_SHARE
+    protocols.temporal(contest, states, protocols.split_at(states, share), look)

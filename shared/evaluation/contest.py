@@ -1,0 +1,106 @@
+"""Policies side by side on one stream: each event is judged, then learned, by all. Pure, but for a clock passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from shared.errors import Unusable
+from shared.evaluation.prequential import Prequential
+from shared.evaluation.record import MOST, Record
+from shared.evaluation.spam import SOURCE
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.policies.policy import Policy
+from shared.policies.registry import make
+from shared.policies.stream import Stream, StreamSettings
+
+Options = Mapping[str, Mapping[str, Any]]  # policy → what its constructor is told
+
+
+class Contest:
+    """One run of some policies on one stream.
+
+    Args:
+        names: the policies.
+        settings: the same for all of them.
+        events: that will be judged, at most.
+        clock: seconds, for what policies take.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        settings: StreamSettings,
+        seed: int,
+        events: int,
+        *,
+        options: Options | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.stream = Stream(settings)
+        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock)
+        self.record = Record(names, events)
+        self.failures: dict[str, str] = {}  # policy → why it could not go on
+        self.updates = 0  # events applied
+        self.learn_seconds = dict.fromkeys(names, 0.0)
+        self.policies: dict[str, Policy] = {
+            name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
+        }
+        self._clock = clock
+
+    def judge(self, state: StateVector) -> None:
+        """Ask every policy, and keep what it says; not about spam."""
+        if state.source == SOURCE or state.kind == EVENT_KIND_TICK:
+            return
+        asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
+        judgement = self.prequential.judge(state, asked)
+        row = self.stream.rows.get(state.product_id, -1)
+        self.record.note(state, judgement, self.stream.histories, row)
+
+    @property
+    def learns_sequences(self) -> frozenset[str]:
+        """Policies that have a way of their own to learn from whole sequences."""
+        return frozenset(name for name, policy in self.policies.items() if hasattr(policy, "fit_sequences"))
+
+    def learn(self, state: StateVector, *, but: Container[str] = ()) -> None:
+        """Let an event count, for all policies `but` some."""
+        seen = self.prequential.apply(state)
+        self.updates += 1
+        self.record.applied(seen.product)
+        for name, policy in self.policies.items():
+            if name not in but:
+                self._timed(name, partial(policy.learn, seen))
+
+    def follow(self, state: StateVector) -> None:
+        """Let an event count for its user's history alone."""
+        self.prequential.follow(state)
+
+    def learn_sequences(self, sequences: Sequence[Sequence[int]], then: Sequence[int]) -> None:
+        """Let policies that have a way of their own learn from whole sequences.
+
+        Args:
+            sequences: rows of each user's products, oldest first, all of which the stream has applied.
+            then: the row of what the user chose next, not to be learned; -1: not known.
+        """
+        arrays = [np.array(own, np.int32) for own in sequences]
+        for name in sorted(self.learns_sequences):
+            self._timed(name, partial(cast(Any, self.policies[name]).fit_sequences, arrays, list(then)))
+
+    def refit(self, *, but: Container[str] = ()) -> None:
+        """Let those fit that do so at fixed points, `but` some."""
+        for name, policy in self.policies.items():
+            if policy.fitted == "at fixed points" and name not in but:
+                self._timed(name, policy.refit)
+
+    def _timed(self, name: str, work: Callable[[], object]) -> None:
+        if name in self.failures:
+            return
+        start = self._clock()
+        try:
+            work()
+        except Unusable as error:
+            self.failures[name] = str(error)
+        self.learn_seconds[name] += self._clock() - start

@@ -1,0 +1,242 @@
+"""From what was judged to figures per policy: accuracy, what of the catalogue is shown, slices, speed. Pure.
+
+HR, NDCG, MRR and novelty are means over judged events: each has one right answer. Precision and recall are means over
+questions, which a user's whole day is one of: of the first k of what was answered when it was first asked, how much was
+right, and of what was right, how much was among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.evaluation.bootstrap import DRAWS, Difference, Estimate, Means, holm
+from shared.evaluation.record import KS, Answers, Record
+from shared.history import USER_CLASSES
+
+FloatArray = NDArray[np.float64]
+
+# By what policies are compared.
+PRIMARY = "ndcg@10"
+SLICED = (PRIMARY, "hr@10")
+
+# Users and products with fewer events before are cold.
+COLD_EVENTS = 5
+DECILES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What a policy shows of the catalogue, in the first ten of its answers unless a key says otherwise."""
+
+    coverage: dict[str, float]  # coverage@k: share of the products that were among the first k at least once
+    gini: float  # of how often each product was shown, 0: all equally often, towards 1: one alone
+    recommended: list[float]  # share of the places that each tenth of the products got, the least popular first
+    promoted: float  # share of the places that products of spam reviews got; NaN: there was no spam
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What one policy took; the only figures that differ from run to run."""
+
+    rank_p50_ms: float
+    rank_p99_ms: float
+    updates_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All of a run, per policy."""
+
+    judged: int
+    questions: int
+    policies: dict[str, dict[str, Estimate]]  # policy → metric
+    slices: dict[str, dict[str, dict[str, Estimate]]]  # slice → policy → metric
+    slice_events: dict[str, int]
+    best_baseline: str
+    differences: dict[str, Difference]  # policy → how far its `PRIMARY` is above the best baseline's
+    catalogue: dict[str, Catalogue]
+    consumed: list[float]  # share of the judged events that each tenth of the products got, the least popular first
+
+
+def event_metrics(place: NDArray[np.float32]) -> dict[str, FloatArray]:
+    """Each metric of which an event alone tells; all arrays are (N,)."""
+    own = place.astype(np.float64)
+    gain = 1.0 / np.log2(1.0 + own)  # 0 where the place is infinite
+    metrics = {f"hr@{k}": (own <= k).astype(np.float64) for k in KS}
+    metrics |= {f"ndcg@{k}": np.where(own <= k, gain, 0.0) for k in KS}
+    metrics |= {f"mrr@{k}": np.where(own <= k, 1.0 / own, 0.0) for k in KS}
+    metrics["mrr"] = 1.0 / own
+    return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Which events make a question: of Q questions whose it was, and how many right answers it has."""
+
+    users: NDArray[np.int32]  # (Q,)
+    counted: NDArray[np.bool_]  # (N,) without a product that came already that day
+    of: NDArray[np.int64]  # (C,) number of the question of each event that is counted
+    right: FloatArray  # (Q,)
+
+    @classmethod
+    def of_events(cls, events: Mapping[str, NDArray[Any]]) -> Questions:
+        """Group events by their question."""
+        counted = ~events["again"]
+        numbers, first, of = np.unique(events["question"][counted], return_index=True, return_inverse=True)
+        right = np.bincount(of, minlength=len(numbers)).astype(np.float64)
+        return cls(events["user"][counted][first], counted, of, right)
+
+    def metrics(self, in_set: NDArray[np.bool_]) -> dict[str, FloatArray]:
+        """Precision and recall of each question, (Q,); `in_set`: (N, K)."""
+        found = np.zeros((len(self.users), len(KS)))
+        np.add.at(found, self.of, in_set[self.counted])
+        metrics = {f"precision@{k}": found[:, i] / k for i, k in enumerate(KS)}
+        return metrics | {f"recall@{k}": found[:, i] / self.right for i, k in enumerate(KS)}
+
+
+def slices(events: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """Which of the N events belong to each slice."""
+    cold_user = events["user_events"] < COLD_EVENTS
+    cold_product = events["product_events"] < COLD_EVENTS
+    parts = {
+        "cold users": cold_user,
+        "warm users": ~cold_user,
+        "cold products": cold_product,
+        "warm products": ~cold_product,
+    }
+    classes = {f"{name} users": events["user_class"] == number for number, name in enumerate(USER_CLASSES)}
+    return parts | classes
+
+
+def gini(counts: NDArray[np.int64]) -> float:
+    """How unequal counts are: 0 all equal, (n - 1) / n all in one of n; NaN where there are none."""
+    total = counts.sum()
+    if not total:
+        return float("nan")
+    ordered = np.sort(counts).astype(np.float64)
+    n = len(ordered)
+    return float((2.0 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
+
+
+def decile_shares(counts: NDArray[np.int64], popularity: NDArray[np.int64]) -> list[float]:
+    """Share of the counts that each tenth of the products has, the least popular first; ties in popularity by row."""
+    order = np.argsort(popularity, kind="stable")
+    total = max(1, int(counts.sum()))
+    return [float(counts[part].sum() / total) for part in np.array_split(order, DECILES)]
+
+
+def figures_of(
+    record: Record,
+    answers: Mapping[str, Sequence[Answers]],
+    *,
+    baselines: Sequence[str],
+    promoted: Sequence[int],
+    seed: int,
+    draws: int = DRAWS,
+) -> Figures:
+    """The figures of one stream, the mean over runs with different seeds.
+
+    Args:
+        record: of the first run.
+        answers: of each policy in each run, to the same events.
+        baselines: policies among which is the best baseline.
+        promoted: rows of products that spam reviews praised in the first run.
+        seed: of the draws.
+    """
+    events, names = record.events, list(answers)
+    rng = np.random.default_rng(seed)
+    questions = Questions.of_events(events)
+    by_event = _columns({name: [event_metrics(run.place) for run in runs] for name, runs in answers.items()})
+    by_question = _columns({name: [questions.metrics(run.in_set) for run in runs] for name, runs in answers.items()})
+    bits = _columns({name: [{"novelty": run.bits.astype(np.float64)} for run in own] for name, own in answers.items()})
+    answered = ~np.isnan(bits["novelty"]).any(axis=1)
+    policies: dict[str, dict[str, Estimate]] = {name: {} for name in names}
+    means = _estimate(events["user"], by_event, policies, rng, draws)
+    _estimate(questions.users, by_question, policies, rng, draws)
+    _estimate(events["user"][answered], {"novelty": bits["novelty"][answered]}, policies, rng, draws)
+    best = max((name for name in names if name in baselines), key=lambda name: policies[name][PRIMARY].mean, default="")
+    parts = {name: part for name, part in slices(events).items() if part.any()}
+    rows = events["product"]
+    consumed = np.bincount(rows[rows >= 0], minlength=len(record.product_events))
+    return Figures(
+        judged=record.size,
+        questions=len(questions.users),
+        policies=policies,
+        slices={name: _slice(events["user"], by_event, names, part, rng, draws) for name, part in parts.items()},
+        slice_events={name: int(part.sum()) for name, part in parts.items()},
+        best_baseline=best,
+        differences=_differences(means, list(by_event).index(PRIMARY), names, best),
+        catalogue={name: _catalogue(runs, record.product_events, promoted) for name, runs in answers.items()},
+        consumed=decile_shares(consumed, record.product_events),
+    )
+
+
+def speed_of(runs: Sequence[Answers], updates: int, seconds: float) -> Speed:
+    """What one policy took for its rankings, and for `updates` events that it learned in `seconds`."""
+    ms = 1000.0 * np.concatenate([run.seconds for run in runs])
+    p50, p99 = np.quantile(ms, [0.5, 0.99]) if len(ms) else (np.nan, np.nan)
+    return Speed(float(p50), float(p99), updates / seconds if seconds > 0 else float("nan"))
+
+
+def _columns(runs_of: Mapping[str, Sequence[dict[str, FloatArray]]]) -> dict[str, FloatArray]:
+    """Each metric, (N, P): the mean over a policy's runs."""
+    metrics = next(iter(runs_of.values()))[0]
+    return {
+        metric: np.stack([np.mean([run[metric] for run in runs], axis=0) for runs in runs_of.values()], axis=1)
+        for metric in metrics
+    }
+
+
+def _estimate(
+    users: NDArray[np.int32],
+    metrics: Mapping[str, FloatArray],
+    into: dict[str, dict[str, Estimate]],
+    rng: np.random.Generator,
+    draws: int,
+) -> Means:
+    """Put the mean of every metric and policy into a table; columns of the result are metric by metric."""
+    means = Means(users, np.concatenate(list(metrics.values()), axis=1), rng, draws)
+    for m, metric in enumerate(metrics):
+        for p, name in enumerate(into):
+            into[name][metric] = means.estimate(m * len(into) + p)
+    return means
+
+
+def _slice(
+    users: NDArray[np.int32],
+    by_event: Mapping[str, FloatArray],
+    names: Sequence[str],
+    part: NDArray[np.bool_],
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, dict[str, Estimate]]:
+    table: dict[str, dict[str, Estimate]] = {name: {} for name in names}
+    _estimate(users[part], {metric: by_event[metric][part] for metric in SLICED}, table, rng, draws)
+    return table
+
+
+def _differences(means: Means, metric: int, names: Sequence[str], best: str) -> dict[str, Difference]:
+    if not best:
+        return {}
+    start = metric * len(names)
+    own = start + names.index(best)
+    found = {name: means.difference(start + p, own) for p, name in enumerate(names) if name != best}
+    corrected = holm({name: difference.p for name, difference in found.items()})
+    return {name: Difference(d.mean, d.low, d.high, corrected[name]) for name, d in found.items()}
+
+
+def _catalogue(runs: Sequence[Answers], popularity: NDArray[np.int64], promoted: Sequence[int]) -> Catalogue:
+    products = len(popularity)
+    shown = [run.recommended[:products] for run in runs]
+    praised = [float(counts[list(promoted)].sum() / max(1, counts.sum())) for counts in shown] if promoted else []
+    return Catalogue(
+        coverage={f"coverage@{k}": float(np.mean([run.covered[i].mean() for run in runs])) for i, k in enumerate(KS)},
+        gini=float(np.mean([gini(counts) for counts in shown])),
+        recommended=np.mean([decile_shares(counts, popularity) for counts in shown], axis=0).tolist(),
+        promoted=float(np.mean(praised)) if praised else float("nan"),
+    )

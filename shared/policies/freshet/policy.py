@@ -1,0 +1,204 @@
+"""The policy `freshet`: counts, choices and values, weighed by what each foretold.
+
+Counts: popularity and relations between products, mixed by online expectation-maximisation. Choices and values: a
+sequence encoder with a cross-entropy head and a Double-Q head on one state (SQN: Xin et al., SIGIR 2020), which learn
+what the counts do not explain. What is served is log(mixture) + w_ce · logit + w_q · Q.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.history import EVENT_FEATURES, Window
+from shared.policies.cooccurrence import RELATIONS, Cooccurrence
+from shared.policies.freshet.double_dqn import DoubleDQN
+from shared.policies.freshet.learned import learned_of
+from shared.policies.freshet.mixture import Mixture
+from shared.policies.freshet.popularity import PopularityEras
+from shared.policies.freshet.replay_buffer import ReplayBuffer
+from shared.policies.freshet.schedule import steps_after
+from shared.policies.freshet.settings import FreshetSettings
+from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
+from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport, nothing_to_add
+from shared.policies.served import FloatArray, logs, mix
+from shared.policies.stream import Stream
+from shared.transitions import Transition
+
+
+class FreshetPolicy:
+    """Everything but the weights of the heads changes with every event; those are chosen anew every so many."""
+
+    name = "freshet"
+    fitted: Literal["incrementally"] = "incrementally"
+
+    def __init__(self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None) -> None:
+        self.settings = settings or FreshetSettings()
+        self.stream = stream
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.generator = torch.Generator().manual_seed(seed)
+        self.buffer = ReplayBuffer(self.settings.buffer_size, stream.histories.length, len(EVENT_FEATURES))
+        self.eras = PopularityEras()
+        self.eras.note(0, np.zeros(0, np.float32), oldest=0)
+        self.cooccurrences = [Cooccurrence(relation) for relation in RELATIONS]
+        self.mixture = Mixture(len(RELATIONS))
+        self.validation = Validation(self.settings.holdout_size)
+        self.choice: Choice = UNDECIDED
+        self.dqn = DoubleDQN(self.settings, self.generator)
+
+    @property
+    def epsilon(self) -> float:
+        """The exploration rate: decays exponentially over applied events, never below its end."""
+        s = self.settings
+        return max(s.epsilon_end, s.epsilon_start * s.epsilon_decay**self.stream.applied)
+
+    @property
+    def popularity_weight(self) -> float:
+        """What popularity counts in the mixture."""
+        return float(self.mixture.weights[0])
+
+    def related(self, window: Window) -> FloatArray:
+        """What the relations say after a history, weighted."""
+        return self._related(window.products[0, : int(window.lengths[0])])
+
+    def scores(self, window: Window) -> FloatArray:
+        """What the heads say, weighted; nothing where neither counts."""
+        n = int(window.lengths[0])
+        if not self.choice.ce and not self.choice.q:
+            return nothing_to_add(self.dqn.tables.size)
+        logits, q = self._heads(window.products[0, :n], window.features[0, :n])
+        result: FloatArray = np.float32(self.choice.ce) * logits + np.float32(self.choice.q) * q
+        return result
+
+    def learn(self, seen: Seen) -> StepReport | None:
+        """Learn of one event."""
+        self.dqn.tables.grow_to(len(self.stream.products))
+        transition = seen.transition
+        if transition is None:
+            return None
+        s = self.settings
+        if (transition.serial + 1) % s.era_events == 0:  # what holds from the next transition on
+            self.eras.note(
+                transition.serial + 1, self.stream.trending.log_popularity(), oldest=self.buffer.oldest_serial
+            )
+        if seen.continued is not None:
+            self.buffer.set_discount(seen.continued.serial, s.discount)
+        if len(transition.products) == 1:  # a user's first event has no state to learn from; trending answers it
+            return None
+        before = transition.products[transition.judged]
+        if transition.was_possible and len(before):
+            if transition.serial % s.holdout_every == 0:
+                self._validate(transition, seen.popularity)
+            shares = [c.share(before, transition.action) for c in self.cooccurrences]
+            self.mixture.note(np.array([seen.popularity, *shares]))
+        self.buffer.add(transition)
+        if transition.chosen:
+            for cooccurrence in self.cooccurrences:
+                cooccurrence.add(transition.products[:-1], transition.action)
+        if not self._is_step_due(self.buffer.added):
+            return None
+        sampled = self.dqn.tables.size > s.full_softmax_products
+        weights = self._draw_weights() if sampled else np.zeros(0)
+        return self.dqn.step(self.buffer.sample(s.batch, self.rng), self.rng, self.eras, weights)
+
+    def refit(self) -> None:
+        """Nothing: everything is learned as it comes."""
+
+    def learned(self) -> Learned:
+        """What there is to publish. Changes nothing."""
+        return learned_of(self)
+
+    def snapshot(self) -> PolicySnapshot:
+        """Everything but the stream."""
+        parts: dict[str, dict[str, NDArray[Any]]] = {
+            "dqn": {name: tensor.numpy().copy() for name, tensor in self.dqn.to_tensors().items()},
+            "buffer": self.buffer.to_arrays(),
+            "eras": self.eras.to_arrays(),
+            "validation": self.validation.to_arrays(),
+            **{f"cooccurrence.{c.relation.name}": c.to_arrays() for c in self.cooccurrences},
+        }
+        arrays = {f"{part}/{name}": a for part, own in parts.items() for name, a in own.items()}
+        arrays["mixture"] = self.mixture.to_array()
+        arrays["generator"] = self.generator.get_state().numpy().copy()
+        state = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
+        return PolicySnapshot(arrays, state)
+
+    def restore(self, snapshot: PolicySnapshot) -> None:
+        """Take up what `snapshot` gave."""
+        arrays, state = snapshot.arrays, snapshot.state
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
+
+        self.dqn.restore({name: _tensor(a) for name, a in part("dqn").items()}, state["steps"])
+        self.buffer.restore(part("buffer"))
+        self.eras = PopularityEras.from_arrays(part("eras"))
+        self.validation.restore(part("validation"))
+        self.choice = self.validation.choose()
+        self.cooccurrences = [Cooccurrence.from_arrays(r, part(f"cooccurrence.{r.name}")) for r in RELATIONS]
+        self.mixture.restore(arrays["mixture"])
+        self.generator.set_state(_tensor(arrays["generator"]))
+        self.rng.bit_generator.state = state["rng"]
+
+    def heads_of(self, products: NDArray[np.int32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Queries of one state, (H, D): products (n,), features (n, F)."""
+        with torch.no_grad():
+            vectors = self.dqn.tables.values["input"][torch.from_numpy(products).long()]
+            hidden = self.dqn.encoder.hidden(vectors[None], torch.from_numpy(features)[None])
+            state = hidden[:, len(products)]  # (1, D)
+            queries: NDArray[np.float32] = self.dqn.encoder.queries(state)[0].numpy()
+        return queries
+
+    def _heads(
+        self, products: NDArray[np.int32], features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logit and Q of every product after a history, (A,) each."""
+        ce, q = self.heads_of(products, features)
+        tables, a = self.dqn.tables.values, self.dqn.tables.size
+        logits, values = (
+            tables[f"output.{head}"][:a].numpy() @ query + tables[f"bias.{head}"][:a].numpy()
+            for head, query in (("ce", ce), ("q", q))
+        )
+        return logits, values
+
+    def _related(self, history: NDArray[np.int32]) -> FloatArray:
+        result = np.zeros(len(self.stream.products), np.float32)
+        for cooccurrence, weight in zip(self.cooccurrences, self.mixture.weights[1:], strict=True):
+            result += np.float32(weight) * cooccurrence.shares(history, len(result))
+        return result
+
+    def _validate(self, transition: Transition, popularity: float) -> None:
+        """Rank one event by every candidate, as it could have been ranked before it."""
+        if not self.dqn.steps:
+            return
+        shares = self.stream.trending.shares()
+        shares[transition.action] = popularity  # the stream has counted the event
+        before = transition.products[transition.judged]
+        logits, q = self._heads(before, transition.features[transition.judged])
+        mixture = mix(shares, self.popularity_weight, self._related(before))
+        self.validation.note(
+            logits, q, logs(mixture), logs(shares), transition.action, transition.reward, transition.masked
+        )
+        self.choice = self.validation.choose()
+
+    def _is_step_due(self, kept: int) -> bool:
+        s = self.settings
+        if kept < s.warmup_transitions:
+            return False
+        first, most = s.transitions_per_step, s.most_transitions_per_step
+        return steps_after(kept, first, most) > steps_after(kept - 1, first, most)
+
+    def _draw_weights(self) -> NDArray[np.float64]:
+        """How often a product is drawn into the shared sample: half by decayed popularity, half evenly."""
+        shares = self.stream.trending.scores().astype(np.float64)
+        weights = 0.5 * shares / shares.sum() + 0.5 / len(shares)
+        normalised: NDArray[np.float64] = weights / weights.sum()
+        return normalised
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,67 @@
+"""What the policy `freshet` can be told."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class FreshetSettings(BaseModel):
+    """Everything is counted in events, transitions or gradient steps, never in seconds, so that a replay repeats."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dimension: int = Field(default=64, ge=2, le=1024, description="length of product vectors and of the hidden state")
+    batch: int = Field(default=128, ge=1, le=65536, description="transitions per gradient step")
+    transitions_per_step: int = Field(
+        default=8,
+        ge=1,
+        description="transitions per gradient step at first; every event of a user with a history makes one",
+    )
+    most_transitions_per_step: int = Field(
+        default=64,
+        ge=1,
+        description="transitions per gradient step of a busy shop: the number grows to it with all there were",
+    )
+    warmup_transitions: int = Field(default=256, ge=1, description="transitions before the first gradient step")
+    era_events: int = Field(
+        default=64, ge=1, description="events between snapshots of the popularity that logits add to"
+    )
+    buffer_size: int = Field(default=50_000, ge=1, description="transitions the replay buffer holds")
+    learning_rate: float = Field(default=0.001, gt=0, description="of Adam")
+    weight_decay: float = Field(
+        default=0.1, ge=0, description="decoupled decay of every weight per step, times learning_rate"
+    )
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="share of a history's inputs hidden while learning")
+    gradient_clip: float = Field(default=5.0, gt=0, description="longest gradient, L2 norm")
+
+    discount: float = Field(default=0.5, ge=0, lt=1, description="what the next state's value counts (gamma)")
+    td_loss: Literal["huber", "squared"] = Field(default="huber", description="huber or squared")
+    td_weight: float = Field(default=0.5, ge=0, description="weight of the Q head's loss beside the cross-entropy")
+    target_steps: int = Field(default=100, ge=1, description="gradient steps between copies into the target network")
+    negatives: int = Field(default=64, ge=1, description="products per step that nobody chose, for the Q head")
+    full_softmax_products: int = Field(
+        default=20_000, ge=1, description="up to so many products every one is scored in a step; above, a shared sample"
+    )
+    sampled_products: int = Field(default=1024, ge=1, description="products of that shared sample")
+
+    epsilon_start: float = Field(default=1.0, ge=0, le=1, description="exploration rate at the first transition")
+    epsilon_end: float = Field(default=0.05, ge=0, le=1, description="exploration rate that is never gone below")
+    epsilon_decay: float = Field(
+        default=0.9995, gt=0, le=1, description="factor of the exploration rate per transition"
+    )
+
+    holdout_every: int = Field(
+        default=10, ge=2, description="every so many-th transition validates before it is learned"
+    )
+    holdout_size: int = Field(default=512, ge=1, description="transitions that validate at a time")
+
+    @model_validator(mode="after")
+    def _steps_grow_rarer(self) -> Self:
+        if self.most_transitions_per_step < self.transitions_per_step:
+            raise ValueError(
+                f"most_transitions_per_step={self.most_transitions_per_step} must be no less than "
+                f"transitions_per_step={self.transitions_per_step}"
+            )
+        return self

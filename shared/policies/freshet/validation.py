@@ -1,0 +1,148 @@
+"""Every so many-th event is ranked before it is learned, by all candidates: that chooses the weights of the heads.
+
+Progressive validation (Blum, Kalai & Langford, COLT 1999): nothing need be kept from learning to be judged by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import ranking
+
+# Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
+# smallest first, the least of Q before others.
+CANDIDATES = sorted(
+    itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0, 2.0, 4.0)), key=lambda w: (w[0] + w[1], w[1])
+)
+WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
+K = 10
+
+# The heads are served only when they beat the mixture by so many standard errors of the paired difference.
+STANDARD_ERRORS = 2.0
+LEAST_EVENTS = 100  # of fewer the standard error itself is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Weights and what they reached on the newest events that validated.
+
+    `value` is NDCG@10 in which each event counts as much as its reward, if that is positive: what a shop wants ranked
+    first is what users are glad to have chosen.
+    """
+
+    ce: float
+    q: float
+    value: float
+    value_without_q: float  # the best with q = 0
+    hit_ratio: float  # HR@10, every event counting 1
+    ndcg: float  # NDCG@10, every event counting 1
+    ndcg_of_mixture: float  # NDCG@10 of popularity and the relations between products alone
+    ndcg_of_popularity: float  # NDCG@10 of popularity alone
+    events: int
+
+
+UNDECIDED = Choice(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+
+
+class Validation:
+    """What each candidate reached on the newest `size` events that validated."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._noted = 0
+        self._gains: NDArray[np.float32] = np.zeros((size, len(CANDIDATES)), np.float32)  # NDCG@10
+        self._of_popularity: NDArray[np.float32] = np.zeros(size, np.float32)  # NDCG@10
+        self._rewards: NDArray[np.float32] = np.zeros(size, np.float32)
+
+    def note(
+        self,
+        logits: NDArray[np.float32],
+        q: NDArray[np.float32],
+        mixture: NDArray[np.float32],
+        popularity: NDArray[np.float32],
+        action: int,
+        reward: float,
+        masked: NDArray[np.int32],
+    ) -> None:
+        """Rank the products of one event by every candidate.
+
+        Args:
+            logits: (A,) of the cross-entropy head.
+            q: (A,) of the Q head.
+            mixture: (A,) log of what popularity and the relations between products say.
+            popularity: (A,) log of it.
+            action: row of the product really chosen.
+            masked: rows that could not have been recommended, the action not among them.
+        """
+        slot = self._noted % self._size
+        for c, (ce, weight) in enumerate(CANDIDATES):
+            self._gains[slot, c] = _gain(mixture + np.float32(ce) * logits + np.float32(weight) * q, action, masked)
+        self._of_popularity[slot] = _gain(popularity, action, masked)
+        self._rewards[slot] = reward
+        self._noted += 1
+
+    def choose(self) -> Choice:
+        """The weights with the highest value, of equals the smallest; 0 where the heads do not beat the mixture."""
+        n = min(self._noted, self._size)
+        if not n:
+            return UNDECIDED
+        gains = self._gains[:n].astype(np.float64)  # (V, C)
+        worth = np.maximum(self._rewards[:n].astype(np.float64), 0.0)
+        worth = worth / worth.sum() if worth.sum() > 0 else np.full(n, 1.0 / n)
+        without_q = _best(gains[:, WITHOUT_Q], worth)
+        best = _best(gains, worth)
+        ce, q = CANDIDATES[best]
+        return Choice(
+            ce=ce,
+            q=q,
+            value=float(worth @ gains[:, best]),
+            value_without_q=float(worth @ gains[:, WITHOUT_Q[without_q]]),
+            hit_ratio=float((gains[:, best] > 0.0).mean()),
+            ndcg=float(gains[:, best].mean()),
+            ndcg_of_mixture=float(gains[:, 0].mean()),
+            ndcg_of_popularity=float(self._of_popularity[:n].astype(np.float64).mean()),
+            events=n,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint keeps."""
+        n = min(self._noted, self._size)
+        return {
+            "noted": np.array([self._noted], np.int64),
+            "gains": self._gains[:n].copy(),
+            "of_popularity": self._of_popularity[:n].copy(),
+            "rewards": self._rewards[:n].copy(),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take up what `to_arrays` gave."""
+        self._noted = int(arrays["noted"][0])
+        n = len(arrays["rewards"])
+        self._gains[:n], self._of_popularity[:n] = arrays["gains"], arrays["of_popularity"]
+        self._rewards[:n] = arrays["rewards"]
+
+
+def _best(gains: NDArray[np.float64], worth: NDArray[np.float64]) -> int:
+    """The candidate with the highest gain, weighted by worth, if it stands out from the first, the mixture; else that.
+
+    Args:
+        gains: (V, C)
+        worth: (V,)
+    """
+    if len(worth) < LEAST_EVENTS:
+        return 0
+    best = int((worth @ gains).argmax())  # the first of equals
+    differences = worth * (gains[:, best] - gains[:, 0])  # (V,)
+    error = float(np.sqrt((differences**2).sum()))
+    return best if differences.sum() > STANDARD_ERRORS * error else 0
+
+
+def _gain(values: NDArray[np.float32], action: int, masked: NDArray[np.int32]) -> float:
+    """NDCG@10 of one event."""
+    ranking.mask(values, masked)
+    return ranking.ndcg(ranking.rank(values, action), K)

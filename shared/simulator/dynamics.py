@@ -57,6 +57,7 @@ class Dynamics(BaseModel):
     disappointment: float = Field(5.0, ge=0)
     reward_click: float = 0.1
     reward_purchase: float = 0.7
+    reward_price: float = Field(0.0, ge=0, le=2)
 
 
 # Name of an assumed constant → where its value comes from.
@@ -73,4 +74,6 @@ ASSUMED = {
     "disappointment": "patience that a click without satisfaction takes: as much as a satisfying one gives",
     "reward_click": "the reward of a click, as FRESHET_FEATURES_REWARD_CLICK",
     "reward_purchase": "the reward of a purchase beside its click's, as FRESHET_FEATURES_REWARD_PURCHASE",
+    "reward_price": "power of the price, in mean prices, that the reward of a purchase is multiplied by: 0 counts "
+    "purchases, 1 turnover",
 }

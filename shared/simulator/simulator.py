@@ -20,6 +20,8 @@ from safetensors.numpy import load_file, save_file
 from shared.errors import Unusable
 from shared.simulator.dynamics import Dynamics
 
+MOST_WORTH = 5.0
+
 DESCRIPTION, ARRAYS = "simulator.json", "arrays.safetensors"
 
 
@@ -74,6 +76,15 @@ class Simulator:
             rate = float(np.mean(1 / (1 + np.exp(-np.clip(utility + middle, -60, 60)))))
             low, high = (middle, high) if rate < d.random_click else (low, middle)
         return (low + high) / 2
+
+    @property
+    def worth(self) -> NDArray[np.float64]:
+        """What a purchase of each product is rewarded with, (A,): by its price up to `MOST_WORTH` mean prices."""
+        known = np.isfinite(self.prices) & (self.prices > 0)
+        relative = np.ones(len(self.prices))
+        if known.any():
+            relative[known] = np.minimum(self.prices[known] / self.prices[known].mean(), MOST_WORTH)
+        return np.asarray(self.dynamics.reward_purchase * relative**self.dynamics.reward_price)
 
     def changed(self, changes: Mapping[str, float]) -> Simulator:
         """The same with other constants.

@@ -42,6 +42,7 @@ class Visits:
         n, dimension = len(seeds), simulator.vectors.shape[1]
         self.simulator = simulator
         self.offset = simulator.offset if offset is None else offset
+        self._worth = simulator.worth
         self._seeds = seeds
         self._moments = np.zeros(n, np.uint64)
         self.user = np.zeros(n, np.int64)
@@ -113,7 +114,7 @@ class Visits:
             satisfied=satisfied,
             purchased=purchased,
             dwell_seconds=np.where(clicked, np.exp(log_dwell), 0.0),
-            reward=d.reward_click * clicked + d.reward_purchase * purchased,
+            reward=d.reward_click * clicked + self._worth[product] * purchased,
             left=(self.patience <= 0) | (drawn[:, 4] < 1 - (1 - d.leave) ** seen),
         )
 

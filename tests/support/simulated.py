@@ -11,13 +11,14 @@ from shared.simulator.dynamics import Dynamics
 from shared.simulator.period import Period, collect
 from shared.simulator.simulator import Origin, Simulator
 
-KINDS, PRODUCTS, USERS = 2, 20, 40
+KINDS, PRODUCTS, USERS = 2, 60, 40
+OF_A_KIND = PRODUCTS // KINDS
 
 
 def simulator(**dynamics: float) -> Simulator:
-    """Products 0 to 9 are of one kind, the others of another; even users like the one, odd users the other."""
-    kinds = np.repeat(np.eye(KINDS), PRODUCTS // KINDS, axis=0)
-    record = np.concatenate([np.arange(5) + PRODUCTS // KINDS * (user % KINDS) for user in range(USERS)])
+    """The first half of the products is of one kind, the others of another; even users like the one, odd users the other."""
+    kinds = np.repeat(np.eye(KINDS), OF_A_KIND, axis=0)
+    record = np.concatenate([np.arange(5) + OF_A_KIND * (user % KINDS) for user in range(USERS)])
     return Simulator(
         dynamics=Dynamics(**{"popularity_weight": 0.0, "drift": 0.0, "newcomers": 0.0, **dynamics}),
         origin=Origin(data="planted"),

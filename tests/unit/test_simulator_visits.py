@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shared.simulator.draws import normal, uniform
 from shared.simulator.visits import NOTHING, Visits
-from tests.support.simulated import PRODUCTS, simulator
+from tests.support.simulated import OF_A_KIND, PRODUCTS, simulator
 
 EVERYONE = np.arange(200)
 SEEDS = EVERYONE.astype(np.uint64)
@@ -99,7 +99,7 @@ def test_satisfaction_builds_patience_up_to_its_most_and_disappointment_wears_it
 
 def test_a_need_ends_with_a_purchase_and_lasting_tastes_drift_between_visits() -> None:
     mixed = simulator(random_click=0.4, satisfied_offset=50.0, purchase_share=1.0, need_persistence=1.0)
-    mixed.record[0:5] = [0, 11, 12, 13, 14]  # one product of the first kind, four of the second
+    mixed.record[0:5] = [0, *range(OF_A_KIND, OF_A_KIND + 4)]  # one product of the first kind, four of the second
     visits = Visits(mixed, SEEDS)
     visits.begin(EVERYONE, np.zeros(200, np.int64))
     before = visits.need.copy()
@@ -126,6 +126,20 @@ def test_the_first_that_appeals_is_taken_and_what_lies_below_is_not_looked_at() 
     assert (visits.satiation[unbought] == [1.0, 0.0]).all()
     assert (reaction.dwell_seconds[first] > 0).all()
     assert (reaction.dwell_seconds[reaction.place < 0] == 0).all()
+
+
+def test_a_purchase_is_worth_its_price_where_turnover_counts() -> None:
+    always = {"random_click": 0.4, "satisfied_offset": 50.0, "purchase_share": 1.0}
+    for power, worth in ((0.0, 0.7), (1.0, 1.4)):
+        shop = simulator(reward_price=power, **always)
+        shop.prices[:] = [2.0, *np.full(PRODUCTS - 2, 1.0), np.nan]
+        shop.prices[1:-1] -= 1.0 / (PRODUCTS - 2)  # so that the mean is 1
+        visits = Visits(shop, SEEDS)
+        visits.begin(EVERYONE)
+        for product, expected in ((0, worth), (PRODUCTS - 1, 0.7)):
+            reaction = visits.step(shown(product))
+            assert reaction.purchased.any()
+            assert reaction.reward[reaction.purchased] == pytest.approx(0.1 + expected)
 
 
 @settings(max_examples=20, deadline=None)

@@ -22,6 +22,7 @@ def test_it_reacts_to_what_is_recommended_and_names_the_recommendation() -> None
     user = visitor(random_click=0.4, satisfied_offset=50.0, purchase_share=0.5, leave=0.0, patience_most=1e6, trust=1e3)
     user.arrive()
     clicks = purchases = 0
+    taken = set()
     known, last = f"p{OF_A_KIND + 2}", f"p{PRODUCTS - 1}"
     for n in range(100):
         done = user.see([known, "unheard-of", last], f"r{n}")
@@ -30,13 +31,15 @@ def test_it_reacts_to_what_is_recommended_and_names_the_recommendation() -> None
         for event in done.events:
             event.event_time_ms = 1
             check_event(event)
-            assert event.product_id in (known, last)  # not what it knows nothing of
+            taken.add(event.product_id)
             assert (event.user_id, event.request_id) == ("u1", f"r{n}")
             if event.kind == pb.EVENT_KIND_PURCHASE:
                 assert event.HasField("price") == (event.product_id != last)  # whose price nobody knows
+        assert len({event.product_id for event in done.events}) <= 1
         clicks += done.clicked
         purchases += done.purchased
     assert clicks > purchases > 0
+    assert taken == {known, last}  # from any place, but not what it knows nothing of
 
 
 def test_nothing_recommended_wears_patience_down() -> None:

@@ -29,7 +29,7 @@ def test_planted_tastes_are_found(fitted: Simulator) -> None:
     alike = fitted.vectors @ fitted.vectors.T
     same = kinds[:, None] == kinds[None, :]
     assert alike[same].mean() > 0.8
-    assert abs(alike[~same].mean()) < 0.4
+    assert -0.5 < alike[~same].mean() < -0.1  # popularity, which all share, is not in it
     likes = np.array([int(user[1:]) % 4 for user in fitted.user_ids])
     matches = fitted.tastes @ fitted.vectors.T
     means = np.array([matches[:, kinds == kind].mean(axis=1) for kind in range(4)])

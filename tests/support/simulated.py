@@ -16,7 +16,7 @@ OF_A_KIND = PRODUCTS // KINDS
 
 
 def simulator(**dynamics: float) -> Simulator:
-    """The first half of the products is of one kind, the others of another; even users like the one, odd users the other."""
+    """Products of two kinds, half of each: even users like the one, odd users the other."""
     kinds = np.repeat(np.eye(KINDS), OF_A_KIND, axis=0)
     record = np.concatenate([np.arange(5) + OF_A_KIND * (user % KINDS) for user in range(USERS)])
     return Simulator(

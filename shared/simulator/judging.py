@@ -44,8 +44,10 @@ def judge(simulator: Simulator, act: Act, *, visits: int, seed: int, slate: int 
     observed, _ = shop.reset(seed=seed)
     reward, slates, bought, clicks = (np.zeros(visits) for _ in range(4))
     here = np.ones(visits, bool)
+    slates_shown = np.zeros((visits, slate), np.int64)  # whoever has left is shown anything
     while here.any():
-        observed, rewards, terminated, truncated, infos = shop.step(act(observed))
+        slates_shown[here] = act({name: values[here] for name, values in observed.items()})
+        observed, rewards, terminated, truncated, infos = shop.step(slates_shown)
         reward += np.where(here, rewards, 0.0)
         slates += here
         bought += here & infos["purchased"]

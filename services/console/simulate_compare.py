@@ -17,7 +17,7 @@ from shared.errors import Unusable
 _ABOUT = """\
 Let policies learn in FOLDER/train, all with the same budget, and judge them in FOLDER/test with the same visitors and
 the same luck: cumulative reward, session length (slates until the user leaves) and success rate (visits with a
-purchase), each with its 95 % bootstrap interval over visits.
+purchase), each with its 95 % bootstrap interval over visits and runs.
 
   random, trending, cooccurrence   know the log of the first period
   dqn DISCOUNT                     the same Double-Q network for each discount, ε-greedy online; with 0 it is greedy on

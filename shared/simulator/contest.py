@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.simulator.agent import Agent, AgentSettings, Step
 from shared.simulator.baselines import Scores, at_random, cooccurrence, slate_of, trending
 from shared.simulator.environment import Observation, ShopVector
-from shared.simulator.judging import FIGURES, Act, Interval, Judged, compared, interval, judge, mean_of
+from shared.simulator.judging import FIGURES, Act, Interval, Judged, compared, figures_of, interval, judge
 from shared.simulator.simulator import Simulator
 
 _TITLES = {"reward": "cumulative reward", "slates": "session length", "success": "success rate"}
@@ -101,7 +101,7 @@ def contest(
         judged[name] = [judge(test, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
         again = [judge(train, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
         trained[name] = float(np.mean([run.reward.mean() for run in again]))
-    means = {name: mean_of(found) for name, found in judged.items()}
+    means = {name: figures_of(found) for name, found in judged.items()}
     return Contest(
         policies={n: {f: interval(values, rng) for f, values in figures.items()} for n, figures in means.items()},
         trained=trained,

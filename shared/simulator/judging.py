@@ -56,15 +56,24 @@ def judge(simulator: Simulator, act: Act, *, visits: int, seed: int, slate: int 
     return Judged(reward, slates, (bought > 0).astype(np.float64), clicks)
 
 
-def mean_of(runs: list[Judged]) -> dict[str, NDArray[np.float64]]:
-    """Each visit's figures, on average over the runs of a policy, one per seed of its learning."""
-    return {name: np.mean([getattr(run, name) for run in runs], axis=0) for name in FIGURES}
+def figures_of(runs: list[Judged]) -> dict[str, NDArray[np.float64]]:
+    """Each figure of R runs of a policy, one a seed of its learning, in the same N visits: (R, N)."""
+    return {name: np.stack([getattr(run, name) for run in runs]) for name in FIGURES}
 
 
 def interval(values: NDArray[np.float64], rng: np.random.Generator) -> Interval:
-    """The mean over visits with its 95 % bootstrap interval (Efron 1979); of differences, a paired one."""
-    drawn = rng.integers(0, len(values), (_BOOTSTRAPS, len(values)), dtype=np.int32)
-    means = values[drawn].mean(axis=1)
+    """The mean with its 95 % bootstrap interval over runs and visits, both drawn anew (Efron 1979).
+
+    Of differences between two policies it is a paired one. Were runs not drawn, luck in learning would pass for merit.
+
+    Args:
+        values: (R, N)
+    """
+    runs, visits = values.shape
+    drawn = rng.integers(0, visits, (_BOOTSTRAPS, visits), dtype=np.int32)
+    of_runs = np.stack([run[drawn].mean(axis=1) for run in values])  # (R, _BOOTSTRAPS)
+    chosen = rng.integers(0, runs, (runs, _BOOTSTRAPS))
+    means = np.take_along_axis(of_runs, chosen, axis=0).mean(axis=0)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 

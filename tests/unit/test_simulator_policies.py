@@ -10,7 +10,7 @@ from shared.simulator.agent import Agent, AgentSettings, Step
 from shared.simulator.baselines import at_random, cooccurrence, follows, slate_of, trending
 from shared.simulator.contest import contest
 from shared.simulator.environment import Observation, ShopVector
-from shared.simulator.judging import Judged, compared, interval, judge, mean_of
+from shared.simulator.judging import Judged, compared, interval, judge, figures_of
 from shared.simulator.simulator import Simulator
 from tests.support.simulated import OF_A_KIND, PRODUCTS, USERS, simulator
 
@@ -60,7 +60,7 @@ def test_judging_repeats_and_tells_a_better_policy_from_a_worse_one() -> None:
     assert np.array_equal(first.reward, again.reward)
     blind_scores = at_random(PRODUCTS, np.random.default_rng(1))
     blind = judge(shop, lambda seen: slate_of(blind_scores(seen), seen, 1), visits=400, seed=1)
-    more = compared({"taste": mean_of([first]), "blind": mean_of([blind])}, "taste", np.random.default_rng(2))
+    more = compared({"taste": figures_of([first]), "blind": figures_of([blind])}, "taste", np.random.default_rng(2))
     assert more["blind"].low > 0
     assert first.slates.min() >= 1
     assert set(np.unique(first.success)) <= {0.0, 1.0}
@@ -73,8 +73,17 @@ def purchases(judged: Judged) -> float:
 
 def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(5)
-    held = [interval(rng.exponential(1.0, 200), rng) for _ in range(100)]
+    held = [interval(rng.exponential(1.0, (1, 200)), rng) for _ in range(100)]
     assert 88 <= sum(found.low <= 1.0 <= found.high for found in held) <= 100
+
+
+def test_luck_in_learning_widens_the_interval() -> None:
+    rng = np.random.default_rng(5)
+    visits = rng.normal(0.0, 0.1, 500)
+    steady, lucky = np.stack([visits] * 3), visits + np.array([[-0.3], [0.0], [0.3]])
+    narrow, wide = interval(steady, rng), interval(lucky, rng)
+    assert wide.mean == pytest.approx(narrow.mean)
+    assert wide.high - wide.low > 10 * (narrow.high - narrow.low)
 
 
 def learned(shop: Simulator, discount: float, steps: int = 400, seed: int = 1) -> tuple[Agent, list[Step]]:

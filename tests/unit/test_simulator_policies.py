@@ -10,7 +10,7 @@ from shared.simulator.agent import Agent, AgentSettings, Step
 from shared.simulator.baselines import at_random, cooccurrence, follows, slate_of, trending
 from shared.simulator.contest import contest
 from shared.simulator.environment import Observation, ShopVector
-from shared.simulator.judging import Judged, compared, interval, judge, figures_of
+from shared.simulator.judging import Judged, compared, figures_of, interval, judge
 from shared.simulator.simulator import Simulator
 from tests.support.simulated import OF_A_KIND, PRODUCTS, USERS, simulator
 

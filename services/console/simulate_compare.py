@@ -66,14 +66,16 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     Raises:
         Unusable: the folder holds no simulators, or a constant is none.
     """
-    import torch  # takes seconds, which other commands need not wait for
-
-    from shared.simulator.contest import Contest, contest
     from shared.simulator.simulator import Simulator
 
-    torch.set_num_threads(1)
     changes = _changes(arguments.changes)
     train, test = (Simulator.load(arguments.folder / name).changed(changes) for name in (TRAIN, TEST))
+
+    import torch  # takes seconds, which neither other commands nor a mistake need wait for
+
+    from shared.simulator.contest import Contest, contest
+
+    torch.set_num_threads(1)
     screen = Terminal(sys.stderr)
     found: Contest = contest(
         train,

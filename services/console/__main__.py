@@ -12,7 +12,19 @@ import signal
 import sys
 from types import FrameType
 
-from services.console import data, dead_letters, demo, evaluate, graph, models, report, settings_table, topics, up
+from services.console import (
+    data,
+    dead_letters,
+    demo,
+    evaluate,
+    graph,
+    models,
+    report,
+    settings_table,
+    simulate,
+    topics,
+    up,
+)
 from services.console.known import refuse_unknown
 from services.console.terminal import Terminal
 from shared.errors import FreshetError, Unusable
@@ -49,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="freshet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for command in (demo, up, data, evaluate, report, graph, topics, models, dead_letters, settings_table):
+    every = (demo, up, data, evaluate, report, simulate, graph, topics, models, dead_letters, settings_table)
+    for command in every:
         command.add(commands)
     return parser
 

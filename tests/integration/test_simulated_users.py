@@ -1,0 +1,90 @@
+"""Simulated users on the running system: real broker, features, inference, and the calls of a shop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from shared.kafka.clients import LogReader
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+from tests.support import simulated
+from tests.support.inference import eventually, running
+from tests.support.loop import loop
+from tests.support.processes import ROOT
+
+USERS, VISITS = 12, 30
+
+
+def recorded(kafka: KafkaSettings) -> list[pb.Event]:
+    """Everything that was recorded, in the order of each partition."""
+    reader = LogReader(kafka, {(Topics.of(kafka).events, partition): -1 for partition in range(kafka.partitions)})
+    found: list[pb.Event] = []
+    while not reader.caught_up:
+        found += [pb.Event.FromString(message.value()) for message in reader.poll(0.2)]
+    reader.close()
+    return found
+
+
+def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings, tmp_path: Path) -> None:
+    shop = simulated.saved(tmp_path / "shop")
+    with loop(kafka, tmp_path) as system, running(kafka, tmp_path) as inference:
+        system.start("services.features")
+        arguments = ["--model", str(shop), "--address", inference.address, "--users", str(USERS), "--slate", "5"]
+        crowd = system.start("replay", "simulate", *arguments, "--rate", "200", "--visits", str(VISITS))
+        assert crowd.process.wait(60) == 0, crowd.log
+        assert f"done: {VISITS} visits" in crowd.log
+        events = recorded(kafka)
+
+        answers = [event for event in events if event.request_id]
+        organic = [event for event in events if not event.request_id]
+        assert len(organic) == VISITS  # each visit begins with a view of something found without help
+        assert {event.kind for event in organic} == {pb.EVENT_KIND_VIEW}
+        assert {event.kind for event in answers} >= {pb.EVENT_KIND_CLICK}
+        assert all(event.dwell_seconds > 0 for event in answers if event.kind == pb.EVENT_KIND_CLICK)
+        assert len({event.event_id for event in events}) == len(events)
+        # Nobody told the system of products: it can have recommended only what somebody had looked at.
+        viewed = {event.product_id for event in organic}
+        assert {event.product_id for event in answers} <= viewed
+        of_requests = defaultdict(list)
+        for event in answers:
+            of_requests[event.request_id].append(event)
+        for one in of_requests.values():
+            assert len({(event.user_id, event.product_id) for event in one}) == 1
+            kinds = [event.kind for event in one]
+            assert kinds in ([pb.EVENT_KIND_CLICK], [pb.EVENT_KIND_CLICK, pb.EVENT_KIND_PURCHASE])
+        known = set(simulated.simulator().user_ids)
+        assert {event.user_id for event in events} <= known
+        assert len({event.user_id for event in events}) <= USERS
+        # Users like one of two kinds of products, and click accordingly.
+        rightly = [int(event.user_id[1:]) % 2 == int(event.product_id[1:]) // simulated.OF_A_KIND for event in answers]
+        assert sum(rightly) > 0.8 * len(rightly)
+        eventually(lambda: inference.metrics()["freshet_inference_applied_total"] == len(events))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_waits_for_a_system_that_is_away_and_stops_when_asked(number: int, tmp_path: Path) -> None:
+    shop = simulated.saved(tmp_path / "shop")
+    command = [sys.executable, "-m", "replay", "simulate", "--model", str(shop), "--address", "127.0.0.1:1"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "asking again" in line:
+                break
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(20) == 0
+    assert "stopped: 0 visits" in said
+
+
+def test_a_folder_without_a_simulator_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "replay", "simulate", "--model", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"replay: {tmp_path} holds no simulator: make it with `freshet simulate fit`\n"

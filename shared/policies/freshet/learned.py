@@ -31,7 +31,7 @@ def learned_of(policy: FreshetPolicy) -> Learned:
         input=vectors["input"],
         outputs={head: vectors[f"output.{head}"] for head in HEADS},
         biases={head: vectors[f"bias.{head}"] for head in HEADS}
-        | {"trend": policy.trend.scores(stream.trending.shares()[:a])},
+        | {"trend": policy.trend.scores(stream.trending.shares())},
         products=stream.products[:a],
         neighbours={relation.name: relation.neighbours(a) for relation in policy.relations},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from shared.history import Histories, Window, kinds_of
 from shared.models import Manifest
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.freshet.policy import FreshetPolicy
+from shared.policies.freshet.validation import UNDECIDED
+from shared.policies.served import served_scores
 from shared.scoring import Scorer
 from tests.support.states import review, shoppers
 
@@ -154,6 +157,23 @@ def test_a_new_product_can_be_scored_at_once() -> None:
     assert torch.equal(
         freshet(learner).dqn.tables.values["output.q"][row], freshet(learner).dqn.tables.target["output.q"][row]
     )
+
+
+def test_a_product_of_the_catalogue_without_an_event_hinders_neither_ranking_nor_publishing() -> None:
+    learner = a_learner()
+    for state in shoppers(200):
+        learner.apply(state)
+    policy, stream = freshet(learner), learner.stream
+    policy.choice = replace(UNDECIDED, ce=1.0, q=0.5)
+    known = len(stream.products)
+    stream.row("never bought")
+    window = stream.histories.window(0)
+    assert len(policy.scores(window)) == known
+    assert len(served_scores(policy, window, stream.trending)) == known + 1
+    assert len(policy.learned().parts.products) == known
+    published = scorer(learner).scores(window)
+    assert published[:known] == pytest.approx(policy.scores(window), abs=1e-3)
+    assert published[known] == -np.inf
 
 
 def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_judged_from() -> None:

@@ -370,6 +370,15 @@ def test_golden_scores_are_reproduced(original: tuple[Path, str]) -> None:
     assert found[golden.rows[0]].tolist() == pytest.approx(golden.scores[0].tolist(), abs=1e-4)
 
 
+def test_a_head_may_be_its_bias_alone(folder: Path) -> None:
+    before = scorer_of(folder).scores(window(0, 1))
+    bias = np.array([1.0, -2.0, 0.5], np.float32)
+    retouch(folder, "items.safetensors", lambda tensors: tensors.update({"bias.trend": bias}))
+    retouch(folder, "golden.safetensors", lambda tensors: tensors["scores"].__iadd__(2.0 * bias[tensors["rows"]]))
+    change_manifest(folder, heads={"ce": 1.0, "q": 0.5, "trend": 2.0})
+    assert scorer_of(folder).scores(window(0, 1)).tolist() == pytest.approx((before + 2.0 * bias).tolist(), abs=1e-6)
+
+
 def test_a_history_of_unknown_products_counts_as_unknown(folder: Path) -> None:
     scorer = scorer_of(folder, ("spoon",))
     unknown = scorer.scores(window(-1, 2))

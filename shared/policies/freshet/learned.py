@@ -30,7 +30,7 @@ def learned_of(policy: FreshetPolicy) -> Learned:
     of_heads = {
         head: folded(policy.dqn.encoder, head, vectors[f"output.{head}"], vectors[f"bias.{head}"]) for head in HEADS
     }
-    trend = policy.trend.scores(stream.trending.shares()[:a])  # (A,)
+    trend = policy.trend.scores(stream.trending.shares())  # (A,)
     parts = Parts(
         encoder=to_onnx(policy.dqn.encoder),
         input=vectors["input"],

@@ -84,7 +84,8 @@ class FreshetPolicy:
 
     def learn(self, seen: Seen) -> StepReport | None:
         """Learn of one event."""
-        self.dqn.tables.grow_to(len(self.stream.products))
+        for growing in (self.dqn.tables, self.trend):
+            growing.grow_to(len(self.stream.products))
         report = None if seen.transition is None else self._learn_of(seen.transition, seen)
         self.trend.add(seen)
         return report

@@ -32,15 +32,20 @@ class Trend:
         for counts in self._counts:
             counts.add(seen.product, seen.kind, seen.event_time_ms)
 
+    def grow_to(self, products: int) -> None:
+        """Give a place to every product up to `products`, with or without events."""
+        for counts in self._counts:
+            counts.grow_to(products)
+
     def scores(self, popularity: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log of how much more popular each product is than what is served says, (A,).
+        """Log of how much more popular each product that has a place is than what is served says, (A0,).
 
         Args:
-            popularity: (A,) shares that are served.
+            popularity: (A,) shares that are served, A0 <= A.
         """
+        popularity = popularity[: self._counts[0].size]
         blend = np.float32(self._mixture.popularity) * popularity
         for counts, weight in zip(self._counts, self._mixture.lags[:, 0], strict=True):
-            counts.grow_to(len(popularity))
             blend += np.float32(weight) * counts.shares()
         result: NDArray[np.float32] = np.log(blend / popularity)
         return result

@@ -1,4 +1,4 @@
-"""Action values of a simulated shop's products: how a product matches what is seen of a user, and what that is worth."""
+"""Action values of a simulated shop: how a product matches what is seen of a user, and what that is worth."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Contest:
     policies: dict[str, dict[str, Interval]]  # in the test period, by figure
     trained: dict[str, float]  # cumulative reward in the training period, of the same policies
     runs: dict[str, list[float]]  # of learned policies: cumulative reward in the test period of each seed
-    ahead: dict[str, dict[str, Interval]]  # learned policy with a discount → other policy → reward more per visit
+    ahead: dict[str, dict[str, Interval]]  # learned policy → other policy → reward more per visit
     curves: dict[str, list[dict[str, float]]]  # of learned policies' first seed
     setting: dict[str, Any]
 
@@ -106,7 +106,7 @@ def contest(
         policies={n: {f: interval(values, rng) for f, values in figures.items()} for n, figures in means.items()},
         trained=trained,
         runs={name: [float(run.reward.mean()) for run in found] for name, found in judged.items() if len(found) > 1},
-        ahead={named(discount): compared(means, named(discount), rng) for discount in discounts if discount > 0},
+        ahead={named(discount): compared(means, named(discount), rng) for discount in discounts},
         curves=curves,
         setting={
             "seed": seed,

@@ -131,7 +131,7 @@ def test_a_contest_judges_all_by_the_same_visits() -> None:
         shop, shop, discounts=(0.0, 0.5), seeds=2, steps=30, visits=50, slate=2, seed=3, look=said.append
     )  # fmt: skip
     assert list(found.policies) == ["random", "trending", "cooccurrence", "dqn 0", "dqn 0.5"]
-    assert list(found.ahead) == ["dqn 0.5"]
+    assert list(found.ahead) == ["dqn 0", "dqn 0.5"]
     assert list(found.ahead["dqn 0.5"]) == ["random", "trending", "cooccurrence", "dqn 0"]
     assert {name: len(rewards) for name, rewards in found.runs.items()} == {"dqn 0": 2, "dqn 0.5": 2}
     assert found.policies["dqn 0"]["reward"].mean == pytest.approx(np.mean(found.runs["dqn 0"]))

@@ -29,7 +29,8 @@ state vectors of the features service, the scores, masks and ranks of what is se
 catalogue known at that moment; none is sampled.
 
   prequential    test, then learn: before each event is applied every policy ranks the catalogue, then all learn it.
-                 Policies that are fitted in batches are so at 20 points of the stream.
+                 Policies that are fitted in batches are so at 20 points of the stream. With --warm-up the first events
+                 are not judged, and choose among values given with --set.
   temporal       learn on the first 80 % of the time line, judge the rest and learn no more. Of the first 80 %, the last
                  eighth chooses among values given with --set.
   leave-one-out  rank each user's last product. Leaky; only to stand beside published figures. Reads `user product
@@ -80,7 +81,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--set", type=_setting, action="append", default=[], metavar="POLICY.OPTION=VALUE", dest="settings",
-        help="an argument of a policy; with several values, VALUE,VALUE, the temporal protocol tries each",
+        help="an argument of a policy; several values, VALUE,VALUE, are tried in the validation period: --warm-up, or "
+        "the temporal protocol's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--warm-up", type=options.share, default=0.0, metavar="SHARE",
+        help="of prequential: the share of the events that is only learned, and on which values given with --set are "
+        "chosen; the others are judged",
     )  # fmt: skip
     parser.add_argument("--from", type=options.moment_ms, dest="from_", metavar="DATE", help="events from then on")
     parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="events before then")
@@ -144,7 +151,9 @@ def _setting(text: str) -> tuple[str, str, list[Any]]:
 
 
 def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    for reading in (json.loads, float):  # JSON knows no .5
+        try:
+            return reading(text)
+        except ValueError:
+            continue
+    return text

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from shared.errors import Unusable
 from shared.policies.registry import class_of
@@ -33,7 +33,7 @@ def arguments_of(policy: str, options: Mapping[str, Any]) -> dict[str, Any]:
             if field and dataclasses.is_dataclass(default := found.get(name, _default(parameters, name))):
                 found[name] = dataclasses.replace(default, **{field: value})  # type: ignore[type-var]  # no class
             elif name in known and not field:
-                found[name] = value
+                found[name] = _checked(constructor, policy, name, value)
             elif "settings" in known and not field:
                 fields[option] = value
             else:
@@ -51,6 +51,13 @@ def arguments_of(policy: str, options: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise Unusable(f"--set {policy}: {error}") from error
     return found
+
+
+def _checked(constructor: Any, policy: str, name: str, value: Any) -> Any:
+    try:
+        return TypeAdapter(typing.get_type_hints(constructor)[name]).validate_python(value)
+    except ValidationError as error:
+        raise Unusable(f"--set {policy}.{name}={value}: {error.errors()[0]['msg']}") from error
 
 
 def _told(policy: str, known: list[str]) -> str:

@@ -23,7 +23,7 @@ from services.console.evaluate_reading import (
     read_sequences,
     sequences_of,
 )
-from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Result, on_sequences, on_stream
+from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Protocol, Result, on_sequences, on_stream
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 from shared.evaluation import protocols
@@ -49,8 +49,12 @@ def evaluate(
     tried = _tried(arguments)
     describing = Describing(environ)
     protocol, found = _read(arguments, describing, screen, environ)
-    if protocol != "temporal" and any(len(candidates) > 1 for candidates in tried.values()):
-        raise Unusable("--set: several values are chosen among in a validation period: add --protocol temporal")
+    if arguments.warm_up and protocol != "prequential":
+        raise Unusable(f"--warm-up is of --protocol prequential, not of {protocol}: leave it out")
+    if not (protocol == "temporal" or arguments.warm_up) and any(len(own) > 1 for own in tried.values()):
+        raise Unusable(
+            "--set: several values are chosen among in a validation period: add --protocol temporal, or --warm-up"
+        )
     asked = Asked(
         policies=arguments.policies,
         seeds=[arguments.seed + n for n in range(arguments.seeds)],
@@ -65,10 +69,16 @@ def evaluate(
         result = on_sequences(asked, found, chosen, screen)
     elif protocol == "temporal":
         moment_ms = protocols.moment_at(found.states, protocols.LEARNED_SHARE)
-        asked, notes = _chosen(asked, tried, found.states, describing, screen)
+        validation_ms = protocols.moment_at(found.states, protocols.LEARNED_SHARE - protocols.VALIDATION_SHARE)
+        validation = partial(protocols.temporal, moment_ms=validation_ms)
+        asked, notes = _chosen(asked, tried, found.states, moment_ms, validation, describing, screen)
         result = on_stream(asked, found.states, describing, screen, partial(protocols.temporal, moment_ms=moment_ms))
     else:
-        result = on_stream(asked, found.states, describing, screen, protocols.prequential)
+        from_ms = protocols.moment_at(found.states, arguments.warm_up) if arguments.warm_up else 0
+        asked, notes = _chosen(asked, tried, found.states, from_ms, protocols.prequential, describing, screen)
+        if from_ms:
+            notes.append(f"The first {arguments.warm_up:.0%} of the events are learned and not judged.")
+        result = on_stream(asked, found.states, describing, screen, partial(protocols.prequential, from_ms=from_ms))
     if not result.record.size:
         raise Unusable(f"{found.name} leaves no event to judge: it takes users who come back, or fewer --masked-kinds")
     if not result.answers:
@@ -163,16 +173,19 @@ def _tried(arguments: argparse.Namespace) -> Tried:
 
 
 def _chosen(
-    asked: Asked, tried: Tried, states: Sequence[StateVector], describing: Describing, screen: Terminal
+    asked: Asked,
+    tried: Tried,
+    states: Sequence[StateVector],
+    end_ms: int,
+    validation: Protocol,
+    describing: Describing,
+    screen: Terminal,
 ) -> tuple[Asked, list[str]]:
-    """With the settings that did best in the validation period, and what to say of the choice."""
+    """With the settings that did best before a moment, by a protocol, and what to say of the choice."""
     wanted = {policy: candidates for policy, candidates in tried.items() if len(candidates) > 1}
     if not wanted:
         return asked, []
-    moment_ms = protocols.moment_at(states, protocols.LEARNED_SHARE - protocols.VALIDATION_SHARE)
-    end_ms = protocols.moment_at(states, protocols.LEARNED_SHARE)
     learned = [state for state in states if state.event_time_ms < end_ms]
-    validation = partial(protocols.temporal, moment_ms=moment_ms)
     scores: dict[str, list[float]] = {policy: [] for policy in wanted}
     for number in range(max(map(len, wanted.values()))):
         options = {policy: own[number] for policy, own in wanted.items() if number < len(own)}

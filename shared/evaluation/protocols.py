@@ -1,7 +1,7 @@
 """In which order events are judged and learned. Pure.
 
-prequential: test, then learn, from the first event to the last; policies that are fitted at fixed points are so
-`REFITS` times, the same for all.
+prequential: test, then learn, from the first event to the last, or from a moment on, before which events are only
+learned; policies that are fitted at fixed points are so `REFITS` times, the same for all.
 
 temporal: learn up to a moment, then judge all that follows and learn no more. Users' histories and masks go on, as they
 would before a served version that nobody trains; popularity stands still, and products that came later are misses.
@@ -22,13 +22,16 @@ VALIDATION_SHARE = 0.1  # the last part of what is learned, on which settings ar
 Look = Callable[[int], None]  # hears how many events are done
 
 
-def prequential(contest: Contest, states: Sequence[StateVector], look: Look = lambda _: None) -> None:
-    """Judge each event, then learn it."""
+def prequential(
+    contest: Contest, states: Sequence[StateVector], look: Look = lambda _: None, *, from_ms: int = 0
+) -> None:
+    """Judge each event from `from_ms` on, then learn it."""
     points = refit_points(len(states))
     for place, state in enumerate(states):
         if place in points:
             contest.refit()
-        contest.judge(state)
+        if state.event_time_ms >= from_ms:
+            contest.judge(state)
         contest.learn(state)
         look(place + 1)
 

@@ -29,6 +29,14 @@ class Relation:
     with_itself: bool = False  # whether a product may follow itself
     reading_decay: float = 0.0  # likewise where a history is read; 0: as `decay`
     last: int = 0  # newest events of a history that are read; 0: all
+    shrink: float = SHRINK
+    # A count is divided by its product's total to this power: 1 gives shares; less, and products with many followers
+    # say more than those with few.
+    power: float = 1.0
+
+    def divisor(self, total: float) -> float:
+        """What the counts of a product with this total are divided by."""
+        return float((total + self.shrink) ** self.power)
 
     def part(self, weight: float) -> NeighbourPart:
         """How it enters the score, with its share of the mixture."""
@@ -61,7 +69,7 @@ class Cooccurrence:
         """Share of one product beside each of a history, (n,), with the rarest neighbours too."""
         return np.array(
             [
-                self._counts[row].get(action, 0.0) / (self._totals[row] + SHRINK) if row < len(self._counts) else 0.0
+                self._counts[row].get(action, 0.0) / self.relation.divisor(self._totals[row]) if row < len(self._counts) else 0.0
                 for row in history.tolist()
             ]
         )
@@ -143,10 +151,10 @@ class Cooccurrence:
         if found is None:
             counts = self._counts[product]
             kept = sorted(_most_frequent(counts) if len(counts) > KEPT else counts.items())
-            total = self._totals[product] + SHRINK
+            divisor = self.relation.divisor(self._totals[product])
             found = self._rows[product] = (
                 np.array([neighbour for neighbour, _ in kept], np.int32),
-                np.array([count / total for _, count in kept], np.float32),
+                np.array([count / divisor for _, count in kept], np.float32),
             )
         return found
 

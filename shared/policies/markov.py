@@ -25,6 +25,8 @@ class MarkovPolicy:
         decay: what an event counts beside the one after it, where pairs are counted.
         last: newest events of a history that are read.
         reading_decay: what an event counts beside the one after it, where a history is read.
+        shrink: what is added to a product's count of followers before it divides them.
+        power: that divisor's exponent, in (0, 1].
         popularity_weight: of popularity beside the counts, which orders what was never counted.
     """
 
@@ -40,6 +42,8 @@ class MarkovPolicy:
         decay: float = 0.7,
         last: int = 3,
         reading_decay: float = 0.6,
+        shrink: float = 1.0,
+        power: float = 1.0,
         popularity_weight: float = 0.001,
     ) -> None:
         self.popularity_weight = popularity_weight
@@ -53,6 +57,8 @@ class MarkovPolicy:
                 with_itself=True,
                 reading_decay=reading_decay,
                 last=last,
+                shrink=shrink,
+                power=power,
             )
         )
 

@@ -146,6 +146,20 @@ def test_settings_are_chosen_in_the_validation_period(reviews: Path, tmp_path: P
     assert "budgets are unequal" in done.stdout
 
 
+def test_what_warms_up_is_learned_and_chosen_on_and_not_judged(reviews: Path, tmp_path: Path) -> None:
+    whole = evaluated(tmp_path, reviews.name, "--policies", SIMPLE, "--parquet", "whole.parquet")
+    words = (reviews.name, "--policies", SIMPLE, "--warm-up", ".5", "--set", "markov.popularity_weight=1,.001")
+    done = freshet(tmp_path, *words, "--parquet", "half.parquet")
+    assert done.returncode == 0, done.stderr
+    assert "markov: popularity_weight 0.001, the best of 2 tried in the validation period" in done.stdout
+    assert "The first 50% of the events are learned and not judged." in done.stdout
+    half, rows = pd.read_parquet(tmp_path / "half.parquet"), pd.read_parquet(tmp_path / "whole.parquet")
+    assert 0.4 < len(half) / len(rows) < 0.6
+    assert whole["judged"] * 3 == len(rows)
+    same = rows[rows.event_time >= half.event_time.min()].reset_index(drop=True)
+    pd.testing.assert_series_equal(half["ndcg@10"], same["ndcg@10"])
+
+
 @pytest.mark.parametrize(("variant", "events"), [("strict", 2 + 3 + 4 + 2), ("all-but-last", 3 + 4 + 5 + 2)])
 def test_leave_one_out_on_sequences(sequences: Path, tmp_path: Path, variant: str, events: int) -> None:
     found = evaluated(tmp_path, sequences.name, "--policies", "trending,markov", "--variant", variant)
@@ -198,7 +212,9 @@ def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words:
         (["reviews.json.gz", "--variant", "strict"], "--variant is of --protocol leave-one-out"),
         (["reviews.json.gz", "--policies", "markov", "--set", "ials.factors=8"], "ials is not among --policies"),
         (["reviews.json.gz", "--policies", "markov", "--set", "markov.colour=1"], "there are window, decay"),
-        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=1,2"], "add --protocol temporal"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=1,2"], "add --protocol temporal, or --warm-up"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=x"], "markov.window=x: Input should be"),
+        (["reviews.json.gz", "--protocol", "temporal", "--warm-up", ".5"], "--warm-up is of --protocol prequential"),
         (["reviews.json.gz", "--policies", "freshet", "--set", "freshet.batch=x"], "freshet.batch=x: Input should be"),
         (["reviews.json.gz", "--from", "2090-01-01", "--policies", "markov"], "leave no event of"),
         (["reviews.json.gz", "--json", "nowhere/out.json"], "no such folder: nowhere"),

@@ -140,15 +140,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--evenly", action="store_true",
         help="with --within: the same number of events each second, however their times lie",
     )  # fmt: skip
-    parser.add_argument(
-        "--from", dest="from_", type=options.moment_ms, metavar="DATE", help="leave out events before it (UTC)"
-    )
-    parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
-    parser.add_argument(
-        "--users-sample", type=options.share, default=1.0, metavar="SHARE",
-        help="only this share of the users, the same ones every time, with all their events; each event of a guest "
-        "counts as a user (default: all)",
-    )  # fmt: skip
+    options.add_selection(parser)
     parser.add_argument(
         "--ending", type=options.ending, metavar="now|DATE",
         help="add whole days to all event times, so that the file's last event lies on this day; now: today, unless it "

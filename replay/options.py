@@ -1,4 +1,4 @@
-"""What the command line says, as values; each function is an argparse `type`."""
+"""What the command line says, as values; each function of a text is an argparse `type`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from replay.ending import Ending
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add what says which events of a dataset are meant; `replay.ordered_copy.selection_of` reads it."""
+    parser.add_argument("--from", dest="from_", type=moment_ms, metavar="DATE", help="leave out events before it (UTC)")
+    parser.add_argument("--until", type=moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
+    parser.add_argument(
+        "--users-sample", type=share, default=1.0, metavar="SHARE",
+        help="only this share of the users, the same ones every time, with all their events; each event of a guest "
+        "counts as a user (default: all)",
+    )  # fmt: skip
 
 
 def duration(text: str) -> float:

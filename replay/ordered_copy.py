@@ -8,6 +8,7 @@ position.json    how far the last replay of it came (written by replays, not par
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,12 @@ class Selection(BaseModel):
             f"--users-sample {self.users_share:g}" if self.users_share < 1 else "",
         ]
         return " ".join(part for part in said if part) or "everything"
+
+
+def selection_of(arguments: argparse.Namespace) -> Selection:
+    """What the arguments of `replay.options.add_selection` say."""
+    until_ms = _FOR_EVER_MS if arguments.until is None else arguments.until
+    return Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
 
 
 class Extent(NamedTuple):

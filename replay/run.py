@@ -13,7 +13,7 @@ from replay import metrics
 from replay.beginning import beginning
 from replay.ending import moved_ms
 from replay.mapping import load_mapping
-from replay.ordered_copy import OrderedCopy, Selection
+from replay.ordered_copy import OrderedCopy, selection_of
 from replay.ordering import ordered_copy
 from replay.pacing import Asked, Pace
 from replay.producer import Sender
@@ -82,8 +82,7 @@ def _moved_ms(arguments: argparse.Namespace, copy: OrderedCopy) -> int:
 
 
 def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings, moved_ms: int) -> Task:
-    until_ms = Selection().until_ms if arguments.until is None else arguments.until
-    selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
+    selection = selection_of(arguments)
     extent = copy.extent(selection)
     end_ms = extent.last_ms + copy.summary.tables.resolution_ms
     asked = Asked(within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate)

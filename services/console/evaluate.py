@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from replay import options
+from services.console.dataset_options import add_dataset
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
@@ -52,9 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=f"policies: {', '.join(POLICIES)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="reviews, a shop's export, or a file of sequences")
-    parser.add_argument("--metadata", type=Path, metavar="FILE", help="what the products cost, as SNAP publishes it")
-    parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
+    add_dataset(parser, data="reviews, a shop's export, or a file of sequences", metadata="what the products cost")
     parser.add_argument(
         "--policies", type=_policies, default=DEFAULT_POLICIES, metavar="NAME,NAME",
         help="all, or some of those below (default: %(default)s)",
@@ -89,11 +88,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="of prequential: the share of the events that is only learned, and on which values given with --set are "
         "chosen; the others are judged",
     )  # fmt: skip
-    parser.add_argument("--from", type=options.moment_ms, dest="from_", metavar="DATE", help="events from then on")
-    parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="events before then")
-    parser.add_argument(
-        "--users-sample", type=options.share, default=1.0, metavar="SHARE", help="some users, by a hash of the id"
-    )
+    options.add_selection(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures as JSON")
     parser.add_argument(
         "--parquet", type=Path, metavar="PATH", help="write a row per judged event, policy and seed as Parquet"

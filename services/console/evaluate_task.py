@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from replay.ordered_copy import Selection
+from replay.ordered_copy import selection_of
 from replay.settings import ReplaySettings
 from services.console import evaluate_report as report
 from services.console.evaluate import HISTORY, LONG_HISTORY
@@ -126,8 +126,7 @@ def _read(
         _refuse_spam(arguments)
         return "leave-one-out", read_sequences(file, settings)
     _refuse_variant(arguments)
-    until_ms = Selection().until_ms if arguments.until is None else arguments.until
-    selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
+    selection = selection_of(arguments)
     found = read_dataset(file, arguments.metadata, arguments.mapping, selection, environ, describing, screen)
     if asked:
         _refuse_spam(arguments)

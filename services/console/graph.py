@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replay import options
+from services.console.dataset_options import add_dataset
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 
@@ -32,13 +33,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="reviews, or a shop's export")
-    parser.add_argument(
-        "--metadata", type=Path, metavar="FILE", help="what the products are called and sold with, as SNAP publishes it"
-    )
-    parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
-    parser.add_argument("--from", type=options.moment_ms, dest="from_", metavar="DATE", help="events from then on")
-    parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="events before then")
+    add_dataset(parser, metadata="what the products are called and sold with")
+    options.add_selection(parser)
     parser.add_argument("--product", metavar="ID", help="show the neighbours of one product")
     parser.add_argument(
         "--most", type=options.count, default=10, metavar="N",

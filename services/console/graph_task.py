@@ -11,7 +11,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from replay.ordered_copy import Selection
+from replay.ordered_copy import selection_of
 from services.console.graph_reading import read_graph
 from services.console.terminal import Terminal, cut
 from shared.errors import Unusable
@@ -28,8 +28,7 @@ def look(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
         Unusable: a file can't be used, or there is no such product.
     """
     screen = Terminal(sys.stderr)
-    until_ms = Selection().until_ms if arguments.until is None else arguments.until
-    selection = Selection(from_ms=arguments.from_ or 0, until_ms=until_ms)
+    selection = selection_of(arguments)
     builder, listings = read_graph(arguments.data, arguments.metadata, arguments.mapping, selection, environ, screen)
     screen.status("  joining products")
     graph = builder.graph(listings, least_users=arguments.least_users, most_neighbours=arguments.most_neighbours)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.console import evaluate
+from services.console.dataset_options import add_dataset
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 
@@ -36,10 +37,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="reviews, or a shop's export")
+    add_dataset(parser, metadata="what the products cost")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
-    parser.add_argument("--metadata", type=Path, metavar="FILE", help="what the products cost, as SNAP publishes it")
-    parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
     parser.add_argument(
         "--policies", default=DEFAULT_POLICIES, metavar="NAME,NAME",
         help="to be evaluated, where no evaluation is given (default: %(default)s)",

@@ -18,6 +18,7 @@ from replay.mapping import load_mapping
 from replay.options import count, moment_ms
 from replay.progress import Forecast, bar
 from replay.settings import ReplaySettings
+from services.console.dataset_options import add_dataset
 from services.console.terminal import Terminal
 from shared.settings import load
 
@@ -46,10 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file", type=Path, metavar="DATA", help="what users did; `python -m replay run --help` has the formats"
-    )
-    parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
+    add_dataset(parser, data="what users did; `python -m replay run --help` has the formats")
     parser.add_argument(
         "--until", type=moment_ms, metavar="DATE",
         help="where the first period ends and the second begins (UTC; default: half of the events lie before it)",
@@ -75,13 +73,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     """
     from shared.simulator.fit import catalogue, fit  # takes a second, which other commands need not wait for
 
-    whole = _read(arguments.file, arguments.mapping, load(ReplaySettings, environ))
+    whole = _read(arguments.data, arguments.mapping, load(ReplaySettings, environ))
     border = whole.middle_ms(0.5) if arguments.until is None else arguments.until
     periods = {TRAIN: whole.between(0, border), TEST: whole.between(border, _FOR_EVER_MS)}
     products = catalogue(periods[TRAIN], arguments.least_events, arguments.products)
-    terminal.say(f"{arguments.file.name}: {len(whole):,} events of known users, {len(products):,} products simulated")
+    terminal.say(f"{arguments.data.name}: {len(whole):,} events of known users, {len(products):,} products simulated")
     for name, period in periods.items():
-        fitted = fit(period, products, dimension=arguments.dimension, seed=arguments.seed, data=arguments.file.name)
+        fitted = fit(period, products, dimension=arguments.dimension, seed=arguments.seed, data=arguments.data.name)
         fitted.save(arguments.to / name)
         _tell(name, fitted, terminal)
     terminal.say()

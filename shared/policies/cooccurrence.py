@@ -67,12 +67,8 @@ class Cooccurrence:
 
     def beside(self, history: NDArray[np.int32], action: int) -> NDArray[np.float64]:
         """Share of one product beside each of a history, (n,), with the rarest neighbours too."""
-        return np.array(
-            [
-                self._counts[row].get(action, 0.0) / self.relation.divisor(self._totals[row]) if row < len(self._counts) else 0.0
-                for row in history.tolist()
-            ]
-        )
+        rows = [row if row < len(self._counts) else None for row in history.tolist()]
+        return np.array([0.0 if row is None else self._beside(row, action) for row in rows])
 
     def summed(self, history: NDArray[np.int32], weights: NDArray[np.float64], products: int) -> NDArray[np.float32]:
         """Of all products the weighted sum of their shares beside a history as they stand now, (A,).
@@ -138,6 +134,9 @@ class Cooccurrence:
         self._rows.pop(product, None)
         if len(counts) > 2 * KEPT:
             self._counts[product] = dict(_most_frequent(counts))
+
+    def _beside(self, product: int, neighbour: int) -> float:
+        return self._counts[product].get(neighbour, 0.0) / self.relation.divisor(self._totals[product])
 
     def _read(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """The part of a history that counts, and what each event of it does."""

@@ -212,7 +212,7 @@ def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words:
         (["reviews.json.gz", "--variant", "strict"], "--variant is of --protocol leave-one-out"),
         (["reviews.json.gz", "--policies", "markov", "--set", "ials.factors=8"], "ials is not among --policies"),
         (["reviews.json.gz", "--policies", "markov", "--set", "markov.colour=1"], "there are window, decay"),
-        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=1,2"], "add --protocol temporal, or --warm-up"),
+        (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=1,2"], "temporal, or --warm-up"),
         (["reviews.json.gz", "--policies", "markov", "--set", "markov.window=x"], "markov.window=x: Input should be"),
         (["reviews.json.gz", "--protocol", "temporal", "--warm-up", ".5"], "--warm-up is of --protocol prequential"),
         (["reviews.json.gz", "--policies", "freshet", "--set", "freshet.batch=x"], "freshet.batch=x: Input should be"),

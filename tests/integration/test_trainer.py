@@ -87,6 +87,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "a"
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment_it_learns_the_same_as_uninterrupted(
     kafka: KafkaSettings, folder: Path, tmp_path: Path
 ) -> None:

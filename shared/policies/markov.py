@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.history import Window
 from shared.policies.cooccurrence import Cooccurrence, Relation
@@ -77,7 +78,11 @@ class MarkovPolicy:
         """Count what was chosen after the history."""
         transition = seen.transition
         if transition is not None and transition.chosen:
-            self._counts.add(transition.products[:-1], transition.action)
+            self.count(transition.products[:-1], transition.action)
+
+    def count(self, history: NDArray[np.int32], action: int) -> None:
+        """Count a product chosen after a history, (n,) rows, oldest first."""
+        self._counts.add(history, action)
 
     def refit(self) -> None:
         """Nothing."""

@@ -8,6 +8,7 @@ how much more popular a product is than the popularity of this moment, which hal
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,10 @@ from shared.policies.freshet.schedule import steps_after
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.trend import Trend
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
+from shared.policies.freshet.whole import Whole
 from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport
+from shared.policies.sequence_policy import WHOLE
+from shared.policies.sequences import Passes, Progress
 from shared.policies.served import FloatArray, logs, mix
 from shared.policies.stream import Stream
 from shared.transitions import Transition
@@ -43,8 +47,13 @@ class FreshetPolicy:
     name = "freshet"
     fitted: Literal["incrementally"] = "incrementally"
 
-    def __init__(self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None) -> None:
+    def __init__(
+        self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None, whole: Passes = WHOLE
+    ) -> None:
+        """`whole`: how `fit_sequences` fits."""
         self.settings = settings or FreshetSettings()
+        self.seed = seed
+        self.passes = whole
         self.stream = stream
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.generator = torch.Generator().manual_seed(seed)
@@ -57,6 +66,7 @@ class FreshetPolicy:
         self.validation = Validation(self.settings.holdout_size)
         self.choice: Choice = UNDECIDED
         self.dqn = DoubleDQN(self.settings, self.generator)
+        self.whole: Whole | None = None  # what takes the place of all this once whole sequences were learned
 
     @property
     def epsilon(self) -> float:
@@ -67,14 +77,18 @@ class FreshetPolicy:
     @property
     def popularity_weight(self) -> float:
         """What popularity counts in the mixture."""
-        return self.mixture.popularity
+        return self.mixture.popularity if self.whole is None else self.whole.popularity_weight
 
     def related(self, window: Window) -> FloatArray:
         """What the relations say after a history, weighted."""
+        if self.whole is not None:
+            return self.whole.related(window)
         return self._related(window.products[0, : int(window.lengths[0])])
 
     def scores(self, window: Window) -> FloatArray:
         """The trend, and what the heads say, weighted."""
+        if self.whole is not None:
+            return self.whole.scores(window)
         n = int(window.lengths[0])
         result: FloatArray = self.trend.scores(self.stream.trending.shares())
         if self.choice.ce or self.choice.q:
@@ -120,9 +134,25 @@ class FreshetPolicy:
     def refit(self) -> None:
         """Nothing: everything is learned as it comes."""
 
+    def fit_sequences(
+        self,
+        sequences: Sequence[NDArray[np.int32]],
+        validation: Sequence[int] | None = None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """Learn anew from whole sequences, in place of what was learned, in as many passes as that takes.
+
+        Args:
+            sequences: rows of the stream's products, an array for each user, oldest first.
+            validation: the product that followed each, to choose by; -1: there is none. None: nothing is chosen.
+            on_progress: hears of each pass.
+        """
+        self.whole = Whole(self.stream, self.seed, self.passes)
+        self.whole.fit(sequences, validation, on_progress)
+
     def learned(self) -> Learned:
         """What there is to publish. Changes nothing."""
-        return learned_of(self)
+        return learned_of(self) if self.whole is None else self.whole.learned()
 
     def snapshot(self) -> PolicySnapshot:
         """Everything but the stream."""
@@ -137,7 +167,11 @@ class FreshetPolicy:
         arrays = {f"{part}/{name}": a for part, own in parts.items() for name, a in own.items()}
         arrays["mixture"] = self.mixture.to_array()
         arrays["generator"] = self.generator.get_state().numpy().copy()
-        state = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
+        state: dict[str, Any] = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
+        if self.whole is not None:
+            whole = self.whole.snapshot()
+            arrays |= {f"whole/{name}": a for name, a in whole.arrays.items()}
+            state["whole"] = whole.state
         return PolicySnapshot(arrays, state)
 
     def restore(self, snapshot: PolicySnapshot) -> None:
@@ -158,6 +192,9 @@ class FreshetPolicy:
         self.mixture.restore(arrays["mixture"])
         self.generator.set_state(_tensor(arrays["generator"]))
         self.rng.bit_generator.state = state["rng"]
+        if "whole" in state:
+            self.whole = Whole(self.stream, self.seed)
+            self.whole.restore(part("whole"), state["whole"])
 
     def parts(self) -> dict[str, NeighbourPart]:
         """How each relation enters the score."""

@@ -121,7 +121,13 @@ def on_sequences(asked: Asked, found: Sequences, variant: Variant, screen: Termi
     def run(names: Sequence[str], seed: int, progress: _Progress) -> tuple[Contest, list[str]]:
         progress.total = found.events
         contest = Contest(
-            names, asked.settings, seed, len(found.sequences), options=asked.arguments, clock=time.perf_counter
+            names,
+            asked.settings,
+            seed,
+            len(found.sequences),
+            options=asked.arguments,
+            clock=time.perf_counter,
+            tell=progress.tell,
         )
         with one_thread():
             leave_one_out(contest, found.sequences, variant, progress)
@@ -217,6 +223,10 @@ class _Progress:
         self._what = f"  {what}" if what else ""
         self._forecast = Forecast()
         self._shown = 0.0  # monotonic seconds
+
+    def tell(self, what: str) -> None:
+        """Show something else."""
+        self._screen.status(f"  {what}{self._what}")
 
     def __call__(self, done: int) -> None:
         now = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from shared.policies.policy import Policy
 from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamSettings
 
+
+class Pass(Protocol):
+    """How far a policy is that learns whole sequences, such as `shared.policies.sequences.Progress`."""
+
+    @property
+    def done(self) -> int:
+        """Passes over the sequences."""
+
+    @property
+    def most(self) -> int:
+        """Passes there will be, or fewer."""
+
+
 Options = Mapping[str, Mapping[str, Any]]  # policy → what its constructor is told
 
 
@@ -28,6 +41,7 @@ class Contest:
         settings: the same for all of them.
         events: that will be judged, at most.
         clock: seconds, for what policies take.
+        tell: hears how far a policy is that fits for long.
     """
 
     def __init__(
@@ -39,6 +53,7 @@ class Contest:
         *,
         options: Options | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.stream = Stream(settings)
         self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock)
@@ -50,6 +65,7 @@ class Contest:
             name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
         }
         self._clock = clock
+        self._tell = tell
 
     def judge(self, state: StateVector) -> None:
         """Ask every policy, and keep what it says; not about spam."""
@@ -87,13 +103,17 @@ class Contest:
         """
         arrays = [np.array(own, np.int32) for own in sequences]
         for name in sorted(self.learns_sequences):
-            self._timed(name, partial(cast(Any, self.policies[name]).fit_sequences, arrays, validation))
+            fit = cast(Any, self.policies[name]).fit_sequences
+            self._timed(name, partial(fit, arrays, validation, partial(self._tell_of_pass, name)))
 
     def refit(self, *, but: Container[str] = ()) -> None:
         """Let those fit that do so at fixed points, `but` some."""
         for name, policy in self.policies.items():
             if policy.fitted == "at fixed points" and name not in but:
                 self._timed(name, policy.refit)
+
+    def _tell_of_pass(self, name: str, progress: Pass) -> None:
+        self._tell(f"{name}: pass {progress.done} of at most {progress.most}")
 
     def _timed(self, name: str, work: Callable[[], object]) -> None:
         if name in self.failures:

@@ -24,7 +24,7 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.policy import Seen
 from shared.policies.registry import POLICIES
-from shared.policies.sequences import Passes
+from shared.policies.sequences import Passes, Progress
 from shared.policies.stream import StreamSettings
 from tests.support.states import START_MS, review, shoppers
 
@@ -244,14 +244,16 @@ def test_the_variants_differ_in_what_was_learned_alone() -> None:
 class Whole(Counting):
     """A policy that learns from whole sequences."""
 
-    def fit_sequences(self, sequences: Any, validation: Any) -> None:
+    def fit_sequences(self, sequences: Any, validation: Any, on_progress: Any) -> None:
         self.sequences = [own.tolist() for own in sequences]
         self.validation = validation
+        on_progress(Progress(1, 1, 0.0, None))
 
 
 @pytest.mark.parametrize("variant", ["strict", "all-but-last"])
 def test_a_policy_may_learn_from_whole_sequences(variant: Any) -> None:
-    run, policy = contest(["trending", "repeat"], SEQUENCES, settings=ENDLESS), Whole()
+    told: list[str] = []
+    run, policy = contest(["trending", "repeat"], SEQUENCES, settings=ENDLESS, tell=told.append), Whole()
     run.policies["repeat"] = policy  # type: ignore[assignment]
     leave_one_out(run, SEQUENCES, variant)
     row = run.stream.rows
@@ -261,6 +263,7 @@ def test_a_policy_may_learn_from_whole_sequences(variant: Any) -> None:
     validation = [row["p1"], row["p2"], row["p3"], -1]
     assert policy.validation == (validation if variant == "strict" else None)
     assert (policy.learned, policy.refits) == (0, [])
+    assert told == ["repeat: pass 1 of at most 1"]
 
 
 def test_spam_is_learned_from_and_never_judged() -> None:

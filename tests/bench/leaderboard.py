@@ -1,0 +1,148 @@
+"""Makes README's leaderboards anew: runs `freshet evaluate` on each set, keeps its JSON, shows the tables.
+
+    python -m tests.bench.leaderboard [NAME …] [--table]
+
+Needs the datasets of FRESHET_TEST_DATA; `freshet data fetch` has most of them. All takes hours on one core; what was
+made lies in tests/bench/results, and --table shows it without running anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.__main__ import DATA
+
+RESULTS = Path(__file__).parent / "results"
+METRIC = "ndcg@10"
+
+# How much popularity counts is all that a baseline of counts can be told: chosen on the first half of a stream.
+CHOSEN = [
+    "--warm-up", "0.5",
+    "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
+    "--set", "repeat.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
+]  # fmt: skip
+COUNTED = "trending,repeat,markov,itemknn,ease,freshet"
+FITTED = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+# Of counts on whole sequences: chosen by the last products but one.
+ROOT = ["--set", "markov.power=0.5", "--set", "markov.shrink=5"]
+ALL_BUT_LAST = ["--variant", "all-but-last"]
+BEAUTY = Path("beauty-sequences/Beauty.txt.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One `freshet evaluate`."""
+
+    title: str
+    data: Path  # in the folder of datasets
+    policies: str
+    words: Sequence[str]
+    metadata: Path | None = None
+
+
+MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
+RUNS = {
+    "musical-instruments": Run("Musical Instruments 2014", MUSIC, "all", [*CHOSEN, "--seeds", "3"]),
+    "musical-instruments-temporal": Run(
+        "Musical Instruments 2014", MUSIC, "all", ["--protocol", "temporal", *CHOSEN[2:], "--seeds", "3"]
+    ),
+    "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, CHOSEN),
+    "online-retail": Run(
+        "Online Retail, a tenth of the users", Path("online-retail/online_retail_541909.csv.gz"), COUNTED,
+        [*CHOSEN, "--users-sample", "0.1"],
+    ),
+    "taobao": Run(
+        "Taobao, three tenths of the users", Path("taobao/UserBehavior_users815_84475.csv.gz"), COUNTED,
+        [*CHOSEN, "--users-sample", "0.3"],
+    ),
+    "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), FITTED, ["--seeds", "3"]),
+    "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), FITTED, ["--seeds", "3"]),
+    "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), FITTED, ["--seeds", "3"]),
+    "fine-foods": Run(
+        "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), FITTED, ["--seeds", "3"]
+    ),
+    "beauty-strict": Run("Beauty 2014", BEAUTY, "trending,bpr,ials,itemknn,ease,markov,gru4rec,sasrec,freshet", ROOT),
+    "beauty-all-but-last": Run(
+        "Beauty 2014", BEAUTY, "trending,bpr,ials,itemknn,ease,markov,freshet", [*ROOT, *ALL_BUT_LAST]
+    ),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run some, show all that there are."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.leaderboard",
+        description=__doc__,
+        epilog=f"names: {', '.join(RUNS)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*RUNS, []], help="which; default: all")
+    parser.add_argument("--table", action="store_true", help="run nothing, show what was made")
+    given = parser.parse_args(arguments)
+    if not given.table:
+        for name in given.names or RUNS:
+            print(f"leaderboard: {name}", file=sys.stderr)
+            _make(name, RUNS[name])
+    made = {name: json.loads(path.read_text()) for name in RUNS if (path := RESULTS / f"{name}.json").is_file()}
+    print("\n".join(table(made)))
+    return 0
+
+
+def _make(name: str, run: Run) -> None:
+    """Run one where its data lies, so that the command holds no folder of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        (here / run.data.name).symlink_to(DATA / run.data)
+        words = [sys.executable, "-m", "services.console", "evaluate", run.data.name, "--policies", run.policies]
+        root = Path(__file__).parents[2]
+        environ = os.environ | {"PYTHONPATH": str(root)}
+        subprocess.run([*words, *run.words, "--json", f"{name}.json"], cwd=here, env=environ, check=True)
+        RESULTS.mkdir(exist_ok=True)
+        shutil.copy(here / f"{name}.json", RESULTS)
+
+
+def table(made: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """README's two tables."""
+    lines = ["| data | protocol | judged | best baseline | freshet | difference | p | seeds |", "|" + "---|" * 8]
+    for name, found in made.items():
+        if found["protocol"] == "leave-one-out":
+            continue
+        best = found["best_baseline"]
+        lines.append(
+            f"| {RUNS[name].title} | {found['protocol']} | {found['judged']:,} | {best} {_of(found['policies'][best])} "
+            f"| {_of(found['policies']['freshet'])} | {_difference(found)} | {len(found['seeds'])} |"
+        )
+    variants = [found for found in made.values() if found["protocol"] == "leave-one-out"]
+    if variants:
+        lines += ["", f"| | {' | '.join(found['variant'] for found in variants)} |", "|---|" + "---|" * len(variants)]
+        policies = sorted(variants[0]["policies"], key=lambda policy: variants[0]["policies"][policy][METRIC]["mean"])
+        for policy in policies:
+            cells = [
+                f"{_of(own[policy], 'hr@10')} / {_of(own[policy])}" if policy in own else ""
+                for own in (found["policies"] for found in variants)
+            ]
+            lines.append(f"| {policy} | {' | '.join(cells)} |")
+    return lines
+
+
+def _of(policy: Mapping[str, Any], metric: str = METRIC) -> str:
+    return f"{policy[metric]['mean']:.4f}".lstrip("0")
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    own = found[f"{METRIC} above the best baseline"]["freshet"]
+    return f"{own['mean']:+.4f} ({own['low']:+.4f} … {own['high']:+.4f}) | {own['p']:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -79,13 +79,10 @@ def explain(
     parts: dict[pb.Part.ValueType, FloatArray] = {}
     events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
     logs: FloatArray = np.log(scored.shares[rows])
-    parts[pb.PART_TRENDING] = logs
+    parts[pb.PART_TRENDING] = _popularity(logs, scored.popularity_weight)
     if version is not None and window is not None and scored.learned is not None:
         if scored.popularity_weight:
-            parts[pb.PART_TRENDING] = logs + np.float32(np.log(scored.popularity_weight))
             parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = _co_occurrence(scored, version, window, rows)
-        else:
-            parts[pb.PART_TRENDING] = np.zeros(k, np.float32)
         _learned(scored, scored.learned, version, window.newest(version.history_length), rows, parts, events)
     if popularity_out:
         parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] - np.float32(popularity_out) * logs
@@ -95,6 +92,11 @@ def explain(
         parts[pb.PART_BOOST] = boosts[rows]
     length = 0 if window is None else int(window.lengths[0])
     return _reasons(k, length, parts, events)
+
+
+def _popularity(logs: FloatArray, weight: float) -> FloatArray:
+    """log(w_p · share), (K,); nothing where popularity does not count."""
+    return logs + np.float32(np.log(weight)) if weight else np.zeros_like(logs)
 
 
 def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray) -> tuple[FloatArray, FloatArray]:

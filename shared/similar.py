@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.places import Content
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.policies.served import Popularity, Scores, Served, logs, served
 
 FloatArray = NDArray[np.float32]
-
-GAP = EVENT_FEATURES.index("gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +22,29 @@ class SimilarSettings:
     likeness: float = 3.0  # what likeness of content adds beside products with few events
 
 
+SIMILAR = SimilarSettings()
+
+
 def similar(
-    row: int, version: Scores | None, popularity: Popularity, content: Content, settings: SimilarSettings
-) -> tuple[Served, Window]:
-    """Scores of what goes with one product, itself too, and the history that they are of: the product alone.
+    row: int,
+    window: Window,
+    version: Scores | None,
+    popularity: Popularity,
+    content: Content,
+    settings: SimilarSettings = SIMILAR,
+) -> Served:
+    """Scores of what goes with one product, itself too; `window`: of somebody who did nothing but look at it.
 
     Without a version content alone decides: the score is the likeness, and what has nothing in common is out of the
     running, -inf.
     """
-    window = viewed(row)
     rows, likeness = content.likeness.beside(row)
     have = rows < len(popularity.shares())
     rows, likeness = rows[have], likeness[have]
     if version is None:
         values = np.full_like(popularity.shares(), -np.inf)
         values[rows] = likeness
-        return Served(values, popularity.shares(), 0.0, None, None, 0.0, rows, likeness), window
+        return Served(values, popularity.shares(), 0.0, None, None, 0.0, rows, likeness)
     scored = served(version, window, popularity, content)
     values = scored.values - np.float32(settings.popularity_out) * logs(scored.shares)
     added = np.zeros_like(values)
@@ -49,11 +54,4 @@ def similar(
     added[rows] += more
     values[rows] += more
     placed = np.flatnonzero(added).astype(np.int32)
-    return replace(scored, values=values, content_rows=placed, content=added[placed]), window
-
-
-def viewed(row: int) -> Window:
-    """The history of somebody who has looked at one product and done nothing else."""
-    features = np.zeros((1, 1, len(EVENT_FEATURES)), np.float32)
-    features[0, 0, GAP] = 1.0
-    return Window(np.array([[row]], np.int32), features, np.ones(1, np.int32))
+    return replace(scored, values=values, content_rows=placed, content=added[placed])

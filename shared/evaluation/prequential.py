@@ -188,7 +188,7 @@ class Prequential:
         self._list(state.event_time_ms)
         seen = self.stream.apply(state)
         self._shares = None
-        if self._content is not None and state.kind not in UNCOUNTED_KINDS:
+        if self._content is not None:
             self._content.count(seen.product)
         self._seen.add(seen.product)
         self._unseen.pop(seen.product, None)

@@ -12,7 +12,8 @@ from google.protobuf.json_format import ParseDict
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
 from services.inference.pace import Pace
-from services.inference.recommend import Asked, explore, limit, place, recommend, score
+from services.inference.recommend import Asked, explore, limit, place, recommend
+from services.inference.scored import score
 from services.inference.viewers import viewer_of
 from shared.history import DAY_MS, EVENT_FEATURES, FUTURE_FEATURES, Histories, kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
@@ -194,7 +195,7 @@ def test_exploration_has_the_propensities_that_it_says() -> None:
 def test_exploration_goes_by_the_diversified_order() -> None:
     knowledge = shop()
     asked = Asked(4, pb.Wishes(diversity=0.9))
-    values = score(None, None, asked.wishes, knowledge)
+    values = score(None, None, asked.wishes, knowledge, None).values
     limit(values, NOBODY, asked, knowledge)
     explored = place(values, asked, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
     assert [p.row for p in explored] == [0, 2, 3, 1]

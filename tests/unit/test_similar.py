@@ -97,6 +97,6 @@ class Told(Follows):
     def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.related(window)[None, rows]
 
-    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002
         nothing = np.zeros((1, 2, len(rows)), np.float32)
         return {"sequence": nothing, "values": nothing, "alone": nothing}

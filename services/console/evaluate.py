@@ -22,6 +22,7 @@ from shared.policies.registry import POLICIES
 PROTOCOLS = ("prequential", "temporal", "leave-one-out")
 VARIANTS = ("strict", "all-but-last")
 DEFAULT_POLICIES = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+NEW_PRODUCTS = ("unlisted", "listed", "placed")
 HISTORY, LONG_HISTORY = 20, 50
 
 _ABOUT = """\
@@ -82,6 +83,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--set", type=_setting, action="append", default=[], metavar="POLICY.OPTION=VALUE", dest="settings",
         help="an argument of a policy; several values, VALUE,VALUE, are tried in the validation period: --warm-up, or "
         "the temporal protocol's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--new-products", choices=NEW_PRODUCTS, default=NEW_PRODUCTS[0], metavar="HOW",
+        help="what a product of --metadata is before its first event: unlisted, unknown as any other (default); "
+        "listed, in the running from the beginning; placed, likewise, and with a place from what it is",
     )  # fmt: skip
     parser.add_argument(
         "--warm-up", type=options.share, default=0.0, metavar="SHARE",

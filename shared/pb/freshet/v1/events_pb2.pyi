@@ -75,6 +75,34 @@ EVENT_KIND_TICK: EventKind.ValueType  # 15
 """No user and no product: the writer has sent every event before event_time_ms to this partition."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
+class _Availability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Availability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AVAILABILITY_UNSPECIFIED: _Availability.ValueType  # 0
+    """not told"""
+    AVAILABILITY_IN_STOCK: _Availability.ValueType  # 1
+    """at once"""
+    AVAILABILITY_BACK_ORDER: _Availability.ValueType  # 2
+    """ordered now, sent when it is in again"""
+    AVAILABILITY_PRE_ORDER: _Availability.ValueType  # 3
+    """ordered now, sent when it comes out"""
+
+class Availability(_Availability, metaclass=_AvailabilityEnumTypeWrapper):
+    """How soon a product that can be had can be had."""
+
+AVAILABILITY_UNSPECIFIED: Availability.ValueType  # 0
+"""not told"""
+AVAILABILITY_IN_STOCK: Availability.ValueType  # 1
+"""at once"""
+AVAILABILITY_BACK_ORDER: Availability.ValueType  # 2
+"""ordered now, sent when it is in again"""
+AVAILABILITY_PRE_ORDER: Availability.ValueType  # 3
+"""ordered now, sent when it comes out"""
+Global___Availability: _TypeAlias = Availability  # noqa: Y015
+
 class _Imputed:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -222,6 +250,9 @@ class Product(_message.Message):
     BRAND_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    LISTED_MS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """at most 256 bytes"""
     title: _builtins.str
@@ -232,6 +263,12 @@ class Product(_message.Message):
     """one unit, in the shop's currency; absent when unknown"""
     unavailable: _builtins.bool
     """true: known, but must not be recommended"""
+    availability: Global___Availability.ValueType
+    """how soon, where it is not unavailable"""
+    listed_ms: _builtins.int
+    """When the shop began to sell it, ms since 1970-01-01 UTC; absent: it counts from its first event."""
+    description: _builtins.str
+    """what the shop says of it, as shown to people; UTF-8"""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """from the widest to the narrowest"""
@@ -245,13 +282,21 @@ class Product(_message.Message):
         brand: _builtins.str = ...,
         price: _builtins.float | None = ...,
         unavailable: _builtins.bool = ...,
+        availability: Global___Availability.ValueType = ...,
+        listed_ms: _builtins.int | None = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_price", b"_price", "price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_listed_ms", b"_listed_ms", "_price", b"_price", "listed_ms", b"listed_ms", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price", b"_price", "brand", b"brand", "categories", b"categories", "price", b"price", "product_id", b"product_id", "title", b"title", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_listed_ms", b"_listed_ms", "_price", b"_price", "availability", b"availability", "brand", b"brand", "categories", b"categories", "description", b"description", "listed_ms", b"listed_ms", "price", b"price", "product_id", b"product_id", "title", b"title", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__listed_ms: _TypeAlias = _typing.Literal["listed_ms"]  # noqa: Y015
+    _WhichOneofArgType__listed_ms: _TypeAlias = _typing.Literal["_listed_ms", b"_listed_ms"]  # noqa: Y015
     _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
     _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__listed_ms) -> _WhichOneofReturnType__listed_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015

@@ -6,6 +6,7 @@ The service a shop calls."""
 from collections import abc as _abc
 from shared.pb.freshet.v1 import events_pb2 as _events_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -19,6 +20,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Part:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PART_UNSPECIFIED: _Part.ValueType  # 0
+    """never in an answer"""
+    PART_TRENDING: _Part.ValueType  # 1
+    """how popular the product is now: the logarithm of its share, and what its trend adds"""
+    PART_CO_OCCURRENCE: _Part.ValueType  # 2
+    """how much likelier the user's past products make it"""
+    PART_SEQUENCE: _Part.ValueType  # 3
+    """what the sequence encoder says of the order of events"""
+    PART_Q: _Part.ValueType  # 4
+    """what rewards to come are worth"""
+    PART_SENTIMENT: _Part.ValueType  # 5
+    """what the sentiment of the user's texts changes in the encoder's answer"""
+    PART_CONTENT: _Part.ValueType  # 6
+    """the product's category, text, brand and price, where it has few events or none"""
+    PART_BOOST: _Part.ValueType  # 7
+    """the request's boosts"""
+
+class Part(_Part, metaclass=_PartEnumTypeWrapper):
+    """What made a score. The scores of all of a product's reasons add up to the product's own."""
+
+PART_UNSPECIFIED: Part.ValueType  # 0
+"""never in an answer"""
+PART_TRENDING: Part.ValueType  # 1
+"""how popular the product is now: the logarithm of its share, and what its trend adds"""
+PART_CO_OCCURRENCE: Part.ValueType  # 2
+"""how much likelier the user's past products make it"""
+PART_SEQUENCE: Part.ValueType  # 3
+"""what the sequence encoder says of the order of events"""
+PART_Q: Part.ValueType  # 4
+"""what rewards to come are worth"""
+PART_SENTIMENT: Part.ValueType  # 5
+"""what the sentiment of the user's texts changes in the encoder's answer"""
+PART_CONTENT: Part.ValueType  # 6
+"""the product's category, text, brand and price, where it has few events or none"""
+PART_BOOST: Part.ValueType  # 7
+"""the request's boosts"""
+Global___Part: _TypeAlias = Part  # noqa: Y015
 
 class _Strategy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -57,7 +102,7 @@ class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.Val
     FALLBACK_EMPTY_CATALOGUE: _Fallback.ValueType  # 3
     """no product known at all"""
     FALLBACK_NOTHING_LEFT: _Fallback.ValueType  # 4
-    """every product is masked, excluded or unavailable"""
+    """every product is masked, excluded, filtered out, scored too low or unavailable"""
 
 class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
     """Why an answer was not learned, or not full."""
@@ -71,7 +116,7 @@ FALLBACK_UNKNOWN_USER: Fallback.ValueType  # 2
 FALLBACK_EMPTY_CATALOGUE: Fallback.ValueType  # 3
 """no product known at all"""
 FALLBACK_NOTHING_LEFT: Fallback.ValueType  # 4
-"""every product is masked, excluded or unavailable"""
+"""every product is masked, excluded, filtered out, scored too low or unavailable"""
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 class _UserClass:
@@ -107,6 +152,291 @@ USER_CLASS_LAPSED: UserClass.ValueType  # 4
 Global___UserClass: _TypeAlias = UserClass  # noqa: Y015
 
 @_typing.final
+class Filter(_message.Message):
+    """A condition that a product meets or does not. What is not known of a product meets no condition that asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    NOT_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def all_of(self) -> Global___Filters:
+        """every one of these is met; at least one is given"""
+
+    @_builtins.property
+    def any_of(self) -> Global___Filters:
+        """at least one of these is met; at least one is given"""
+
+    @_builtins.property
+    def category(self) -> Global___Values:
+        """one of the product's categories is among these"""
+
+    @_builtins.property
+    def brand(self) -> Global___Values:
+        """the product's brand is among these"""
+
+    @_builtins.property
+    def price(self) -> Global___PriceRange:
+        """the product's price lies in this range"""
+
+    @_builtins.property
+    def age(self) -> Global___AgeRange:
+        """the product's age lies in this range"""
+
+    @_builtins.property
+    def availability(self) -> Global___Availabilities:
+        """the product's availability is among these"""
+
+    def __init__(
+        self,
+        *,
+        all_of: Global___Filters | None = ...,
+        any_of: Global___Filters | None = ...,
+        category: Global___Values | None = ...,
+        brand: Global___Values | None = ...,
+        price: Global___PriceRange | None = ...,
+        age: Global___AgeRange | None = ...,
+        availability: Global___Availabilities | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "all_of", b"all_of", "any_of", b"any_of", "availability", b"availability", "brand", b"brand", "category", b"category", "condition", b"condition", "not", b"not", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "all_of", b"all_of", "any_of", b"any_of", "availability", b"availability", "brand", b"brand", "category", b"category", "condition", b"condition", "not", b"not", "price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["all_of", "any_of", "not", "category", "brand", "price", "age", "availability"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+
+Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class Filters(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """1 to 100; a filter nests at most 10 deep and has at most 1,000 conditions in all"""
+
+    def __init__(
+        self,
+        *,
+        filters: _abc.Iterable[Global___Filter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Filters: _TypeAlias = Filters  # noqa: Y015
+
+@_typing.final
+class Values(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000, as the catalogue spells them, upper and lower case alike"""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Values: _TypeAlias = Values  # noqa: Y015
+
+@_typing.final
+class Availabilities(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.Availability.ValueType]:
+        """1 to 4; AVAILABILITY_UNSPECIFIED asks for those of which it is not told"""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_events_pb2.Availability.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Availabilities: _TypeAlias = Availabilities  # noqa: Y015
+
+@_typing.final
+class PriceRange(_message.Message):
+    """At least one end is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    at_least: _builtins.float
+    """in the shop's currency, not negative"""
+    at_most: _builtins.float
+    """likewise, and no less than at_least"""
+    def __init__(
+        self,
+        *,
+        at_least: _builtins.float | None = ...,
+        at_most: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "at_least", b"at_least", "at_most", b"at_most"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "at_least", b"at_least", "at_most", b"at_most"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_least: _TypeAlias = _typing.Literal["at_least"]  # noqa: Y015
+    _WhichOneofArgType__at_least: _TypeAlias = _typing.Literal["_at_least", b"_at_least"]  # noqa: Y015
+    _WhichOneofReturnType__at_most: _TypeAlias = _typing.Literal["at_most"]  # noqa: Y015
+    _WhichOneofArgType__at_most: _TypeAlias = _typing.Literal["_at_most", b"_at_most"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_least) -> _WhichOneofReturnType__at_least | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_most) -> _WhichOneofReturnType__at_most | None: ...
+
+Global___PriceRange: _TypeAlias = PriceRange  # noqa: Y015
+
+@_typing.final
+class AgeRange(_message.Message):
+    """At least one end is given. A product's age counts from Product.listed_ms, or else from its first event, to the latest
+    event time that was applied, of any user: in a replay of old events nothing has aged since.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_LEAST_DAYS_FIELD_NUMBER: _builtins.int
+    AT_MOST_DAYS_FIELD_NUMBER: _builtins.int
+    at_least_days: _builtins.float
+    """not negative"""
+    at_most_days: _builtins.float
+    """likewise, and no less than at_least_days"""
+    def __init__(
+        self,
+        *,
+        at_least_days: _builtins.float | None = ...,
+        at_most_days: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_least_days", b"_at_least_days", "_at_most_days", b"_at_most_days", "at_least_days", b"at_least_days", "at_most_days", b"at_most_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_least_days", b"_at_least_days", "_at_most_days", b"_at_most_days", "at_least_days", b"at_least_days", "at_most_days", b"at_most_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_least_days: _TypeAlias = _typing.Literal["at_least_days"]  # noqa: Y015
+    _WhichOneofArgType__at_least_days: _TypeAlias = _typing.Literal["_at_least_days", b"_at_least_days"]  # noqa: Y015
+    _WhichOneofReturnType__at_most_days: _TypeAlias = _typing.Literal["at_most_days"]  # noqa: Y015
+    _WhichOneofArgType__at_most_days: _TypeAlias = _typing.Literal["_at_most_days", b"_at_most_days"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_least_days) -> _WhichOneofReturnType__at_least_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_most_days) -> _WhichOneofReturnType__at_most_days | None: ...
+
+Global___AgeRange: _TypeAlias = AgeRange  # noqa: Y015
+
+@_typing.final
+class Boost(_message.Message):
+    """Makes some products likelier, or less likely."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    factor: _builtins.float
+    """what their odds are multiplied by, above 0, at most 1,000,000: ln(factor) is added to the score"""
+    @_builtins.property
+    def products(self) -> Global___Filter:
+        """which"""
+
+    def __init__(
+        self,
+        *,
+        products: Global___Filter | None = ...,
+        factor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Boost: _TypeAlias = Boost  # noqa: Y015
+
+@_typing.final
+class Wishes(_message.Message):
+    """What an answer is to be like. Each field is optional."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXCLUDE_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    MINIMUM_SCORE_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELDS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """products wanted, 1 to 1000; 0 means 10"""
+    diversity: _builtins.float
+    """How much an answer avoids products that are like those above them: 0, not at all, to 1."""
+    minimum_score: _builtins.float
+    """leave out products whose score is lower"""
+    explain: _builtins.bool
+    """say what made each score"""
+    @_builtins.property
+    def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """not to be recommended in this answer; at most 10,000"""
+
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """only products that meet it"""
+
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
+        """at most 100; where several apply, their factors multiply"""
+
+    @_builtins.property
+    def product_fields(self) -> _field_mask_pb2.FieldMask:
+        """Fields of Product to return beside each id, such as "title,price"; none: the id alone."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        exclude_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        filter: Global___Filter | None = ...,
+        boosts: _abc.Iterable[Global___Boost] | None = ...,
+        diversity: _builtins.float = ...,
+        minimum_score: _builtins.float | None = ...,
+        product_fields: _field_mask_pb2.FieldMask | None = ...,
+        explain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_score", b"_minimum_score", "filter", b"filter", "minimum_score", b"minimum_score", "product_fields", b"product_fields"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_score", b"_minimum_score", "boosts", b"boosts", "count", b"count", "diversity", b"diversity", "exclude_product_ids", b"exclude_product_ids", "explain", b"explain", "filter", b"filter", "minimum_score", b"minimum_score", "product_fields", b"product_fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minimum_score: _TypeAlias = _typing.Literal["minimum_score"]  # noqa: Y015
+    _WhichOneofArgType__minimum_score: _TypeAlias = _typing.Literal["_minimum_score", b"_minimum_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_score) -> _WhichOneofReturnType__minimum_score | None: ...
+
+Global___Wishes: _TypeAlias = Wishes  # noqa: Y015
+
+@_typing.final
 class RecommendRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,19 +444,31 @@ class RecommendRequest(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     EXCLUDE_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    SESSION_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """at most 256 bytes"""
+    """at most 256 bytes; empty for a guest"""
     count: _builtins.int
-    """products wanted, 1 to 1000; 0 means 10"""
+    """products wanted, 1 to 1000; 0 means 10, or what wishes say"""
     @_builtins.property
     def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """not to be recommended in this answer; at most 10,000"""
+        """not to be recommended in this answer, beside those of wishes; at most 10,000"""
 
     @_builtins.property
     def after_position(self) -> _events_pb2.LogPosition:
         """Answer from a state that includes this record (as returned by RecordEvents). Waits up to the call's deadline;
         without one, FRESHET_INFERENCE_WAIT_SECONDS.
         """
+
+    @_builtins.property
+    def session_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Products looked at lately, oldest first, that are not in the log (yet): a guest's session, or what this user does at
+        the moment. At most 500; unknown ones are ignored. They are taken as views, and are not recommended again.
+        """
+
+    @_builtins.property
+    def wishes(self) -> Global___Wishes:
+        """what the answer is to be like"""
 
     def __init__(
         self,
@@ -135,14 +477,80 @@ class RecommendRequest(_message.Message):
         count: _builtins.int = ...,
         exclude_product_ids: _abc.Iterable[_builtins.str] | None = ...,
         after_position: _events_pb2.LogPosition | None = ...,
+        session_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        wishes: Global___Wishes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "wishes", b"wishes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "count", b"count", "exclude_product_ids", b"exclude_product_ids", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "count", b"count", "exclude_product_ids", b"exclude_product_ids", "session_product_ids", b"session_product_ids", "user_id", b"user_id", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
+
+@_typing.final
+class Reason(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    part: Global___Part.ValueType
+    """what"""
+    score: _builtins.float
+    """what it adds, may be negative"""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastEvent]:
+        """which past events made it most, strongest first; at most 3"""
+
+    def __init__(
+        self,
+        *,
+        part: Global___Part.ValueType = ...,
+        score: _builtins.float = ...,
+        events: _abc.Iterable[Global___PastEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "part", b"part", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+@_typing.final
+class PastEvent(_message.Message):
+    """A past event's share in a reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_MS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """as in the event"""
+    kind: _events_pb2.EventKind.ValueType
+    """as in the event; a view where the session of the request names the product"""
+    event_time_ms: _builtins.int
+    """as in the event; 0 where the session of the request names the product"""
+    score: _builtins.float
+    """what the event adds to the reason's score, may be negative"""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        kind: _events_pb2.EventKind.ValueType = ...,
+        event_time_ms: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time_ms", b"event_time_ms", "kind", b"kind", "product_id", b"product_id", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastEvent: _TypeAlias = PastEvent  # noqa: Y015
 
 @_typing.final
 class RecommendedProduct(_message.Message):
@@ -152,6 +560,8 @@ class RecommendedProduct(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     EXPLORED_FIELD_NUMBER: _builtins.int
     PROPENSITY_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """as in Product"""
     score: _builtins.float
@@ -160,6 +570,14 @@ class RecommendedProduct(_message.Message):
     """placed by exploration, not by score"""
     propensity: _builtins.float
     """probability of this product at this place, given the places above, (0, 1]"""
+    @_builtins.property
+    def product(self) -> _events_pb2.Product:
+        """the fields that were asked for; absent where none were"""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """in the order of Part; empty unless asked for"""
+
     def __init__(
         self,
         *,
@@ -167,10 +585,12 @@ class RecommendedProduct(_message.Message):
         score: _builtins.float = ...,
         explored: _builtins.bool = ...,
         propensity: _builtins.float = ...,
+        product: _events_pb2.Product | None = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explored", b"explored", "product_id", b"product_id", "propensity", b"propensity", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explored", b"explored", "product", b"product", "product_id", b"product_id", "propensity", b"propensity", "reasons", b"reasons", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +639,160 @@ class RecommendResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
+
+@_typing.final
+class BatchRecommendRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 100,000; each at most 256 bytes, none empty"""
+
+    @_builtins.property
+    def wishes(self) -> Global___Wishes:
+        """the same for all"""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        wishes: Global___Wishes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wishes", b"wishes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids", "wishes", b"wishes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRecommendRequest: _TypeAlias = BatchRecommendRequest  # noqa: Y015
+
+@_typing.final
+class BatchRecommendResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """as asked"""
+    @_builtins.property
+    def response(self) -> Global___RecommendResponse:
+        """as Recommend answers"""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        response: Global___RecommendResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRecommendResponse: _TypeAlias = BatchRecommendResponse  # noqa: Y015
+
+@_typing.final
+class SimilarProductsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """at most 256 bytes"""
+    @_builtins.property
+    def wishes(self) -> Global___Wishes:
+        """what the answer is to be like"""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        wishes: Global___Wishes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wishes", b"wishes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "wishes", b"wishes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarProductsRequest: _TypeAlias = SimilarProductsRequest  # noqa: Y015
+
+@_typing.final
+class SimilarProductsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """empty when nothing was learned yet: then content alone decides"""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedProduct]:
+        """likest first"""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___RecommendedProduct] | None = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarProductsResponse: _TypeAlias = SimilarProductsResponse  # noqa: Y015
+
+@_typing.final
+class TrendingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    """as the catalogue spells it, upper and lower case alike; empty: all products"""
+    @_builtins.property
+    def wishes(self) -> Global___Wishes:
+        """what the answer is to be like"""
+
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+        wishes: Global___Wishes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wishes", b"wishes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "wishes", b"wishes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrendingRequest: _TypeAlias = TrendingRequest  # noqa: Y015
+
+@_typing.final
+class TrendingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedProduct]:
+        """most popular first; a score is the logarithm of the product's share"""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___RecommendedProduct] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrendingResponse: _TypeAlias = TrendingResponse  # noqa: Y015
 
 @_typing.final
 class RecordEventsRequest(_message.Message):
@@ -375,6 +949,128 @@ class RemoveProductsResponse(_message.Message):
 Global___RemoveProductsResponse: _TypeAlias = RemoveProductsResponse  # noqa: Y015
 
 @_typing.final
+class ListProductsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """products wanted, 1 to 1000; 0 means 50"""
+    page_token: _builtins.str
+    """as the page before gave it; empty for the first"""
+    query: _builtins.str
+    """words that title, brand, categories or id have, upper and lower case alike; at most 256 bytes"""
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """only products that meet it"""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        query: _builtins.str = ...,
+        filter: Global___Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsRequest: _TypeAlias = ListProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListProductsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty on the last page"""
+    total: _builtins.int
+    """products that are known and meet query and filter"""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Product]:
+        """whole; of a product that only its events told of, the id alone"""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[_events_pb2.Product] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "products", b"products", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
+
+@_typing.final
+class GetProductRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """at most 256 bytes"""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProductRequest: _TypeAlias = GetProductRequest  # noqa: Y015
+
+@_typing.final
+class GetProductResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    POPULARITY_RANK_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_MS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """applied in all, guests' too"""
+    share: _builtins.float
+    """of the decayed count of all events, (0, 1)"""
+    popularity_rank: _builtins.int
+    """among the products that can be recommended, 1 is the most popular; 0: can't be"""
+    first_event_ms: _builtins.int
+    """earliest event time, ms since 1970-01-01 UTC; 0 before any"""
+    @_builtins.property
+    def product(self) -> _events_pb2.Product:
+        """whole; of a product that only its events told of, the id alone"""
+
+    def __init__(
+        self,
+        *,
+        product: _events_pb2.Product | None = ...,
+        events: _builtins.int = ...,
+        share: _builtins.float = ...,
+        popularity_rank: _builtins.int = ...,
+        first_event_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_event_ms", b"first_event_ms", "popularity_rank", b"popularity_rank", "product", b"product", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProductResponse: _TypeAlias = GetProductResponse  # noqa: Y015
+
+@_typing.final
 class GetUserRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -477,6 +1173,92 @@ class GetUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUserResponse: _TypeAlias = GetUserResponse  # noqa: Y015
+
+@_typing.final
+class ListUsersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """users wanted, 1 to 1000; 0 means 50"""
+    page_token: _builtins.str
+    """as the page before gave it; empty for the first"""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsersRequest: _TypeAlias = ListUsersRequest  # noqa: Y015
+
+@_typing.final
+class ListUsersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty on the last page"""
+    total: _builtins.int
+    """users that are known"""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownUser]:
+        """in the order in which they became known"""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___KnownUser] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "total", b"total", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsersResponse: _TypeAlias = ListUsersResponse  # noqa: Y015
+
+@_typing.final
+class KnownUser(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEWEST_MS_FIELD_NUMBER: _builtins.int
+    USER_CLASS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """as in the events"""
+    events: _builtins.int
+    """applied in all"""
+    newest_ms: _builtins.int
+    """latest event time, ms since 1970-01-01 UTC"""
+    user_class: Global___UserClass.ValueType
+    """as in GetUserResponse"""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        events: _builtins.int = ...,
+        newest_ms: _builtins.int = ...,
+        user_class: Global___UserClass.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "newest_ms", b"newest_ms", "user_class", b"user_class", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownUser: _TypeAlias = KnownUser  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -39,6 +39,21 @@ class RecommenderServiceStub:
                 request_serializer=freshet_dot_v1_dot_recommender__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=freshet_dot_v1_dot_recommender__pb2.RecommendResponse.FromString,
                 _registered_method=True)
+        self.BatchRecommend = channel.unary_stream(
+                '/freshet.v1.RecommenderService/BatchRecommend',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.BatchRecommendRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.BatchRecommendResponse.FromString,
+                _registered_method=True)
+        self.SimilarProducts = channel.unary_unary(
+                '/freshet.v1.RecommenderService/SimilarProducts',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.SimilarProductsRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.SimilarProductsResponse.FromString,
+                _registered_method=True)
+        self.Trending = channel.unary_unary(
+                '/freshet.v1.RecommenderService/Trending',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.TrendingRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.TrendingResponse.FromString,
+                _registered_method=True)
         self.RecordEvents = channel.unary_unary(
                 '/freshet.v1.RecommenderService/RecordEvents',
                 request_serializer=freshet_dot_v1_dot_recommender__pb2.RecordEventsRequest.SerializeToString,
@@ -54,10 +69,25 @@ class RecommenderServiceStub:
                 request_serializer=freshet_dot_v1_dot_recommender__pb2.RemoveProductsRequest.SerializeToString,
                 response_deserializer=freshet_dot_v1_dot_recommender__pb2.RemoveProductsResponse.FromString,
                 _registered_method=True)
+        self.ListProducts = channel.unary_unary(
+                '/freshet.v1.RecommenderService/ListProducts',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.ListProductsRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.ListProductsResponse.FromString,
+                _registered_method=True)
+        self.GetProduct = channel.unary_unary(
+                '/freshet.v1.RecommenderService/GetProduct',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.GetProductRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.GetProductResponse.FromString,
+                _registered_method=True)
         self.GetUser = channel.unary_unary(
                 '/freshet.v1.RecommenderService/GetUser',
                 request_serializer=freshet_dot_v1_dot_recommender__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=freshet_dot_v1_dot_recommender__pb2.GetUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/freshet.v1.RecommenderService/ListUsers',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.ListUsersResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/freshet.v1.RecommenderService/ListModels',
@@ -70,8 +100,30 @@ class RecommenderServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Recommend(self, request, context):
-        """The best products for one user now. INVALID_ARGUMENT names the field that is wrong; DEADLINE_EXCEEDED when
-        after_position was not reached in time; UNAVAILABLE before the log was read, or when the service stops: ask again.
+        """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
+        DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
+        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRecommend(self, request, context):
+        """The same for many users in one call, for mail runs: an answer a user, in the order of the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimilarProducts(self, request, context):
+        """Products that go with a product, whoever asks. NOT_FOUND when the product is not known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Trending(self, request, context):
+        """What is popular now, in the whole shop or in a category.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,8 +150,29 @@ class RecommenderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProducts(self, request, context):
+        """The catalogue, page by page, in the order of the products' ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProduct(self, request, context):
+        """What is known of a product. NOT_FOUND when it is not in the catalogue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUser(self, request, context):
         """What is known of a user. NOT_FOUND when no event of the user was applied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """The users of whom events were applied, page by page, in the order in which they became known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +193,21 @@ def add_RecommenderServiceServicer_to_server(servicer, server):
                     request_deserializer=freshet_dot_v1_dot_recommender__pb2.RecommendRequest.FromString,
                     response_serializer=freshet_dot_v1_dot_recommender__pb2.RecommendResponse.SerializeToString,
             ),
+            'BatchRecommend': grpc.unary_stream_rpc_method_handler(
+                    servicer.BatchRecommend,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.BatchRecommendRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.BatchRecommendResponse.SerializeToString,
+            ),
+            'SimilarProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarProducts,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.SimilarProductsRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.SimilarProductsResponse.SerializeToString,
+            ),
+            'Trending': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trending,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.TrendingRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.TrendingResponse.SerializeToString,
+            ),
             'RecordEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordEvents,
                     request_deserializer=freshet_dot_v1_dot_recommender__pb2.RecordEventsRequest.FromString,
@@ -135,10 +223,25 @@ def add_RecommenderServiceServicer_to_server(servicer, server):
                     request_deserializer=freshet_dot_v1_dot_recommender__pb2.RemoveProductsRequest.FromString,
                     response_serializer=freshet_dot_v1_dot_recommender__pb2.RemoveProductsResponse.SerializeToString,
             ),
+            'ListProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProducts,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.ListProductsRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.ListProductsResponse.SerializeToString,
+            ),
+            'GetProduct': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProduct,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.GetProductRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.GetProductResponse.SerializeToString,
+            ),
             'GetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUser,
                     request_deserializer=freshet_dot_v1_dot_recommender__pb2.GetUserRequest.FromString,
                     response_serializer=freshet_dot_v1_dot_recommender__pb2.GetUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.ListUsersRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.ListUsersResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -173,6 +276,87 @@ class RecommenderService:
             '/freshet.v1.RecommenderService/Recommend',
             freshet_dot_v1_dot_recommender__pb2.RecommendRequest.SerializeToString,
             freshet_dot_v1_dot_recommender__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRecommend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/BatchRecommend',
+            freshet_dot_v1_dot_recommender__pb2.BatchRecommendRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.BatchRecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/SimilarProducts',
+            freshet_dot_v1_dot_recommender__pb2.SimilarProductsRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.SimilarProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/Trending',
+            freshet_dot_v1_dot_recommender__pb2.TrendingRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.TrendingResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -265,6 +449,60 @@ class RecommenderService:
             _registered_method=True)
 
     @staticmethod
+    def ListProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/ListProducts',
+            freshet_dot_v1_dot_recommender__pb2.ListProductsRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.ListProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProduct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/GetProduct',
+            freshet_dot_v1_dot_recommender__pb2.GetProductRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.GetProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetUser(request,
             target,
             options=(),
@@ -281,6 +519,33 @@ class RecommenderService:
             '/freshet.v1.RecommenderService/GetUser',
             freshet_dot_v1_dot_recommender__pb2.GetUserRequest.SerializeToString,
             freshet_dot_v1_dot_recommender__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.RecommenderService/ListUsers',
+            freshet_dot_v1_dot_recommender__pb2.ListUsersRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.ListUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

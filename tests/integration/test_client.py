@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 import freshet
+from freshet import filters
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Event, LogPosition
 from shared.pb.freshet.v1.recommender_pb2_grpc import (
@@ -42,6 +43,8 @@ class Fickle(RecommenderServiceServicer):
         self.calls: list[list[Event]] = []
         self.recorded: list[Event] = []
         self.asked: list[str] = []
+        self.batches: list[list[str]] = []
+        self.breaks: list[int] = []  # after how many answers the next batches break off
         self.open = threading.Event()
         self.open.set()
 
@@ -65,6 +68,14 @@ class Fickle(RecommenderServiceServicer):
         self.asked.append(request.user_id)
         self._fail(context)
         return pb.RecommendResponse(strategy=pb.STRATEGY_TRENDING, fallback=pb.FALLBACK_NO_MODEL, request_id="r")
+
+    def BatchRecommend(self, request: pb.BatchRecommendRequest, context: Any) -> Iterator[pb.BatchRecommendResponse]:
+        self.batches.append(list(request.user_ids))
+        broken = self.breaks.pop(0) if self.breaks else len(request.user_ids)
+        for user in request.user_ids[:broken]:
+            yield pb.BatchRecommendResponse(user_id=user, response=pb.RecommendResponse(request_id="r"))
+        if broken < len(request.user_ids):
+            context.abort(UNAVAILABLE, "away")
 
     def _fail(self, context: Any) -> None:
         if self.statuses:
@@ -103,14 +114,27 @@ def calling(request: pytest.FixtureRequest) -> Iterator[Callable[..., Call]]:
         if request.param == "sync":
             client = freshet.Client(address, **arguments)
             ends.append(client.close)
-            return lambda name, *given, **named: getattr(client, name)(*given, **named)
+
+            def call_sync(name: str, *given: Any, **named: Any) -> Any:
+                answer = getattr(client, name)(*given, **named)
+                return list(answer) if isinstance(answer, Iterator) else answer
+
+            return call_sync
 
         async def made() -> freshet.AsyncClient:
             return freshet.AsyncClient(address, **arguments)
 
         aio = runner.run(made())
         ends.append(lambda: runner.run(aio.close()))
-        return lambda name, *given, **named: runner.run(getattr(aio, name)(*given, **named))
+
+        async def listed(answers: AsyncIterator[Any]) -> list[Any]:
+            return [answer async for answer in answers]
+
+        def call(name: str, *given: Any, **named: Any) -> Any:
+            answer = getattr(aio, name)(*given, **named)
+            return runner.run(listed(answer) if isinstance(answer, AsyncIterator) else answer)
+
+        return call
 
     yield of
     for end in ends:
@@ -162,9 +186,61 @@ def test_the_service_answers_each_call(kafka: KafkaSettings, tmp_path: Path, cal
         assert refused.value.code is INVALID
         with pytest.raises(freshet.InvalidRequest) as refused:
             shop("recommend", "ann", count=5_000)
-        assert refused.value.field == "count"
+        assert refused.value.field == "wishes.count"
         with pytest.raises(freshet.DeadlineExceeded):
             shop("recommend", "ann", after=freshet.Position(0, 10**9), timeout=0.3)
+
+
+def test_the_service_is_told_what_an_answer_is_to_be_like(
+    kafka: KafkaSettings, tmp_path: Path, calling: Callable[..., Call]
+) -> None:
+    with (
+        running("services.features", kafka_environment(kafka), tmp_path / "features.log"),
+        inference.running(kafka, tmp_path) as service,
+    ):
+        shop = calling(service.address, timeout=30.0)
+        lamps = [freshet.Product(f"lamp-{n}", f"Lamp {n}", ("Home", f"Room {n % 2}"), "L", 10.0 * n) for n in range(4)]
+        assert shop("upsert_products", lamps) == 4
+        eventually(lambda: len(shop("recommend", None)) == 4)
+        seen = shop("record", [freshet.view(user, "lamp-1") for user in ("ann", "bob")])
+        for recorded in seen:
+            shop("recommend", "ann", after=recorded.position)
+
+        cheap = filters.price(at_most=20) & ~filters.category("room 1")
+        shown = shop("recommend", "ann", filter=cheap, fields=["title"], explain=True, boosts={filters.brand("l"): 2.0})
+        assert set(shown.product_ids) == {"lamp-0", "lamp-2"}
+        assert {found.product.title for found in shown} == {"Lamp 0", "Lamp 2"}
+        assert freshet.Part.BOOST in {reason.part for found in shown for reason in found.reasons}
+        assert "lamp-3" not in shop("recommend", None, session=["lamp-3"]).product_ids
+        assert [found.product_id for found in shop("trending", count=1)] == ["lamp-1"]
+        assert [found.product_id for found in shop("trending", "room 0", count=9, exclude=["lamp-0"])] == ["lamp-2"]
+        assert "lamp-1" not in [found.product_id for found in shop("similar", "lamp-1")]
+        many = shop("recommend_many", ["ann", "nobody", "bob"], count=1)
+        assert [user for user, _ in many] == ["ann", "nobody", "bob"]
+        assert [answer.fallback for _, answer in many][1] in ("no_model", "unknown_user")
+        assert shop("products") == lamps
+        assert shop("products", "lamp 2") == [lamps[2]]
+        known = shop("product", "lamp-1")
+        assert (known.product, known.events, known.rank) == (lamps[1], 2, 1)
+        assert {(user.user_id, user.events) for user in shop("users")} == {("ann", 1), ("bob", 1)}
+        with pytest.raises(freshet.InvalidRequest, match=r"price\.at_most"):
+            shop("recommend", "ann", filter=filters.price(at_least=2, at_most=1))
+        with pytest.raises(freshet.NotFound, match="nothing"):
+            shop("similar", "nothing")
+
+
+def test_many_users_are_gone_on_with_where_it_broke_off(
+    fickle: tuple[Fickle, str], calling: Callable[..., Call]
+) -> None:
+    servicer, address = fickle
+    users = [f"u{n}" for n in range(2_005)]
+    servicer.breaks = [3, 0]
+    answered = calling(address, retries=QUICK)("recommend_many", users)
+    assert [user for user, _ in answered] == users
+    assert servicer.batches == [users[:1000], users[3:1000], users[3:1000], users[1000:2000], users[2000:]]
+    servicer.breaks = [2] * 1000
+    with pytest.raises(freshet.Unavailable):
+        calling(address, retries=QUICK, timeout=0.3)("recommend_many", users * 5)
 
 
 def test_what_fails_for_now_is_tried_again_with_the_same_ids(

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 
 import freshet
-from freshet import answers, messages
+from freshet import answers, filters, messages
 from services.inference.requests import completed_events
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
@@ -61,12 +62,11 @@ def test_every_kind_can_be_told_and_the_service_takes_each() -> None:
     assert len({event.event_id for event in taken}) == len(EVERY)
 
 
-def test_a_guest_has_no_name_in_events_and_one_that_nobody_has_when_asking() -> None:
+def test_a_guest_has_no_name() -> None:
     assert messages.event_message(freshet.view(None, "p")).user_id == ""
     assert messages.event_message(freshet.view("", "p")).user_id == ""
-    first, second = (messages.recommend_request(user, 3, (), None) for user in (None, ""))
-    assert first.user_id.startswith("guest-")
-    assert first.user_id != second.user_id
+    for user in (None, ""):
+        assert messages.recommend_request(user, ["p1"], None, {}).user_id == ""
 
 
 def test_events_that_cannot_be_told_apart_or_placed_in_time_are_refused_where_they_are_made() -> None:
@@ -87,11 +87,70 @@ def test_a_product_is_sent_whole() -> None:
 
 
 def test_a_question_says_what_was_asked() -> None:
-    asked = messages.recommend_request("ann", 5, ["p1"], answers.Position(1, 0))
-    assert asked == calls.RecommendRequest(
-        user_id="ann", count=5, exclude_product_ids=["p1"], after_position=pb.LogPosition(partition=1, offset=0)
+    lamps, cheap = filters.category("Lamps"), filters.price(at_most=30)
+    asked = messages.recommend_request(
+        "ann",
+        ["p2"],
+        answers.Position(1, 0),
+        {
+            "count": 5, "exclude": ["p1"], "filter": lamps & ~cheap | filters.age(at_least_days=2),
+            "boosts": {filters.availability(freshet.Availability.IN_STOCK): 2.0}, "diversity": 0.5,
+            "minimum_score": 0.0, "fields": ["title", "price"], "explain": True,
+        },
+    )  # fmt: skip
+    assert json_format.MessageToDict(asked, preserving_proto_field_name=True) == {
+        "user_id": "ann",
+        "after_position": {"partition": 1},
+        "session_product_ids": ["p2"],
+        "wishes": {
+            "count": 5,
+            "exclude_product_ids": ["p1"],
+            "filter": {
+                "any_of": {
+                    "filters": [
+                        {
+                            "all_of": {
+                                "filters": [{"category": {"values": ["Lamps"]}}, {"not": {"price": {"at_most": 30.0}}}]
+                            }
+                        },
+                        {"age": {"at_least_days": 2.0}},
+                    ]
+                }
+            },
+            "boosts": [{"products": {"availability": {"values": ["AVAILABILITY_IN_STOCK"]}}, "factor": 2.0}],
+            "diversity": 0.5,
+            "minimum_score": 0.0,
+            "product_fields": "title,price",
+            "explain": True,
+        },
+    }
+    bare = messages.recommend_request("ann", [], None, {})
+    assert not bare.HasField("after_position")
+    assert bare.wishes == calls.Wishes()
+
+
+def test_a_wish_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"no argument 'colour'; there are count, exclude"):
+        messages.recommend_request("ann", [], None, {"colour": "red"})  # type: ignore[typeddict-unknown-key]
+
+
+def test_products_and_reasons_are_told_beside_what_is_recommended() -> None:
+    lamp = freshet.Product(
+        "p1", title="A lamp", categories=("Home",), price=0.0, availability=freshet.Availability.PRE_ORDER,
+        listed=datetime(2024, 1, 2, tzinfo=UTC), description="Bright.",
+    )  # fmt: skip
+    past = calls.PastEvent(product_id="p0", kind=pb.EVENT_KIND_VIEW, score=0.25)
+    reasons = [calls.Reason(part=calls.PART_Q, score=1.5), calls.Reason(part=calls.PART_SENTIMENT, events=[past])]
+    found = calls.RecommendedProduct(product_id="p1", product=messages.product_message(lamp), reasons=reasons)
+    (told,) = messages.recommended([found])
+    assert told.product == lamp
+    assert told.reasons == (
+        freshet.Reason(freshet.Part.Q, 1.5, ()),
+        freshet.Reason(freshet.Part.SENTIMENT, 0.0, (freshet.PastShare("p0", freshet.Kind.VIEW, None, 0.25),)),
     )
-    assert not messages.recommend_request("ann", 5, [], None).HasField("after_position")
+    assert {part.name for part in freshet.Part} - {"UNKNOWN"} == {
+        name.removeprefix("PART_") for name in set(calls.Part.keys()) if name != "PART_UNSPECIFIED"
+    }
 
 
 def test_an_answer_is_told_in_the_client_s_words() -> None:

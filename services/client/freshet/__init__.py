@@ -5,16 +5,24 @@
     with freshet.Client("127.0.0.1:50051") as shop:
         shown = shop.recommend("ann", count=5)
         shop.record([freshet.view("ann", "B0002E1G5C", request_id=shown.request_id)])
+        cheap = freshet.filters.price(at_most=30) & ~freshet.filters.brand("Acme")
+        shop.recommend(None, session=["B0002E1G5C"], filter=cheap, diversity=0.3, fields=["title"], explain=True)
 
 `AsyncClient` has the same methods for asyncio. `Client.recorder` records events in batches, in the background.
 """
 
+from freshet import filters
 from freshet.answers import (
     Fallback,
+    KnownProduct,
+    KnownUser,
     Models,
     ModelVersion,
+    Part,
     Past,
+    PastShare,
     Position,
+    Reason,
     Recommendation,
     Recommended,
     Recorded,
@@ -48,28 +56,37 @@ from freshet.events import (
     review,
     view,
 )
+from freshet.filters import Availability, Filter
 from freshet.recorder import Recorder
 from freshet.retry import Retries
 from freshet.waiting import Limits
+from freshet.wishes import Wishes
 
 __all__ = [
     "AsyncClient",
     "AsyncRecorder",
+    "Availability",
     "Client",
     "DeadlineExceeded",
     "Event",
     "Fallback",
+    "Filter",
     "FreshetError",
     "Full",
     "InvalidRequest",
     "Kind",
+    "KnownProduct",
+    "KnownUser",
     "Limits",
     "ModelVersion",
     "Models",
     "NotFound",
+    "Part",
     "Past",
+    "PastShare",
     "Position",
     "Product",
+    "Reason",
     "Recommendation",
     "Recommended",
     "Recorded",
@@ -80,10 +97,12 @@ __all__ = [
     "Undelivered",
     "User",
     "UserClass",
+    "Wishes",
     "cart",
     "click",
     "dislike",
     "favourite",
+    "filters",
     "purchase",
     "rating",
     "returned",

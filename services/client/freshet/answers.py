@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from freshet.events import Kind
+from freshet.events import Kind, Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,47 @@ class Fallback(StrEnum):
     UNKNOWN = "unknown"  # a newer service's word
 
 
+class Part(StrEnum):
+    """What makes a score."""
+
+    TRENDING = "trending"
+    CO_OCCURRENCE = "co_occurrence"
+    SEQUENCE = "sequence"
+    Q = "q"
+    SENTIMENT = "sentiment"
+    CONTENT = "content"
+    BOOST = "boost"
+    UNKNOWN = "unknown"  # a newer service's word
+
+
+@dataclass(frozen=True, slots=True)
+class PastShare:
+    """A past event's share in a reason.
+
+    Attributes:
+        at: None where the request's own session names the product.
+        score: what the event adds to the reason's score.
+    """
+
+    product_id: str
+    kind: Kind | None  # None: a newer service's
+    at: datetime | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a part adds to a score; the scores of all of a product's reasons add up to its own.
+
+    Attributes:
+        events: which past events made it most, the strongest first.
+    """
+
+    part: Part
+    score: float
+    events: tuple[PastShare, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Recommended:
     """One product of an answer.
@@ -56,12 +97,16 @@ class Recommended:
         score: comparable within one answer only; higher is better.
         propensity: probability of this product at this place, given the places above.
         explored: placed by exploration, not by score.
+        product: with the fields that were asked for; None where none were.
+        reasons: empty unless asked for.
     """
 
     product_id: str
     score: float
     propensity: float
     explored: bool
+    product: Product | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +137,24 @@ class Recommendation:
     def product_ids(self) -> list[str]:
         """The products alone, best first."""
         return [product.product_id for product in self.products]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProduct:
+    """What is known of a product.
+
+    Attributes:
+        events: applied in all, guests' too.
+        share: of the decayed count of all events.
+        rank: among the products that can be recommended, 1 is the most popular; None: it can't be.
+        first_event: None before any.
+    """
+
+    product: Product
+    events: int
+    share: float
+    rank: int | None
+    first_event: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +200,21 @@ class User:
     events: int
     masked_products: int
     position: Position | None
+    user_class: UserClass
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """A user of whom events were applied.
+
+    Attributes:
+        events: applied in all.
+        newest: the latest of them.
+    """
+
+    user_id: str
+    events: int
+    newest: datetime
     user_class: UserClass
 
 

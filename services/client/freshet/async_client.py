@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
 from freshet import messages
-from freshet.answers import Models, Position, Recommendation, Recorded, User
+from freshet.answers import (
+    KnownProduct,
+    KnownUser,
+    Models,
+    Position,
+    Recommendation,
+    Recommended,
+    Recorded,
+    User,
+)
 from freshet.async_recorder import AsyncRecorder
 from freshet.batches import batches, id_batches
 from freshet.channel import ADDRESS, OPTIONS, TIMEOUT_SECONDS
 from freshet.errors import failure_of
 from freshet.events import Event, Product
+from freshet.filters import Filter
+from freshet.many import Asked, user_batches
 from freshet.recorder import Failed
 from freshet.retry import Attempts, Retries
 from freshet.waiting import Limits
+from freshet.wishes import Wishes, wishes_message
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
@@ -63,23 +75,73 @@ class AsyncClient:
         self,
         user: str | None,
         *,
-        count: int = 10,
-        exclude: Iterable[str] = (),
+        session: Iterable[str] = (),
         after: Position | None = None,
         timeout: float | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Recommendation:
-        """The best products for a user now; for a guest (None or empty), what is trending.
+        """The best products for a user, or for a guest (None or empty), now.
 
         Args:
-            count: products wanted, 1 to 1,000.
-            exclude: products that must not be in this answer.
+            session: products looked at lately, oldest first, that are not in the log (yet); a guest without any gets
+                what is trending.
             after: answer from a state that includes this record; waits for it until the deadline.
+            wishes: what the answer is to be like.
 
         Raises:
             FreshetError: there is no answer.
         """
-        request = messages.recommend_request(user, count, exclude, after)
+        request = messages.recommend_request(user, session, after, wishes)
         return messages.recommendation(await self._call(self._stub.Recommend, request, self._until(timeout)))
+
+    async def recommend_many(
+        self, users: Iterable[str], *, timeout: float | None = None, **wishes: Unpack[Wishes]
+    ) -> AsyncIterator[tuple[str, Recommendation]]:
+        """The best products for many users, one after the other as they are ready.
+
+        What breaks off is gone on with: users that were answered are not asked about again.
+
+        Args:
+            timeout: for each thousand users, seconds.
+
+        Raises:
+            FreshetError: the answers broke off, and could not be gone on with in time.
+        """
+        for batch in user_batches(users):
+            asked = Asked(batch, wishes_message(wishes))
+            attempts = Attempts(self._retries, self._rng, self._until(timeout))
+            while asked.left:
+                try:
+                    answers = self._stub.BatchRecommend(asked.request(), timeout=attempts.begin(time.monotonic()))
+                    async for answer in answers:
+                        yield asked.answered(answer)
+                except grpc.RpcError as error:
+                    pause = attempts.pause_after(failure_of(error), time.monotonic())
+                    await asyncio.sleep(pause)
+
+    async def similar(
+        self, product_id: str, *, timeout: float | None = None, **wishes: Unpack[Wishes]
+    ) -> tuple[Recommended, ...]:
+        """Products that go with a product, whoever asks.
+
+        Raises:
+            NotFound: the product is not known.
+            FreshetError: there is no answer.
+        """
+        request = calls.SimilarProductsRequest(product_id=product_id, wishes=wishes_message(wishes))
+        answer = await self._call(self._stub.SimilarProducts, request, self._until(timeout))
+        return messages.recommended(answer.products)
+
+    async def trending(
+        self, category: str = "", *, timeout: float | None = None, **wishes: Unpack[Wishes]
+    ) -> tuple[Recommended, ...]:
+        """What is popular now, in the whole shop or in a category.
+
+        Raises:
+            FreshetError: there is no answer.
+        """
+        request = calls.TrendingRequest(category=category, wishes=wishes_message(wishes))
+        return messages.recommended((await self._call(self._stub.Trending, request, self._until(timeout))).products)
 
     async def record(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Recorded]:
         """Append events to the log; the broker has acknowledged all of them when this returns, in their order.
@@ -138,6 +200,55 @@ class AsyncClient:
             request = calls.RemoveProductsRequest(product_ids=ids)
             removed += (await self._call(self._stub.RemoveProducts, request, until)).removed
         return removed
+
+    async def products(
+        self, query: str = "", *, filter: Filter | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Product]:
+        """The catalogue, page by page as it is read, in the order of the products' ids.
+
+        Args:
+            query: words that title, brand, categories or id have.
+            timeout: for each page, seconds.
+
+        Raises:
+            FreshetError: there is no answer.
+        """
+        request = calls.ListProductsRequest(query=query, filter=None if filter is None else filter.message)
+        while True:
+            page = await self._call(self._stub.ListProducts, request, self._until(timeout))
+            for found in page.products:
+                yield messages.product(found)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def product(self, product_id: str, *, timeout: float | None = None) -> KnownProduct:
+        """What is known of a product.
+
+        Raises:
+            NotFound: it is not in the catalogue.
+            FreshetError: there is no answer.
+        """
+        request = calls.GetProductRequest(product_id=product_id)
+        return messages.known_product(await self._call(self._stub.GetProduct, request, self._until(timeout)))
+
+    async def users(self, *, timeout: float | None = None) -> AsyncIterator[KnownUser]:
+        """The users of whom events were applied, page by page as they are read.
+
+        Args:
+            timeout: for each page, seconds.
+
+        Raises:
+            FreshetError: there is no answer.
+        """
+        request = calls.ListUsersRequest()
+        while True:
+            page = await self._call(self._stub.ListUsers, request, self._until(timeout))
+            for found in page.users:
+                yield messages.known_user(found)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def user(self, user_id: str, *, timeout: float | None = None) -> User:
         """What is known of a user.

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TypedDict, Unpack
 from uuid import uuid4
 
+from freshet.filters import Availability
+
 
 class Kind(StrEnum):
     """What a user did with a product."""
@@ -144,6 +146,9 @@ class Product:
         categories: from the widest to the narrowest.
         price: of one unit, in the shop's currency.
         available: False: known, but must not be recommended.
+        availability: how soon it can be had, where it is available; None: not told.
+        listed: when the shop began to sell it; None: it counts from its first event. Must name a time zone.
+        description: what the shop says of it.
     """
 
     product_id: str
@@ -152,3 +157,10 @@ class Product:
     brand: str = ""
     price: float | None = None
     available: bool = True
+    availability: Availability | None = None
+    listed: datetime | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.listed is not None and self.listed.tzinfo is None:
+            raise ValueError(f"listed: {self.listed} names no time zone; datetime.now(UTC) does")

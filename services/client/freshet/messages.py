@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 from freshet import answers
 from freshet.events import Event, Kind, Product
+from freshet.filters import AVAILABILITIES, Availability
+from freshet.wishes import Wishes, wishes_message
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 
@@ -25,6 +26,8 @@ _FALLBACKS = {
     calls.FALLBACK_EMPTY_CATALOGUE: answers.Fallback.EMPTY_CATALOGUE,
     calls.FALLBACK_NOTHING_LEFT: answers.Fallback.NOTHING_LEFT,
 }
+_PARTS = {calls.Part.Value(f"PART_{part.name}"): part for part in answers.Part if part is not answers.Part.UNKNOWN}
+_AVAILABILITY_OF = {number: kind for kind, number in AVAILABILITIES.items()}
 _CLASSES = {
     calls.USER_CLASS_NEW: answers.UserClass.NEW,
     calls.USER_CLASS_OCCASIONAL: answers.UserClass.OCCASIONAL,
@@ -40,7 +43,7 @@ def event_message(event: Event) -> pb.Event:
         kind=_KINDS[Kind(event.kind)],
         user_id=event.user,
         product_id=event.product,
-        event_time_ms=(event.at - _EPOCH) // timedelta(milliseconds=1),
+        event_time_ms=_ms(event.at),
         text=event.text,
         rating=event.rating,
         helpful_votes=event.helpful_votes,
@@ -61,31 +64,106 @@ def product_message(product: Product) -> pb.Product:
         brand=product.brand,
         price=product.price,
         unavailable=not product.available,
+        availability=_availability(product),
+        listed_ms=None if product.listed is None else _ms(product.listed),
+        description=product.description,
+    )
+
+
+def _availability(product: Product) -> pb.Availability.ValueType:
+    if product.availability is None:
+        return pb.AVAILABILITY_UNSPECIFIED
+    return AVAILABILITIES[Availability(product.availability)]
+
+
+def product(message: pb.Product) -> Product:
+    """A product as it is told."""
+    return Product(
+        product_id=message.product_id,
+        title=message.title,
+        categories=tuple(message.categories),
+        brand=message.brand,
+        price=message.price if message.HasField("price") else None,
+        available=not message.unavailable,
+        availability=_AVAILABILITY_OF.get(message.availability),
+        listed=_moment(message.listed_ms) if message.HasField("listed_ms") else None,
+        description=message.description,
     )
 
 
 def recommend_request(
-    user: str | None, count: int, exclude: Iterable[str], after: answers.Position | None
+    user: str | None, session: Iterable[str], after: answers.Position | None, wishes: Wishes
 ) -> calls.RecommendRequest:
-    """What `recommend` sends. A guest gets a name that nobody has, and so what is trending."""
-    position = None if after is None else pb.LogPosition(partition=after.partition, offset=after.offset)
+    """What `recommend` sends."""
     return calls.RecommendRequest(
-        user_id=user or f"guest-{uuid4().hex}", count=count, exclude_product_ids=exclude, after_position=position
+        user_id=user or "",
+        session_product_ids=session,
+        after_position=None if after is None else pb.LogPosition(partition=after.partition, offset=after.offset),
+        wishes=wishes_message(wishes),
     )
 
 
 def recommendation(answer: calls.RecommendResponse) -> answers.Recommendation:
     """What `recommend` gives."""
     return answers.Recommendation(
-        products=tuple(
-            answers.Recommended(found.product_id, found.score, found.propensity, found.explored)
-            for found in answer.products
-        ),
+        products=recommended(answer.products),
         model_version=answer.model_version,
         strategy=_STRATEGIES.get(answer.strategy, answers.Strategy.UNKNOWN),
         fallback=_FALLBACKS.get(answer.fallback, answers.Fallback.UNKNOWN),
         position=_position(answer),
         request_id=answer.request_id,
+    )
+
+
+def recommended(products: Iterable[calls.RecommendedProduct]) -> tuple[answers.Recommended, ...]:
+    """The products of an answer."""
+    return tuple(
+        answers.Recommended(
+            found.product_id,
+            found.score,
+            found.propensity,
+            found.explored,
+            product(found.product) if found.HasField("product") else None,
+            tuple(map(_reason, found.reasons)),
+        )
+        for found in products
+    )
+
+
+def known_product(answer: calls.GetProductResponse) -> answers.KnownProduct:
+    """What `product` gives."""
+    return answers.KnownProduct(
+        product=product(answer.product),
+        events=answer.events,
+        share=answer.share,
+        rank=answer.popularity_rank or None,
+        first_event=_moment(answer.first_event_ms) if answer.first_event_ms else None,
+    )
+
+
+def known_user(found: calls.KnownUser) -> answers.KnownUser:
+    """What `users` gives."""
+    return answers.KnownUser(
+        user_id=found.user_id,
+        events=found.events,
+        newest=_moment(found.newest_ms),
+        user_class=_CLASSES.get(found.user_class, answers.UserClass.UNKNOWN),
+    )
+
+
+def _reason(reason: calls.Reason) -> answers.Reason:
+    return answers.Reason(
+        part=_PARTS.get(reason.part, answers.Part.UNKNOWN),
+        score=reason.score,
+        events=tuple(
+            answers.PastShare(
+                product_id=event.product_id,
+                kind=_KIND_OF.get(event.kind),
+                at=_moment(event.event_time_ms) if event.event_time_ms else None,
+                score=event.score,
+            )
+            for event in reason.events
+        ),
     )
 
 
@@ -142,6 +220,10 @@ def _position(answer: calls.RecommendResponse | calls.GetUserResponse) -> answer
     if not answer.HasField("position"):
         return None
     return answers.Position(answer.position.partition, answer.position.offset)
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _moment(ms: int) -> datetime:

@@ -7,6 +7,7 @@ their records to the loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from services.inference.catalogue import Catalogue
 from shared.errors import Unavailable
 from shared.history import Histories
-from shared.kafka.marks import AppliedMarks
+from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, LogPosition, StateVector
 from shared.policies.trending import Trending
@@ -29,7 +30,7 @@ class Knowledge:
         self.histories = histories
         self.catalogue = Catalogue()
         self.partitions = partitions
-        self._trending = trending
+        self.trending = trending
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._marks = {p: AppliedMarks() for p in range(partitions)}
         self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
@@ -43,7 +44,7 @@ class Knowledge:
             product = self.catalogue.row_of(state.product_id)
             if state.user_id:  # else a guest's: it counts for trending only
                 self.histories.apply(state, product)
-            self._trending.add(product, state.kind, state.event_time_ms)
+            self.trending.add(product, state.kind, state.event_time_ms)
             self._shares = None
         return True
 
@@ -51,9 +52,34 @@ class Knowledge:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         products = len(self.catalogue)
         if self._shares is None or len(self._shares) != products:
-            self._trending.grow_to(products)
-            self._shares = self._trending.shares()
+            self.trending.grow_to(products)
+            self._shares = self.trending.shares()
         return self._shares
+
+    def marks(self) -> dict[int, MarksSnapshot]:
+        """Which states have been applied, by partition."""
+        return {p: own.snapshot() for p, own in self._marks.items()}
+
+    def resume(
+        self,
+        histories: Histories,
+        trending: Trending,
+        marks: Mapping[int, AppliedMarks],
+        products: Iterable[str],
+        removed: Iterable[str],
+    ) -> None:
+        """Go on from what was known once; before anything else gave a product a row.
+
+        Args:
+            products: product_ids in the order of their rows.
+            removed: those that must not be recommended.
+        """
+        for product_id in products:
+            self.catalogue.row_of(product_id)
+        for product_id in removed:
+            self.catalogue.remove(product_id)
+        self.histories, self.trending, self._shares = histories, trending, None
+        self._marks = {p: marks.get(p, AppliedMarks()) for p in range(self.partitions)}
 
     def position(self, user_id: str) -> LogPosition | None:
         """The newest record of the user's partition that was applied, None before any."""

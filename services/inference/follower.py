@@ -119,9 +119,7 @@ class Follower(threading.Thread):
         return Snapshot.take(self._knowledge, self._listed, self._positions)
 
     async def _resume(self, restored: Restored) -> None:
-        self._knowledge.resume(
-            restored.histories, restored.trending, restored.marks, restored.products, restored.listed.removed
-        )
+        restored.hand_over(self._knowledge)
         metrics.RESTORED.set(len(restored.histories.users))
         log.info("restored %d users and %d products", len(restored.histories.users), len(restored.products))
 
@@ -168,7 +166,7 @@ class Follower(threading.Thread):
         product_id, product = parse_product(message.key(), message.value())
         if product is not None:
             self._listed.upsert(product_id)
-            self._knowledge.catalogue.upsert(product_id, unavailable=product.unavailable)
+            self._knowledge.catalogue.upsert(product)
         else:
             self._listed.remove(product_id)
             self._knowledge.catalogue.remove(product_id)

@@ -7,28 +7,36 @@ their records to the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.catalogue import Catalogue
+from services.inference.masks import Masks
 from shared.errors import Unavailable
 from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kafka.partitioner import partition_of
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, LogPosition, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, LogPosition, StateVector
 from shared.policies.trending import Trending
 
 STOPPING = "the service is stopping: ask again"
 
 
 class Knowledge:
-    """Histories, popularity, catalogue, and how far each partition was applied."""
+    """Histories, popularity, catalogue, and how far each partition was applied.
+
+    Attributes:
+        view_reward: what features gave to the latest view, [-1, 1]; 0 before any.
+    """
 
     def __init__(self, histories: Histories, trending: Trending, partitions: int) -> None:
         self.histories = histories
         self.catalogue = Catalogue()
+        self.masks = Masks(self.catalogue)
+        self.view_reward = 0.0
         self.partitions = partitions
         self.trending = trending
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
@@ -44,9 +52,16 @@ class Knowledge:
             product = self.catalogue.row_of(state.product_id)
             if state.user_id:  # else a guest's: it counts for trending only
                 self.histories.apply(state, product)
+            if state.kind == EVENT_KIND_VIEW:
+                self.view_reward = state.reward
+            self.catalogue.count(product, state.event_time_ms)
             self.trending.add(product, state.kind, state.event_time_ms)
             self._shares = None
         return True
+
+    def now_ms(self) -> int:
+        """The latest event time that was applied, of any user; one that lies ahead of the clock is not believed."""
+        return min(self.histories.latest_ms, time.time_ns() // 1_000_000)
 
     def shares(self) -> NDArray[np.float32]:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
@@ -61,24 +76,10 @@ class Knowledge:
         return {p: own.snapshot() for p, own in self._marks.items()}
 
     def resume(
-        self,
-        histories: Histories,
-        trending: Trending,
-        marks: Mapping[int, AppliedMarks],
-        products: Iterable[str],
-        removed: Iterable[str],
+        self, histories: Histories, trending: Trending, marks: Mapping[int, AppliedMarks], *, view_reward: float
     ) -> None:
-        """Go on from what was known once; before anything else gave a product a row.
-
-        Args:
-            products: product_ids in the order of their rows.
-            removed: those that must not be recommended.
-        """
-        for product_id in products:
-            self.catalogue.row_of(product_id)
-        for product_id in removed:
-            self.catalogue.remove(product_id)
-        self.histories, self.trending, self._shares = histories, trending, None
+        """Go on from what was known once, in the rows of a catalogue that is as it was."""
+        self.histories, self.trending, self.view_reward, self._shares = histories, trending, view_reward, None
         self._marks = {p: marks.get(p, AppliedMarks()) for p in range(self.partitions)}
 
     def position(self, user_id: str) -> LogPosition | None:

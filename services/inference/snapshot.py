@@ -83,6 +83,8 @@ class Snapshot:
         """Copy what is known; any thread may, while nothing is applied."""
         arrays = knowledge.histories.to_arrays()
         arrays["users"] = _text(knowledge.histories.users)
+        arrays["events"], arrays["first_event_ms"] = knowledge.catalogue.counts()
+        arrays["view_reward"] = np.array([knowledge.view_reward])
         arrays["weights"], base_ms = knowledge.trending.to_array(), knowledge.trending.base_ms
         products = list(knowledge.catalogue.ids)  # last: whatever the others name has a row by now
         said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products)
@@ -106,6 +108,8 @@ class Snapshot:
                 before=(p for p, what in zip(products, said, strict=True) if what == LISTED),
                 removed=(p for p, what in zip(products, said, strict=True) if what == REMOVED),
             ),
+            (arrays["events"], arrays["first_event_ms"]),
+            float(arrays["view_reward"][0]),
         )
 
 
@@ -118,6 +122,17 @@ class Restored:
     marks: Mapping[int, AppliedMarks]
     products: Sequence[str]  # row → product_id
     listed: Listed
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]]  # of the catalogue
+    view_reward: float
+
+    def hand_over(self, knowledge: Knowledge) -> None:
+        """Let what knows nothing yet go on from here."""
+        for product_id in self.products:
+            knowledge.catalogue.row_of(product_id)
+        for product_id in self.listed.removed:
+            knowledge.catalogue.remove(product_id)
+        knowledge.catalogue.resume(*self.counts)
+        knowledge.resume(self.histories, self.trending, self.marks, view_reward=self.view_reward)
 
 
 def write(root: Path, snapshot: Snapshot, origin: Origin) -> Path:

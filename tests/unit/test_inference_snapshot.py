@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.inference.catalogue import Catalogue
 from services.inference.keeper import Keeper
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
 from services.inference.snapshot import KEPT, MANIFEST, TENSORS, Origin, Snapshot, folders, read, write
 from shared.history import DAY_MS, Histories, masked_kinds_of
-from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.policies.trending import Trending
 from shared.settings import load
 from tests.support.processes import ROOT
@@ -36,8 +37,9 @@ def fresh() -> Knowledge:
     return Knowledge(histories, Trending(SETTINGS.trending_half_life_days * DAY_MS), 2)
 
 
-def apply(knowledge: Knowledge, states: list[StateVector], first: int = 0) -> None:
+def apply(knowledge: Knowledge, states: list[ev.StateVector], first: int = 0) -> None:
     for n, state in enumerate(states, start=first):
+        state.kind = ev.EVENT_KIND_VIEW if n % 3 == 0 else state.kind
         state.source_offset, state.event_id = n, f"e{n}"
         knowledge.apply(state, n % 2)
 
@@ -62,9 +64,9 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     assert found.positions == POSITIONS
     restored = found.restore(ORIGIN)
     second = fresh()
-    second.resume(restored.histories, restored.trending, restored.marks, restored.products, restored.listed.removed)
+    restored.hand_over(second)
     assert second.catalogue.ids == first.catalogue.ids
-    assert second.catalogue.blocked().tolist() == [first.catalogue.find("p2")]
+    assert np.flatnonzero(second.catalogue.hidden(len(second.catalogue))).tolist() == [first.catalogue.find("p2")]
     assert restored.listed.vanished() == {"p1"}, "listed once, and not read since"
     assert not second.apply(states[119], 1), "applied before the snapshot was taken"
     apply(second, states[120:], first=120)
@@ -80,6 +82,10 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
         masks = [{k.catalogue.ids[p] for p in k.histories.masked(row).tolist()} for k in (second, whole)]
         assert masks[0] == masks[1]
     products = [second.catalogue.find(p) for p in whole.catalogue.ids]
+    for counted in (Catalogue.events, Catalogue.first_event_ms):
+        ours = counted(second.catalogue, len(second.catalogue))[products]
+        assert ours.tolist() == counted(whole.catalogue, len(whole.catalogue)).tolist()
+    assert second.view_reward == whole.view_reward != 0.0
     shares = second.trending.scores()[products]
     assert np.allclose(shares, whole.trending.scores(), rtol=1e-6)
     assert second.marks() == whole.marks()

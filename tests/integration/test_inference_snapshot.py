@@ -28,6 +28,7 @@ from tests.support.versions import announce, tiny_version
 
 USERS, PRODUCTS = 30, 20
 EVENTS = 300
+ALL = pb.Wishes(count=1000)
 
 
 def change(kafka: KafkaSettings, *products: ev.Product, removed: Sequence[str] = ()) -> None:
@@ -54,20 +55,42 @@ def live(kafka: KafkaSettings, user: str, product: str, event_id: str, offset: i
 
 def answers(inference: Inference) -> dict[str, Any]:
     """What is answered to everybody, but for what differs from call to call."""
+    stub = inference.stub
+    users = [*(f"u{n}" for n in range(USERS)), "live", "late", "nobody"]
+    aged = pb.Filter(age=pb.AgeRange(at_least_days=1))
     found: dict[str, Any] = {}
-    for user in [*(f"u{n}" for n in range(USERS)), "live", "nobody"]:
-        answer = inference.recommend(user, count=1000)
-        scores = {product.product_id: round(product.score, 4) for product in answer.products}
-        assert list(scores.values()) == sorted(scores.values(), reverse=True)
-        found[f"recommend {user}"] = scores, answer.strategy, answer.fallback, str(answer.position)
+    for answer in stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users, wishes=ALL), timeout=20):
+        found[f"batch {answer.user_id}"] = recommended(answer.response)
+    for user in users:
+        asked = pb.RecommendRequest(user_id=user, wishes=ALL, session_product_ids=["p2", "p8"])
+        found[f"recommend {user}"] = recommended(inference.recommend(user, count=1000))
+        found[f"session {user}"] = recommended(stub.Recommend(asked, timeout=20))
         try:
-            found[f"user {user}"] = str(inference.stub.GetUser(pb.GetUserRequest(user_id=user), timeout=20))
+            found[f"user {user}"] = str(stub.GetUser(pb.GetUserRequest(user_id=user), timeout=20))
         except grpc.RpcError as error:
             found[f"user {user}"] = error.code()
+    known = stub.ListUsers(pb.ListUsersRequest(page_size=1000), timeout=20).users
+    found["users"] = sorted((user.user_id, user.events, user.newest_ms, user.user_class) for user in known)
+    listed = stub.ListProducts(pb.ListProductsRequest(page_size=1000), timeout=20)
+    found["products"] = str(listed)
+    for product in listed.products:
+        asked_product = pb.GetProductRequest(product_id=product.product_id)
+        told = stub.GetProduct(asked_product, timeout=20)
+        found[f"product {product.product_id}"] = (told.events, round(told.share, 6), told.first_event_ms)
+    for name, wishes in (("all", ALL), ("aged", pb.Wishes(count=1000, filter=aged))):
+        answer = stub.Trending(pb.TrendingRequest(wishes=wishes), timeout=20)
+        found[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
     metrics = inference.metrics()
     for name in ("users", "products"):
-        found[name] = metrics[f"freshet_inference_{name}"]
+        found[f"metric {name}"] = metrics[f"freshet_inference_{name}"]
     return found
+
+
+def recommended(answer: pb.RecommendResponse) -> tuple[Any, ...]:
+    """An answer, without the order of products that score alike."""
+    scores = {product.product_id: round(product.score, 4) for product in answer.products}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    return scores, answer.strategy, answer.fallback, answer.model_version, str(answer.position)
 
 
 def repeats(inference: Inference) -> float:
@@ -106,13 +129,13 @@ def snapshot_of(kafka: KafkaSettings, folder: Path) -> None:
     assert len(snapshot.folders(folder / "state")) == 1
 
 
-def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float]:
-    """Start from what lies in the folder and hold it to a start that reads all; its log, and the repeats it saw."""
+def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float, float]:
+    """Start from what lies in the folder and hold it to a start that reads all; its log, and the repeats both saw."""
     with running(kafka, folder, state_dir=folder / "state") as inference:
         restored, log, seen = answers(serving_v1(inference)), inference.log, repeats(inference)
     with running(kafka, folder) as inference:
         assert restored == answers(serving_v1(inference))
-    return log, seen
+        return log, seen, repeats(inference)
 
 
 def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path) -> None:
@@ -130,10 +153,11 @@ def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path
         ev.Product(product_id="newer"),
         removed=["new", "p6"],
     )
-    said, seen = compare(log, tmp_path)
+    said, seen, seen_by_the_other = compare(log, tmp_path)
     assert f"restored {USERS + 1} users" in said
     assert "left aside" not in said
     assert seen >= EVENTS + 1, "the states of the events that were applied before, and the retry"
+    assert seen == seen_by_the_other, "what was applied before the snapshot was not read again"
 
 
 def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings, tmp_path: Path) -> None:
@@ -199,7 +223,7 @@ def test_one_that_is_of_no_use_is_left_aside_and_all_is_read(
 ) -> None:
     snapshot_of(log, tmp_path)
     harm(log, tmp_path / "state")
-    said, _ = compare(log, tmp_path)
+    said, _, _ = compare(log, tmp_path)
     [line] = [line for line in said.splitlines() if "left aside" in line]
     assert why in line
     assert line.endswith("reading the whole log")

@@ -16,6 +16,7 @@ from services.inference.model_watcher import ModelWatcher
 from services.inference.server import Server
 from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
+from services.inference.turns import Turns
 from shared.folders import prepare
 from shared.history import DAY_MS, Histories, masked_kinds_of
 from shared.policies.trending import Trending
@@ -54,8 +55,9 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
     watcher = ModelWatcher(
         settings.models_dir, knowledge.catalogue, settings.history_length, kafka, loop, on_failure=fail
     )
-    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer)
-    server = Server(settings, servicer)
+    turns = Turns(settings.longest_queue_ms / 1000)
+    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns)
+    server = Server(settings, servicer, turns)
     await server.start()
     log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
 

@@ -31,6 +31,11 @@ class InferenceSettings(ServiceSettings):
     maximum_concurrent_rpcs: int = Field(
         1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
     )
+    longest_queue_ms: float = Field(
+        4.0,
+        gt=0,
+        description="a call that would wait longer for its turn to be computed is refused with RESOURCE_EXHAUSTED, ms",
+    )
     most_request_bytes: int = Field(16 * 2**20, ge=1024, description="largest request accepted, bytes")
     wait_seconds: float = Field(
         30.0, gt=0, description="longest wait for after_position when a call has no deadline, seconds"

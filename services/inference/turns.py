@@ -17,11 +17,14 @@ LATEST, SLOWEST = 0.1, 4.0
 # A queue that was empty within the first number of seconds is a burst, and may be as long as the second says: Maurer,
 # "Fail at Scale" (ACM Queue 2015), after CoDel. One that stands is an overload, which waiting does not end.
 RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
+# After a refusal no queue counts as a burst for so long: refusing is what empties it.
+SOBER_SECONDS = 1.0
 # Of so few nobody is refused, however long a turn takes.
-FEW = 4
-# Loops of the event loop between two turns. gRPC hands over a call every four loops (measured), and while calls come
-# they are taken in, for up to the second number.
-LEAST_LOOPS, MOST_LOOPS = 6, 24
+FEW = 2
+# Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
+# (measured): after so many without one nothing waits there. While calls come, a turn ends with this time at the latest.
+LEAST_LOOPS = 6
+MOST_SECONDS = 0.002
 
 
 class Turns:
@@ -38,10 +41,12 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._turn_seconds = 0.0  # decayed mean; 0: none was measured
         self._empty_at = clock()  # when the queue was empty last
+        self._refused_at = -SOBER_SECONDS
         self._began = 0.0  # clock seconds of the turn that goes on
         self._goes_on = False  # whether one does
         self._loops = 0  # since it began
         self._quiet = 0  # loops since the last call came
+        self._clear_at = clock()  # when nothing waited inside gRPC last
 
     @property
     def wait_seconds(self) -> float:
@@ -51,14 +56,23 @@ class Turns:
     def refuses(self) -> bool:
         """A call came: whether it is refused; if not, it is to `take` its turn."""
         self._quiet = 0
-        wait_seconds = self.wait_seconds
-        if len(self._waiting) < FEW or wait_seconds <= self._longest_seconds:
+        if not self._waiting:
             return False
-        return wait_seconds > BURST_SECONDS or self._clock() - self._empty_at > RECENT_SECONDS
+        now, wait_seconds = self._clock(), self.wait_seconds
+        hidden_seconds = now - self._clear_at  # so long something may have been waiting inside gRPC
+        too_long = len(self._waiting) >= FEW and wait_seconds > self._longest_seconds
+        if not too_long and hidden_seconds <= max(RECENT_SECONDS, self._longest_seconds):
+            return False
+        stands = now - max(self._empty_at, self._clear_at) > RECENT_SECONDS
+        if stands or wait_seconds > BURST_SECONDS or now - self._refused_at < SOBER_SECONDS:
+            self._refused_at = now
+            return True
+        return False
 
     async def take(self) -> None:
         """Return when it is the caller's turn, which lasts until its first pause."""
         if not self._goes_on:
+            self._clear_at = self._clock()
             self._begin()
             return
         if not self._waiting:
@@ -75,8 +89,10 @@ class Turns:
         """Once a loop: when it is time, let the next begin."""
         self._loops += 1
         self._quiet += 1
-        taken_in = self._quiet >= LEAST_LOOPS or self._loops >= MOST_LOOPS
-        if self._loops < 2 or (self._waiting and not (self._loops >= LEAST_LOOPS and taken_in)):
+        drained = self._quiet >= LEAST_LOOPS
+        if drained:
+            self._clear_at = self._clock()
+        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._clock() - self._began > MOST_SECONDS)):
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._goes_on = False

@@ -54,7 +54,10 @@ class Arrivals:
 
         def ended(n: int, stream: int, *, ok: bool) -> None:
             nonlocal left
-            (found.accepted if ok else found.refused).append(time.perf_counter() - sent[n].pop(stream))
+            began = sent[n].pop(stream, None)
+            if began is None:  # a refused call is reset after its end: its request was not read
+                return
+            (found.accepted if ok else found.refused).append(time.perf_counter() - began)
             left -= 1
             if not left:
                 all_done.set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.turns import BURST_SECONDS, FEW, LEAST_LOOPS, MOST_LOOPS, RECENT_SECONDS, Turns
+from services.inference.turns import BURST_SECONDS, FEW, LEAST_LOOPS, MOST_SECONDS, RECENT_SECONDS, SOBER_SECONDS, Turns
 
 TURN_SECONDS = 0.001
 
@@ -67,13 +67,15 @@ def test_what_comes_meanwhile_is_taken_in_before_the_next_turn_for_a_bounded_tim
     async def work(clock: Clock) -> None:
         callers = Callers(Turns(1.0, clock), clock)
         tasks = callers.start(0, 1)
-        await asyncio.sleep(0)
-        loops = 0
-        while callers.order == [0]:
+        for _ in range(5 * LEAST_LOOPS):
             callers.turns.refuses()  # one comes in every loop
             await asyncio.sleep(0)
-            loops += 1
-        assert MOST_LOOPS - 2 <= loops <= MOST_LOOPS + 2
+        assert callers.order == [0]
+        clock.now += MOST_SECONDS
+        for _ in range(3):
+            callers.turns.refuses()
+            await asyncio.sleep(0)
+        assert callers.order == [0, 1]
         await asyncio.gather(*tasks)
 
     run(work)
@@ -87,7 +89,7 @@ def test_one_that_comes_later_to_an_empty_queue_goes_at_once() -> None:
             await asyncio.sleep(0)
             assert callers.order[-1] == n
             await task
-            for _ in range(3):
+            for _ in range(LEAST_LOOPS):
                 await asyncio.sleep(0)
 
     run(work)
@@ -106,13 +108,24 @@ def test_one_whose_caller_went_away_holds_up_nobody() -> None:
     run(work)
 
 
+async def standing(callers: Callers, clock: Clock, waiting: int) -> None:
+    """Let so many wait behind one that has its turn, when it is known how long a turn takes."""
+    await asyncio.gather(*callers.start(*range(10)))
+    for _ in range(LEAST_LOOPS):
+        await asyncio.sleep(0)
+    callers.start(*range(waiting + 1))
+    await asyncio.sleep(0)
+    assert callers.turns.wait_seconds == pytest.approx(waiting * TURN_SECONDS, rel=0.5)
+
+
 @pytest.mark.parametrize(
     ("waiting", "since_empty", "refused"),
     [
-        (FEW - 1, 9.0, False),
-        (5, 9.0, False),  # 5 ms, the limit is half a one more
-        (6, 9.0, True),
-        (6, RECENT_SECONDS / 2, False),  # a burst
+        (0, 0.0, False),
+        (FEW, 0.0, False),
+        (5, RECENT_SECONDS / 2, False),  # 5 ms, within the limit
+        (6, RECENT_SECONDS / 2, False),  # beyond it, but a burst
+        (6, RECENT_SECONDS * 2, True),
         (round(BURST_SECONDS / TURN_SECONDS) - 1, RECENT_SECONDS / 2, False),
         (round(BURST_SECONDS / TURN_SECONDS) + 1, RECENT_SECONDS / 2, True),
     ],
@@ -120,17 +133,41 @@ def test_one_whose_caller_went_away_holds_up_nobody() -> None:
 def test_who_would_wait_too_long_is_refused_but_for_a_burst(waiting: int, since_empty: float, refused: bool) -> None:
     async def work(clock: Clock) -> None:
         callers = Callers(Turns(0.0055, clock), clock)
-        await asyncio.gather(*callers.start(*range(10)))  # so long does a turn take
-        for _ in range(3):
-            await asyncio.sleep(0)
-        tasks = callers.start(*range(waiting + 1))  # the first has its turn
-        await asyncio.sleep(0)
-        clock.now += since_empty - TURN_SECONDS
-        assert callers.turns.wait_seconds == pytest.approx(waiting * TURN_SECONDS)
+        await standing(callers, clock, waiting)
+        clock.now += since_empty
         assert callers.turns.refuses() is refused
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(work)
+
+
+def test_after_a_refusal_nothing_counts_as_a_burst_for_a_while() -> None:
+    async def work(clock: Clock) -> None:
+        callers = Callers(Turns(0.0055, clock), clock)
+        await standing(callers, clock, 6)
+        clock.now += 2 * RECENT_SECONDS
+        assert callers.turns.refuses()
+        while callers.turns.wait_seconds:
+            await asyncio.sleep(0)
+        await standing(callers, clock, 6)
+        assert callers.turns.refuses(), "it was refusing that emptied the queue"
+        while callers.turns.wait_seconds:
+            await asyncio.sleep(0)
+        clock.now += SOBER_SECONDS
+        await standing(callers, clock, 6)
+        assert not callers.turns.refuses()
+
+    run(work)
+
+
+def test_where_calls_never_cease_to_come_the_queue_inside_grpc_is_taken_to_stand() -> None:
+    async def work(clock: Clock) -> None:
+        callers = Callers(Turns(0.0055, clock), clock)
+        tasks = callers.start(0, 1)
+        await asyncio.sleep(0)
+        assert not callers.turns.refuses()
+        clock.now += RECENT_SECONDS * 2
+        assert callers.turns.refuses()
+        await asyncio.gather(*tasks)
 
     run(work)
 
@@ -140,6 +177,8 @@ def test_one_slow_turn_is_no_sign() -> None:
         turns = Turns(0.0055, clock)
         callers = Callers(turns, clock)
         await asyncio.gather(*callers.start(*range(10)))
+        for _ in range(LEAST_LOOPS):
+            await asyncio.sleep(0)
         tasks = callers.start(*range(5))
         await asyncio.sleep(0)
         clock.now += 10.0

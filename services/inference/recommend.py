@@ -5,7 +5,6 @@ In steps: `score` gives every product its value, `limit` takes out what must not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,14 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.inference.attributes import Attributes
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
+from services.inference.scored import Scored, score
 from services.inference.viewers import Viewer
 from shared import ranking
 from shared.diversity import diversified
+from shared.explained import Reason, explain
 from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.policies.served import served_scores
 from shared.scoring import Scorer
 
 FloatArray = NDArray[np.float32]
@@ -36,6 +37,7 @@ class Placed(NamedTuple):
     score: float
     explored: bool = False
     propensity: float = 1.0
+    reasons: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,13 @@ def recommend(
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
         return Answer([], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
-    values = score(version, viewer.window, asked.wishes, knowledge)
+    scored = score(version, viewer.window, asked.wishes, knowledge, knowledge.places)
+    values = scored.values
     limit(values, viewer.seen, asked, knowledge)
     epsilon = version.manifest.epsilon if version is not None and learned else 0.0
     places = place(values, asked, knowledge, version, epsilon=epsilon, rng=rng)
+    if asked.wishes.explain:
+        places = explained(places, scored, version, viewer.window)
     if not places:
         return Answer([], strategy, pb.FALLBACK_NOTHING_LEFT, model_version)
     if version is None:
@@ -86,22 +91,11 @@ def recommend(
     return Answer(places, strategy, pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER, model_version)
 
 
-def score(version: Scorer | None, window: Window | None, wishes: pb.Wishes, knowledge: Knowledge) -> FloatArray:
-    """Every product's score, boosts in it, (A,)."""
-    values = served_scores(version, window, knowledge)
-    if wishes.boosts:
-        values += boosts(wishes, len(values), knowledge)
-    return values
-
-
-def boosts(wishes: pb.Wishes, rows: int, knowledge: Knowledge) -> FloatArray:
-    """What the boosts add to each product's score, (A,): the logarithm of the factors of all that apply."""
-    added: FloatArray = np.zeros(rows, np.float32)
-    now_ms = knowledge.now_ms()
-    for boost in wishes.boosts:
-        met = knowledge.masks.met(boost.products, rows, now_ms)
-        np.add(added, np.float32(math.log(boost.factor)), out=added, where=met)
-    return added
+def explained(places: list[Placed], scored: Scored, version: Scorer | None, window: Window | None) -> list[Placed]:
+    """The same places, with the reasons of their scores."""
+    rows = np.array([placed.row for placed in places], np.int64)
+    reasons = explain(scored.served, version, window, rows, scored.boosts, scored.popularity_out)
+    return [placed._replace(reasons=own) for placed, own in zip(places, reasons, strict=True)]
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: Knowledge) -> None:
@@ -110,10 +104,10 @@ def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: 
     if wishes.HasField("minimum_score"):
         values[values < np.float64(wishes.minimum_score)] = -np.inf
     if wishes.HasField("filter"):
-        np.putmask(values, ~knowledge.masks.met(wishes.filter, rows, knowledge.now_ms()), -np.inf)
-    np.putmask(values, catalogue.hidden(rows), -np.inf)
+        values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
+    values += catalogue.bars(rows)
     ranking.mask(values, seen)
-    for excluded in (asked.excluded, wishes.exclude_product_ids):
+    for excluded in filter(None, (asked.excluded, wishes.exclude_product_ids)):
         found = [row for row in map(catalogue.find, excluded) if row is not None and row < rows]
         ranking.mask(values, np.array(found, np.int32))
 
@@ -128,17 +122,25 @@ def place(
     rng: np.random.Generator | None = None,
 ) -> list[Placed]:
     """Choose and order: by score, or by score and difference, with exploration where there is `rng`."""
-    if asked.wishes.diversity:
-        pool = ranking.top_k(values, max(asked.count, min(max(POOL * asked.count, LEAST_POOL), MOST_POOL)))
-        head = pool[:MOST_POOL]
-        alike = likeness(head, knowledge.catalogue.attributes, version)
-        order = head[diversified(values[head], alike, asked.wishes.diversity, asked.count)]
-        order = np.concatenate([order, pool[MOST_POOL : asked.count]])
-    else:
-        order = ranking.top_k(values, asked.count)
+    order = ordered(values, asked.count, asked.wishes.diversity, knowledge.catalogue.attributes, version)
     if epsilon and rng is not None:
         return explore(values, order, asked.count, epsilon, rng)
     return list(map(Placed, order.tolist(), values[order].tolist()))
+
+
+def ordered(
+    values: FloatArray, count: int, diversity: float, attributes: Attributes, version: Scorer | None
+) -> NDArray[np.int64]:
+    """Rows of the first `count` products: by score, or where there is diversity, by score and difference.
+
+    What lies beyond the pool that diversity chooses among follows by score.
+    """
+    if not diversity:
+        return ranking.top_k(values, count)
+    pool = ranking.top_k(values, max(count, min(max(POOL * count, LEAST_POOL), MOST_POOL)))
+    head = pool[:MOST_POOL]
+    order = diversified(values[head], likeness(head, attributes, version), diversity, count)
+    return np.concatenate([head[order], pool[MOST_POOL:count]])
 
 
 def explore(

@@ -28,7 +28,7 @@ from tests.support.versions import announce, tiny_version
 
 USERS, PRODUCTS = 30, 20
 EVENTS = 300
-ALL = pb.Wishes(count=1000)
+ALL = pb.Wishes(count=1000, explain=True)
 
 
 def change(kafka: KafkaSettings, *products: ev.Product, removed: Sequence[str] = ()) -> None:
@@ -77,6 +77,8 @@ def answers(inference: Inference) -> dict[str, Any]:
         asked_product = pb.GetProductRequest(product_id=product.product_id)
         told = stub.GetProduct(asked_product, timeout=20)
         found[f"product {product.product_id}"] = (told.events, round(told.share, 6), told.first_event_ms)
+        alike = stub.SimilarProducts(pb.SimilarProductsRequest(product_id=product.product_id, wishes=ALL), timeout=20)
+        found[f"similar {product.product_id}"] = {p.product_id: round(p.score, 3) for p in alike.products}
     for name, wishes in (("all", ALL), ("aged", pb.Wishes(count=1000, filter=aged))):
         answer = stub.Trending(pb.TrendingRequest(wishes=wishes), timeout=20)
         found[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
@@ -90,7 +92,12 @@ def recommended(answer: pb.RecommendResponse) -> tuple[Any, ...]:
     """An answer, without the order of products that score alike."""
     scores = {product.product_id: round(product.score, 4) for product in answer.products}
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
-    return scores, answer.strategy, answer.fallback, answer.model_version, str(answer.position)
+    reasons = {
+        (product.product_id, reason.part): (round(reason.score, 3), [event.product_id for event in reason.events])
+        for product in answer.products
+        for reason in product.reasons
+    }
+    return scores, reasons, answer.strategy, answer.fallback, answer.model_version, str(answer.position)
 
 
 def repeats(inference: Inference) -> float:

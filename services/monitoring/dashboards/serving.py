@@ -48,8 +48,8 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How many calls are shed?",
-                about="Calls a second refused with RESOURCE_EXHAUSTED: in a queue that stood they would have waited too "
-                "long (FRESHET_INFERENCE_LONGEST_QUEUE_MS), or too many were being answered "
+                about="Calls a second refused with RESOURCE_EXHAUSTED: in a queue that stood they would have waited "
+                "too long (FRESHET_INFERENCE_LONGEST_QUEUE_MS), or too many were being answered "
                 "(FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS). Start more processes (FRESHET_INFERENCE_PROCESSES).",
                 unit="reqps",
                 queries=[

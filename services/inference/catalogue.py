@@ -94,6 +94,19 @@ class Catalogue:
             self._first_event_ms[row] = event_time_ms
             self.births += 1
 
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Copies, by row, of how many events were applied and of the earliest event time; beyond the end both are 0."""
+        return self._events[: len(self.ids)].copy(), self._first_event_ms[: len(self.ids)].copy()
+
+    def resume(self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64]) -> None:
+        """Take back what `counts` gave, before anything was counted."""
+        self._grow_to(len(events))
+        self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
+        self.births += 1
+        for row in np.flatnonzero(events).tolist():
+            for _ in range(min(int(events[row]), self.content.settings.events)):
+                self.content.count(row)
+
     def bars(self, rows: int) -> NDArray[np.float32]:
         """What scores are added to: minus infinity for those of the first `rows` products that must not be recommended.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import grpc
@@ -10,6 +12,8 @@ from grpc_reflection.v1alpha import reflection
 
 from services.inference.refusals import Boundary
 from services.inference.settings import InferenceSettings
+from services.inference.shedding import COMPUTING, Shedding
+from services.inference.turns import Turns
 from shared.errors import Unusable
 from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
 from shared.pb.freshet.v1.recommender_pb2_grpc import (
@@ -20,6 +24,24 @@ from shared.pb.freshet.v1.recommender_pb2_grpc import (
 SERVICE = DESCRIPTOR.services_by_name["RecommenderService"].full_name
 
 
+class _Registering:
+    """A server with which only some methods are registered.
+
+    A registered method has a queue of its own inside gRPC, and each costs every call some time; all others share one.
+    """
+
+    def __init__(self, server: Any, methods: frozenset[str]) -> None:
+        self._server = server
+        self._methods = methods
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        registered = {method: handler for method, handler in handlers.items() if method in self._methods}
+        self._server.add_registered_method_handlers(service, registered)
+
+
 class Server:
     """Bound to its port when made; answers from `start` on; health says SERVING from `serve` on until `drain`.
 
@@ -27,9 +49,9 @@ class Server:
         Unusable: the port can't be bound.
     """
 
-    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer) -> None:
+    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer, turns: Turns) -> None:
         self._server: Any = grpc.aio.server(
-            interceptors=[Boundary(settings.maximum_concurrent_rpcs)],
+            interceptors=[Boundary(settings.maximum_concurrent_rpcs, Shedding(turns, Random()))],
             options=[
                 ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),
@@ -37,7 +59,7 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_RecommenderServiceServicer_to_server(servicer, self._server)
+        add_RecommenderServiceServicer_to_server(servicer, _Registering(self._server, COMPUTING))
         reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         try:

@@ -48,9 +48,9 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How many calls are shed?",
-                about="Calls a second refused because too many were being answered (RESOURCE_EXHAUSTED). Start more "
-                "processes (FRESHET_INFERENCE_PROCESSES), or allow more calls at a time "
-                "(FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS).",
+                about="Calls a second refused with RESOURCE_EXHAUSTED: in a queue that stood they would have waited "
+                "too long (FRESHET_INFERENCE_LONGEST_QUEUE_MS), or too many were being answered "
+                "(FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS). Start more processes (FRESHET_INFERENCE_PROCESSES).",
                 unit="reqps",
                 queries=[
                     Query(

@@ -1,0 +1,109 @@
+"""Calls that compute take turns on the event loop, and when the queue is long the next are refused.
+
+What comes in faster than it is computed waits somewhere. Left to itself it waits inside gRPC, where nobody sees for how
+long. So calls are taken in before others are computed: they wait here, in order, and how long the next one would wait
+is known: the length of the queue times what a turn takes lately. Where that is too long, it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+# What the latest turn counts in the mean, and how many times the mean it counts as at most: one slow turn is no sign.
+LATEST, SLOWEST = 0.1, 4.0
+# A queue that was empty within the first number of seconds is a burst, and may be as long as the second says: Maurer,
+# "Fail at Scale" (ACM Queue 2015), after CoDel. One that stands is an overload, which waiting does not end.
+RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
+# After a refusal no queue counts as a burst for so long: refusing is what empties it.
+SOBER_SECONDS = 1.0
+# Of so few nobody is refused, however long a turn takes.
+FEW = 2
+# Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
+# (measured): after so many without one nothing waits there. While calls come, a turn ends with this time at the latest.
+LEAST_LOOPS = 6
+MOST_SECONDS = 0.002
+
+
+class Turns:
+    """A queue of calls, each of which computes without a pause once it is its turn.
+
+    Args:
+        longest_seconds: one that would wait longer in a queue that stands is refused.
+        clock: seconds.
+    """
+
+    def __init__(self, longest_seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._longest_seconds = longest_seconds
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turn_seconds = 0.0  # decayed mean; 0: none was measured
+        self._empty_at = clock()  # when the queue was empty last
+        self._refused_at = -SOBER_SECONDS
+        self._began = 0.0  # clock seconds of the turn that goes on
+        self._goes_on = False  # whether one does
+        self._loops = 0  # since it began
+        self._quiet = 0  # loops since the last call came
+        self._clear_at = clock()  # when nothing waited inside gRPC last
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a call that came now would wait."""
+        return len(self._waiting) * self._turn_seconds
+
+    def refuses(self) -> bool:
+        """A call came: whether it is refused; if not, it is to `take` its turn."""
+        self._quiet = 0
+        if not self._waiting:
+            return False
+        now, wait_seconds = self._clock(), self.wait_seconds
+        hidden_seconds = now - self._clear_at  # so long something may have been waiting inside gRPC
+        too_long = len(self._waiting) >= FEW and wait_seconds > self._longest_seconds
+        if not too_long and hidden_seconds <= max(RECENT_SECONDS, self._longest_seconds):
+            return False
+        stands = now - max(self._empty_at, self._clear_at) > RECENT_SECONDS
+        if stands or wait_seconds > BURST_SECONDS or now - self._refused_at < SOBER_SECONDS:
+            self._refused_at = now
+            return True
+        return False
+
+    async def take(self) -> None:
+        """Return when it is the caller's turn, which lasts until its first pause."""
+        if not self._goes_on:
+            self._clear_at = self._clock()
+            self._begin()
+            return
+        if not self._waiting:
+            self._empty_at = self._clock()
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def _begin(self) -> None:
+        self._began, self._goes_on, self._loops = self._clock(), True, 0
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        """Once a loop: when it is time, let the next begin."""
+        self._loops += 1
+        self._quiet += 1
+        drained = self._quiet >= LEAST_LOOPS
+        if drained:
+            self._clear_at = self._clock()
+        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._clock() - self._began > MOST_SECONDS)):
+            asyncio.get_running_loop().call_soon(self._look)
+            return
+        self._goes_on = False
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():  # else its caller went away
+                self._measure(self._clock() - self._began)
+                self._begin()
+                future.set_result(None)
+                return
+
+    def _measure(self, seconds: float) -> None:
+        mean = self._turn_seconds or seconds
+        self._turn_seconds = mean + LATEST * (min(seconds, SLOWEST * mean) - mean)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from services.gateway import guard, metrics, page
 from services.gateway.api import JSON, Api
+from services.gateway.live import Evaluator
 from services.gateway.problems import Problem
 from services.gateway.recommender import Recommender
 from services.gateway.settings import GatewaySettings
@@ -30,7 +31,7 @@ def application(settings: GatewaySettings, recommender: Recommender) -> web.Appl
     app = web.Application(middlewares=guard.guard(settings), client_max_size=settings.most_request_bytes)
     app.on_response_prepare.append(guard.add_headers)
     app.add_routes(list(Api(recommender, settings).routes()))
-    app.add_routes([web.get("/healthz", healthz)])
+    app.add_routes([web.get("/healthz", healthz), web.get("/v1/live", Evaluator(settings.evaluator_metrics).show)])
     app.add_routes(list(page.routes()))
     return app
 

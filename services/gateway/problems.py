@@ -58,7 +58,7 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The document as it is sent."""
-        return json.dumps(self.to_json(), ensure_ascii=False).encode()
+        return json.dumps(self.to_json(), ensure_ascii=False).encode(errors="replace")
 
 
 def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:

@@ -115,6 +115,8 @@ def _set(message: Message, field: FieldDescriptor, value: Any, at: str, depth: i
 
 def _field(message: Message, name: str) -> Any:
     kind = message.DESCRIPTOR
+    if not name.isascii():  # half a surrogate pair can't be looked up
+        return None
     return kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
 
 

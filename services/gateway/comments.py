@@ -17,6 +17,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 # Field numbers in descriptor.proto: where comments lie.
 MESSAGES, ENUMS, SERVICES, FIELDS, VALUES, METHODS = 4, 5, 6, 2, 2, 2
 
+# What check_id of shared.events takes: no control characters, and nothing that ends a line.
+ID = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+
 Limits = dict[str, Any]  # JSON Schema's words
 _RANGE = re.compile(r"([0-9][0-9,]*)(?:, [a-z ]+,)? to ([0-9][0-9,]*)")  # also "0, not at all, to 1"
 _BYTES = re.compile(r"at most ([0-9][0-9,]*) bytes", re.IGNORECASE)
@@ -58,7 +61,7 @@ def limits(field: FieldDescriptor, said: str, before: Limits) -> Limits:
     if field.is_repeated:
         return _of_list(field, said)
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return _of_string(said)
+        return _of_string(field, said)
     if field.message_type is not None or field.enum_type is not None or field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return {}
     return _of_number(said)
@@ -71,14 +74,17 @@ def _of_list(field: FieldDescriptor, said: str) -> Limits:
     elif given := _MOST.search(said):
         found = {"maxItems": _number(given[1])}
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        items = _of_string(said) | ({"minLength": 1} if "none empty" in said else {})
+        items = _of_string(field, said) | ({"minLength": 1} if "none empty" in said else {})
         found |= {"items": items} if items else {}
     return found
 
 
-def _of_string(said: str) -> Limits:
+def _of_string(field: FieldDescriptor, said: str) -> Limits:
     given = _BYTES.search(said)
-    return {"maxLength": _number(given[1])} if given else {}  # no more characters than bytes
+    found: Limits = {"maxLength": _number(given[1])} if given else {}  # no more characters than bytes
+    if given and re.search("_ids?$", field.name):
+        found["pattern"] = ID
+    return found
 
 
 def _of_number(said: str) -> Limits:

@@ -240,11 +240,13 @@ def test_who_hangs_up_ends_a_batch(shop: Gateway, served: Inference) -> None:
     eventually(lambda: served.metrics()[cancelled] == before + 1)
 
 
-def test_a_batch_that_breaks_off_says_so_in_its_last_line(kafka: KafkaSettings, tmp_path: Path) -> None:
-    with inference.running(kafka, tmp_path) as served, gateway(served.address, tmp_path) as shop:
-        eventually(lambda: served.recommend("somebody").products)
+def test_a_batch_that_breaks_off_says_so_in_its_last_line(
+    served: Inference, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    with inference.running(kafka, tmp_path) as second, gateway(second.address, tmp_path) as shop:
+        eventually(lambda: second.recommend("somebody").products)  # which `served` has been given
         with streaming(shop) as answer:
-            served.process.kill()
+            second.process.kill()
             *_, last = answer.read().splitlines()
         told = json.loads(last)["problem"]
         assert (told["status"], told["code"]) == (503, "UNAVAILABLE")

@@ -1,0 +1,146 @@
+// One person's list: what is recommended and why, what was done before, and how the list follows what is done now.
+
+import { getUser, recommend } from "./api.js";
+import { act as send, particulars, requestFor } from "./acting.js";
+import { seen, standsAt } from "./clock.js";
+import { empty, fill, h, problem, say, waiting } from "./elements.js";
+import { form, fromQuery, toQuery, toWishes } from "./filters.js";
+import { panel as freshness } from "./freshness.js";
+import { panel as history } from "./history.js";
+import { people, product, title } from "./known.js";
+import { productList } from "./list.js";
+import { moves, summary } from "./moves.js";
+import { address, becomeGuest, becomeUser, current, forgetSession } from "./person.js";
+import { count, date, did, fallback, ms, plain, position, userClass } from "./words.js";
+
+/** The view of `#/user/<id>` and `#/guest`. */
+export function shop(root, { user = "" }, query, signal) {
+  if (user) becomeUser(user); else becomeGuest();
+  let chosen = fromQuery(query);
+  let answer = null;
+  let known = null;
+  let last = null;
+  let busy = false;
+
+  const list = productList({ act, label: "Recommended products, the best first" });
+  const about = h("p", { class: "about" });
+  const notes = h("div", { class: "notes" });
+  const trouble = h("div");
+  const lineage = h("p", { class: "lineage" });
+  const freshnessPlace = h("div", { class: "freshness-place" });
+  const historyPlace = h("div");
+  const heading = h("h2", { id: "list-title" }, "Recommended now");
+  const refresh = h("button", { type: "button", class: "button quiet", onclick: () => load() }, "Ask again");
+  fill(root,
+    h("div", { class: "title-row" },
+      h("div", {}, h("h1", { tabindex: "-1" }, user ? h("span", { class: "id" }, user) : "A guest’s session"), about),
+      h("p", {}, h("a", { class: "button quiet", href: "#/" }, "Choose somebody else"))),
+    form(chosen, (changed) => { chosen = changed; window.history.replaceState(null, "", address() + toQuery(chosen)); load(); }),
+    h("div", { class: "columns" },
+      h("section", { class: "recommended", "aria-labelledby": "list-title" }, h("div", { class: "section-row" }, heading, refresh), trouble, notes, list.element, lineage),
+      h("div", { class: "aside" }, freshnessPlace, historyPlace)));
+  fill(notes, waiting());
+  showAside();
+  people().catch(() => {}).finally(load);
+
+  async function load() {
+    try {
+      const [person, fresh] = await Promise.all([whoIs(user, signal), recommend(requestFor(current(), toWishes(chosen)), signal)]);
+      known = person;
+      showAnswer(fresh, answer);
+    } catch (error) {
+      failed(error, load);
+    }
+  }
+
+  async function act(kind, id, given = {}) {
+    if (busy) return;
+    const details = await particulars(kind, id, given);
+    if (!details) return;
+    busy = true;
+    try {
+      const before = answer;
+      const name = title(await product(id));
+      const { answer: after, position: at, took } = await send(kind, id, details, { wishes: toWishes(chosen), requestId: answer?.request_id });
+      const moved = moves(ids(before), ids(after));
+      last = { did: `${name} ${did(kind)}`, summary: summary(moved), position: at };
+      showAnswer(after, before);
+      say(`${last.did}. The list has seen it: ${last.summary}. ${ms(took)} milliseconds.`);
+      known = await whoIs(user, signal).catch(() => known);
+      showAside();
+    } catch (error) {
+      failed(error, load);
+    } finally {
+      busy = false;
+    }
+  }
+
+  function showAnswer(after, before) {
+    answer = after;
+    fill(trouble);
+    const products = after.products ?? [];
+    const words = fallback(after);
+    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(after, chosen));
+    list.show(products, before && moves(ids(before), ids(after)).marks);
+    fill(lineage, lineageOf(after));
+    showAside();
+  }
+
+  function showAside() {
+    fill(freshnessPlace, freshness(last));
+    const opened = historyPlace.contains(document.activeElement);
+    fill(historyPlace, history(current(), known));
+    if (opened) historyPlace.querySelector("a")?.focus();
+    fill(about, aboutOf(user, known));
+  }
+
+  function failed(error, again) {
+    if (signal.aborted) return;
+    if (!answer) fill(notes);
+    fill(trouble, problem(error, error.advice, () => { fill(trouble); again(); }));
+  }
+}
+
+const ids = (answer) => (answer?.products ?? []).map((one) => one.product_id);
+
+/** What is known of a user; null for a guest and for a user without an event. */
+async function whoIs(user, signal) {
+  if (!user) return null;
+  try {
+    const known = await getUser({ user_id: user }, signal);
+    for (const event of known.history ?? []) seen(event.event_time_ms);
+    return known;
+  } catch (error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}
+
+function aboutOf(user, known) {
+  if (!user) {
+    return [count(current().session.length, "product"), " looked at in this tab. ", current().session.length > 0
+      && h("button", { type: "button", class: "link", onclick: () => { forgetSession(); location.reload(); } }, "Start anew")];
+  }
+  const stands = standsAt();
+  return [
+    known && h("span", { class: "badge" }, userClass(known.user_class) || "known"),
+    known ? `${count(known.events, "event")}, ${count(known.masked_products, "product")} never to be shown again.` : "No event is known of this user yet.",
+    stands ? ` The log stands at ${date(stands)}; what you do is dated then.` : "",
+  ];
+}
+
+function lineageOf(answer) {
+  const learned = plain(answer.strategy, "STRATEGY") === "LEARNED";
+  return [learned ? "Answered by model " : "Answered by what is popular", learned && h("code", {}, answer.model_version),
+    answer.position ? `, with the person’s events up to ${position(answer.position)}.` : "."];
+}
+
+function nothing(answer, chosen) {
+  if (plain(answer.fallback, "FALLBACK") === "EMPTY_CATALOGUE") {
+    return empty("No product is known yet", h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), ") or send products with UpsertProducts."));
+  }
+  const filtered = toQuery(chosen) !== "";
+  return empty("No product is left to recommend", h("p", {}, filtered
+    ? "None meets the filters: loosen or clear them."
+    : "All that is known was reviewed, rated or refused already: products come with the next events."));
+}

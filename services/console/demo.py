@@ -127,18 +127,22 @@ def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> s
 def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
     """The lines of the last part."""
     if kept:
-        head = "  It stays up until Ctrl-C. From another terminal:"
+        head = "  It stays up until Ctrl-C. In a browser, and from another terminal:"
     else:
         head = (
             "  With KEEP=1 (`make demo KEEP=1`, or `freshet demo --keep`) it stays up, and these work as printed then\n"
-            "  (the ports differ from run to run, unless FRESHET_INFERENCE_GRPC_PORT names one):"
+            "  (the ports differ from run to run, unless FRESHET_GATEWAY_PORT and FRESHET_INFERENCE_GRPC_PORT say):"
         )
     return [
         head,
         "",
+        f"  The page: {system.page_url}",
+        "",
         howto.grpcurl(system.grpc_address, user_id),
         "",
         howto.snippet(_python(), system.grpc_address, user_id),
+        "",
+        howto.curl(system.page_url, user_id),
         "",
         "  Metrics:",
         *(f"    {name:<10} {system.metrics_url(name)}" for name in ("replay", *SERVICES)),

@@ -1,9 +1,10 @@
-"""How to call what runs: a grpcurl line and a Python snippet that work as printed. Pure."""
+"""How to call what runs: a grpcurl line, a Python snippet and a curl line that work as printed. Pure."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from urllib.parse import quote
 
 _SNIPPET = """\
 {python} - <<'EOF'
@@ -21,6 +22,12 @@ def grpcurl(address: str, user_id: str) -> str:
     """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
     request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
     return f"grpcurl -plaintext -d {request} {address} freshet.v1.RecommenderService/Recommend"
+
+
+def curl(page_url: str, user_id: str) -> str:
+    """The same call over HTTP."""
+    url = f"{page_url}v1/users/{quote(user_id, safe='')}/recommendations?count=5"
+    return f"curl {shlex.quote(url)}"
 
 
 def snippet(python: str, address: str, user_id: str) -> str:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from replay.settings import ReplaySettings
 from services.evaluator.settings import EvaluatorSettings
 from services.features.settings import FeaturesSettings
+from services.gateway.settings import GatewaySettings
 from services.inference.settings import InferenceSettings
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
@@ -23,6 +24,7 @@ CLASSES: tuple[type[BaseSettings], ...] = (
     TrainerSettings,
     InferenceSettings,
     EvaluatorSettings,
+    GatewaySettings,
 )
 
 _PREFIX = "FRESHET_"

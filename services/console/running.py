@@ -100,4 +100,5 @@ _WHAT = {
     "trainer": "learns, publishes model versions (PyTorch)",
     "inference": "answers gRPC on {system.grpc_address}",
     "evaluator": "judges every event before it is learned",
+    "gateway": "answers HTTP, and shows the page: {system.page_url}",
 }

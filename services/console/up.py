@@ -13,6 +13,7 @@ from services.console.known import refuse_wrong
 from services.console.running import launched
 from services.console.terminal import Terminal
 from services.embedded.system import BOOTSTRAP, KAFKA_PORT, SERVICES, plan
+from services.gateway.settings import GatewaySettings
 from services.inference.settings import InferenceSettings
 from shared.errors import Unusable
 
@@ -56,9 +57,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
             bootstrap_servers=own_kafka,
             kafka_port=arguments.kafka_port,
             grpc_port=int(InferenceSettings.model_fields["grpc_port"].default),
+            http_port=int(GatewaySettings.model_fields["port"].default),
         )
         with launched(system, terminal, embedded=own_kafka is None) as running:
-            terminal.say(f"\n  Kafka {system.bootstrap_servers}, gRPC {system.grpc_address}, metrics:")
+            terminal.say(f"\n  Kafka {system.bootstrap_servers}, gRPC {system.grpc_address}, page {system.page_url}")
+            terminal.say("  Metrics:")
             for name in SERVICES:
                 terminal.say(f"    {name:<10} {system.metrics_url(name)}")
             terminal.say("\n  Running; Ctrl-C ends it.")

@@ -13,9 +13,12 @@ from shared.errors import Unusable
 
 BOOTSTRAP = "FRESHET_KAFKA_BOOTSTRAP_SERVERS"
 GRPC_PORT = "FRESHET_INFERENCE_GRPC_PORT"
+HTTP_PORT = "FRESHET_GATEWAY_PORT"
+RECOMMENDER = "FRESHET_GATEWAY_RECOMMENDER"
+EVALUATOR_METRICS = "FRESHET_GATEWAY_EVALUATOR_METRICS"
 KAFKA_PORT = "--kafka-port"  # the console's option
 
-SERVICES = ("features", "trainer", "inference", "evaluator")
+SERVICES = ("features", "trainer", "inference", "evaluator", "gateway")
 
 # Set here for every program: where this system keeps things.
 _FOLDERS = {
@@ -34,14 +37,19 @@ class System:
     state_dir: Path
     bootstrap_servers: str
     grpc_port: int
+    http_port: int
     metrics_ports: Mapping[str, int]  # service → port
     environment: Mapping[str, str] = field(repr=False)  # of every program
 
     @property
     def grpc_address(self) -> str:
         """`host:port` to call."""
-        host = self.environment.get("FRESHET_INFERENCE_GRPC_HOST", "127.0.0.1")
-        return f"{'127.0.0.1' if host in ('0.0.0.0', '::', '[::]') else host}:{self.grpc_port}"  # noqa: S104  # compared
+        return f"{_reached(self.environment, 'FRESHET_INFERENCE_GRPC_HOST')}:{self.grpc_port}"
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is, and HTTP is answered."""
+        return f"http://{_reached(self.environment, 'FRESHET_GATEWAY_HOST')}:{self.http_port}/"
 
     @property
     def models_dir(self) -> Path:
@@ -92,6 +100,7 @@ def plan(
     bootstrap_servers: str | None = None,
     kafka_port: int | None = None,
     grpc_port: int | None = None,
+    http_port: int | None = None,
     defaults: Mapping[str, str] | None = None,
 ) -> System:
     """Decide on ports, folders and settings; nothing is started.
@@ -99,13 +108,13 @@ def plan(
     Args:
         environ: the operator's variables; they win over `defaults` and over ports chosen here.
         bootstrap_servers: a Kafka of the operator's own; None: the embedded broker.
-        kafka_port, grpc_port: None: any free one.
+        kafka_port, grpc_port, http_port: None: any free one.
 
     Raises:
         Unusable: a variable says what is decided here, or a port is taken.
     """
     state_dir = state_dir.resolve()
-    _refuse_owned(environ, [*_FOLDERS, *([] if bootstrap_servers else [BOOTSTRAP])])
+    _refuse_owned(environ, [*_FOLDERS, RECOMMENDER, EVALUATOR_METRICS, *([] if bootstrap_servers else [BOOTSTRAP])])
     if bootstrap_servers is None:
         port = kafka_port if kafka_port is not None else broker.free_port()
         broker.require_free(port, KAFKA_PORT)
@@ -113,16 +122,27 @@ def plan(
     settings = dict(defaults or {})
     settings |= {"OMP_NUM_THREADS": "1"}  # several programs share few cores; the trainer has a setting of its own
     settings[GRPC_PORT] = str(grpc_port if grpc_port is not None else broker.free_port())
+    settings[HTTP_PORT] = str(http_port if http_port is not None else broker.free_port())
     settings |= {_metrics_port(name): str(broker.free_port()) for name in (*SERVICES, "replay")}
     environment = settings | dict(environ)
     environment |= {name: str(state_dir / folder) for name, folder in _FOLDERS.items()}
     environment[BOOTSTRAP] = bootstrap_servers
     ports = {name: _port(environment, _metrics_port(name)) for name in (*SERVICES, "replay")}
-    grpc_port = _port(environment, GRPC_PORT)
+    grpc_port, http_port = _port(environment, GRPC_PORT), _port(environment, HTTP_PORT)
     broker.require_free(grpc_port, GRPC_PORT)
+    broker.require_free(http_port, HTTP_PORT)
     for name, metrics_port in ports.items():
         broker.require_free(metrics_port, _metrics_port(name))
-    return System(state_dir, bootstrap_servers, grpc_port, ports, environment)
+    system = System(state_dir, bootstrap_servers, grpc_port, http_port, ports, environment)
+    environment[RECOMMENDER] = system.grpc_address
+    environment[EVALUATOR_METRICS] = system.metrics_url("evaluator")
+    return system
+
+
+def _reached(environment: Mapping[str, str], host: str) -> str:
+    """Where what listens on the address that a variable names is reached from here."""
+    address = environment.get(host, "127.0.0.1")
+    return "127.0.0.1" if address in ("0.0.0.0", "::", "[::]") else address  # noqa: S104  # compared
 
 
 def _metrics_port(service: str) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shlex
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import example, given
@@ -238,6 +239,10 @@ def test_the_ways_to_call_survive_any_user_id() -> None:
     code = howto.snippet("python", "127.0.0.1:50051", user).split("<<'EOF'\n")[1].removesuffix("EOF")
     compile(code, "snippet", "exec")
     assert json.dumps(user) in code
+    called, url = shlex.split(howto.curl("http://127.0.0.1:8080/", user))
+    path = urlsplit(url).path
+    assert (called, path.count("/")) == ("curl", 4)
+    assert unquote(path.split("/")[3]) == user
 
 
 def test_metrics_are_read_with_their_labels() -> None:

@@ -1,0 +1,98 @@
+"""The calls of the proto as HTTP: a POST with JSON for each, and a GET for some."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from services.gateway.methods import GETS, METHODS, Get, Method
+from services.gateway.problems import Problem
+from services.gateway.reading import BadRequest, fill, from_json
+from services.gateway.recommender import Recommender
+from services.gateway.settings import GatewaySettings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+JSON, NDJSON = "application/json", "application/x-ndjson"
+TIMEOUT = "Request-Timeout"
+
+
+def to_json(message: Message) -> bytes:
+    """A message as protobuf's JSON on one line, with the proto's own names and with what is empty or 0."""
+    shown = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Api:
+    """A handler for each path, on the recommender."""
+
+    def __init__(self, recommender: Recommender, settings: GatewaySettings) -> None:
+        self._recommender = recommender
+        self._settings = settings
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """Every path of the API."""
+        for method in METHODS.values():
+            yield web.post(method.path, self._post(method))
+        for get in GETS:
+            yield web.get(get.path, self._get(get))
+
+    def _post(self, method: Method) -> Handler:
+        async def post(request: web.Request) -> web.StreamResponse:
+            if request.content_type != JSON or (request.charset or "utf-8").lower() != "utf-8":
+                raise Problem(415, f"Content-Type: must be {JSON}, in UTF-8")
+            return await self._answered(request, method, from_json(await request.read(), method.request))
+
+        return post
+
+    def _get(self, get: Get) -> Handler:
+        method = METHODS[get.method]
+
+        async def show(request: web.Request) -> web.StreamResponse:
+            message = method.request()
+            fill(message, list(request.match_info.items()), {name: name for name in get.in_path})
+            fill(message, list(request.query.items()), get.query)
+            return await self._answered(request, method, message)
+
+        return show
+
+    async def _answered(self, request: web.Request, method: Method, message: Message) -> web.StreamResponse:
+        seconds = self._seconds(request.headers, method)
+        if method.streams:
+            return await self._streamed(request, method, message, seconds)
+        response = await self._recommender.answer(method, message, seconds)
+        return web.Response(body=to_json(response), content_type=JSON)
+
+    async def _streamed(
+        self, request: web.Request, method: Method, message: Message, seconds: float
+    ) -> web.StreamResponse:
+        """A line for each response; what ends it early, once the first is sent, is a line {"problem": …}."""
+        answer = web.StreamResponse(headers={"Content-Type": NDJSON})
+        async with aclosing(self._recommender.answers(method, message, seconds)) as responses:
+            try:
+                async for response in responses:
+                    if not answer.prepared:
+                        await answer.prepare(request)
+                    await answer.write(to_json(response) + b"\n")
+            except Problem as problem:
+                if not answer.prepared:
+                    raise
+                await answer.write(json.dumps({"problem": problem.to_json()}, ensure_ascii=False).encode() + b"\n")
+        if not answer.prepared:
+            await answer.prepare(request)
+        await answer.write_eof()
+        return answer
+
+    def _seconds(self, headers: Mapping[str, str], method: Method) -> float:
+        asked, most = headers.get(TIMEOUT), self._settings.most_timeout_seconds
+        if asked is None:
+            return most if method.streams else self._settings.timeout_seconds
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", asked) and 0 < float(asked) <= most:
+            return float(asked)
+        raise BadRequest(TIMEOUT, f"seconds, above 0 and up to {most:g}, got {asked[:80]!r}")

@@ -1,0 +1,76 @@
+"""What an answer is that has none: problem details (RFC 9457), and which HTTP status a gRPC status becomes. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+CLIENT_CLOSED_REQUEST = 499  # not registered, and widely used
+
+STATUS: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.CANCELLED: CLIENT_CLOSED_REQUEST,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DATA_LOSS: 500,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+}
+
+
+class Problem(Exception):
+    """The request ends with this status; `detail` says what to do next."""
+
+    def __init__(
+        self, status: int, detail: str, *, code: str = "", field: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.code = code  # gRPC's name of the status, where the recommender gave one
+        self.field = field  # the wrong one of the request, where one is named
+        self.headers = dict(headers or {})
+        if status in (429, 503):
+            self.headers["Retry-After"] = str(RETRY_SECONDS)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document; its type is about:blank, for the status says what is wrong."""
+        title = "Client Closed Request" if self.status == CLIENT_CLOSED_REQUEST else HTTPStatus(self.status).phrase
+        told = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        return told | {name: value for name, value in (("code", self.code), ("field", self.field)) if value}
+
+    def body(self) -> bytes:
+        """The document as it is sent."""
+        return json.dumps(self.to_json(), ensure_ascii=False).encode()
+
+
+def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:
+    """The problem that a call's status is.
+
+    Args:
+        request: of the call; what stands before a colon in the message is a field where the request has such a one.
+    """
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and said in ("", "Deadline Exceeded"):
+        said = "the recommender did not answer in time; ask again, or for longer with the header Request-Timeout"
+    if code is grpc.StatusCode.UNAVAILABLE and ("connect" in said or "Socket" in said or not said):
+        said = "the recommender can't be reached; ask again in a moment"
+    found = re.match(r"([a-z_]+)[^ :]*(?=: )", said)
+    field = found.group(0) if found and found.group(1) in request.DESCRIPTOR.fields_by_name else ""
+    return Problem(STATUS[code], said or code.name, code=code.name, field=field)

@@ -6,7 +6,7 @@ import { ratio, whole } from "./words.js";
 
 const AGAIN_MS = 3000;
 const POLICIES = {
-  learned: "what is served: the learned model, and trending where it can’t answer", trending: "what is popular now",
+  learned: "what is served, trending where no model can answer", trending: "what is popular now",
   repeat: "what the user had before", markov: "what most often follows the last product",
 };
 const WINDOWS = {
@@ -15,7 +15,7 @@ const WINDOWS = {
 
 /** The view of `#/leaderboard`. */
 export function leaderboard(root, _, query, signal) {
-  const body = h("div", {}, waiting(6));
+  const body = h("div", { class: "board" }, waiting(6));
   const pause = h("button", { type: "button", class: "button quiet", "aria-pressed": "false", onclick: () => hold(pause.getAttribute("aria-pressed") !== "true") }, "Hold still");
   fill(root, h("div", { class: "title-row" }, h("h1", { tabindex: "-1" }, "Leaderboard"), pause),
     h("p", { class: "lead" }, "Before each event is learned, every policy ranks the whole catalogue for its user; then it is seen what the user chose. The same events for all, none seen before."), body);
@@ -48,8 +48,8 @@ function board({ k, applied_events: applied, judged_events: judged, learned_even
     return [empty("Nothing was judged yet", h("p", {}, "Figures come with events of users who have a history: replay a dataset, or act as a user."))];
   }
   return [
-    h("dl", { class: "figures" }, figure("Events applied", whole(applied)), figure("judged", whole(judged)),
-      figure("of them by a learned version", `${whole(learned)} (${Math.round((100 * learned) / judged)} %)`)),
+    h("dl", { class: "figures" }, figure("Events applied", whole(applied)), figure("Judged", whole(judged)),
+      figure("Judged by a learned version", `${whole(learned)} (${Math.round((100 * learned) / judged)} %)`)),
     Object.keys(WINDOWS).map((window) => table(rows.filter((row) => row.window === window && Number.isFinite(row.ndcg_ratio)), window, k)),
     h("p", { class: "hint" }, `HR@${k}: how often the chosen product was among the first ${k}. NDCG@${k}: the same, and the higher its place the more it counts.`),
   ];

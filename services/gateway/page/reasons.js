@@ -41,7 +41,7 @@ const isTrending = (reason) => plain(reason.part, "PART") === "TRENDING";
 export function sentence(product, row, { itself = "" } = {}) {
   const helping = row.filter((bar) => bar.shown > 0).sort((a, b) => b.shown - a.shown);
   const named = helping.filter((bar, n) => n === 0 || (n === 1 && bar.shown >= SECOND_COUNTS * helping[0].shown));
-  const told = new Set();
+  const told = { products: new Set(), kind: "" };
   const clauses = named.map((bar, n) => clause(bar, pastOf(bar, n ? 1 : NAMED_EVENTS, told, itself)));
   if (product.explored) clauses.unshift(["tried out, to learn whether it pleases"]);
   if (!clauses.length) return [row.length ? "The best of what is left." : ""];
@@ -65,10 +65,12 @@ function clause(bar, past) {
 
 // The events that helped most, each told once in a sentence: "X and Y, which you rated".
 function pastOf(bar, most, told, itself) {
-  const events = bar.events.filter((event) => (event.score ?? 0) > 0 && !told.has(event.product_id)).slice(0, most);
+  const events = bar.events.filter((event) => (event.score ?? 0) > 0 && !told.products.has(event.product_id)).slice(0, most);
   if (events.some((event) => event.product_id === itself)) return ["it"];
-  for (const event of events) told.add(event.product_id);
+  for (const event of events) told.products.add(event.product_id);
   const names = events.flatMap((event, n) => [...(n ? [" and "] : []), { product: event.product_id }]);
-  const kinds = new Set(events.map((event) => did(event.kind)));
-  return names.length && kinds.size === 1 ? [...names, `, which you ${[...kinds][0]}`] : names;
+  const kinds = [...new Set(events.map((event) => did(event.kind)))];
+  const same = kinds.length !== 1 || kinds[0] === told.kind;
+  told.kind = kinds.at(-1) ?? told.kind;
+  return same ? names : [...names, `, which you ${kinds[0]}`];
 }

@@ -78,6 +78,13 @@ class Scorer:
         """What popularity counts in the mixture with `related`."""
         return self.manifest.popularity_weight
 
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the encoder is given of each of these products, at length 1, (n, D); zeros where that is nothing."""
+        vectors = self._input[np.where(rows < self.products, rows, self.products)]
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return unit
+
     def related(self, window: Window) -> NDArray[np.float32]:
         """Weighted shares of the products that follow those of the history, (A,)."""
         if self._related is None:

@@ -7,20 +7,34 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from services.inference.attributes import Attributes
+from shared.pb.freshet.v1.events_pb2 import Product
+
 
 class Catalogue:
-    """product_id ↔ row, append-only, and which rows must not be recommended.
+    """product_id ↔ row, append-only; each row's `Product` record, and what its events told.
 
     Any thread may give products rows (a version is loaded beside the event loop); all else belongs to the event loop.
+
+    Attributes:
+        ids: row → product_id.
+        records: row → its `Product`, serialised; None of a product that was removed, or that only its events told of.
+        removed: rows of products that were removed.
+        attributes: columns made of the records.
+        births: grows whenever a product's first event time changes.
     """
 
     def __init__(self) -> None:
-        self.ids: list[str] = []  # row → product_id
+        self.ids: list[str] = []
+        self.records: list[bytes | None] = []
+        self.removed: set[int] = set()
+        self.attributes = Attributes()
+        self.births = 0
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()  # two threads must not give two rows to one product
-        self._removed: set[int] = set()
-        self._unavailable: set[int] = set()
-        self._blocked: NDArray[np.int32] | None = None  # both, until one changes
+        self._hidden: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self._events: NDArray[np.int64] = np.zeros(1024, np.int64)
+        self._first_event_ms: NDArray[np.int64] = np.zeros(1024, np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -28,7 +42,7 @@ class Catalogue:
     @property
     def known(self) -> int:
         """Products that exist: seen, and not removed."""
-        return len(self.ids) - len(self._removed)
+        return len(self.ids) - len(self.removed)
 
     def find(self, product_id: str) -> int | None:
         """The product's row, None when it has none."""
@@ -43,29 +57,69 @@ class Catalogue:
             row = self._rows.get(product_id)
             if row is None:
                 row = len(self.ids)
+                self.records.append(None)
                 self.ids.append(product_id)
                 self._rows[product_id] = row
         return row
 
-    def upsert(self, product_id: str, *, unavailable: bool) -> None:
+    def product(self, row: int) -> Product:
+        """What is known of a row's product; of one that only its events told of, the id alone."""
+        record = self.records[row]
+        return Product(product_id=self.ids[row]) if record is None else Product.FromString(record)
+
+    def upsert(self, product: Product) -> None:
         """Know the product, removed before or not."""
-        row = self.row_of(product_id)
-        self._removed.discard(row)
-        if unavailable:
-            self._unavailable.add(row)
-        else:
-            self._unavailable.discard(row)
-        self._blocked = None
+        row = self.row_of(product.product_id)
+        self.removed.discard(row)
+        self._set(row, product, hidden=product.unavailable)
+        self.records[row] = product.SerializeToString()
 
     def remove(self, product_id: str) -> None:
         """Forget the product until it is upserted anew; a later event alone does not bring it back."""
         row = self.row_of(product_id)  # its events may come, or may have to be read, after its removal
-        self._unavailable.discard(row)
-        self._removed.add(row)
-        self._blocked = None
+        self.removed.add(row)
+        self._set(row, Product(), hidden=True)
+        self.records[row] = None
 
-    def blocked(self) -> NDArray[np.int32]:
-        """Rows that must not be recommended to anybody: removed or unavailable."""
-        if self._blocked is None:
-            self._blocked = np.array(sorted(self._removed | self._unavailable), np.int32)
-        return self._blocked
+    def count(self, row: int, event_time_ms: int) -> None:
+        """An event of the product was applied."""
+        self._grow_to(row + 1)
+        self._events[row] += 1
+        first_ms = int(self._first_event_ms[row])
+        if not first_ms or event_time_ms < first_ms:
+            self._first_event_ms[row] = event_time_ms
+            self.births += 1
+
+    def hidden(self, rows: int) -> NDArray[np.bool_]:
+        """Whether each of the first `rows` products must not be recommended to anybody: removed or unavailable."""
+        self._grow_to(rows)
+        return self._hidden[:rows]
+
+    def events(self, rows: int) -> NDArray[np.int64]:
+        """How many events of each of the first `rows` products were applied."""
+        self._grow_to(rows)
+        return self._events[:rows]
+
+    def first_event_ms(self, rows: int) -> NDArray[np.int64]:
+        """Earliest event time of each of the first `rows` products, ms; 0 before any."""
+        self._grow_to(rows)
+        return self._first_event_ms[:rows]
+
+    def born_ms(self, rows: int) -> NDArray[np.int64]:
+        """From when the age of each of the first `rows` products counts, ms; 0 where it is not known."""
+        self.attributes.grow_to(rows)
+        listed = self.attributes.listed_ms[:rows]
+        return np.where(listed > 0, listed, self.first_event_ms(rows))
+
+    def _set(self, row: int, product: Product, *, hidden: bool) -> None:
+        self._grow_to(row + 1)
+        self._hidden[row] = hidden
+        self.attributes.set(row, product)
+
+    def _grow_to(self, rows: int) -> None:
+        more = rows - len(self._hidden)
+        if more > 0:
+            more = max(more, len(self._hidden))
+            self._hidden = np.concatenate([self._hidden, np.zeros(more, np.bool_)])
+            self._events = np.concatenate([self._events, np.zeros(more, np.int64)])
+            self._first_event_ms = np.concatenate([self._first_event_ms, np.zeros(more, np.int64)])

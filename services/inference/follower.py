@@ -124,6 +124,6 @@ class Follower(threading.Thread):
     def _apply_product(self, message: Message) -> None:
         product_id, product = parse_product(message.key(), message.value())
         if product is not None:
-            self._knowledge.catalogue.upsert(product_id, unavailable=product.unavailable)
+            self._knowledge.catalogue.upsert(product)
         else:
             self._knowledge.catalogue.remove(product_id)

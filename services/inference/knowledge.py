@@ -7,27 +7,35 @@ their records to the loop.
 from __future__ import annotations
 
 import asyncio
+import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.catalogue import Catalogue
+from services.inference.masks import Masks
 from shared.errors import Unavailable
 from shared.history import Histories
 from shared.kafka.marks import AppliedMarks
 from shared.kafka.partitioner import partition_of
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, LogPosition, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, LogPosition, StateVector
 from shared.policies.trending import Trending
 
 STOPPING = "the service is stopping: ask again"
 
 
 class Knowledge:
-    """Histories, popularity, catalogue, and how far each partition was applied."""
+    """Histories, popularity, catalogue, and how far each partition was applied.
+
+    Attributes:
+        view_reward: what features gave to the latest view, [-1, 1]; 0 before any.
+    """
 
     def __init__(self, histories: Histories, trending: Trending, partitions: int) -> None:
         self.histories = histories
         self.catalogue = Catalogue()
+        self.masks = Masks(self.catalogue)
+        self.view_reward = 0.0
         self.partitions = partitions
         self._trending = trending
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
@@ -43,9 +51,16 @@ class Knowledge:
             product = self.catalogue.row_of(state.product_id)
             if state.user_id:  # else a guest's: it counts for trending only
                 self.histories.apply(state, product)
+            if state.kind == EVENT_KIND_VIEW:
+                self.view_reward = state.reward
+            self.catalogue.count(product, state.event_time_ms)
             self._trending.add(product, state.kind, state.event_time_ms)
             self._shares = None
         return True
+
+    def now_ms(self) -> int:
+        """The latest event time that was applied, of any user; one that lies ahead of the clock is not believed."""
+        return min(self.histories.latest_ms, time.time_ns() // 1_000_000)
 
     def shares(self) -> NDArray[np.float32]:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""

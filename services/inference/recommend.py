@@ -1,7 +1,11 @@
-"""From what is known, a version and a request to an answer. Pure: no log, no clock, randomness passed in."""
+"""From what is known, a version and a request to an answer. Pure: no log, randomness passed in.
+
+In steps: `score` gives every product its value, `limit` takes out what must not be shown, `place` chooses and orders.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.knowledge import Knowledge
+from services.inference.likeness import likeness
+from services.inference.viewers import Viewer
 from shared import ranking
+from shared.diversity import diversified
+from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.served import served_scores
 from shared.scoring import Scorer
+
+FloatArray = NDArray[np.float32]
+
+# Diversity chooses among so many times the products wanted, and no fewer and no more than so many.
+POOL, LEAST_POOL, MOST_POOL = 5, 50, 500
 
 
 class Placed(NamedTuple):
@@ -35,41 +48,37 @@ class Answer:
     model_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer is to be like; found valid."""
+
+    count: int
+    wishes: pb.Wishes
+    excluded: Sequence[str] = ()  # beside those of the wishes
+
+
 def recommend(
-    user_id: str,
-    count: int,
-    excluded: Sequence[str],
+    viewer: Viewer,
+    asked: Asked,
     *,
     knowledge: Knowledge,
     version: Scorer | None,
     rng: np.random.Generator | None = None,
 ) -> Answer:
-    """The best `count` products for one user.
+    """The best products for one user or guest.
 
     Args:
-        excluded: product ids to leave out; unknown ones are ignored.
         rng: draws the exploration of learned answers; None: there is none.
     """
-    catalogue, histories = knowledge.catalogue, knowledge.histories
-    user = histories.row(user_id)
-    learned = version is not None and user is not None
+    learned = version is not None and viewer.window is not None
     strategy = pb.STRATEGY_LEARNED if learned else pb.STRATEGY_TRENDING
     model_version = version.manifest.version_id if version is not None and learned else ""
-    if not catalogue.known:
+    if not knowledge.catalogue.known:
         return Answer([], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
-    window = histories.window(user) if version is not None and user is not None else None
-    values = served_scores(version, window, knowledge)  # (A,)
-    ranking.mask(values, catalogue.blocked())
-    if user is not None:
-        ranking.mask(values, histories.masked(user))
-    if excluded:
-        rows = [row for row in map(catalogue.find, excluded) if row is not None and row < len(values)]
-        ranking.mask(values, np.array(rows, np.int32))
-    if version is not None and learned and rng is not None:
-        places = explore(values, count, version.manifest.epsilon, rng)
-    else:
-        top = ranking.top_k(values, count)
-        places = list(map(Placed, top.tolist(), values[top].tolist()))
+    values = score(version, viewer.window, asked.wishes, knowledge)
+    limit(values, viewer.seen, asked, knowledge)
+    epsilon = version.manifest.epsilon if version is not None and learned else 0.0
+    places = place(values, asked, knowledge, version, epsilon=epsilon, rng=rng)
     if not places:
         return Answer([], strategy, pb.FALLBACK_NOTHING_LEFT, model_version)
     if version is None:
@@ -77,17 +86,79 @@ def recommend(
     return Answer(places, strategy, pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER, model_version)
 
 
-def explore(values: NDArray[np.float32], count: int, epsilon: float, rng: np.random.Generator) -> list[Placed]:
-    """Fill each place with a uniformly random remaining product with probability `epsilon`, else with the best one.
+def score(version: Scorer | None, window: Window | None, wishes: pb.Wishes, knowledge: Knowledge) -> FloatArray:
+    """Every product's score, boosts in it, (A,)."""
+    values = served_scores(version, window, knowledge)
+    if wishes.boosts:
+        values += boosts(wishes, len(values), knowledge)
+    return values
 
-    A product's propensity is exact, given the places above: epsilon / remaining, and 1 - epsilon more for the best.
+
+def boosts(wishes: pb.Wishes, rows: int, knowledge: Knowledge) -> FloatArray:
+    """What the boosts add to each product's score, (A,): the logarithm of the factors of all that apply."""
+    added: FloatArray = np.zeros(rows, np.float32)
+    now_ms = knowledge.now_ms()
+    for boost in wishes.boosts:
+        met = knowledge.masks.met(boost.products, rows, now_ms)
+        np.add(added, np.float32(math.log(boost.factor)), out=added, where=met)
+    return added
+
+
+def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: Knowledge) -> None:
+    """Take out, in place, what scores too low, what the filter leaves out, and what must not be shown."""
+    wishes, catalogue, rows = asked.wishes, knowledge.catalogue, len(values)
+    if wishes.HasField("minimum_score"):
+        values[values < np.float64(wishes.minimum_score)] = -np.inf
+    if wishes.HasField("filter"):
+        np.putmask(values, ~knowledge.masks.met(wishes.filter, rows, knowledge.now_ms()), -np.inf)
+    np.putmask(values, catalogue.hidden(rows), -np.inf)
+    ranking.mask(values, seen)
+    for excluded in (asked.excluded, wishes.exclude_product_ids):
+        found = [row for row in map(catalogue.find, excluded) if row is not None and row < rows]
+        ranking.mask(values, np.array(found, np.int32))
+
+
+def place(
+    values: FloatArray,
+    asked: Asked,
+    knowledge: Knowledge,
+    version: Scorer | None,
+    *,
+    epsilon: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> list[Placed]:
+    """Choose and order: by score, or by score and difference, with exploration where there is `rng`."""
+    if asked.wishes.diversity:
+        pool = ranking.top_k(values, max(asked.count, min(max(POOL * asked.count, LEAST_POOL), MOST_POOL)))
+        head = pool[:MOST_POOL]
+        alike = likeness(head, knowledge.catalogue.attributes, version)
+        order = head[diversified(values[head], alike, asked.wishes.diversity, asked.count)]
+        order = np.concatenate([order, pool[MOST_POOL : asked.count]])
+    else:
+        order = ranking.top_k(values, asked.count)
+    if epsilon and rng is not None:
+        return explore(values, order, asked.count, epsilon, rng)
+    return list(map(Placed, order.tolist(), values[order].tolist()))
+
+
+def explore(
+    values: FloatArray, order: NDArray[np.int64], count: int, epsilon: float, rng: np.random.Generator
+) -> list[Placed]:
+    """Fill each place with a random remaining product with probability `epsilon`, else with the next in order.
+
+    A product's propensity is exact, given the places above: epsilon / remaining, and 1 - epsilon more for the next.
+
+    Args:
+        values: (A,) -inf for products that are out of the running.
+        order: rows of the first `count` products as they come without exploration; made once, so what exploration
+            puts above changes nothing in it.
     """
     pool = np.flatnonzero(values > -np.inf)  # what remains is pool[:left]
     left = len(pool)
     place_in_pool = np.full(len(values), -1)
     place_in_pool[pool] = np.arange(left)
-    best_first = iter(ranking.top_k(values, count).tolist())
-    best = next(best_first, None)
+    in_order = iter(order.tolist())
+    best = next(in_order, None)
     placed: list[Placed] = []
     taken: set[int] = set()
     while left and len(placed) < count and best is not None:
@@ -100,5 +171,5 @@ def explore(values: NDArray[np.float32], count: int, epsilon: float, rng: np.ran
         hole, last = int(place_in_pool[row]), int(pool[left])
         pool[hole], place_in_pool[last] = last, hole
         while best in taken:
-            best = next(best_first, None)
+            best = next(in_order, None)
     return placed

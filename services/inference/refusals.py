@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from services.inference import metrics
-from services.inference.requests import BadRequest
+from services.inference.bad_request import BadRequest
 
 log = logging.getLogger("inference")
 
@@ -47,30 +49,55 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if name in self._wrapped:
             return self._wrapped[name]
         handler = await continuation(handler_call_details)
-        if handler is None or not name.startswith(OWN_SERVICE) or handler.unary_unary is None:
+        if handler is None or not name.startswith(OWN_SERVICE):
             return handler
-        self._wrapped[name] = grpc.unary_unary_rpc_method_handler(
-            _bounded(self._limited(handler.unary_unary), name.removeprefix(OWN_SERVICE)),
+        method = name.removeprefix(OWN_SERVICE)
+        if handler.response_streaming:
+            make = partial(grpc.unary_stream_rpc_method_handler, self._streamed(handler.unary_stream, method))
+        else:
+            make = partial(grpc.unary_unary_rpc_method_handler, self._single(handler.unary_unary, method))
+        self._wrapped[name] = make(
             request_deserializer=_told(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return self._wrapped[name]
 
-    def _limited(self, answer: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def limited(request: Any, context: Context) -> Any:
-            if self._calls >= self._most_calls:
-                raise Refusal(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"{self._calls} calls are being answered, and no more at a time: ask again in a moment; "
-                    "FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS allows more",
-                )
-            self._calls += 1
-            try:
-                return await answer(request, context)
-            finally:
-                self._calls -= 1
+    def _single(self, answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        async def single(request: Any, context: Context) -> Any:
+            end = _End(method)
+            with end.found(), self._counted():
+                return await answer(_checked(request), context)
+            return await context.abort(end.code, end.message)
 
-        return limited
+        return single
+
+    def _streamed(
+        self, answer: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
+            end = _End(method)
+            with end.found(), self._counted():
+                async with aclosing(answer(_checked(request), context)) as responses:
+                    async for response in responses:
+                        yield response
+                return
+            await context.abort(end.code, end.message)
+
+        return streamed
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self._calls >= self._most_calls:
+            raise Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._calls} calls are being answered, and no more at a time: ask again in a moment; "
+                "FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS allows more",
+            )
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
 
 def _told(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -85,27 +112,36 @@ def _told(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return told
 
 
-def _bounded(answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def bounded(request: Any, context: Context) -> Any:
+def _checked(request: Any) -> Any:
+    if isinstance(request, DecodeError):
+        raise BadRequest(f"request: {request}")
+    return request
+
+
+class _End:
+    """How a call ended, which is counted and timed."""
+
+    def __init__(self, method: str) -> None:
+        self.code = grpc.StatusCode.OK
+        self.message = ""
+        self._method = method
+
+    @contextmanager
+    def found(self) -> Iterator[None]:
+        """Swallow what a call raises, and keep the status for it; but let a call be cancelled."""
         start = time.perf_counter()
-        code, message = grpc.StatusCode.OK, ""
         try:
-            if isinstance(request, DecodeError):
-                raise BadRequest(f"request: {request}")  # noqa: TRY301
-            return await answer(request, context)
+            yield
         except BadRequest as error:
-            code, message = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+            self.code, self.message = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Refusal as error:
-            code, message = error.code, str(error)
-        except asyncio.CancelledError:  # the caller went away, or its deadline passed
-            code = grpc.StatusCode.CANCELLED
+            self.code, self.message = error.code, str(error)
+        except (asyncio.CancelledError, GeneratorExit):  # the caller went away, or its deadline passed
+            self.code = grpc.StatusCode.CANCELLED
             raise
         except Exception:  # the boundary of a call: its failure is the caller's answer and a line in the log
-            log.exception("%s failed", method)
-            code, message = grpc.StatusCode.INTERNAL, "a fault of the service; its log says more"
+            log.exception("%s failed", self._method)
+            self.code, self.message = grpc.StatusCode.INTERNAL, "a fault of the service; its log says more"
         finally:
-            metrics.REQUESTS.labels(method, code.name).inc()
-            metrics.REQUEST_SECONDS.labels(method).observe(time.perf_counter() - start)
-        return await context.abort(code, message)
-
-    return bounded
+            metrics.REQUESTS.labels(self._method, self.code.name).inc()
+            metrics.REQUEST_SECONDS.labels(self._method).observe(time.perf_counter() - start)

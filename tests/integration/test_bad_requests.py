@@ -9,12 +9,14 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
 
@@ -37,18 +39,99 @@ GOOD_IDS = (
 )
 BAD_IDS = ("x" * 257, "ü" * 129, "💡" * 65, "\x00", "a\x00b", "a\nb", "\x7f", "\x85", "\u2028", "x" * 10 * MEBIBYTE)
 INT64 = (-(2**63), -1, 0, 1, 2**63 - 1)
+COUNTS = ((0, 1, 1000), (1001, 2**31, 2**32 - 1))
+AMOUNTS = ((0.0, -0.0, 5e-324, 1.7e308), (NAN, INF, -INF, -0.01))
+TOKENS = (("",), ("x", "AAAA", "=", "é", "\x00", "x" * 10_000))
+
+CHEAP = pb.Filter(price=pb.PriceRange(at_most=5.0))
+
+
+def nested(deep: int) -> pb.Filter:
+    """A filter so many levels deep."""
+    return CHEAP if deep == 1 else pb.Filter(all_of=pb.Filters(filters=[nested(deep - 1)]))
+
+
+def wide(conditions: int) -> pb.Filter:
+    """A filter of so many conditions in all, more than 902."""
+    branches = [pb.Filter(any_of=pb.Filters(filters=[CHEAP] * size)) for size in [99] * 9 + [conditions - 902]]
+    return pb.Filter(any_of=pb.Filters(filters=branches))
+
 
 # Request, or message in one → field → values that pass, values that are refused. A field without a row fails a test.
 CASES: dict[str, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     "RecommendRequest": {
-        "user_id": (GOOD_IDS, ("", *BAD_IDS)),
-        "count": ((0, 1, 1000), (1001, 2**31, 2**32 - 1)),
+        "user_id": (("", *GOOD_IDS), BAD_IDS),  # a guest has none
+        "count": COUNTS,
         "exclude_product_ids": (
             ([], ["never seen"], [""], ["\x00"], ["x" * 300], ["p"] * 10_000, ["💡" * 65]),
             (["p"] * 10_001,),
         ),
         "after_position": ((), (ev.LogPosition(partition=-1), ev.LogPosition(offset=-1))),
+        "session_product_ids": (
+            ([], ["p"] * 500, ["never seen", "", "\x00", "x" * 300]),
+            (["p"] * 501,),
+        ),
+        "wishes": ((pb.Wishes(),), (pb.Wishes(count=1001),)),
     },
+    "BatchRecommendRequest": {
+        "user_ids": (
+            (["u"] * 100, list(GOOD_IDS)),
+            ([], ["u"] * 100_001, [""], *([i] for i in BAD_IDS)),
+        ),
+        "wishes": ((pb.Wishes(explain=True),), (pb.Wishes(diversity=2.0),)),
+    },
+    "SimilarProductsRequest": {
+        "product_id": ((), ("", *BAD_IDS)),
+        "wishes": ((pb.Wishes(),), (pb.Wishes(boosts=[pb.Boost()]),)),
+    },
+    "TrendingRequest": {
+        "category": (("", "\x00", "x" * 300), ()),
+        "wishes": ((pb.Wishes(),), (pb.Wishes(filter=pb.Filter()),)),
+    },
+    "Wishes": {
+        "count": COUNTS,
+        "exclude_product_ids": (([], ["never seen", "", "\x00"], ["p"] * 10_000), (["p"] * 10_001,)),
+        "filter": ((CHEAP,), (pb.Filter(), nested(11), wide(1001), pb.Filter(all_of=pb.Filters()))),
+        "boosts": (
+            ([], [pb.Boost(products=CHEAP, factor=2.0)] * 100),
+            ([pb.Boost(products=CHEAP, factor=2.0)] * 101, [pb.Boost(factor=2.0)]),
+        ),
+        "diversity": ((0.0, -0.0, 5e-324, 1.0), (NAN, INF, -INF, -0.01, 1.01)),
+        "minimum_score": ((0.0, -1.7e308, 1.7e308), (NAN, INF, -INF)),
+        "product_fields": (
+            (FieldMask(), FieldMask(paths=["title", "title", "price"])),
+            (FieldMask(paths=["titel"]), FieldMask(paths=["title.x"]), FieldMask(paths=["x" * 300])),
+        ),
+        "explain": ((True, False), ()),
+    },
+    "FieldMask": {"paths": ((["product_id", "categories"],), ([""], ["*"], ["title", "titel"]))},
+    "Boost": {
+        "products": ((CHEAP, nested(10)), (nested(11),)),
+        "factor": ((5e-324, 1.0, 1e6), (NAN, INF, -INF, 0.0, -1.0, 1_000_001.0)),
+    },
+    "Filter": {
+        "all_of": ((pb.Filters(filters=[CHEAP] * 100), nested(9).all_of), (pb.Filters(filters=[CHEAP] * 101),)),
+        "any_of": ((pb.Filters(filters=[CHEAP]), wide(1000).any_of), (pb.Filters(), pb.Filters(filters=[pb.Filter()]))),
+        "not": ((CHEAP, nested(9)), (pb.Filter(), nested(10))),
+        "category": ((pb.Values(values=["never seen"]),), (pb.Values(),)),
+        "brand": ((pb.Values(values=["never seen"]),), (pb.Values(),)),
+        "price": ((pb.PriceRange(at_least=1.0),), (pb.PriceRange(), pb.PriceRange(at_least=2.0, at_most=1.0))),
+        "age": ((pb.AgeRange(at_most_days=0.0),), (pb.AgeRange(), pb.AgeRange(at_least_days=1.0, at_most_days=0.5))),
+        "availability": ((pb.Availabilities(values=[0, 1, 2, 3]),), (pb.Availabilities(),)),
+    },
+    "Filters": {"filters": (([CHEAP],), ([], [CHEAP] * 101, [CHEAP, pb.Filter()]))},
+    "Values": {"values": ((["x"] * 1000, ["\x00"], ["x" * 10_000]), ([], ["x"] * 1001, ["x", ""]))},
+    "Availabilities": {"values": (([1, 1, 1, 1],), ([], [1] * 5, [4], [-1], [2**31 - 1]))},
+    "PriceRange": {"at_least": AMOUNTS, "at_most": AMOUNTS},
+    "AgeRange": {"at_least_days": AMOUNTS, "at_most_days": AMOUNTS},
+    "ListProductsRequest": {
+        "page_size": COUNTS,
+        "page_token": TOKENS,
+        "query": (("", "   ", "\x00", "x" * 256), ("x" * 257, "ü" * 129)),
+        "filter": ((CHEAP,), (pb.Filter(), nested(11))),
+    },
+    "ListUsersRequest": {"page_size": COUNTS, "page_token": TOKENS},
+    "GetProductRequest": {"product_id": ((), ("", *BAD_IDS))},
     "LogPosition": {
         "partition": ((), (-(2**31), -1, 3, 2**31 - 1)),
         "offset": ((), (-(2**63), -1)),
@@ -89,6 +172,9 @@ CASES: dict[str, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
         "brand": (("", "💡"), ("x" * 1_000_001,)),
         "price": ((0.0, -0.0, 5e-324, 1.7e308), (NAN, INF, -INF, -0.01)),
         "unavailable": ((True, False), ()),
+        "availability": ((0, 1, 2, 3), (4, -1, 2**31 - 1)),
+        "listed_ms": ((1, 1_300_000_000_000), (0, -1, 7_258_118_400_000, *INT64[:1], INT64[-1])),
+        "description": (("", "\x00", "x" * 900_000), ("x" * 1_000_001,)),
     },
     "RemoveProductsRequest": {
         "product_ids": (
@@ -103,28 +189,50 @@ CASES: dict[str, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
 # A good request of each call; a case changes one field of it.
 BASES: dict[str, Message] = {
     "Recommend": pb.RecommendRequest(user_id="u"),
+    "BatchRecommend": pb.BatchRecommendRequest(user_ids=["u"]),
+    "SimilarProducts": pb.SimilarProductsRequest(product_id="kept"),
+    "Trending": pb.TrendingRequest(),
     "RecordEvents": pb.RecordEventsRequest(events=[ev.Event(kind=ev.EVENT_KIND_VIEW, user_id="u", product_id="p")]),
     "UpsertProducts": pb.UpsertProductsRequest(products=[ev.Product(product_id="p")]),
     "RemoveProducts": pb.RemoveProductsRequest(product_ids=["p"]),
+    "ListProducts": pb.ListProductsRequest(),
+    "GetProduct": pb.GetProductRequest(product_id="kept"),
     "GetUser": pb.GetUserRequest(user_id="u"),
+    "ListUsers": pb.ListUsersRequest(),
     "ListModels": pb.ListModelsRequest(),
 }
 # Message inside a request → the call, and where it lies.
-INSIDE = {"Event": ("RecordEvents", "events"), "Product": ("UpsertProducts", "products")}
+INSIDE = {
+    "Event": ("RecordEvents", "events"),
+    "Product": ("UpsertProducts", "products"),
+    "LogPosition": ("Recommend", "after_position"),
+    "Wishes": ("Recommend", "wishes"),
+    "FieldMask": ("Trending", "wishes.product_fields"),
+    "Boost": ("BatchRecommend", "wishes.boosts"),
+    "Filter": ("Recommend", "wishes.filter"),
+    "Filters": ("ListProducts", "filter.not.any_of"),
+    "Values": ("Trending", "wishes.boosts.products.brand"),
+    "Availabilities": ("ListProducts", "filter.availability"),
+    "PriceRange": ("Recommend", "wishes.filter.all_of.filters.price"),
+    "AgeRange": ("SimilarProducts", "wishes.filter.age"),
+}
 
 
-def types_of(descriptor: Descriptor) -> Iterator[Descriptor]:
-    """The message's type and all that lie in it."""
-    yield descriptor
-    for field in descriptor.fields:
-        if field.message_type is not None:
-            yield from types_of(field.message_type)
+def types_of(descriptor: Descriptor, found: dict[str, Descriptor]) -> None:
+    """Find the message's type and all that lie in it."""
+    if descriptor.name not in found:
+        found[descriptor.name] = descriptor
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                types_of(field.message_type, found)
 
 
 def test_every_field_of_every_request_has_a_case() -> None:
     calls = pb.DESCRIPTOR.services_by_name["RecommenderService"].methods
     assert set(BASES) == {call.name for call in calls}
-    types = {found.name: found for call in calls for found in types_of(call.input_type)}
+    types: dict[str, Descriptor] = {}
+    for call in calls:
+        types_of(call.input_type, types)
     assert {name: set(fields) for name, fields in CASES.items()} == {
         name: set(found.fields_by_name) for name, found in types.items()
     }
@@ -134,6 +242,10 @@ def test_every_field_of_every_request_has_a_case() -> None:
 def log(broker_address: str) -> KafkaSettings:
     settings = KafkaSettings(bootstrap_servers=broker_address, topic_prefix="badrequests", partitions=3)
     ensure_topics(settings, patience_seconds=20)
+    producer = CountedProducer(producer_config(settings))
+    kept = ev.Product(product_id="kept")
+    producer.send(Topics.of(settings).products, key=b"kept", value=kept.SerializeToString())
+    producer.flush(20)
     return settings
 
 
@@ -145,14 +257,21 @@ def inference(log: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def requests_of(message: str, field: str, value: Any) -> tuple[str, Message]:
     """The call, and a good request of it with one field changed."""
-    if message == "LogPosition":
-        position = ev.LogPosition()
-        setattr(position, field, value)
-        return "Recommend", pb.RecommendRequest(user_id="u", after_position=position)
-    call = INSIDE[message][0] if message in INSIDE else message.removesuffix("Request")
+    call, path = INSIDE.get(message, (message.removesuffix("Request"), ""))
     request = type(BASES[call])()
     request.CopyFrom(BASES[call])
-    holder = getattr(request, INSIDE[message][1])[0] if message in INSIDE else request
+    holder: Any = request
+    for name in filter(None, path.split(".")):
+        inner = getattr(holder, name)
+        if holder.DESCRIPTOR.fields_by_name[name].is_repeated:
+            holder = inner[0] if inner else inner.add()
+            if message != "Boost" and name == "boosts":
+                holder.factor = 1.0
+        else:
+            inner.SetInParent()
+            holder = inner
+    if message == "Boost":
+        holder.CopyFrom(pb.Boost(products=CHEAP, factor=1.0))
     descriptor = holder.DESCRIPTOR.fields_by_name[field]
     if descriptor.is_repeated:
         holder.ClearField(field)
@@ -166,7 +285,9 @@ def requests_of(message: str, field: str, value: Any) -> tuple[str, Message]:
 
 def answer(inference: Inference, call: str, request: Message) -> tuple[grpc.StatusCode, str]:
     try:
-        getattr(inference.stub, call)(request, timeout=30)
+        found = getattr(inference.stub, call)(request, timeout=30)
+        if call == "BatchRecommend":
+            assert len(list(found)) == len(request.user_ids)
     except grpc.RpcError as error:
         return error.code(), error.details() or ""
     return OK, ""
@@ -198,12 +319,13 @@ def test_what_is_larger_than_any_request_may_be_is_refused(inference: Inference)
 
 @pytest.mark.parametrize("call", sorted(set(BASES) - {"ListModels"}))
 def test_bytes_that_are_no_request_are_refused(inference: Inference, call: str) -> None:
-    for junk in (b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 5000):
-        send = inference.channel.unary_unary(
-            f"/freshet.v1.RecommenderService/{call}", request_serializer=bytes, response_deserializer=bytes
-        )
+    number = next(f.number for f in BASES[call].DESCRIPTOR.fields if f.type in (F.TYPE_STRING, F.TYPE_MESSAGE))
+    tag = bytes([number << 3 | 2])
+    for junk in (b"\xff" * 40, tag + b"\xff\xff\xff\xff\x0f", tag + b"\x02\xff\xfe", b"\x0b" * 5000):
+        kind = inference.channel.unary_stream if call == "BatchRecommend" else inference.channel.unary_unary
+        send = kind(f"/freshet.v1.RecommenderService/{call}", request_serializer=bytes, response_deserializer=bytes)
         with pytest.raises(grpc.RpcError) as refused:
-            send(junk, timeout=30)
+            list(send(junk, timeout=30))
         assert refused.value.code() == WRONG
         assert refused.value.details().startswith("request: ")
 

@@ -194,7 +194,6 @@ def test_refusals_name_the_field(inference: Inference) -> None:
     at = pb.RecommendRequest(user_id="a", after_position=ev.LogPosition(partition=9))
     stub = inference.stub
     cases = [
-        (stub.Recommend, pb.RecommendRequest(), "user_id: must not be empty"),
         (stub.Recommend, pb.RecommendRequest(user_id="a", count=5000), "count: 0 to 1000, got 5000"),
         (stub.Recommend, pb.RecommendRequest(user_id="ü" * 129), "user_id: at most 256 bytes, got 258"),
         (stub.Recommend, pb.RecommendRequest(user_id="a\nb"), "user_id: must not hold control characters"),

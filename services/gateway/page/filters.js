@@ -58,7 +58,7 @@ export function form(chosen, changed, { ranked = true } = {}) {
   },
   category, brand,
   h("fieldset", { class: "field price-range" }, h("legend", {}, "Price"),
-    amount("at_least", "from", chosen.at_least), amount("at_most", "to", chosen.at_most)),
+    h("div", {}, amount("at_least", "from", chosen.at_least), amount("at_most", "to", chosen.at_most))),
   ranked && h("div", { class: "field" }, h("label", { for: "wish-diversity" }, "Diversity ", shown), range),
   ranked && h("div", { class: "field short" }, h("label", { for: "wish-count" }, "Places"),
     select("count", ["5", "10", "20", "50"], chosen.count || DEFAULT_COUNT)),

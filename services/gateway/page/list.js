@@ -11,7 +11,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** An ordered list; `act(kind, product)` is called for what is done with a product, null where nothing can be done. */
 export function productList({ act = null, itself = "", label }) {
-  const element = h("ol", { class: "cards", "aria-label": label });
+  const element = h("ol", { class: "cards", role: "list", tabindex: "-1", "aria-label": label });
   const cards = new Map();
 
   /** Show an answer's products; `marks`: how each moved, by id, null where nothing was shown before. */

@@ -58,7 +58,8 @@ const row = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value))
 function curve(versions) {
   const points = versions.filter((version) => NDCG in (version.metrics ?? {}));
   if (points.length < 2) return null;
-  const [width, height, left, bottom] = [640, 170, 40, 24];
+  // One unit is one pixel where it is drawn, so that its words are as large as all others.
+  const [width, height, left, bottom] = [Math.max(240, Math.min(1110, innerWidth - 80)), 190, 40, 24];
   const most = Math.max(...points.flatMap(({ metrics }) => [metrics[NDCG], metrics[TREND] ?? 0]), 1e-6);
   const events = points.map((version) => Number(version.applied_events ?? 0));
   const x = (n) => left + ((width - left - 8) * (events[n] - events[0])) / Math.max(1, events.at(-1) - events[0]);

@@ -65,7 +65,8 @@ function clause(bar, past) {
 
 // The events that helped most, each told once in a sentence: "X and Y, which you rated".
 function pastOf(bar, most, told, itself) {
-  const events = bar.events.filter((event) => (event.score ?? 0) > 0 && !told.products.has(event.product_id)).slice(0, most);
+  const helping = bar.events.filter((event) => (event.score ?? 0) > 0 && !told.products.has(event.product_id));
+  const events = helping.filter((event, n) => helping.findIndex((one) => one.product_id === event.product_id) === n).slice(0, most);
   if (events.some((event) => event.product_id === itself)) return ["it"];
   for (const event of events) told.products.add(event.product_id);
   const names = events.flatMap((event, n) => [...(n ? [" and "] : []), { product: event.product_id }]);

@@ -18,10 +18,11 @@ export function shop(root, { user = "" }, query, signal) {
   if (user) becomeUser(user); else becomeGuest();
   let chosen = fromQuery(query);
   let answer = null;
-  let known = null;
+  let known; // undefined: not asked yet; null: nothing is known
   let last = null;
   let busy = false;
 
+  document.title = `${user || "A guest"} · Freshet`;
   const list = productList({ act, label: "Recommended products, the best first" });
   const about = h("p", { class: "about" });
   const notes = h("div", { class: "notes" });
@@ -47,6 +48,7 @@ export function shop(root, { user = "" }, query, signal) {
     try {
       const [person, fresh] = await Promise.all([whoIs(user, signal), recommend(requestFor(current(), toWishes(chosen)), signal)]);
       known = person;
+      if (answer) say(`The list anew: ${summary(moves(ids(answer), ids(fresh)))}.`);
       showAnswer(fresh, answer);
     } catch (error) {
       failed(error, load);
@@ -88,6 +90,7 @@ export function shop(root, { user = "" }, query, signal) {
 
   function showAside() {
     fill(freshnessPlace, freshness(last));
+    if (known === undefined) return;
     const opened = historyPlace.contains(document.activeElement);
     fill(historyPlace, history(current(), known));
     if (opened) historyPlace.querySelector("a")?.focus();
@@ -119,7 +122,7 @@ async function whoIs(user, signal) {
 function aboutOf(user, known) {
   if (!user) {
     return [count(current().session.length, "product"), " looked at in this tab. ", current().session.length > 0
-      && h("button", { type: "button", class: "link", onclick: () => { forgetSession(); location.reload(); } }, "Start anew")];
+      && h("button", { type: "button", class: "link", onclick: () => { forgetSession(); dispatchEvent(new HashChangeEvent("hashchange")); } }, "Start anew")];
   }
   const stands = standsAt();
   return [

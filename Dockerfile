@@ -1,4 +1,4 @@
-# One image per service; EXTRAS says which of pyproject's extras it holds: features, learn, serve or console.
+# One image per service; EXTRAS says which of pyproject's extras it holds: features, learn, serve, gateway or console.
 #
 #   docker build --build-arg EXTRAS=serve --tag freshet-inference .
 #

@@ -46,11 +46,15 @@ format: $(STAMP)  ## Let ruff rewrite what it can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(STAMP)  ## Generate shared/pb from protos/.
+protos: $(STAMP)  ## Generate shared/pb and the gateway's OpenAPI document from protos/.
 	$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=shared/pb --grpc_python_out=shared/pb --mypy_out=quiet:shared/pb --mypy_grpc_out=quiet:shared/pb $(PROTOS)
 	find shared/pb -name '*.py*' -exec sed -i -E 's/^(from|import) freshet\.v1/\1 shared.pb.freshet.v1/; s/\bfreshet\.v1\.(events|recommender)_pb2/shared.pb.freshet.v1.\1_pb2/g' {} +
+	mkdir -p build
+	$(BIN)/python -m grpc_tools.protoc -I protos --include_source_info --descriptor_set_out=build/protos.pb $(PROTOS)
+	$(BIN)/python -P -m services.gateway.openapi build/protos.pb > build/openapi.json
+	mv build/openapi.json services/gateway/openapi.json
 
 clean:  ## Remove .venv and everything that can be made again.
 	rm -rf $(VENV) .freshet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

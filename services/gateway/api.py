@@ -13,14 +13,17 @@ from google.protobuf.message import Message
 
 from services.gateway.methods import GETS, METHODS, Get, Method
 from services.gateway.problems import Problem
-from services.gateway.reading import BadRequest, fill, from_json
+from services.gateway.reading import fill, from_json
 from services.gateway.recommender import Recommender
 from services.gateway.settings import GatewaySettings
+from services.gateway.values import BadRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
 TIMEOUT = "Request-Timeout"
+LEAST_SECONDS = 0.001
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 def to_json(message: Message) -> bytes:
@@ -93,6 +96,6 @@ class Api:
         asked, most = headers.get(TIMEOUT), self._settings.most_timeout_seconds
         if asked is None:
             return most if method.streams else self._settings.timeout_seconds
-        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", asked) and 0 < float(asked) <= most:
-            return float(asked)
-        raise BadRequest(TIMEOUT, f"seconds, above 0 and up to {most:g}, got {asked[:80]!r}")
+        if _NUMBER.fullmatch(asked) and float(asked) >= LEAST_SECONDS:
+            return min(float(asked), most)
+        raise BadRequest(TIMEOUT, f"seconds, {LEAST_SECONDS} or more, got {asked[:80]!r}")

@@ -17,8 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway import metrics
 from services.gateway.problems import CONTENT_TYPE, Problem
-from services.gateway.reading import BadRequest
 from services.gateway.settings import GatewaySettings
+from services.gateway.values import BadRequest
 
 log = logging.getLogger("gateway")
 

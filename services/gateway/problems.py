@@ -58,7 +58,7 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The document as it is sent."""
-        return json.dumps(self.to_json(), ensure_ascii=False).encode()
+        return json.dumps(self.to_json(), ensure_ascii=False).encode(errors="replace")
 
 
 def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:
@@ -67,7 +67,7 @@ def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:
     Args:
         request: of the call; what stands before a colon in the message is a field where the request has such a one.
     """
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED and said in ("", "Deadline Exceeded"):
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and (not said or "Deadline Exceeded" in said):
         said = "the recommender did not answer in time; ask again, or for longer with the header Request-Timeout"
     if code is grpc.StatusCode.UNAVAILABLE and ("connect" in said or "Socket" in said or not said):
         said = "the recommender can't be reached; ask again in a moment"

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from services.gateway.values import SHOWN, BadRequest, mask, parsed, scalar, shown
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 FIELD_MASK = "google.protobuf.FieldMask"
 MOST_DEEP = 100  # as protobuf itself allows
-INTEGERS = {
-    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
-    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
-    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
-    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
-}
-WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
-
-
-class BadRequest(Exception):
-    """The caller must change the request; `field` is the wrong one, empty where none is."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}" if field else message)
-        self.field = field
 
 
 def from_json(content: bytes, kind: type[MessageT]) -> MessageT:
@@ -78,37 +63,20 @@ def fill(message: Message, given: Sequence[tuple[str, str]], fields: Mapping[str
         for part in outer:
             inner = getattr(inner, part)
         field = inner.DESCRIPTOR.fields_by_name[last]
-        _set(inner, field, _parsed(text, field), name, len(outer))
+        _set(inner, field, parsed(text, field), name, len(outer))
 
 
 def _no_constant(name: str) -> NoReturn:
     raise BadRequest("", f"the body must be JSON, which has no {name}")
 
 
-def _parsed(text: str, field: FieldDescriptor) -> Any:
-    """What the text would be in JSON; the text itself where it is none."""
-    if field.cpp_type in (
-        FieldDescriptor.CPPTYPE_STRING,
-        FieldDescriptor.CPPTYPE_ENUM,
-        FieldDescriptor.CPPTYPE_MESSAGE,
-    ):
-        return text
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return {"true": True, "false": False}.get(text, text)
-    if re.fullmatch(r"-?[0-9]{1,20}", text):
-        return int(text)
-    if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", text):
-        return float(text)
-    return text
-
-
 def _fill(message: Message, value: Any, at: str, depth: int) -> None:
     kind = message.DESCRIPTOR
     if kind.full_name == FIELD_MASK:
-        message.paths.extend(_mask(value, at))  # type: ignore[attr-defined]
+        message.paths.extend(mask(value, at))  # type: ignore[attr-defined]
         return
     if not isinstance(value, dict):
-        raise BadRequest(at, f"{'' if at else 'the body must be '}an object, got {_shown(value)}")
+        raise BadRequest(at, f"{'' if at else 'the body must be '}an object, got {shown(value)}")
     if depth > MOST_DEEP:
         raise BadRequest(at, f"nests deeper than {MOST_DEEP}")
     seen: set[str] = set()
@@ -127,18 +95,18 @@ def _fill(message: Message, value: Any, at: str, depth: int) -> None:
             _set(message, field, inner, where, depth)
             continue
         if not isinstance(inner, list):
-            raise BadRequest(where, f"a list, got {_shown(inner)}")
+            raise BadRequest(where, f"a list, got {shown(inner)}")
         into = getattr(message, field.name)
         for n, item in enumerate(inner):
             if field.message_type is not None:
                 _fill(into.add(), item, f"{where}[{n}]", depth + 1)
             else:
-                into.append(_scalar(item, field, f"{where}[{n}]"))
+                into.append(scalar(item, field, f"{where}[{n}]"))
 
 
 def _set(message: Message, field: FieldDescriptor, value: Any, at: str, depth: int) -> None:
     if field.message_type is None:
-        setattr(message, field.name, _scalar(value, field, at))
+        setattr(message, field.name, scalar(value, field, at))
         return
     inner = getattr(message, field.name)
     inner.SetInParent()
@@ -147,69 +115,14 @@ def _set(message: Message, field: FieldDescriptor, value: Any, at: str, depth: i
 
 def _field(message: Message, name: str) -> Any:
     kind = message.DESCRIPTOR
+    if not name.isascii():  # half a surrogate pair can't be looked up
+        return None
     return kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
 
 
-def _scalar(value: Any, field: FieldDescriptor, at: str) -> Any:
-    if field.enum_type is not None:
-        names = field.enum_type.values_by_name
-        if isinstance(value, str) and value in names:
-            return names[value].number
-        raise BadRequest(at, f"one of {', '.join(names)}, got {_shown(value)}")
-    if field.cpp_type in INTEGERS:
-        return _integer(value, field, at)
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        if isinstance(value, bool):
-            return value
-        raise BadRequest(at, f"true or false, got {_shown(value)}")
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return _text(value, at)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e309 and _is_finite(value):
-        return float(value)
-    raise BadRequest(at, f"a finite number, got {_shown(value)}")
-
-
-def _integer(value: Any, field: FieldDescriptor, at: str) -> int:
-    least, most = INTEGERS[field.cpp_type]
-    if field.cpp_type in WIDE and isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-        return value
-    raise BadRequest(at, f"a whole number, {least} to {most}, got {_shown(value)}")
-
-
-def _text(value: Any, at: str) -> str:
-    if not isinstance(value, str):
-        raise BadRequest(at, f"a string, got {_shown(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadRequest(at, "holds half of a surrogate pair, which is no character") from None
-    return value
-
-
-def _mask(value: Any, at: str) -> list[str]:
-    """The paths of a FieldMask; protobuf's JSON has them as one string with commas."""
-    return [path.strip() for path in _text(value, at).split(",") if path.strip()]
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
 def _unknown(name: str, known: list[str], what: str) -> NoReturn:
+    name = name[:SHOWN]
     last = name.rpartition(".")[2]
     near = difflib.get_close_matches(last, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}" if known else "there are none"
     raise BadRequest(name, f"no such {what}; {hint}")
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, short."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 from aiohttp import web
 
@@ -18,6 +19,7 @@ from shared.errors import Unusable
 log = logging.getLogger("gateway")
 
 HEALTH_SECONDS = 2.0
+OPENAPI = Path(__file__).with_name("openapi.json")
 
 
 def application(settings: GatewaySettings, recommender: Recommender) -> web.Application:
@@ -28,10 +30,19 @@ def application(settings: GatewaySettings, recommender: Recommender) -> web.Appl
             raise Problem(503, "the recommender does not serve yet; ask again in a moment")
         return web.Response(text='{"status":"SERVING"}', content_type=JSON)
 
+    async def show_document(request: web.Request) -> web.FileResponse:  # noqa: ARG001
+        return web.FileResponse(OPENAPI, headers={"Content-Type": JSON, "Cache-Control": "no-cache"})
+
     app = web.Application(middlewares=guard.guard(settings), client_max_size=settings.most_request_bytes)
     app.on_response_prepare.append(guard.add_headers)
     app.add_routes(list(Api(recommender, settings).routes()))
-    app.add_routes([web.get("/healthz", healthz), web.get("/v1/live", Evaluator(settings.evaluator_metrics).show)])
+    app.add_routes(
+        [
+            web.get("/openapi.json", show_document),
+            web.get("/healthz", healthz),
+            web.get("/v1/live", Evaluator(settings.evaluator_metrics).show),
+        ]
+    )
     app.add_routes(list(page.routes()))
     return app
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +109,16 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     assert re.match(r"1 B?\S+ -?[0-9.]+\n2 ", said.stdout)
     assert "answered by 0" in said.stdout
     assert re.search(r"grpcurl -plaintext -d '\{\"user_id\": .*\}' 127\.0\.0\.1:\d+ freshet\.v1\.\S+/Recommend", output)
+    page = re.search(r"The page: (http://127\.0\.0\.1:\d+/)$", output, flags=re.MULTILINE)
+    curl = re.search(r"^curl '?(http\S+?count=5)'?$", output, flags=re.MULTILINE)
+    assert page is not None
+    assert curl is not None
+    with urllib.request.urlopen(page.group(1), timeout=10) as shown:  # noqa: S310
+        assert shown.headers.get_content_type() == "text/html"
+    with urllib.request.urlopen(curl.group(1), timeout=10) as answer:  # noqa: S310
+        assert len(json.load(answer)["products"]) == 5
+    with urllib.request.urlopen(f"{page.group(1)}v1/live", timeout=10) as answer:  # noqa: S310
+        assert json.load(answer)["judged_events"] > 0
 
     kept.process.send_signal(signal.SIGINT)
     assert kept.process.wait(60) == 0

@@ -17,6 +17,7 @@ from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
 from shared.topics import Topics
+from tests.support.gateway import Gateway
 from tests.support.loop import figure, loop
 from tests.support.panels import unanswered, unknown
 from tests.support.processes import Service
@@ -62,6 +63,9 @@ def watched(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Prometheus]:
         for name in ("trainer", "inference", "evaluator"):
             service = services[name]
             service.wait_for(lambda s=service, n=name: figure(s, f"freshet_{n}_ready") == 1, "work")
+        system.environment |= {"FRESHET_GATEWAY_RECOMMENDER": address, "FRESHET_GATEWAY_PORT": "0"}
+        gateway = services["gateway"] = system.start("services.gateway")
+        gateway.wait_for(lambda: figure(gateway, "freshet_gateway_ready") == 1, "work")
         services["replay"] = system.start("replay", "run", str(reviews), "--rate", "150", "--stay")
         ports = {name: service.metrics_port for name, service in services.items()}
         with watching(tmp_path / "prometheus", ports) as prometheus, grpc.insecure_channel(address) as channel:
@@ -72,8 +76,10 @@ def watched(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Prometheus]:
 def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub, kafka: KafkaSettings) -> None:
     """Ask, and send what is no event, until the replay is done, a version answers and the evaluator has judged all."""
     producer = CountedProducer(producer_config(kafka))
+    http = Gateway(services["gateway"])
 
     def done() -> bool:
+        http.ask("/v1/trending")
         producer.send(Topics.of(kafka).events, key=b"u", value=b"\xff no event")
         producer.flush(20)
         stub.Recommend(pb.RecommendRequest(user_id="nobody", count=5), timeout=20)
@@ -108,4 +114,4 @@ def test_every_panel_has_something_to_show(watched: Prometheus) -> None:
     assert watched.values("freshet_trainer_publish_events") == [500.0]
     assert watched.down() == []
     assert watched.broken_rules() == []
-    assert watched.values("count(up == 1)") == [6.0], "Prometheus itself and five services"
+    assert watched.values("count(up == 1)") == [7.0], "Prometheus itself and six services"

@@ -20,7 +20,7 @@ from tests.support.prometheus import Prometheus
 T = TypeVar("T")
 
 PROJECT = "freshet-stack-test"
-PORTS = {"GRPC_PORT": "50951", "PROMETHEUS_PORT": "9990", "KAFKA_PORT": "9994"}
+PORTS = {"HTTP_PORT": "8980", "GRPC_PORT": "50951", "PROMETHEUS_PORT": "9990", "KAFKA_PORT": "9994"}
 METRICS_PORT = 9464
 
 
@@ -67,6 +67,7 @@ class Stack:
             "--project-name", PROJECT, "--file", "docker-compose.yml", "--file", "tests/stack/compose.yml",
         ]  # fmt: skip
         self.grpc_address = f"127.0.0.1:{PORTS['GRPC_PORT']}"
+        self.page_url = f"http://127.0.0.1:{PORTS['HTTP_PORT']}/"
         self.kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{PORTS['KAFKA_PORT']}")
         self.prometheus = Prometheus(f"127.0.0.1:{PORTS['PROMETHEUS_PORT']}")
 

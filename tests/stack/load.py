@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.request
 from itertools import count
 
 import grpc
@@ -16,11 +17,12 @@ PAUSE_SECONDS = 0.02
 
 
 class Load(threading.Thread):
-    """Records views one at a time, each until it is acknowledged, and asks for recommendations in between."""
+    """Records views one at a time, each until it is acknowledged; asks for recommendations in between, by both ways."""
 
-    def __init__(self, address: str, products: list[str]) -> None:
+    def __init__(self, address: str, page_url: str, products: list[str]) -> None:
         super().__init__(name="load", daemon=True)
         self._address = address
+        self._page_url = page_url
         self._products = products
         self._stopping = threading.Event()
         self.recorded = 0
@@ -50,9 +52,19 @@ class Load(threading.Thread):
                 self.recommended += 1
             except grpc.RpcError:
                 self.refused += 1
+            self._ask_over_http(user)
             time.sleep(PAUSE_SECONDS)
         for channel in channels:
             channel.close()
+
+    def _ask_over_http(self, user: str) -> None:
+        """The same from the gateway."""
+        try:
+            with urllib.request.urlopen(f"{self._page_url}v1/users/{user}/recommendations", timeout=2) as answer:  # noqa: S310
+                answer.read()
+                self.recommended += 1
+        except OSError:  # 503 and the like, too
+            self.refused += 1
 
     def _record(self, shop: RecommenderServiceStub, event: Event) -> None:
         """Record one event, again and again with its id until the broker has it."""

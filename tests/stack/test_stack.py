@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from itertools import dropwhile
 
@@ -27,8 +28,8 @@ from tests.support.panels import unanswered, unknown
 
 EVENTS = 12_000  # of the generated sample
 PACE = "--within 3m --evenly"
-READY = ["features", "trainer", "evaluator", "replay"]
-KILLED = ["features", "trainer", "evaluator", "replay", "inference", "prometheus", "kafka"]
+READY = ["features", "trainer", "evaluator", "gateway", "replay"]
+KILLED = ["features", "trainer", "evaluator", "gateway", "replay", "inference", "prometheus", "kafka"]
 OURS = [*READY, "inference"]
 PROCESSES = 2
 
@@ -64,7 +65,7 @@ def load(stack: Stack) -> Iterator[Load]:
     """Calls from outside, until the counting begins."""
     with grpc.insecure_channel(stack.grpc_address) as channel:
         products = [p.product_id for p in recommended(channel).products]
-    load = Load(stack.grpc_address, products)
+    load = Load(stack.grpc_address, stack.page_url, products)
     load.start()
     yield load
     if load.is_alive():
@@ -109,13 +110,13 @@ def test_it_comes_up_and_recommends(stack: Stack) -> None:
 
 def test_the_serving_image_is_slim_and_holds_no_torch(stack: Stack) -> None:
     base = int(run("docker", "image", "inspect", "--format", "{{.Size}}", "python:3.11-slim-bookworm"))
-    for service in ("inference", "features", "replay", "trainer"):
+    for service in ("inference", "features", "replay", "trainer", "gateway"):
         image = stack.inspect(service)["Image"]
         size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
         say(f"image of {service}: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of it above its base")
         if service == "inference":
             assert size - base < 270e6, "with the 130 MB of python:3.11-slim it must stay below 400 MB"
-    for service in ("inference", "features", "replay"):
+    for service in ("inference", "features", "replay", "gateway"):
         found = subprocess.run(
             ["docker", "exec", stack.containers(service)[0], "python", "-c", "import torch"],
             capture_output=True, check=False,
@@ -166,6 +167,15 @@ def test_both_processes_answer(stack: Stack, load: Load) -> None:
 
     eventually(both, "answers from each process")
     assert load.is_alive()
+
+
+def test_the_page_and_http_are_reached_from_this_machine(stack: Stack) -> None:
+    with urllib.request.urlopen(stack.page_url, timeout=10) as page:  # noqa: S310
+        assert page.headers.get_content_type() == "text/html"
+    with urllib.request.urlopen(f"{stack.page_url}v1/users/somebody/recommendations?count=3", timeout=10) as answer:  # noqa: S310
+        assert len(json.load(answer)["products"]) == 3
+    with urllib.request.urlopen(f"{stack.page_url}v1/live", timeout=10) as answer:  # noqa: S310
+        assert {row["policy"] for row in json.load(answer)["leaderboard"]} >= {"learned", "trending"}
 
 
 def test_a_bad_record_from_this_machine_becomes_a_dead_letter(stack: Stack) -> None:

@@ -30,7 +30,7 @@ def processes(service: str) -> int:
 def test_the_parts_are_all_here() -> None:
     assert ENDING == ["sample", "topics"]
     assert STAYING == [
-        "evaluator", "features", "grafana", "inference", "kafka", "prometheus", "replay", "trainer"
+        "evaluator", "features", "gateway", "grafana", "inference", "kafka", "prometheus", "replay", "trainer"
     ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_what_ends_is_waited_for_by_something_that_stays(name: str) -> None:
         assert SERVICES[other]["depends_on"][name] == {"condition": "service_completed_successfully"}
 
 
-@pytest.mark.parametrize("name", sorted(set(OURS) - set(ENDING)))
+@pytest.mark.parametrize("name", sorted(set(OURS) - set(ENDING) - {"gateway"}))
 def test_whatever_reads_or_writes_the_log_waits_for_its_topics(name: str) -> None:
     assert "topics" in SERVICES[name]["depends_on"]
 
@@ -73,7 +73,7 @@ def test_every_container_is_held_tight(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_only_this_machine_reaches_what_is_published(name: str) -> None:
     published = SERVICES[name].get("ports", [])
-    assert bool(published) == (name in {"grafana", "inference", "kafka", "prometheus"})
+    assert bool(published) == (name in {"gateway", "grafana", "inference", "kafka", "prometheus"})
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
@@ -101,7 +101,7 @@ def test_the_settings_given_are_known(name: str) -> None:
 
 
 def test_a_stop_leaves_time_for_what_is_in_flight() -> None:
-    for name, drain in (("inference", "DRAIN_SECONDS"), ("replay", "DRAIN_SECONDS")):
+    for name, drain in (("inference", "DRAIN_SECONDS"), ("replay", "DRAIN_SECONDS"), ("gateway", "DRAIN_SECONDS")):
         given = SERVICES[name]["environment"][f"FRESHET_{name.upper()}_{drain}"]
         assert float(given) < float(SERVICES[name]["stop_grace_period"].rstrip("s"))
 
@@ -110,6 +110,15 @@ def test_what_the_trainer_writes_the_others_read() -> None:
     assert "models:/var/lib/freshet/models" in SERVICES["trainer"]["volumes"]
     for reader in ("inference", "evaluator"):
         assert "models:/var/lib/freshet/models:ro" in SERVICES[reader]["volumes"]
+
+
+def test_the_gateway_calls_the_others_where_they_are() -> None:
+    given = SERVICES["gateway"]["environment"]
+    inference, evaluator = SERVICES["inference"]["environment"], SERVICES["evaluator"]["environment"]
+    assert given["FRESHET_GATEWAY_RECOMMENDER"] == f"inference:{inference['FRESHET_INFERENCE_GRPC_PORT']}"
+    metrics = f"http://evaluator:{evaluator['FRESHET_EVALUATOR_METRICS_PORT']}/metrics"
+    assert given["FRESHET_GATEWAY_EVALUATOR_METRICS"] == metrics
+    assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:${{HTTP_PORT:-8080}}:{given['FRESHET_GATEWAY_PORT']}"]
 
 
 def test_one_broker_copies_nothing_and_makes_no_topic_by_itself() -> None:
@@ -147,7 +156,7 @@ def test_images_hold_what_their_service_needs() -> None:
     extras = {name: SERVICES[name]["build"]["args"]["EXTRAS"] for name in OURS}
     assert extras == {
         "topics": "console", "sample": "console", "replay": "console", "features": "features", "trainer": "learn",
-        "inference": "serve", "evaluator": "serve",
+        "inference": "serve", "evaluator": "serve", "gateway": "gateway",
     }  # fmt: skip
 
 

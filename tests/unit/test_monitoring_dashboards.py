@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 import replay.metrics
 import services.evaluator.metrics
 import services.features.metrics
+import services.gateway.metrics
 import services.inference.metrics
 import services.trainer.metrics  # noqa: F401  # each registers what its service shows
 from services.monitoring.__main__ import FOLDER, text

@@ -36,7 +36,8 @@ def test_each_compiles_alone_from_the_protos_folder(proto: Path, tmp_path: Path)
 def test_what_is_committed_is_what_they_generate(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "protos", tmp_path / "protos")
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "shared" / "pb").mkdir(parents=True)
+    for folder in ("shared/pb", "services/gateway"):
+        (tmp_path / folder).mkdir(parents=True)
     venv = Path(sys.executable).parent.parent
     installed = str(venv / ".installed")  # whatever its age, nothing is to be installed
     subprocess.run(["make", "protos", f"VENV={venv}", "-o", installed], cwd=tmp_path, check=True, capture_output=True)
@@ -49,6 +50,8 @@ def test_what_is_committed_is_what_they_generate(tmp_path: Path) -> None:
     assert sorted(generated) == sorted(committed)
     for path, text in generated.items():
         assert text == committed[path], f"{path} is not what `make protos` makes"
+    document = "services/gateway/openapi.json"
+    assert (tmp_path / document).read_text() == (ROOT / document).read_text(), f"{document} is not what it makes"
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Choice, Da
 
 _AWAY = "inference can't be reached"
 _NO_CALL = "nobody has called"
+_NO_HTTP = "nobody has called over HTTP"
 _CHOSEN = 'method=~"$method",instance=~"$process"'
 
 SERVING = Dashboard(
@@ -150,6 +151,44 @@ SERVING = Dashboard(
                 ],
                 empty=_NO_CALL,
                 kind="heatmap",
+                minimum=None,
+            ),
+        ],
+        "What does HTTP add?": [
+            Panel(
+                title="How many HTTP requests a second, by path?",
+                about="Requests answered by the gateway, whatever the answer; none: a path that there is not.",
+                unit="reqps",
+                queries=[
+                    Query("sum by (route) (rate(freshet_gateway_requests_total[$__rate_interval]))", "{{route}}"),
+                ],
+                empty=_NO_HTTP,
+                stacked=True,
+            ),
+            Panel(
+                title="With which status do HTTP requests end?",
+                about="A second. 4xx are the caller's; 503: the recommender can't be reached, 504: it took too long.",
+                unit="reqps",
+                queries=[
+                    Query("sum by (status) (rate(freshet_gateway_requests_total[$__rate_interval]))", "{{status}}"),
+                ],
+                empty=_NO_HTTP,
+                stacked=True,
+            ),
+            Panel(
+                title="How long do HTTP requests take?",
+                about="99 % within, over five minutes, the call of the recommender included; a stream counts to its "
+                "end. Where the recommender is quick and this is not, the gateway is short of CPU.",
+                unit="s",
+                queries=[
+                    Query(
+                        "histogram_quantile(0.99, sum by (le, route) "
+                        "(rate(freshet_gateway_request_seconds_bucket[5m])))",
+                        "{{route}}",
+                    )
+                ],
+                empty=_NO_HTTP,
+                logarithmic=True,
                 minimum=None,
             ),
         ],

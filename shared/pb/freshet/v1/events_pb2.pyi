@@ -187,7 +187,9 @@ class Event(_message.Message):
     sequence: _builtins.int
     """Set by a replay: position in the dataset's event-time order, counted from 1. 0 in live events."""
     request_id: _builtins.str
-    """The recommendation this event answers, as named in RecommendResponse.request_id. Empty when it answers none."""
+    """The recommendation this event answers, as named in RecommendResponse.request_id. Empty when it answers none. At most
+    256 bytes.
+    """
     def __init__(
         self,
         *,

@@ -913,7 +913,7 @@ class RemoveProductsRequest(_message.Message):
     PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 10,000"""
+        """1 to 10,000; each at most 256 bytes, none empty"""
 
     def __init__(
         self,

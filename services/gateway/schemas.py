@@ -1,0 +1,140 @@
+"""JSON Schema of the protos' messages and enums, as the gateway reads and writes them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from services.gateway.comments import Limits, limits
+from services.gateway.methods import METHODS
+from services.gateway.reading import FIELD_MASK
+from services.gateway.values import INTEGERS, WIDE
+from shared.pb.freshet.v1.events_pb2 import Product
+
+Json = dict[str, Any]
+
+# What a request must give; proto3 itself has no word for it.
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "GetProductRequest": ("product_id",),
+    "GetUserRequest": ("user_id",),
+    "SimilarProductsRequest": ("product_id",),
+    "Boost": ("products", "factor"),
+    "Event": ("kind", "product_id"),
+    "Product": ("product_id",),
+}
+NOT_FINITE = ["NaN", "Infinity", "-Infinity"]
+
+
+class Schemas:
+    """A component for each message and enum that some call takes or gives."""
+
+    def __init__(self, comments: Mapping[str, str]) -> None:
+        self._comments = comments
+        self._requested = _reachable(method.request.DESCRIPTOR for method in METHODS.values())
+        self._given = _reachable(method.response.DESCRIPTOR for method in METHODS.values())
+
+    def all(self) -> dict[str, Json]:
+        """Name → schema."""
+        messages = self._requested | self._given
+        enums = {f.enum_type.full_name: f.enum_type for m in messages.values() for f in m.fields if f.enum_type}
+        found = {m.name: self._message(m) for name, m in messages.items() if name != FIELD_MASK}
+        found |= {enum.name: self._enum(enum) for enum in enums.values()}
+        return dict(sorted(found.items()))
+
+    def parameter(self, message: Any, path: str) -> tuple[Json, str]:
+        """Schema and description of one field of a request, dotted, as a parameter."""
+        *outer, last = path.split(".")
+        for name in outer:
+            message = message.fields_by_name[name].message_type
+        schema = self._properties(message)[last]
+        described = schema.pop("description", "")
+        return schema, described
+
+    def _message(self, message: Any) -> Json:
+        properties = self._properties(message)
+        found: Json = {"type": "object", "description": self._comments[message.full_name], "properties": properties}
+        if message.full_name not in self._requested:
+            required = [f.name for f in message.fields if not f.has_presence]
+        else:
+            found["additionalProperties"] = False
+            required = [n for n, p in properties.items() if p.get("minItems") or n in REQUIRED.get(message.name, ())]
+            if len(message.oneofs) == 1 and len(message.oneofs[0].fields) == len(message.fields) > 1:
+                found |= {"minProperties": 1, "maxProperties": 1}
+            elif found["description"].startswith("At least one "):
+                found["minProperties"] = 1
+        return found | ({"required": required} if required else {})
+
+    def _properties(self, message: Any) -> dict[str, Json]:
+        properties: dict[str, Json] = {}
+        before: Limits = {}
+        for field in message.fields:
+            said = self._comments[field.full_name]
+            requested = message.full_name in self._requested
+            before = limits(field, said, before) if requested else {}
+            own = dict(before)
+            if field.name in REQUIRED.get(message.name, ()) and field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+                own["minLength"] = 1
+            properties[field.name] = {**self._field(field, own, requested), "description": said}
+        return properties
+
+    def _field(self, field: FieldDescriptor, own: Limits, requested: bool) -> Json:
+        kind = field.message_type
+        if kind is not None and kind.GetOptions().map_entry:
+            return {"type": "object", "additionalProperties": _scalar(kind.fields_by_name["value"], requested)}
+        if kind is not None:
+            one = _mask() if kind.full_name == FIELD_MASK else {"$ref": f"#/components/schemas/{kind.name}"}
+        elif field.enum_type is not None:
+            one = {"$ref": f"#/components/schemas/{field.enum_type.name}"}
+        else:
+            one = _scalar(field, requested)
+        if field.is_repeated:
+            return {"type": "array", **own, "items": {**one, **own.get("items", {})}}
+        if "minimum" in own and "pattern" in one:  # int64 as a string, which no minimum binds
+            one["pattern"] = one["pattern"].replace("-?", "")
+        return {**one, **own}
+
+    def _enum(self, enum: Any) -> Json:
+        values = {value.name: self._comments[f"{enum.full_name}.{value.name}"] for value in enum.values}
+        listed = "; ".join(f"{name}: {said}" for name, said in values.items() if said)
+        return {
+            "type": "string",
+            "enum": list(values),
+            "description": f"{self._comments[enum.full_name]} {listed}".strip(),
+        }
+
+
+def _scalar(field: FieldDescriptor, requested: bool) -> Json:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return {"type": "string"}
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return {"type": "boolean"}
+    if field.cpp_type not in INTEGERS:
+        number = {"type": "number", "format": "double"}
+        return number if requested else {"anyOf": [number, {"enum": NOT_FINITE}]}
+    least, most = INTEGERS[field.cpp_type]
+    name = f"{'u' if least == 0 else ''}int{64 if field.cpp_type in WIDE else 32}"
+    if field.cpp_type not in WIDE:
+        return {"type": "integer", "format": name, "minimum": least, "maximum": most}
+    pattern = f"^{'' if least == 0 else '-?'}[0-9]{{1,18}}$"
+    if not requested:
+        return {"type": "string", "format": name, "pattern": pattern.replace("18", "20")}
+    return {"type": ["string", "integer"], "format": name, "pattern": pattern, "minimum": least, "maximum": most}
+
+
+def _mask() -> Json:
+    one = "|".join(field.name for field in Product.DESCRIPTOR.fields)
+    return {"type": "string", "pattern": f"^({one})(,({one}))*$"}
+
+
+def _reachable(roots: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    left = list(roots)
+    while left:
+        message = left.pop()
+        if message.full_name in found or message.GetOptions().map_entry:
+            continue
+        found[message.full_name] = message
+        left += [field.message_type for field in message.fields if field.message_type is not None]
+    return found

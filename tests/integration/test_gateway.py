@@ -1,0 +1,280 @@
+"""HTTP beside gRPC: the same answers, every refusal as problem details, and no more than gRPC lets through."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from services.embedded.broker import free_port
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, Event
+from shared.settings import KafkaSettings
+from shared.topics import Topics, ensure_topics
+from tests.kafka.log import read_all
+from tests.support import inference
+from tests.support.gateway import Answer, Gateway, gateway
+from tests.support.inference import Inference, eventually
+from tests.support.processes import running
+
+NEVER = {"partition": 0, "offset": 10**6}  # a position that no record reaches
+
+
+@pytest.fixture(scope="module")
+def kafka(broker_address: str) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap_servers=broker_address, topic_prefix=f"t{uuid.uuid4().hex[:10]}", partitions=3)
+    ensure_topics(settings, patience_seconds=20)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def served(kafka: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
+    """Inference with a few products."""
+    with inference.running(kafka, tmp_path_factory.mktemp("inference")) as service:
+        products = [{"product_id": f"p{n}", "title": f"Title {n}", "price": n + 0.5} for n in range(5)]
+        service.stub.UpsertProducts(pb.UpsertProductsRequest(products=products), timeout=20)
+        eventually(lambda: service.recommend("somebody").products)
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shop(served: Inference, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(served.address, tmp_path_factory.mktemp("gateway")) as made:
+        yield made
+
+
+def problem(answer: Answer, status: int) -> dict[str, Any]:
+    """The problem details of an answer, which must be some."""
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    told: dict[str, Any] = answer.json
+    assert told["status"] == status
+    assert {"type", "title", "detail"} <= set(told)
+    return told
+
+
+def test_a_post_answers_what_grpc_answers(shop: Gateway, served: Inference) -> None:
+    asked = {"user_id": "ada", "count": 3, "exclude_product_ids": ["p1"]}
+    answer = shop.ask("/v1/recommend", asked)
+    expected = MessageToDict(
+        served.recommend("ada", 3, ["p1"]),
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json | {"request_id": ""} == expected | {"request_id": ""}
+    assert len(answer.json["products"]) == 3
+
+
+def test_what_is_recorded_over_http_is_in_the_log(shop: Gateway, kafka: KafkaSettings) -> None:
+    event = {"kind": "EVENT_KIND_REVIEW", "user_id": "jo/é", "product_id": "p2", "rating": 4.5, "event_time_ms": 10**12}
+    [recorded] = shop.ask("/v1/record-events", {"events": [event]}).json["events"]
+    read = {m.offset(): Event.FromString(m.value()) for m in read_all(kafka, Topics.of(kafka).events)
+            if m.partition() == recorded["position"]["partition"]}  # fmt: skip
+    written = read[int(recorded["position"]["offset"])]  # int64 is a string in protobuf's JSON
+    assert recorded["event_id"]
+    assert written == Event(
+        event_id=recorded["event_id"], kind=EVENT_KIND_REVIEW, user_id="jo/é", product_id="p2", rating=4.5,
+        event_time_ms=10**12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "body"),
+    [
+        ("/v1/users/ada/recommendations?count=2", "/v1/recommend", {"user_id": "ada", "wishes": {"count": 2}}),
+        ("/v1/users/a%2Fb%20%C3%A9/recommendations", "/v1/recommend", {"user_id": "a/b é"}),
+        ("/v1/users/nobody", "/v1/get-user", {"user_id": "nobody"}),
+        ("/v1/models", "/v1/list-models", {}),
+    ],
+)
+def test_a_get_answers_what_its_post_answers(shop: Gateway, url: str, path: str, body: Any) -> None:
+    by_url, by_body = shop.ask(url), shop.ask(path, body)
+    assert (by_url.status, by_url.json | {"request_id": ""}) == (by_body.status, by_body.json | {"request_id": ""})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        ("/v1/recommend", b"{", 400, None),
+        ("/v1/recommend", {"usr_id": "a"}, 400, "usr_id"),
+        ("/v1/recommend", {"user_id": "\ud800"}, 400, "user_id"),
+        ("/v1/recommend", {"\ud800": 1}, 400, "?"),
+        ("/v1/recommend", {"user_id": "a", "count": 1001}, 400, "count"),
+        ("/v1/record-events", {"events": [{"kind": "EVENT_KIND_VIEW", "product_id": ""}]}, 400, "events[0].product_id"),
+        ("/v1/get-user", {"user_id": "nobody"}, 404, "user_id"),
+        ("/v1/users/nobody", None, 404, "user_id"),
+        ("/v1/users/ada/recommendations?cuont=1", None, 400, "cuont"),
+        ("/v1/users/ada/recommendations?count=1&count=1", None, 400, "count"),
+        ("/v1/nothing", None, 404, None),
+        ("/v1/nothing", {}, 404, None),
+    ],
+)
+def test_a_refusal_names_what_is_wrong(shop: Gateway, path: str, body: Any, status: int, field: str | None) -> None:
+    assert problem(shop.ask(path, body), status).get("field") == field
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_another_method_is_told_which_one_is_meant(shop: Gateway, method: str) -> None:
+    answer = shop.ask("/v1/recommend", method=method)
+    problem(answer, 405)
+    assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"]
+)
+def test_what_a_form_could_send_is_refused(shop: Gateway, kind: str) -> None:
+    problem(shop.ask("/v1/recommend", {}, headers={"Content-Type": kind}), 415)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:8080"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "LOCALHOST:1"}, 200),
+        ({"Host": "[::1]:1"}, 200),
+        ({"Host": "[::1]"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://localhost:7", "Host": "localhost:7"}, 200),
+        ({"Origin": "http://localhost:8", "Host": "localhost:7"}, 403),
+    ],
+)
+def test_other_sites_do_not_reach_it_through_a_browser(shop: Gateway, headers: dict[str, str], status: int) -> None:
+    answer = shop.ask("/v1/models", headers=headers)
+    assert answer.status == status
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/nothing"])
+def test_every_answer_tells_browsers_to_be_careful(shop: Gateway, path: str) -> None:
+    headers = shop.ask(path).headers
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+    assert headers["Cache-Control"] == ("no-cache" if path == "/" else "no-store")
+
+
+@pytest.mark.parametrize(
+    "path", ["/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/page/index.html", "/.x"]
+)
+def test_no_other_file_is_shown(shop: Gateway, path: str) -> None:
+    connection = http.client.HTTPConnection(shop.address, timeout=10)
+    connection.request("GET", path)
+    assert connection.getresponse().status == 404
+    connection.close()
+
+
+def test_the_page_is_sent_again_only_when_it_has_changed(shop: Gateway) -> None:
+    first = shop.ask("/")
+    assert (first.status, first.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    again = shop.ask("/", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_the_document_is_served(shop: Gateway) -> None:
+    assert shop.ask("/openapi.json").json["openapi"] == "3.1.0"
+
+
+def test_a_deadline_is_kept(shop: Gateway) -> None:
+    waits = {"user_id": "ada", "after_position": NEVER}
+    told = problem(shop.ask("/v1/recommend", waits, headers={"Request-Timeout": "0.3"}), 504)
+    assert (told["code"], told["field"]) == ("DEADLINE_EXCEEDED", "after_position")
+    for wrong in ("soon", "0", "-1", "nan", "1_0"):
+        told = problem(shop.ask("/v1/models", headers={"Request-Timeout": wrong}), 400)
+        assert told["field"] == "Request-Timeout"
+
+
+def test_who_hangs_up_is_not_worked_for_any_longer(shop: Gateway, served: Inference) -> None:
+    cancelled = 'freshet_inference_requests_total{code="CANCELLED",method="Recommend"}'
+    before = served.metrics()[cancelled]
+    body = json.dumps({"user_id": "ada", "after_position": NEVER}).encode()
+    with socket.create_connection(("127.0.0.1", int(shop.address.rpartition(":")[2]))) as caller:
+        head = "POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 1)
+    eventually(lambda: served.metrics()[cancelled] == before + 1)
+    counted = 'freshet_gateway_requests_total{route="/v1/recommend",status="499"}'
+    eventually(lambda: shop.service.metrics().get(counted) == 1)
+
+
+def test_what_is_asked_is_counted_by_route(shop: Gateway) -> None:
+    counted = 'freshet_gateway_requests_total{route="/v1/users/{user_id}",status="404"}'
+    before = shop.service.metrics().get(counted, 0.0)
+    shop.ask("/v1/users/nobody-at-all")
+    assert shop.service.metrics()[counted] == before + 1
+    assert not [name for name in shop.service.metrics() if "nobody" in name]
+
+
+@pytest.fixture
+def other(served: Inference, tmp_path: Path) -> Iterator[Gateway]:
+    """One that pages of another origin may call, by any name, with little at a time."""
+    with gateway(
+        served.address, tmp_path, allowed_hosts="*", allowed_origins="https://shop.example", most_request_bytes=2000
+    ) as made:
+        yield made
+
+
+def test_settings_open_it_and_bound_it(other: Gateway) -> None:
+    assert other.ask("/v1/models", headers={"Host": "anything.example"}).status == 200
+    shop = {"Origin": "https://shop.example"}
+    asked = {**shop, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    before = other.ask("/v1/recommend", method="OPTIONS", headers=asked)
+    assert (before.status, before.headers["Access-Control-Allow-Origin"]) == (204, "https://shop.example")
+    assert before.headers["Access-Control-Allow-Headers"] == "Content-Type, Request-Timeout"
+    for answer in (other.ask("/v1/models", headers=shop), other.ask("/v1/nothing", headers=shop)):
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+        assert answer.headers["Vary"] == "Origin"
+    assert (
+        other.ask("/v1/recommend", method="OPTIONS", headers={**asked, "Origin": "https://evil.example"}).status == 403
+    )
+    problem(other.ask("/v1/recommend", {"user_id": "a" * 3000}), 413)
+
+
+def test_too_many_calls_are_told_when_to_come_again(kafka: KafkaSettings, tmp_path: Path) -> None:
+    with (
+        inference.running(kafka, tmp_path, maximum_concurrent_rpcs=1) as busy,
+        gateway(busy.address, tmp_path) as shop,
+    ):
+        waiting = busy.stub.Recommend.future(pb.RecommendRequest(user_id="ada", after_position=NEVER), timeout=30)
+        answer = eventually(lambda: (a := shop.ask("/v1/list-models", {})).status == 429 and a)
+        assert problem(answer, 429)["code"] == "RESOURCE_EXHAUSTED"
+        assert answer.headers["Retry-After"] == "1"
+        waiting.cancel()
+
+
+def test_a_recommender_that_is_away_is_told_and_found_again(kafka: KafkaSettings, tmp_path: Path) -> None:
+    port = free_port()
+    with gateway(f"127.0.0.1:{port}", tmp_path) as shop:
+        answer = shop.ask("/v1/models")
+        told = problem(answer, 503)
+        assert (told["code"], answer.headers["Retry-After"]) == ("UNAVAILABLE", "1")
+        assert "127.0.0.1" not in told["detail"]
+        problem(shop.ask("/healthz"), 503)
+        problem(shop.ask("/v1/live"), 503)
+        assert shop.service.metrics()["freshet_gateway_ready"] == 0
+        with inference.running(kafka, tmp_path, grpc_port=port):
+            eventually(lambda: shop.service.metrics()["freshet_gateway_ready"] == 1)
+            assert shop.ask("/v1/models").status == 200
+            assert shop.ask("/healthz").json == {"status": "SERVING"}
+        eventually(lambda: shop.service.metrics()["freshet_gateway_ready"] == 0)
+        assert shop.service.stop() == 0
+
+
+def test_a_port_that_is_taken_is_told(shop: Gateway, tmp_path: Path) -> None:
+    environment = {"FRESHET_GATEWAY_PORT": shop.address.rpartition(":")[2]}
+    with running("services.gateway", environment, tmp_path / "log") as second:
+        assert second.process.wait(30) == 2
+        assert "choose another FRESHET_GATEWAY_PORT" in second.log

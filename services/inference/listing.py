@@ -80,28 +80,29 @@ def token(last: str | None, asked: bytes) -> str:
     """What the next page is asked for with; empty where nothing follows.
 
     Args:
-        asked: what the pages are of; a token of others is refused.
+        asked: what the pages are of; with another the token is refused.
     """
     if last is None:
         return ""
-    return base64.urlsafe_b64encode(zlib.crc32(asked).to_bytes(4, "big") + last.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_sum(last.encode(), asked) + last.encode()).decode().rstrip("=")
 
 
 def last_of(page_token: str, asked: bytes) -> str:
     """The last one of the page before; empty for the first page.
 
     Raises:
-        BadRequest: no page gave this token, or a page of something else did.
+        BadRequest: no page of what is asked gave this token.
     """
     if not page_token:
         return ""
     try:
         content = base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
-        last = content[4:].decode()
+        if content[4:] and content[:4] == _sum(content[4:], asked):
+            return content[4:].decode()
     except ValueError:
-        content, last = b"", ""
-    if not last:
-        raise BadRequest("page_token: no page gave it; leave it empty for the first page")
-    if content[:4] != zlib.crc32(asked).to_bytes(4, "big"):
-        raise BadRequest("page_token: a page of another query or filter gave it; leave it empty for the first page")
-    return last
+        pass
+    raise BadRequest("page_token: no page of this query and filter gave it; leave it empty for the first page")
+
+
+def _sum(last: bytes, asked: bytes) -> bytes:
+    return zlib.crc32(asked + b"\0" + last).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""`Recommend` at 10,000 products: calls per second beside an empty method on the same server, and their p99."""
+"""`Recommend` at 10,000 products, plain and with wishes: calls per second beside an empty method, and their p99."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import uvloop
+from google.protobuf.json_format import ParseDict
+from numpy.typing import NDArray
 
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1.events_pb2 import Product
-from shared.pb.freshet.v1.recommender_pb2 import STRATEGY_LEARNED, RecommendRequest
+from shared.pb.freshet.v1.recommender_pb2 import STRATEGY_LEARNED, RecommendRequest, Wishes
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.bench.calls import Load, message
 from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.inference_with_empty import EMPTY
 from tests.bench.log import fresh_kafka
-from tests.bench.repeats import interleaved
+from tests.bench.repeats import Spread, interleaved
 from tests.bench.shop import histories, product_ids, user_ids, write_learned
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
@@ -25,10 +27,14 @@ from tests.support.versions import announce
 
 RECOMMEND = "/freshet.v1.RecommenderService/Recommend"
 CONNECTIONS, IN_FLIGHT = 4, 8
+PLAIN, WISHES = "Recommend", "Recommend with wishes"
+# Half of the products or so meet the filter.
+FILTER = {"all_of": {"filters": [{"category": {"values": ["things"]}}, {"price": {"at_most": 50}}]}}
+WISHED = {"filter": FILTER, "diversity": 0.3, "explain": True, "productFields": "title,price"}
 
 
 def run(settings: BenchSettings) -> list[Figure]:
-    """Two figures: calls per second, and the 99th percentile at half of them."""
+    """Two figures each, without wishes and with: calls per second, and the 99th percentile at half of them."""
     products, users = (500, 50) if settings.quick else (10_000, 2_000)
     seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
     with fresh_kafka(settings) as kafka:
@@ -39,52 +45,75 @@ def run(settings: BenchSettings) -> list[Figure]:
             eventually(inference.serving)
             _require_learned(inference, users)
             port = int(inference.address.rpartition(":")[2])
-            requests = [message(RecommendRequest(user_id=u).SerializeToString()) for u in user_ids(users)]
-            loads = {name: Load(port, name, requests, CONNECTIONS) for name in (EMPTY, RECOMMEND)}
+            wishes = {PLAIN: Wishes(), WISHES: ParseDict(WISHED, Wishes())}
+            requests = {
+                name: [message(RecommendRequest(user_id=u, wishes=own).SerializeToString()) for u in user_ids(users)]
+                for name, own in wishes.items()
+            }
+            loads = {EMPTY: Load(port, EMPTY, requests[PLAIN], CONNECTIONS)} | {
+                name: Load(port, RECOMMEND, own, CONNECTIONS) for name, own in requests.items()
+            }
             rates = interleaved(
                 {name: lambda load=load: uvloop.run(load.closed(seconds, IN_FLIGHT)) for name, load in loads.items()},
                 repeats,
                 say=settings.say,
             )
-            rate = rates[RECOMMEND].median
-            settings.say(f"a call is due {rate / 2:,.0f} times a second")
-            quantiles = [
-                np.quantile(uvloop.run(loads[RECOMMEND].open(_due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
-                for seed in range(repeats)
-            ]
-    p99s = [float(p99) for _, p99 in quantiles]
-    p50 = statistics.median(float(p50) for p50, _ in quantiles)
+            figures: list[Figure] = []
+            for name, wanted, note in (
+                (PLAIN, 0.6, "both heads and both relations count"),
+                (WISHES, 0.4, "a filter that half of the products meet, diversity 0.3, reasons, two fields"),
+            ):
+                rate = rates[name].median
+                settings.say(f"{name}: a call is due {rate / 2:,.0f} times a second")
+                quantiles = [
+                    np.quantile(uvloop.run(loads[name].open(_due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
+                    for seed in range(repeats)
+                ]
+                note = f"{rates[name]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, {note}"
+                figures += _figures(name, rates, wanted, quantiles, note)
+    return figures
+
+
+def _figures(
+    name: str, rates: dict[str, Spread], wanted: float, quantiles: Sequence[NDArray[np.float64]], note: str
+) -> list[Figure]:
+    p50, p99 = (statistics.median(float(own[n]) for own in quantiles) for n in range(2))
+    spread = Spread([float(own[1]) for own in quantiles])
     return [
         Figure(
-            "Recommend",
-            rate,
+            name,
+            rates[name].median,
             "calls/s",
             rates[EMPTY].median,
             "an empty method on the same server",
-            0.6,
+            wanted,
             at_least=True,
-            note=f"{rates[RECOMMEND]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, both heads and "
-            f"both relations count, {CONNECTIONS * IN_FLIGHT} calls on their way",
+            note=f"{note}, {CONNECTIONS * IN_FLIGHT} calls on their way",
         ),
         Figure(
-            "Recommend, p99 at half that load",
-            statistics.median(p99s),
+            f"{name}, p99 at half that load",
+            p99,
             "ms",
             None,
             "",
             10.0,
             at_least=False,
-            note=f"{shown(min(p99s))} to {shown(max(p99s))}, p50 {shown(p50)}; from when each call was due, "
-            "Poisson arrivals",
+            note=f"{spread}, p50 {shown(p50)}; from when each call was due, Poisson arrivals",
         ),
     ]
 
 
 def _stock(kafka: KafkaSettings, products: int, users: int) -> None:
     producer = CountedProducer(producer_config(kafka))
-    for product in product_ids(products):
-        value = Product(product_id=product, title="A thing").SerializeToString()
-        producer.send(Topics.of(kafka).products, key=product.encode(), value=value)
+    for n, product in enumerate(product_ids(products)):
+        value = Product(
+            product_id=product,
+            title="A thing",
+            categories=["Things", f"Kind {n % 20}", f"Sort {n % 200}"],
+            brand=f"Maker {n % 300}",
+            price=float(n % 100),
+        )
+        producer.send(Topics.of(kafka).products, key=product.encode(), value=value.SerializeToString())
     producer.flush(30)
     states.write(kafka, histories(users, products), tick_every=10_000)
 

@@ -88,6 +88,7 @@ def test_a_filter_finds_what_meets_it_and_what_is_unknown_meets_nothing(
 
 def test_a_product_upserted_anew_has_its_new_attributes_alone() -> None:
     catalogue = shop()
+    assert found(catalogue, filter_of(SHOES)) == ["shoe", "boot"]
     catalogue.upsert(ev.Product(product_id="shoe", categories=["Hats"], price=5.0))
     assert found(catalogue, filter_of(SHOES)) == ["boot"]
     assert found(catalogue, filter_of({"category": {"values": ["hats"]}})) == ["shoe", "hat"]

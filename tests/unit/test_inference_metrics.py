@@ -10,6 +10,9 @@ from services.inference import metrics
 from services.inference.lag import Lag
 from shared.models import REASONS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
+
+SERVICE = DESCRIPTOR.services_by_name["RecommenderService"]
 
 
 def series(name: str, **labels: str) -> float | None:
@@ -17,7 +20,7 @@ def series(name: str, **labels: str) -> float | None:
 
 
 def test_every_series_known_in_advance_is_there_from_the_start() -> None:
-    for method in ("Recommend", "RecordEvents", "UpsertProducts", "RemoveProducts", "GetUser", "ListModels"):
+    for method in SERVICE.methods_by_name:
         for code in ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"):
             assert series("requests_total", method=method, code=code) is not None, (method, code)
     assert series("recommendations_total", strategy="learned", fallback="") is not None

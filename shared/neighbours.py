@@ -48,20 +48,43 @@ class Related:
         Args:
             history: (n,) rows, oldest first; -1 for products without a row, which keep their weight and say nothing.
         """
+        rows, values, _ = self._beside(history)
+        return np.bincount(rows, values, self._products).astype(np.float32)
+
+    def by_event(self, history: NDArray[np.int32], products: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What each event of a history adds to the shares of some products, (n, K); `history` as in `shares`.
+
+        Args:
+            products: (K,) rows, each once.
+        """
+        n, k = len(history), len(products)
+        rows, values, sizes = self._beside(history)
+        place: NDArray[np.int32] = np.full(self._products, -1, np.int32)
+        place[products] = np.arange(k, dtype=np.int32)
+        places = place.take(rows)
+        entries = np.flatnonzero(places >= 0)
+        event = np.arange(n).repeat(sizes).take(entries)
+        found = np.bincount(event * k + places.take(entries), values.take(entries), n * k)
+        return found.reshape(n, k).astype(np.float32)
+
+    def _beside(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+        """All that is beside a history, event by event: products (E,), weighted shares (E,), how many of each (n,)."""
         weights = self._weights(len(history))
         known = history >= 0
-        if not known.all():
-            history, weights = history[known], weights[known]
-        counts = self._counts[history]  # (n, R)
+        if known.all():
+            counts = self._counts[history]  # (n, R)
+        else:
+            counts = np.zeros(weights.shape, self._counts.dtype)
+            counts[known] = self._counts[history[known]]
         sizes = counts.sum(axis=1)
         ends = sizes.cumsum()
         if not len(history) or not ends[-1]:
-            return np.zeros(self._products, np.float32)
+            return np.zeros(0, np.int32), np.zeros(0, np.float32), sizes
         entries = np.arange(ends[-1])  # of all rows, one after the other
         entries += (self._starts[history] - ends + sizes).repeat(sizes)
         values = self._values.take(entries)
         values *= weights.repeat(counts.ravel())
-        return np.bincount(self._rows.take(entries), values, self._products).astype(np.float32)
+        return self._rows.take(entries), values, sizes
 
     def _weights(self, length: int) -> NDArray[np.float32]:
         """What each event of a history counts in each relation, (n, R)."""

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from shared import ranking
 from shared.errors import BadEvent
+from shared.heads import HeadVectors
 from shared.history import EVENT_FEATURES, Window
 from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts, read_version
 from shared.neighbours import Related
+
+# What an encoder answers. The second is told by those that read one event after the other, where heads share a query.
+QUERIES, AFTER_EACH = ["queries"], ["after_each"]
 
 
 class Scorer:
@@ -38,6 +42,7 @@ class Scorer:
     ) -> None:
         self.manifest = manifest
         self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
+        self._tells_each = len(self._session.get_outputs()) > 1
         weights = np.array(list(manifest.heads.values()), np.float32)
         has_output = np.array([head in parts.outputs for head in manifest.heads])
         counted = np.flatnonzero(weights * has_output)  # a head without weight need not be asked
@@ -66,12 +71,18 @@ class Scorer:
             outputs = [manifest.heads[head] * output for head, output in parts.outputs.items()]
             self._items[:, rows] = np.sum(outputs, axis=0).T
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
+        self._heads = HeadVectors(manifest.heads, parts, one_query=queries == 1)
         self._check(golden, rows)
 
     @property
     def products(self) -> int:
         """Rows that can be scored; products that came later have none."""
         return len(self._bias)
+
+    @property
+    def history_length(self) -> int:
+        """Events that are read of a history."""
+        return self.manifest.history_length
 
     @property
     def popularity_weight(self) -> float:
@@ -93,6 +104,40 @@ class Scorer:
         history = window.products[0, : int(window.lengths[0])]
         return self._related.shares(self._version_rows[np.minimum(history, self.products)])
 
+    def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What each event of a window of one user adds to `related` of some products, (n, K), oldest first.
+
+        Events beyond the length of history that the version was trained on are left out: n may be less than the
+        window's length.
+        """
+        window = window.newest(self.manifest.history_length)
+        history = window.products[0, : int(window.lengths[0])]
+        result = np.zeros((len(history), len(rows)), np.float32)
+        if self._related is not None:
+            own = rows < self.products
+            history = self._version_rows[np.minimum(history, self.products)]
+            result[:, own] = self._related.by_event(history, rows[own])
+        return result
+
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """What each group of heads says of some products, weighted, before any event and after each one.
+
+        Args:
+            window: of B users with n events each, n no more than the version's own length of history.
+            rows: (K,) the caller's, of products that the version knows.
+
+        Returns:
+            `shared.heads.GROUPS` → (B, n + 1, K); the last of each add up to `scores`.
+        """
+        b, n = len(window.lengths), int(window.lengths[0])
+        queries = np.zeros((b, n + 1, self._items.shape[0]), np.float32)
+        if n and len(self._items):
+            products = np.minimum(window.products[:, :n], self.products)
+            after = self._after_each(products, window.features[:, :n])  # (B, n, H or 1, D)
+            queries[:, 1:] = (after[:, :, self._queries] * self._weights).reshape(b, n, -1)
+        vectors, biases = self._items[:, rows], self._bias[rows]
+        return self._heads.split(queries, vectors, biases, self._version_rows[rows])
+
     def scores(self, window: Window) -> NDArray[np.float32]:
         """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
 
@@ -102,15 +147,30 @@ class Scorer:
         window = window.newest(self.manifest.history_length)
         length = max(1, int(window.lengths[0]))
         products = np.minimum(window.products[:, :length], self.products)  # beyond the last row lies padding's
-        queries = self._session.run(
-            None,
-            {
-                "products": self._input[products],
-                "features": window.features[:, :length],
-                "lengths": window.lengths,
-            },
-        )[0]  # (1, H or 1, D)
+        queries = self._queries_of(products, window.features[:, :length], window.lengths)  # (1, H or 1, D)
         return ranking.scores((queries[0, self._queries] * self._weights).reshape(-1), self._items, self._bias)
+
+    def _queries_of(
+        self, products: NDArray[np.int32], features: NDArray[np.float32], lengths: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """(B, T) rows of `_input`, (B, T, F), (B,) → the encoder's queries, (B, H or 1, D)."""
+        inputs = {"products": self._input[products], "features": features, "lengths": lengths}
+        queries: NDArray[np.float32] = self._session.run(QUERIES, inputs)[0]
+        return queries
+
+    def _after_each(self, products: NDArray[np.int32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, n) rows of `_input`, (B, n, F) → the encoder's queries after each event, (B, n, H or 1, D)."""
+        b, n = products.shape
+        if self._tells_each:
+            inputs = {"products": self._input[products], "features": features, "lengths": np.full(b, n, np.int32)}
+            after: NDArray[np.float32] = self._session.run(AFTER_EACH, inputs)[0]
+            return after[:, :, None]
+        lengths = np.tile(np.arange(1, n + 1, dtype=np.int32), b)
+        to_come = np.arange(n) >= lengths[:, None]  # (B·n, n)
+        products, features = products.repeat(n, axis=0), features.repeat(n, axis=0)
+        products[to_come], features[to_come] = self.products, 0.0
+        found = self._queries_of(products, features, lengths)
+        return found.reshape(b, n, *found.shape[1:])
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
@@ -161,6 +221,8 @@ def _session(encoder: bytes, manifest: Manifest, heads: int) -> tuple[onnxruntim
         raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
     if d != manifest.dimension:
         raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
+    if (names := [node.name for node in session.get_outputs()]) not in (QUERIES, QUERIES + AFTER_EACH):
+        raise BadEvent("encoder", f"{version_id}: the encoder gives {names}")
     queries = session.get_outputs()[0].shape[1]
     if queries not in (1, heads):
         raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {heads} heads")

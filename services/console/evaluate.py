@@ -21,6 +21,7 @@ from shared.policies.registry import POLICIES
 PROTOCOLS = ("prequential", "temporal", "leave-one-out")
 VARIANTS = ("strict", "all-but-last")
 DEFAULT_POLICIES = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+NEW_PRODUCTS = ("unlisted", "listed", "placed")
 HISTORY, LONG_HISTORY = 20, 50
 
 _ABOUT = """\
@@ -81,6 +82,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--set", type=_setting, action="append", default=[], metavar="POLICY.OPTION=VALUE", dest="settings",
         help="an argument of a policy; with several values, VALUE,VALUE, the temporal protocol tries each",
+    )  # fmt: skip
+    parser.add_argument(
+        "--new-products", choices=NEW_PRODUCTS, default=NEW_PRODUCTS[0], metavar="HOW",
+        help="what a product of --metadata is before its first event: unlisted, unknown as any other (default); "
+        "listed, in the running from the beginning; placed, likewise, and with a place from what it is",
     )  # fmt: skip
     parser.add_argument("--from", type=options.moment_ms, dest="from_", metavar="DATE", help="events from then on")
     parser.add_argument("--until", type=options.moment_ms, metavar="DATE", help="events before then")

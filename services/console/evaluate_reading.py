@@ -20,7 +20,7 @@ from services.features.core import Origin, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.errors import Unusable
-from shared.pb.freshet.v1.events_pb2 import Event, StateVector
+from shared.pb.freshet.v1.events_pb2 import Event, Product, StateVector
 from shared.settings import load
 
 SHOW_EVERY = 500  # events
@@ -33,6 +33,7 @@ class Dataset:
     name: str
     fingerprint: str  # of its files, and of how they are read
     states: list[StateVector]
+    products: list[Product]  # of the metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,11 @@ def read_dataset(
             states.append(describing(event))
             if len(states) % SHOW_EVERY == 0:
                 screen.status(f"  describing events: {len(states) / extent.events:4.0%}")
+        products = list(copy.products())
     finally:
         copy.close()
     screen.clear()
-    return Dataset(file.name, copy.summary.fingerprint, states)
+    return Dataset(file.name, copy.summary.fingerprint, states, products)
 
 
 class Shown(Watch):

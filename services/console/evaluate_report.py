@@ -15,7 +15,7 @@ import pandas as pd
 from services.console.evaluate_running import Result
 from shared.errors import Unusable
 from shared.evaluation.bootstrap import DRAWS, LEVEL, Estimate
-from shared.evaluation.figures import COLD_EVENTS, PRIMARY, Figures, Speed, event_metrics
+from shared.evaluation.figures import COLD_EVENTS, NEW_EVENTS, PRIMARY, Figures, Speed, event_metrics
 from shared.evaluation.record import KS
 from shared.history import USER_CLASSES
 
@@ -38,6 +38,7 @@ class Context:
     seeds: list[int]
     masked_kinds: str
     spam_share: float
+    new_products: str  # as --new-products has it
     reads_future: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
     notes: list[str]
@@ -77,6 +78,9 @@ def _head(result: Result, figures: Figures, context: Context) -> Iterator[str]:
         "a miss for all."
     )
     yield f"Not judged: {left_out or 'none'}. Masked kinds: {context.masked_kinds or 'none, so repeats count'}."
+    if context.new_products != "unlisted":
+        placed = ", and has a place from what it is" if context.new_products == "placed" else ""
+        yield f"A product of the metadata is in the running from the beginning{placed}."
     if context.spam_share:
         yield f"Spam: paid reviewers, {context.spam_share:.1%} of the users, praise {len(result.promoted)} products."
 
@@ -125,7 +129,7 @@ def _breadth(figures: Figures, context: Context) -> Iterator[str]:
 
 
 def _slices(figures: Figures) -> Iterator[str]:
-    parts = list(figures.slices)
+    parts = [part for part in figures.slices if not part[0].isdigit()]  # those are for machines
     which, of = zip(*(part.split() for part in parts), strict=True)
     yield _row(PRIMARY, "".join(f"{word:>11}" for word in which))
     yield _row("", "".join(f"{word:>11}" for word in of))
@@ -144,7 +148,7 @@ def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:
 def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     yield f"between: {LEVEL:.0%} of {DRAWS:,} draws of users, the same for all; p corrected for several (Holm)."
     yield "lower half, top tenth: share of the places shown that the less popular half, the most popular tenth got."
-    yield f"cold: fewer than {COLD_EVENTS} events before. novelty: bits."
+    yield f"cold: fewer than {COLD_EVENTS} events before, new: fewer than {NEW_EVENTS}. novelty: bits."
     if is_small(result, figures):
         yield (
             f"Fewer than {LEAST_PRODUCTS:,} products and {LEAST_JUDGED:,} judged events: too small a set to claim "
@@ -199,6 +203,7 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         "seeds": context.seeds,
         "masked_kinds": context.masked_kinds,
         "spam": context.spam_share,
+        "new_products": context.new_products,
         "options": context.options,
         "level": LEVEL,
         "judged": figures.judged,

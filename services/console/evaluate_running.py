@@ -16,12 +16,13 @@ from replay.progress import Forecast, bar
 from services.console.evaluate_options import arguments_of
 from services.console.evaluate_reading import Describing, Sequences
 from services.console.terminal import Terminal
+from shared.content.places import ContentSettings
 from shared.evaluation import spam
 from shared.evaluation.contest import Contest, Options
 from shared.evaluation.figures import Figures, Speed, figures_of, speed_of
 from shared.evaluation.leave_one_out import Variant, leave_one_out
 from shared.evaluation.record import Answers, Record
-from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.registry import class_of
 from shared.policies.stream import StreamSettings
 
@@ -49,6 +50,8 @@ class Asked:
     settings: StreamSettings
     options: Options = field(default_factory=dict)  # as --set has them
     spam_share: float = 0.0
+    listings: Sequence[Product] = ()  # products that are known before their first event
+    content: ContentSettings | None = None  # how these get a place
 
     @property
     def arguments(self) -> Options:
@@ -107,7 +110,16 @@ def on_stream(
         if asked.spam_share:
             stream, promoted = with_spam(states, asked.spam_share, seed, describing)
         progress.total = len(stream)
-        contest = Contest(names, asked.settings, seed, len(states), options=asked.arguments, clock=time.perf_counter)
+        contest = Contest(
+            names,
+            asked.settings,
+            seed,
+            len(states),
+            options=asked.arguments,
+            clock=time.perf_counter,
+            listings=asked.listings,
+            content=asked.content,
+        )
         with one_thread():
             protocol(contest, stream, look=progress)
         return contest, promoted

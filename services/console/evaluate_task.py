@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from replay.ordered_copy import Selection
 from replay.settings import ReplaySettings
 from services.console import evaluate_report as report
-from services.console.evaluate import HISTORY, LONG_HISTORY
+from services.console.evaluate import HISTORY, LONG_HISTORY, NEW_PRODUCTS
 from services.console.evaluate_options import arguments_of
 from services.console.evaluate_reading import (
     Dataset,
@@ -25,12 +26,13 @@ from services.console.evaluate_reading import (
 )
 from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Result, on_sequences, on_stream
 from services.console.terminal import Terminal
+from shared.content.places import ContentSettings
 from shared.errors import Unusable
 from shared.evaluation import protocols
 from shared.evaluation.contest import Options
 from shared.evaluation.figures import PRIMARY
 from shared.evaluation.leave_one_out import VARIANTS, Variant
-from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.registry import class_of
 from shared.policies.stream import StreamSettings
 from shared.settings import load
@@ -57,6 +59,8 @@ def evaluate(
         settings=_stream_settings(arguments, protocol),
         options={policy: candidates[0] for policy, candidates in tried.items()},
         spam_share=arguments.spam,
+        listings=_listings(arguments, found),
+        content=ContentSettings() if arguments.new_products == "placed" else None,
     )
     variant: Variant | None = None
     notes: list[str] = []
@@ -82,6 +86,7 @@ def evaluate(
         seeds=list(asked.seeds),
         masked_kinds=asked.settings.masked_kinds,
         spam_share=asked.spam_share,
+        new_products=arguments.new_products,
         reads_future=frozenset(name for name in asked.policies if getattr(class_of(name), "reads_future", False)),
         options=asked.options,
         notes=notes,
@@ -123,6 +128,17 @@ def _read(
         _refuse_spam(arguments)
         return "leave-one-out", sequences_of(found)
     return arguments.protocol or "prequential", found
+
+
+def _listings(arguments: argparse.Namespace, found: Dataset | Sequences) -> list[Product]:
+    """The products that are known before their first event."""
+    if arguments.new_products == NEW_PRODUCTS[0]:
+        return []
+    if isinstance(found, Sequences):
+        raise Unusable("--new-products: leave-one-out has no order in which products could be new; leave it out")
+    if not found.products:
+        raise Unusable("--new-products: nothing says what the products are: add --metadata, or leave it out")
+    return found.products
 
 
 def _refuse_variant(arguments: argparse.Namespace) -> None:
@@ -176,7 +192,7 @@ def _chosen(
     scores: dict[str, list[float]] = {policy: [] for policy in wanted}
     for number in range(max(map(len, wanted.values()))):
         options = {policy: own[number] for policy, own in wanted.items() if number < len(own)}
-        one = Asked(list(options), asked.seeds[:1], asked.settings, options)
+        one = replace(asked, policies=list(options), seeds=asked.seeds[:1], options=options, spam_share=0.0)
         result = on_stream(one, learned, describing, screen, validation)
         if not result.record.size:
             raise Unusable("the validation period holds no event to judge: give each option one value")
@@ -192,7 +208,7 @@ def _chosen(
     if len({len(tried.get(policy, [{}])) for policy in asked.policies}) > 1:
         notes.append("Policies were not given the same number of settings to try: the budgets are unequal.")
     chosen: Options = {**asked.options, **best}
-    return Asked(asked.policies, asked.seeds, asked.settings, chosen, asked.spam_share), notes
+    return replace(asked, options=chosen), notes
 
 
 def _said(options: Mapping[str, Any]) -> str:

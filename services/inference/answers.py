@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.inference.catalogue import Catalogue
+from services.inference.reasons import Event, messages
 from services.inference.recommend import Placed
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product
@@ -12,12 +13,22 @@ from shared.pb.freshet.v1.events_pb2 import Product
 PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
 
 
-def recommended(places: Sequence[Placed], wishes: pb.Wishes, catalogue: Catalogue) -> list[pb.RecommendedProduct]:
-    """The products of an answer, with those fields of the catalogue that were asked for."""
+def recommended(
+    places: Sequence[Placed], wishes: pb.Wishes, catalogue: Catalogue, events: Sequence[Event] = ()
+) -> list[pb.RecommendedProduct]:
+    """The products of an answer, with those fields of the catalogue that were asked for.
+
+    Args:
+        events: past ones that reasons name by their places.
+    """
     ids = catalogue.ids
     products = [
         pb.RecommendedProduct(
-            product_id=ids[placed.row], score=placed.score, explored=placed.explored, propensity=placed.propensity
+            product_id=ids[placed.row],
+            score=placed.score,
+            explored=placed.explored,
+            propensity=placed.propensity,
+            reasons=messages(placed.reasons, events) if placed.reasons else None,
         )
         for placed in places
     ]

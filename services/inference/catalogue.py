@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.attributes import Attributes
+from shared.content.places import Content
 from shared.pb.freshet.v1.events_pb2 import Product
 
 
@@ -21,6 +22,7 @@ class Catalogue:
         records: row → its `Product`, serialised; None of a product that was removed, or that only its events told of.
         removed: rows of products that were removed.
         attributes: columns made of the records.
+        content: what the records say products are, and how many events these have, up to a bound.
         births: grows whenever a product's first event time changes.
     """
 
@@ -29,6 +31,7 @@ class Catalogue:
         self.records: list[bytes | None] = []
         self.removed: set[int] = set()
         self.attributes = Attributes()
+        self.content = Content()
         self.births = 0
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()  # two threads must not give two rows to one product
@@ -85,6 +88,7 @@ class Catalogue:
         """An event of the product was applied."""
         self._grow_to(row + 1)
         self._events[row] += 1
+        self.content.count(row)
         first_ms = int(self._first_event_ms[row])
         if not first_ms or event_time_ms < first_ms:
             self._first_event_ms[row] = event_time_ms
@@ -115,6 +119,7 @@ class Catalogue:
         self._grow_to(row + 1)
         self._hidden[row] = hidden
         self.attributes.set(row, product)
+        self.content.put(row, product)
 
     def _grow_to(self, rows: int) -> None:
         more = rows - len(self._hidden)

@@ -29,11 +29,15 @@ class Knowledge:
 
     Attributes:
         view_reward: what features gave to the latest view, [-1, 1]; 0 before any.
+        places: gives a place to products with few events; None: nothing does.
     """
 
-    def __init__(self, histories: Histories, trending: Trending, partitions: int) -> None:
+    def __init__(
+        self, histories: Histories, trending: Trending, partitions: int, *, places_new_products: bool = True
+    ) -> None:
         self.histories = histories
         self.catalogue = Catalogue()
+        self.places = self.catalogue.content if places_new_products else None
         self.masks = Masks(self.catalogue)
         self.view_reward = 0.0
         self.partitions = partitions

@@ -5,7 +5,6 @@ In steps: `score` gives every product its value, `limit` takes out what must not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
+from services.inference.scored import Scored, score
 from services.inference.viewers import Viewer
 from shared import ranking
 from shared.diversity import diversified
+from shared.explained import Reason, explain
 from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.policies.served import served_scores
 from shared.scoring import Scorer
 
 FloatArray = NDArray[np.float32]
@@ -36,6 +36,7 @@ class Placed(NamedTuple):
     score: float
     explored: bool = False
     propensity: float = 1.0
+    reasons: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,13 @@ def recommend(
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
         return Answer([], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
-    values = score(version, viewer.window, asked.wishes, knowledge)
+    scored = score(version, viewer.window, asked.wishes, knowledge, knowledge.places)
+    values = scored.values
     limit(values, viewer.seen, asked, knowledge)
     epsilon = version.manifest.epsilon if version is not None and learned else 0.0
     places = place(values, asked, knowledge, version, epsilon=epsilon, rng=rng)
+    if asked.wishes.explain:
+        places = explained(places, scored, version, viewer.window)
     if not places:
         return Answer([], strategy, pb.FALLBACK_NOTHING_LEFT, model_version)
     if version is None:
@@ -86,22 +90,11 @@ def recommend(
     return Answer(places, strategy, pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER, model_version)
 
 
-def score(version: Scorer | None, window: Window | None, wishes: pb.Wishes, knowledge: Knowledge) -> FloatArray:
-    """Every product's score, boosts in it, (A,)."""
-    values = served_scores(version, window, knowledge)
-    if wishes.boosts:
-        values += boosts(wishes, len(values), knowledge)
-    return values
-
-
-def boosts(wishes: pb.Wishes, rows: int, knowledge: Knowledge) -> FloatArray:
-    """What the boosts add to each product's score, (A,): the logarithm of the factors of all that apply."""
-    added: FloatArray = np.zeros(rows, np.float32)
-    now_ms = knowledge.now_ms()
-    for boost in wishes.boosts:
-        met = knowledge.masks.met(boost.products, rows, now_ms)
-        np.add(added, np.float32(math.log(boost.factor)), out=added, where=met)
-    return added
+def explained(places: list[Placed], scored: Scored, version: Scorer | None, window: Window | None) -> list[Placed]:
+    """The same places, with the reasons of their scores."""
+    rows = np.array([placed.row for placed in places], np.int64)
+    reasons = explain(scored.served, version, window, rows, scored.boosts, scored.popularity_out)
+    return [placed._replace(reasons=own) for placed, own in zip(places, reasons, strict=True)]
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: Knowledge) -> None:

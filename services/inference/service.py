@@ -44,6 +44,7 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
         Histories(settings.history_length, masked_kinds_of(settings.masked_kinds)),
         Trending(settings.trending_half_life_days * DAY_MS),
         kafka.partitions,
+        places_new_products=settings.place_new_products,
     )
     writer = LogWriter(kafka, loop)
     watcher = ModelWatcher(

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from services.inference import answers, metrics, requests
 from services.inference.log_calls import LogCalls
 from services.inference.look_up_calls import LookUpCalls
-from services.inference.recommend import Asked, limit, place, recommend, score
+from services.inference.reasons import past_events
+from services.inference.recommend import Asked, explained, limit, place, recommend
 from services.inference.refusals import Context
+from services.inference.scored import score, score_similar
 from services.inference.viewers import viewer_of
 from services.inference.wishes import check_wishes
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -55,38 +57,54 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
         self._refuse_unless_ready()
         self._refuse_if_late(context)
         knowledge, asked = self._knowledge, Asked(requests.wanted(request.wishes), request.wishes)
-        values = score(None, None, request.wishes, knowledge)
+        scored = score(None, None, request.wishes, knowledge, None)
+        values = scored.values
         limit(values, NOBODY, asked, knowledge)
         if request.category:
             category = pb.Filter(category=pb.Values(values=[request.category]))
             np.putmask(values, ~knowledge.masks.met(category, len(values), knowledge.now_ms()), -np.inf)
         places = place(values, asked, knowledge, None)
+        if request.wishes.explain:
+            places = explained(places, scored, None, None)
         return pb.TrendingResponse(products=answers.recommended(places, request.wishes, knowledge.catalogue))
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
-        """What a guest who looks at the product is best shown."""
+        """What goes with a product, whoever asks."""
         requests.check_named("product_id", request.product_id)
         check_wishes(request.wishes)
         self._refuse_unless_ready()
         self._refuse_if_late(context)
-        self.known_row(request.product_id)
-        asked = Asked(requests.wanted(request.wishes), request.wishes)
-        response = self._answer("", [request.product_id], asked)
-        return pb.SimilarProductsResponse(products=response.products, model_version=response.model_version)
+        row, knowledge, wishes = self.known_row(request.product_id), self._knowledge, request.wishes
+        serving = self._watcher.serving
+        version, asked = serving.scorer if serving else None, Asked(requests.wanted(wishes), wishes)
+        viewer = viewer_of("", [request.product_id], knowledge)
+        assert viewer.window is not None, "the product has a row"  # noqa: S101
+        scored = score_similar(row, version, viewer.window, wishes, knowledge)
+        limit(scored.values, viewer.seen, asked, knowledge)
+        places = place(scored.values, asked, knowledge, version)
+        if wishes.explain:
+            places = explained(places, scored, version, viewer.window)
+        events = past_events("", viewer, knowledge) if wishes.explain else []
+        return pb.SimilarProductsResponse(
+            products=answers.recommended(places, wishes, knowledge.catalogue, events),
+            model_version=version.manifest.version_id if version is not None else "",
+        )
 
     def _answer(self, user_id: str, session: Sequence[str], asked: Asked) -> pb.RecommendResponse:
         start = time.perf_counter()
         knowledge, serving = self._knowledge, self._watcher.serving  # once: a swap must not mix two versions
+        viewer = viewer_of(user_id, session, knowledge)
         answer = recommend(
-            viewer_of(user_id, session, knowledge),
+            viewer,
             asked,
             knowledge=knowledge,
             version=serving.scorer if serving else None,
             rng=self._rng,
         )
         metrics.recommendations(answer.strategy, answer.fallback).inc()
+        events = past_events(user_id, viewer, knowledge) if asked.wishes.explain else []
         response = pb.RecommendResponse(
-            products=answers.recommended(answer.places, asked.wishes, knowledge.catalogue),
+            products=answers.recommended(answer.places, asked.wishes, knowledge.catalogue, events),
             model_version=answer.model_version,
             strategy=answer.strategy,
             fallback=answer.fallback,

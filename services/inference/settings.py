@@ -48,6 +48,11 @@ class InferenceSettings(ServiceSettings):
         ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
     )
     trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+    place_new_products: bool = Field(
+        default=True,
+        description="give products with few events a place by their category, brand, price and texts, from the "
+        "places of the products most like them",
+    )
     explore: bool = Field(
         default=False, description="place products at random in learned answers, as often as the version's epsilon says"
     )

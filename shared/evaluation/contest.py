@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
+from shared.content.places import Content, ContentSettings
 from shared.errors import Unusable
 from shared.evaluation.prequential import Prequential
 from shared.evaluation.record import MOST, Record
 from shared.evaluation.spam import SOURCE
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Product, StateVector
 from shared.policies.policy import Policy
 from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamSettings
@@ -28,6 +29,8 @@ class Contest:
         settings: the same for all of them.
         events: that will be judged, at most.
         clock: seconds, for what policies take.
+        listings: products that the shop says it has; others are known from their first event.
+        content: how listed products that have few events get a place; None: nothing gives them one.
     """
 
     def __init__(
@@ -39,9 +42,12 @@ class Contest:
         *,
         options: Options | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        listings: Iterable[Product] = (),
+        content: ContentSettings | None = None,
     ) -> None:
         self.stream = Stream(settings)
-        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock)
+        places = None if content is None else Content(content)
+        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings, content=places)
         self.record = Record(names, events)
         self.failures: dict[str, str] = {}  # policy → why it could not go on
         self.updates = 0  # events applied
@@ -58,6 +64,7 @@ class Contest:
         asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
         judgement = self.prequential.judge(state, asked)
         row = self.stream.rows.get(state.product_id, -1)
+        self.record.grow_to(len(self.prequential))
         self.record.note(state, judgement, row)
 
     @property

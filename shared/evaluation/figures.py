@@ -26,6 +26,8 @@ SLICED = (PRIMARY, "hr@10")
 
 # Users and products with fewer events before are cold.
 COLD_EVENTS = 5
+# Products with fewer are new; of users with fewer each number is a slice.
+NEW_EVENTS = 3
 DECILES = 10
 
 
@@ -109,8 +111,10 @@ def slices(events: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
         "cold products": cold_product,
         "warm products": ~cold_product,
     }
+    parts["new products"] = events["product_events"] < NEW_EVENTS
+    counts = {f"{n}-event users": events["user_events"] == n for n in range(NEW_EVENTS)}
     classes = {f"{name} users": events["user_class"] == number for number, name in enumerate(USER_CLASSES)}
-    return parts | classes
+    return parts | classes | counts
 
 
 def gini(counts: NDArray[np.int64]) -> float:

@@ -11,7 +11,7 @@ Popularity is what all events before this one made it. States with finer times a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import ranking
+from shared.content.places import Content
 from shared.evaluation.ties import top_at_random
 from shared.history import DAY_MS, Window
-from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.policy import Seen
 from shared.policies.served import Scores, served_scores
 from shared.policies.stream import Stream
@@ -90,17 +91,28 @@ class Prequential:
         top: products of one answer.
         seed: breaks ties among them; places don't depend on it.
         clock: seconds, for what a ranking takes.
+        listings: products that the shop says it has; others are known from their first event.
+        content: places the listed ones that have few events; None: nothing does.
     """
 
     def __init__(
-        self, stream: Stream, *, top: int = TOP, seed: int = 0, clock: Callable[[], float] = lambda: 0.0
+        self,
+        stream: Stream,
+        *,
+        top: int = TOP,
+        seed: int = 0,
+        clock: Callable[[], float] = lambda: 0.0,
+        listings: Iterable[Product] = (),
+        content: Content | None = None,
     ) -> None:
         self.stream = stream
         self.histories = stream.histories
         self._top = top
         self._seed = seed
         self._clock = clock
-        self._seen: set[int] = set()  # rows with an event
+        self._content = content
+        self._to_list = sorted(listings, key=_listed_ms, reverse=True)  # those still to come
+        self._seen: set[int] = set()  # rows with an event, or listed
         self._unseen: dict[int, None] = {}  # the other rows
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._days: dict[str, _Before] = {}  # user_id → the whole day that goes on
@@ -113,7 +125,7 @@ class Prequential:
 
     @property
     def known(self) -> int:
-        """Products with an event."""
+        """Products with an event, or listed."""
         return len(self._seen)
 
     def row_of(self, product_id: str) -> int:
@@ -140,6 +152,7 @@ class Prequential:
             return Judgement(Outcome.GUEST)
         if self.histories.is_late(state):
             return Judgement(Outcome.LATE)
+        self._list(state.event_time_ms)
         before = self._before(state)
         if state.kind in UNCOUNTED_KINDS:
             return Judgement(Outcome.UNWANTED)
@@ -172,8 +185,11 @@ class Prequential:
 
     def apply(self, state: StateVector) -> Seen:
         """Let an event count for all that follow; whoever judges it does so before."""
+        self._list(state.event_time_ms)
         seen = self.stream.apply(state)
         self._shares = None
+        if self._content is not None:
+            self._content.count(seen.product)
         self._seen.add(seen.product)
         self._unseen.pop(seen.product, None)
         self._note_of_day(state, seen.product)
@@ -190,6 +206,16 @@ class Prequential:
         if state.user_id:
             self.histories.apply(state, row)
         self._note_of_day(state, row)
+
+    def _list(self, event_time_ms: int) -> None:
+        """Know the products that are listed by then."""
+        while self._to_list and _listed_ms(self._to_list[-1]) <= event_time_ms:
+            product = self._to_list.pop()
+            row = self.row_of(product.product_id)
+            self._unseen.pop(row, None)
+            self._seen.add(row)
+            if self._content is not None:
+                self._content.put(row, product)
 
     def _note_of_day(self, state: StateVector, row: int) -> None:
         day = self._days.get(state.user_id)
@@ -223,9 +249,14 @@ class Prequential:
     ) -> Ranking:
         """What a policy says once the rows of `out` are out of the running."""
         start = self._clock()
-        values = served_scores(policy, window, self)
+        values = served_scores(policy, window, self, self._content)
         ranking.mask(values, out)
         top = top_at_random(values, self._top, self._seed, self._judged)
         seconds = self._clock() - start
         bits = -float(np.log2(self.shares()[top]).mean()) if len(top) else float("nan")
         return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits, seconds)
+
+
+def _listed_ms(product: Product) -> int:
+    """From when on it is known, ms; 0: from the beginning, where nothing tells."""
+    return product.listed_ms if product.HasField("listed_ms") else 0

@@ -107,7 +107,7 @@ class Record:
         if self._asked_of is not None:
             self._events["product"][self._asked_of] = row
             self._asked_of = None
-        self._grow_to(row + 1)
+        self.grow_to(row + 1)
         self._product_events[row] += 1
 
     @property
@@ -153,7 +153,8 @@ class Record:
             self.users.append(user_id)
         return number
 
-    def _grow_to(self, products: int) -> None:
+    def grow_to(self, products: int) -> None:
+        """Have room for so many products, with or without events."""
         self._products = max(self._products, products)
         have = len(self._product_events)
         if products <= have:

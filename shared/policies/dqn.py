@@ -21,6 +21,7 @@ from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.heads import VALUES
 from shared.history import EVENT_FEATURES
 from shared.policies.fitted_encoder import EncoderScores
 from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
@@ -84,6 +85,7 @@ class DqnPolicy(EncoderScores):
     name = "dqn"
     fitted: Literal["incrementally"] = "incrementally"
     reads_future = True
+    head = VALUES
 
     def __init__(self, stream: Stream, seed: int, *, settings: DqnSettings | None = None) -> None:
         super().__init__(stream)

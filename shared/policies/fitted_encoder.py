@@ -29,6 +29,8 @@ class EncoderScores:
     Heirs set `items`, (A0, D), and `bias`, (A0,), answer `query`, and write the same down in `encoder`.
     """
 
+    head = HEAD
+
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.items: FloatArray = np.zeros((0, 1), np.float32)
@@ -78,11 +80,11 @@ class EncoderScores:
         parts = Parts(
             encoder=self.encoder(),
             input=self.input_vectors().copy(),
-            outputs={HEAD: self.items.copy()},
-            biases={HEAD: self.bias.copy()},
+            outputs={self.head: self.items.copy()},
+            biases={self.head: self.bias.copy()},
             products=self._stream.products[:a],
         )
-        return Learned(parts, heads={HEAD: 1.0}, popularity_weight=0.0, golden=self._golden())
+        return Learned(parts, heads={self.head: 1.0}, popularity_weight=0.0, golden=self._golden())
 
     def _golden(self) -> Golden:
         """Scores of the users that came last."""

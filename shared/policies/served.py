@@ -5,6 +5,7 @@ The evaluator ranks by the same function, so what it judges is what users get.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -40,39 +41,89 @@ class Popularity(Protocol):
         ...
 
 
-def served_scores(version: Scores | None, window: Window | None, popularity: Popularity) -> FloatArray:
+class Places(Protocol):
+    """Where products belong that have few events or none, such as `shared.content.places.Content`."""
+
+    def added(self, values: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+        """Rows (C,), each once, and what is added to their scores, (C,); `values`: (A,) without it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The scores of the whole catalogue for one user, and what they are made of."""
+
+    values: FloatArray  # (A,)
+    shares: FloatArray  # (A,) of popularity
+    popularity_weight: float  # in the mixture; 0: there is none
+    related: FloatArray | None  # (A0,) weighted; None: popularity alone is the mixture
+    learned: FloatArray | None  # (A0,) -inf of products that the version does not know; None: nothing is learned
+    average: float  # what these have instead, and all from A0 on
+    content_rows: NDArray[np.int32]  # (C,) products that content gave a place, ascending
+    content: FloatArray  # (C,) and what it added
+
+
+_NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
+_NOTHING: FloatArray = np.zeros(0, np.float32)
+
+
+def served_scores(
+    version: Scores | None, window: Window | None, popularity: Popularity, places: Places | None = None
+) -> FloatArray:
     """Scores that order the whole catalogue for one user as it is served, masks aside, (A,).
 
-    log(w_p · popularity + Σ_r w_r · share_r) + w_ce · logit + w_q · Q, where r are the relations between products.
-    Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
+    See `served`.
+    """
+    return served(version, window, popularity, places).values
 
-    Without a version, or without a window (a user of whom nothing is known), they are log-popularity itself. A product
-    that the version does not know counts as an average one: it gets the mean of what was learned of the others,
-    weighted by the mixture, so a version that has learned nothing ranks exactly as popularity does.
+
+def served(
+    version: Scores | None, window: Window | None, popularity: Popularity, places: Places | None = None
+) -> Served:
+    """Score the whole catalogue for one user, masks aside.
+
+    log(w_p · popularity + Σ_r w_r · share_r) + w_ce · logit + w_q · Q + content, where r are the relations between
+    products. Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
+
+    Without a version, or without a window (a user of whom nothing is known), they are log-popularity itself, and
+    content. A product that the version does not know counts as an average one: it gets the mean of what was learned of
+    the others, weighted by the mixture, so a version that has learned nothing ranks exactly as popularity does.
 
     Raises:
         ValueError: the version has more rows than popularity.
     """
     shares = popularity.shares()
+    popularity_weight, related, learned, mean = 1.0, None, None, np.float32(0.0)
     if version is None or window is None or not window.lengths[0]:
-        return logs(shares)
-    learned = version.scores(window)  # (A0,), A0 <= A
-    if len(learned) > len(shares):
-        raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
-    if version.popularity_weight:
-        mixture = mix(shares, version.popularity_weight, version.related(window))
-        result = logs(mixture)
+        result = logs(shares)
     else:
-        mixture, result = shares, np.zeros_like(shares)
+        learned = version.scores(window)  # (A0,), A0 <= A
+        if len(learned) > len(shares):
+            raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
+        popularity_weight = version.popularity_weight
+        if popularity_weight:
+            related = version.related(window)
+            mixture = mix(shares, popularity_weight, related)
+            result = logs(mixture)
+        else:
+            mixture, result = shares, np.zeros_like(shares)
+        mean = _add(learned, mixture, result)
+    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result)
+    result[rows] += content
+    return Served(result, shares, popularity_weight, related, learned, float(mean), rows, content)
+
+
+def _add(learned: FloatArray, mixture: FloatArray, result: FloatArray) -> np.float32:
+    """Add what was learned to the result, (A,), and its mean to products of which nothing was; the mean."""
     if len(learned) == len(result) and learned.min() > -np.inf:  # it knows them all
         result += learned
-        return result
+        return np.float32(0.0)
     known = learned > -np.inf
     weights = mixture[: len(learned)][known]
     mean = np.float32(weights @ learned[known] / weights.sum()) if len(weights) else np.float32(0.0)
     result[: len(learned)] += np.where(known, learned, mean)
     result[len(learned) :] += mean
-    return result
+    return mean
 
 
 def mix(shares: FloatArray, popularity_weight: float, related: FloatArray) -> FloatArray:

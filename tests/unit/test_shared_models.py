@@ -301,7 +301,20 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
         "golden.safetensors",
         save_tensors(golden | {"rows": rows[None], "scores": np.asarray(wanted, np.float32)[None]}),
     )
-    assert np.allclose(scorer_of(folder, tuple(BIAS)).scores(asked), wanted, atol=1e-4)
+    scorer = scorer_of(folder, tuple(BIAS))
+    assert np.allclose(scorer.scores(asked), wanted, atol=1e-4)
+    after = history_by_history(parts.input[[0, 1]])
+    values = manifest.heads["q"] * (
+        after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
+    )  # (3, A)
+    found = scorer.by_head(asked.newest(2), rows.astype(np.int64))
+    assert np.allclose(found["values"][0], values, atol=1e-2), "kept at half precision"
+    assert np.allclose(sum(own[0, -1] for own in found.values()), wanted, atol=1e-4)
+
+
+def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sum of no vector, of the first, and so on, (n + 1, D)."""
+    return np.concatenate([np.zeros_like(vectors[:1]), vectors.cumsum(axis=0)])
 
 
 ENCODERS: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -395,6 +408,35 @@ def test_what_lies_further_back_than_the_version_learned_to_look_counts_nothing(
 
 def test_a_user_without_history_is_scored_too(folder: Path) -> None:
     assert np.isfinite(scorer_of(folder).scores(window())).all()
+
+
+def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None:
+    """By the states that the encoder tells, and without them by an encoding of each beginning of the history."""
+    asked, rows = window(0, 1, 2, -1), np.array([2, 0])
+    asked.features[0, :4, 2] = (0.1, -0.4, 0.9, 0.2)
+    scorer = scorer_of(folder)
+    found = scorer.by_head(Window(asked.products[:, :4], asked.features[:, :4], asked.lengths), rows)
+    for n in range(1, 5):
+        part = Window(asked.products, asked.features, np.array([n], np.int32))
+        assert np.allclose(sum(own[0, n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
+    assert np.ptp(found["sequence"], axis=1).min() > 1e-3, "the history counts"
+    model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
+    del model.graph.output[1]
+    replace(folder, "encoder.onnx", model.SerializeToString())
+    older = scorer_of(folder).by_head(Window(asked.products[:, :4], asked.features[:, :4], asked.lengths), rows)
+    assert all(np.allclose(older[group], found[group], atol=1e-5) for group in found)
+
+
+def test_what_each_event_shares_in_what_follows(folder: Path) -> None:
+    shifted = scorer_of(folder, ("spoon", "teapot"))
+    shifted_rows = np.array([3, 1, 0])
+    found = shifted.related_by_event(window(3, 2), shifted_rows)
+    assert np.allclose(found, [[0.0, 0.0, 0.0], [0.25 / 3, 0.5 / 3, 0.0]])
+    for asked in (window(3, 2), window(99, 2, -1), window()):
+        by_event = shifted.related_by_event(asked, shifted_rows)
+        assert len(by_event) == asked.lengths[0]
+        assert np.allclose(by_event.sum(axis=0), shifted.related(asked)[shifted_rows])
+    assert shifted.related_by_event(window(2), np.array([99])).tolist() == [[0.0]], "a product that came later"
 
 
 def test_the_manifest_says_how_it_is_read() -> None:

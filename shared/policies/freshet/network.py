@@ -79,6 +79,8 @@ def folded(
 def to_onnx(encoder: Encoder) -> bytes:
     """The encoder as an ONNX model: products (B, T, D), features (B, T, F), lengths (B,) → the state (B, 1, D).
 
+    Beside it the state after each event, (B, T, D), for whoever wants to know what each event changed.
+
     It is the one query of all heads; what each makes of it is put into the products' vectors by `folded`. Built from
     ONNX's own operators, since a traced export takes seconds and this takes milliseconds.
     """
@@ -95,6 +97,7 @@ def to_onnx(encoder: Encoder) -> bytes:
         "product_weight": weights["product.weight"].T,
         "feature_weight": feature_weight,
         "feature_bias": weights["feature.bias"],
+        "each_shape": np.array([0, 0, d], np.int64),
         "gru_w": gates("gru.weight_ih_l0"),
         "gru_r": gates("gru.weight_hh_l0"),
         "gru_b": np.concatenate([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")], axis=1),
@@ -108,11 +111,13 @@ def to_onnx(encoder: Encoder) -> bytes:
         helper.make_node(
             "GRU",
             ["by_time", "gru_w", "gru_r", "gru_b", "lengths"],
-            ["", "last"],
+            ["each", "last"],
             hidden_size=d,
             linear_before_reset=1,
         ),
         helper.make_node("Transpose", ["last"], ["queries"], perm=[1, 0, 2]),  # (1, B, D)
+        helper.make_node("Transpose", ["each"], ["each_by_user"], perm=[2, 0, 1, 3]),  # (B, T, 1, D)
+        helper.make_node("Reshape", ["each_by_user", "each_shape"], ["after_each"]),  # (B, T, D)
     ]
     graph = helper.make_graph(
         nodes,
@@ -122,7 +127,10 @@ def to_onnx(encoder: Encoder) -> bytes:
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
         ],
-        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", 1, d])],
+        [
+            helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", 1, d]),
+            helper.make_tensor_value_info("after_each", TensorProto.FLOAT, ["B", "T", d]),
+        ],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet")

@@ -1,0 +1,41 @@
+"""The reasons of scores as messages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from services.inference.knowledge import Knowledge
+from services.inference.viewers import Viewer
+from shared.explained import Reason
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, EventKind
+
+Event = tuple[str, EventKind.ValueType, int]  # product_id, kind, event time in ms
+
+
+def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[Event]:
+    """What the viewer's window holds, oldest first; what the session of the request names has no time."""
+    if viewer.window is None:
+        return []
+    ids, histories, end = knowledge.catalogue.ids, knowledge.histories, int(viewer.window.lengths[0])
+    logged = end - viewer.session
+    row = histories.row(user_id) if logged else None
+    kept = histories.recent(row)[-logged:] if row is not None else []
+    events = [(ids[product], cast("EventKind.ValueType", kind), at_ms) for product, kind, at_ms, _ in kept]
+    return events + [(ids[row], EVENT_KIND_VIEW, 0) for row in viewer.window.products[0, logged:end].tolist()]
+
+
+def messages(reasons: Sequence[Reason], events: Sequence[Event]) -> list[pb.Reason]:
+    """Reasons with the past events that they name by their place in a window."""
+    return [
+        pb.Reason(
+            part=reason.part,
+            score=reason.score,
+            events=[
+                pb.PastEvent(product_id=events[at][0], kind=events[at][1], event_time_ms=events[at][2], score=score)
+                for at, score in reason.events
+            ],
+        )
+        for reason in reasons
+    ]

@@ -1,0 +1,101 @@
+"""Which products are like which: cosine of tf-idf vectors, by an inverted index that grows product by product. Pure."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A token of more products than this, and than that share of all, tells too little for what it takes to look them up.
+COMMON, COMMON_SHARE = 2_000, 0.05
+# Lengths of vectors, which change with every product that comes, are measured anew when there are so many more.
+GROWTH = 1.25
+
+
+class Likeness:
+    """Products' tokens, by the caller's rows.
+
+    Weights are a token's own times log(1 + A / df) (Spärck Jones, J. Documentation 1972), A products, df of them with
+    the token.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}  # token → number
+        self._rows: list[array[int]] = []  # number → rows with the token
+        self._weights: list[array[float]] = []  # likewise, what it weighs there
+        self._own: dict[int, Mapping[str, float]] = {}  # row → tokens
+        self._lengths: NDArray[np.float32] = np.ones(1024, np.float32)  # (A,) of vectors
+        self._measured = 0  # products there were when all of them were measured last
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._own
+
+    def put(self, row: int, tokens: Mapping[str, float]) -> bool:
+        """Know a product's tokens, none to forget it; False where nothing changes."""
+        before = self._own.get(row, {})
+        if before == tokens:
+            return False
+        for token in before:
+            number = self._numbers[token]
+            place = self._rows[number].index(row)
+            _take_out(self._rows[number], place)
+            _take_out(self._weights[number], place)
+        for token, weight in tokens.items():
+            number = self._numbers.setdefault(token, len(self._rows))
+            if number == len(self._rows):
+                self._rows.append(array("i"))
+                self._weights.append(array("f"))
+            self._rows[number].append(row)
+            self._weights[number].append(weight)
+        if not tokens:
+            del self._own[row]
+            return True
+        self._own[row] = tokens
+        if row >= len(self._lengths):
+            grown = np.ones(max(2 * len(self._lengths), row + 1), np.float32)
+            grown[: len(self._lengths)] = self._lengths
+            self._lengths = grown
+        self._lengths[row] = self._length(tokens)
+        if len(self._own) > GROWTH * self._measured:
+            self._measured = len(self._own)
+            for other, own in self._own.items():
+                self._lengths[other] = self._length(own)
+        return True
+
+    def beside(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Products that share a token with one, by row, and how like it they are, (0, 1]; (n,) each."""
+        tokens = self._own.get(row, {})
+        rows, values = [], []
+        most = max(COMMON, COMMON_SHARE * len(self._own))
+        for token, weight in tokens.items():
+            number = self._numbers[token]
+            own = self._rows[number]
+            if 1 < len(own) <= most:
+                rows.append(np.frombuffer(own, np.int32))
+                of_token = np.frombuffer(self._weights[number], np.float32)
+                values.append(of_token * np.float32(weight * self._idf(number) ** 2))
+        if not rows:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        sums = np.bincount(np.concatenate(rows), np.concatenate(values))
+        sums[row] = 0.0
+        found = np.flatnonzero(sums)
+        likeness = (sums[found] / (self._lengths[found] * self._length(tokens))).astype(np.float32)
+        return found.astype(np.int32), np.minimum(likeness, np.float32(1.0))
+
+    def _length(self, tokens: Mapping[str, float]) -> float:
+        return math.sqrt(sum((weight * self._idf(self._numbers[token])) ** 2 for token, weight in tokens.items()))
+
+    def _idf(self, number: int) -> float:
+        return math.log1p(len(self._own) / len(self._rows[number]))
+
+
+def _take_out(entries: array[Any], place: int) -> None:
+    entries[place] = entries[-1]
+    entries.pop()

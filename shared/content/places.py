@@ -1,0 +1,186 @@
+"""The place of products that have few events or none, from those of the products that are most like them. Pure.
+
+An empirical-Bayes prior: a product's own score counts the more, the more events it has; what is missing comes from the
+products beside it, those with events the more, the liker the more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.content.likeness import Likeness
+from shared.content.tokens import tokens_of
+from shared.pb.freshet.v1.events_pb2 import Product
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSettings:
+    """How much content counts."""
+
+    neighbours: int = 16  # K, products beside a new one
+    events: int = 10  # with so many of its own a product's content counts no longer
+    prior: float = 2.0  # events that content is worth
+    doubt: float = 0.2  # likeness, summed over the products beside it, at which half of their score counts
+    discount: float = 0.5  # how much rarer a new product is chosen than those beside it
+    at_once: int = 64  # products whose neighbours are looked for while one answer is made
+
+    # When products with events have become so many times more, those beside a new one are looked for again.
+    growth: float = 1.5
+
+
+class Content:
+    """Products, by the caller's rows: what they are, and how many events they have."""
+
+    def __init__(self, settings: ContentSettings | None = None) -> None:
+        self.settings = settings or ContentSettings()
+        self.likeness = Likeness()
+        self._events: NDArray[np.int32] = np.zeros(1024, np.int32)  # (A,)
+        self._with_events = 0  # products with one or more
+        k = self.settings.neighbours
+        # C cold products, in the order of their places; of each those beside it and how like it they are.
+        self._place: dict[int, int] = {}  # row → place
+        self._cold: IntArray = np.zeros(64, np.int32)  # (C,) rows
+        self._beside: IntArray = np.zeros((64, k), np.int32)  # (C, K) rows
+        self._likeness: FloatArray = np.zeros((64, k), np.float32)  # (C, K), 0 where there are fewer
+        self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
+        self._looked_at = 0  # products with events when all were to be looked for again
+        self._weighed: tuple[IntArray, IntArray, FloatArray, FloatArray] | None = None
+
+    def put(self, row: int, product: Product) -> None:
+        """Know what a product is, or that it has changed."""
+        self._grow_to(row + 1)
+        if self.likeness.put(row, tokens_of(product)):
+            self._look_for(row)
+
+    def remove(self, row: int) -> None:
+        """Forget what a product is."""
+        self.likeness.put(row, {})
+        self._warm(row)
+
+    def count(self, row: int) -> None:
+        """Count one event of a product, which may be one of which nothing else is known."""
+        self._grow_to(row + 1)
+        n = int(self._events[row])
+        if n >= self.settings.events:
+            return
+        self._events[row] = n + 1
+        self._with_events += not n
+        self._weighed = None
+        if n + 1 >= self.settings.events:
+            self._warm(row)
+
+    def events(self, row: int) -> int:
+        """How many events of a product were counted, up to the number at which content counts no longer."""
+        return int(self._events[row]) if row < len(self._events) else 0
+
+    def added(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
+        """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
+
+        Args:
+            values: (A,) scores without content.
+        """
+        rows, beside, weights, shares = self._parts()
+        if len(rows) and rows[-1] >= len(values):  # such as came after these scores
+            have = rows < len(values)
+            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
+        if not len(rows):
+            return rows, shares
+        theirs = values[np.minimum(beside, len(values) - 1)]  # (C, K)
+        most = theirs.max(axis=1, keepdims=True)
+        theirs = np.log((np.exp(theirs - most) * weights).sum(axis=1)) + most[:, 0]  # of their mean share
+        return rows, shares * (theirs + np.float32(math.log(self.settings.discount)) - values[rows])
+
+    def _parts(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+        """Cold products with a place: rows (C,), ascending, and of each its neighbours (C, K) and content's share (C,).
+
+        The third are the neighbours' weights, (C, K), which sum to 1.
+        """
+        if self._with_events > self.settings.growth * self._looked_at:
+            self._looked_at = self._with_events
+            newer = self._waiting
+            self._waiting = dict.fromkeys(row for row in self._place if row not in newer) | newer
+        for _ in range(min(self.settings.at_once, len(self._waiting))):
+            self._look(self._waiting.popitem()[0])
+        if self._weighed is None:
+            self._weighed = self._weigh()
+        return self._weighed
+
+    def _weigh(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+        count = len(self._place)
+        weights = self._likeness[:count] * (1.0 - self._fading(self._events[self._beside[:count]]))
+        total = weights.sum(axis=1)
+        have = np.flatnonzero(total)
+        have = have[np.argsort(self._cold[have])]
+        rows, total = self._cold[have], total[have]
+        shares = self._fading(self._events[rows]) * total / (total + np.float32(self.settings.doubt))
+        return rows, self._beside[have], weights[have] / total[:, None], shares
+
+    def fading(self, rows: NDArray[np.integer]) -> FloatArray:
+        """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""
+        self._grow_to(1 + int(rows.max(initial=0)))
+        return self._fading(self._events[rows])
+
+    def _fading(self, events: IntArray) -> FloatArray:
+        s = self.settings
+        faded: FloatArray = (s.prior / (s.prior + events) * (1.0 - events / s.events)).astype(np.float32)
+        return faded
+
+    def _look_for(self, row: int) -> None:
+        if row in self.likeness and self._events[row] < self.settings.events:
+            self._waiting.pop(row, None)
+            self._waiting[row] = None
+        else:
+            self._warm(row)
+
+    def _look(self, row: int) -> None:
+        """Find the products with events that are most like a cold one."""
+        place = self._place.get(row)
+        if place is None:
+            place = self._place[row] = len(self._place)
+            self._make_room(place)
+        k = self.settings.neighbours
+        beside, likeness = self.likeness.beside(row)
+        counting = likeness * (1.0 - self._fading(self._events[beside]))
+        if len(beside) > k:
+            best = np.argpartition(-counting, k - 1)[:k]
+            beside, likeness = beside[best], likeness[best]
+        self._cold[place] = row
+        self._beside[place] = row
+        self._likeness[place] = 0.0
+        self._beside[place, : len(beside)] = beside
+        self._likeness[place, : len(beside)] = likeness
+        self._weighed = None
+
+    def _warm(self, row: int) -> None:
+        """Content counts no longer: the last of the cold products takes its place."""
+        self._waiting.pop(row, None)
+        place = self._place.pop(row, None)
+        if place is None:
+            return
+        last = len(self._place)
+        if place < last:
+            moved = int(self._cold[last])
+            for own in (self._cold, self._beside, self._likeness):
+                own[place] = own[last]
+            self._place[moved] = place
+        self._weighed = None
+
+    def _make_room(self, place: int) -> None:
+        if place < len(self._cold):
+            return
+        for name in ("_cold", "_beside", "_likeness"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+
+    def _grow_to(self, products: int) -> None:
+        if products > len(self._events):
+            grown = np.zeros(max(2 * len(self._events), products), np.int32)
+            grown[: len(self._events)] = self._events
+            self._events = grown

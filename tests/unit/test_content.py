@@ -1,0 +1,161 @@
+"""What products are, which are like which, and the place that gives to those with few events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from shared.content.likeness import Likeness
+from shared.content.places import Content, ContentSettings
+from shared.content.tokens import tokens_of
+from shared.pb.freshet.v1.events_pb2 import Product
+from shared.policies.served import served, served_scores
+from shared.policies.trending import Trending
+
+SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5)
+
+
+def product(title: str, **more: object) -> Product:
+    return Product(product_id=title or "none", title=title, **more)  # type: ignore[arg-type]
+
+
+def test_a_product_is_its_category_path_brand_price_and_words() -> None:
+    told = tokens_of(
+        product(
+            "Steel STRINGS, 12", categories=["Music", "Guitar"], brand="Élan", price=8.0, description="steel for you"
+        )
+    )
+    assert told == {
+        "/music": 1.0, "/music/guitar": 1.0, "brand élan": 1.0, "price 6": 0.5, "price+ 6": 0.5,
+        "steel": 1.0, "strings": 1.0, "12": 1.0, "for": 0.3, "you": 0.3,
+    }  # fmt: skip
+    assert tokens_of(product("")) == {}
+    near = [set(tokens_of(product("", price=price))) for price in (9.5, 10.5)]
+    assert near[0] & near[1], "prices on either side of an edge share a band"
+    assert not near[0] & set(tokens_of(product("", price=30.0)))
+
+
+def test_likeness_is_the_cosine_of_what_is_rare() -> None:
+    likeness = Likeness()
+    for row, words in enumerate(["a b", "a c", "a b", "d"]):
+        likeness.put(row, dict.fromkeys(words.split(), 1.0))
+    idf = {token: np.log1p(4 / df) for token, df in {"a": 3, "b": 2, "c": 1}.items()}
+    rows, found = likeness.beside(0)
+    assert rows.tolist() == [1, 2]
+    lengths = np.hypot(idf["a"], idf["b"]), np.hypot(idf["a"], idf["c"])
+    assert found.tolist() == pytest.approx([idf["a"] ** 2 / (lengths[0] * lengths[1]), 1.0], rel=0.1)
+    assert likeness.beside(3)[0].tolist() == likeness.beside(99)[0].tolist() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.frozensets(st.sampled_from("abcd"))), max_size=30))
+def test_what_a_product_was_before_does_not_matter(changes: list[tuple[int, frozenset[str]]]) -> None:
+    changed, anew = Likeness(), Likeness()
+    for row, tokens in changes:
+        changed.put(row, dict.fromkeys(tokens, 1.0))
+    last = dict(changes)
+    for row, tokens in last.items():
+        anew.put(row, dict.fromkeys(tokens, 1.0))
+    for row in range(6):
+        assert changed.beside(row)[0].tolist() == anew.beside(row)[0].tolist()
+    assert len(changed) == len(anew) == sum(map(bool, last.values()))
+
+
+def shop(*titles: str, events: Sequence[int] = (), settings: ContentSettings = SETTINGS) -> Content:
+    content = Content(settings)
+    for row, title in enumerate(titles):
+        content.put(row, product(title))
+        for _ in range(events[row] if row < len(events) else 0):
+            content.count(row)
+    return content
+
+
+def added(content: Content, *values: float) -> dict[int, float]:
+    rows, more = content.added(np.array(values, np.float32))
+    return dict(zip(rows.tolist(), more.tolist(), strict=True))
+
+
+def test_a_product_without_events_comes_where_those_like_it_are() -> None:
+    content = shop("red guitar", "blue drum", "red guitar", events=[4, 4])
+    found = added(content, -2.0, -3.0, -9.0)
+    assert list(found) == [2], "the others have events enough"
+    share = 1.0 / (1.0 + SETTINGS.doubt)  # all alike, and doubted
+    assert found[2] == pytest.approx(share * (-2.0 + np.log(0.5) + 9.0), abs=1e-5)
+
+
+def test_what_content_counts_fades_with_the_products_own_events() -> None:
+    content, shares = shop("guitar", "guitar", events=[4]), []
+    for _ in range(4):
+        shares.append(added(content, 0.0, 0.0)[1] / np.log(0.5))
+        content.count(1)
+    assert added(content, 0.0, 0.0) == {}, "it has events enough"
+    fading = [1 / (1 + n) * (1 - n / 4) for n in range(4)]
+    assert np.array(shares) == pytest.approx(np.array(fading) / (1.0 + SETTINGS.doubt), abs=1e-5)
+
+
+def test_only_products_with_events_tell_where_one_belongs_and_those_with_more_the_louder() -> None:
+    content = shop("guitar", "guitar", "guitar", events=[0, 0, 0])
+    assert added(content, -1.0, -2.0, -3.0) == {}
+    content.count(1)
+    own = 1.0 - 0.5 * 0.75  # what the evidence of one event counts
+    assert set(added(content, -1.0, -2.0, -3.0)) == {0, 2}, "looked for again, as there is one to ask"
+    for _ in range(3):
+        content.count(0)
+        content.count(0)
+    found = added(content, -1.0, -2.0, -9.0)[2]
+    mean = np.log((np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own))
+    total = 1.0 + own
+    assert found == pytest.approx(total / (total + 0.25) * (mean + np.log(0.5) + 9.0), abs=1e-4)
+
+
+def test_products_change_and_go() -> None:
+    content = shop("guitar", "drum", "guitar", "guitar", events=[4, 4])
+    assert set(added(content, 0.0, 0.0, 0.0, 0.0)) == {2, 3}
+    content.put(2, product("drum"))
+    content.put(3, product(""))
+    assert added(content, -1.0, -7.0, -7.0, -1.0) == {2: pytest.approx(np.log(0.5) / 1.25, rel=0.2)}, "like the drum"
+    content.remove(2)
+    assert added(content, 0.0, 0.0, 0.0, 0.0) == {}
+    assert added(shop("guitar", "guitar", events=[4]), 0.0) == {}, "a product that came after the scores"
+
+
+def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
+    few = ContentSettings(neighbours=2, events=4, at_once=3)
+    content = shop("guitar", *["guitar"] * 20, events=[4], settings=few)
+    content.put(21, product("guitar"))
+    values = np.zeros(22, np.float32)
+    assert content.added(values)[0].tolist() == [19, 20, 21], "the newest first"
+    for _ in range(7):
+        content.added(values)
+    assert content.added(values)[0].tolist() == list(range(1, 22))
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=6, max_size=6),
+    st.lists(st.sampled_from(["a b", "a c", "b c", "d", ""]), min_size=6, max_size=6),
+)
+def test_a_place_lies_between_the_products_own_and_those_beside_it(events: list[int], titles: list[str]) -> None:
+    settings = ContentSettings(neighbours=3, events=4, discount=1.0)
+    content = shop(*titles, events=events, settings=settings)
+    values: NDArray[np.float32] = np.linspace(-5.0, -1.0, 6, dtype=np.float32)
+    rows, more = content.added(values)
+    assert (np.diff(rows) > 0).all()
+    placed = values[rows] + more
+    assert ((placed >= values.min() - 1e-4) & (placed <= values.max() + 1e-4)).all()
+    assert all(events[row] < 4 and titles[row] for row in rows)
+
+
+def test_what_is_served_holds_the_places_and_nothing_else_changes() -> None:
+    trending = Trending(1000.0)
+    for row in (0, 0, 0, 0, 1, 1, 1, 1):
+        trending.add(row, 1, 5)
+    trending.grow_to(3)
+    content = shop("guitar", "drum", "guitar", events=[4, 4])
+    plain, found = served_scores(None, None, trending), served(None, None, trending, content)
+    assert found.values[:2].tolist() == plain[:2].tolist()
+    assert found.values[2] > plain[2]
+    assert (found.content_rows.tolist(), found.content.tolist()) == ([2], [pytest.approx(found.values[2] - plain[2])])

@@ -369,6 +369,6 @@ def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[st
 
 def test_the_page_is_light(system: Shop) -> None:
     files = [file for file in FOLDER.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 100_000
+    assert sum(file.stat().st_size for file in files) < 100 * 1024
     served = system.gateway.ask("/")
     assert "'unsafe" not in served.headers["Content-Security-Policy"]

@@ -40,7 +40,12 @@ export async function act(kind, id, details, { wishes, requestId = "" }) {
 export async function record(kind, id, details = {}, requestId = "") {
   const person = current();
   const event = {
-    kind: `EVENT_KIND_${kind}`, product_id: id, user_id: person.user, event_time_ms: eventTime(), request_id: requestId, ...details,
+    kind: `EVENT_KIND_${kind}`,
+    product_id: id,
+    user_id: person.user,
+    event_time_ms: eventTime(),
+    request_id: requestId,
+    ...details,
   };
   const recorded = await recordEvents({ events: [event] });
   if (!person.user) remember(id, { unwanted: kind === "DISLIKE" });

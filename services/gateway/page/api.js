@@ -12,13 +12,16 @@ export class Problem extends Error {
   /** What whoever looks at the page can do. */
   get advice() {
     if (this.status === 0) return "Is the gateway still running? `make demo KEEP=1` keeps everything up.";
-    if (this.status === 400) return this.field ? `Change ${this.field} and ask again.` : "Change the request and ask again.";
-    if (this.status === 403) return "Open the page under the name that the gateway knows: 127.0.0.1 or localhost, unless its settings say more.";
+    if (this.status === 400)
+      return this.field ? `Change ${this.field} and ask again.` : "Change the request and ask again.";
+    if (this.status === 403)
+      return "Open the page under the name that the gateway knows: 127.0.0.1 or localhost, unless its settings say more.";
     if (this.status === 404) return "Look whether it is spelled as in the log; what has no event yet is not known.";
     if (this.status === 429) return "Too many calls at a time: wait a moment, then try again.";
     if (this.status === 501) return "The recommender that runs does not have this call: update it.";
     if (this.status === 503) return "The recommender is starting, or away. It usually answers again within seconds.";
-    if (this.status === 504) return "The answer took too long. Look whether features and inference keep up, then try again.";
+    if (this.status === 504)
+      return "The answer took too long. Look whether features and inference keep up, then try again.";
     return "Try again; if it stays so, the logs of the gateway and of inference say why.";
   }
 }
@@ -45,9 +48,13 @@ async function answer(path, options) {
 }
 
 function call(path) {
-  return (message = {}, signal = undefined) => answer(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(message), signal,
-  });
+  return (message = {}, signal = undefined) =>
+    answer(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(message),
+      signal,
+    });
 }
 
 export const recommend = call("/v1/recommend");

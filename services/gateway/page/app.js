@@ -57,16 +57,26 @@ function decode(text) {
 }
 
 function lost(root) {
-  fill(root, h("h1", { tabindex: "-1" }, "There is no such page"), empty("Nothing is at this address", h("p", {}, h("a", { href: "#/" }, "Choose a user or be a guest"))));
+  fill(
+    root,
+    h("h1", { tabindex: "-1" }, "There is no such page"),
+    empty("Nothing is at this address", h("p", {}, h("a", { href: "#/" }, "Choose a user or be a guest"))),
+  );
 }
 
 function showPerson() {
   const { chosen, user } = current();
-  fill(document.getElementById("as-who"), chosen && h("a", { href: address() }, "as ", user ? h("span", { class: "id" }, user) : "a guest"));
+  fill(
+    document.getElementById("as-who"),
+    chosen && h("a", { href: address() }, "as ", user ? h("span", { class: "id" }, user) : "a guest"),
+  );
 }
 
 // An ordinary jump would take the place of the view's own address.
-document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 addEventListener("hashchange", show);
 addEventListener("freshet:person", showPerson);
 showPerson();

@@ -41,16 +41,21 @@ export function unseen(text) {
 export function say(text) {
   const region = document.getElementById("said");
   region.textContent = "";
-  requestAnimationFrame(() => { region.textContent = text; });
+  requestAnimationFrame(() => {
+    region.textContent = text;
+  });
 }
 
 /** A box in place of what could not be shown: what went wrong, what to do, and a button that tries again. */
 export function problem(error, advice, again) {
-  return h("div", { class: "notice bad", role: "alert" },
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
     h("p", { class: "notice-title" }, error.title || "Something went wrong"),
     error.message && h("p", {}, error.message),
     advice && h("p", {}, advice),
-    again && h("p", {}, h("button", { type: "button", class: "button", onclick: again }, "Try again")));
+    again && h("p", {}, h("button", { type: "button", class: "button", onclick: again }, "Try again")),
+  );
 }
 
 /** A box where there is nothing to show yet, with what to do next. */
@@ -58,7 +63,16 @@ export function empty(title, ...children) {
   return h("div", { class: "notice" }, h("p", { class: "notice-title" }, title), children);
 }
 
+/** A figure with its name, for a list of them. */
+export function figure(name, value) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}
+
 /** Grey lines while an answer is on its way. */
 export function waiting(lines = 6) {
-  return h("div", { class: "waiting", "aria-hidden": "true" }, Array.from({ length: lines }, () => h("span")));
+  return h(
+    "div",
+    { class: "waiting", "aria-hidden": "true" },
+    Array.from({ length: lines }, () => h("span")),
+  );
 }

@@ -2,8 +2,10 @@
 
 import { getProduct, listProducts, listUsers } from "./api.js";
 import { seen } from "./clock.js";
-import { h } from "./elements.js";
+import { empty, h } from "./elements.js";
 
+/** What is asked for of each product of a list. */
+export const FIELDS = "title,categories,brand,price";
 const AT_ONCE = 1000; // the most that a page of a listing holds
 const products = new Map(); // id → Product, or a promise of it
 let listing = null;
@@ -18,7 +20,13 @@ export function learn(...met) {
 export async function product(id) {
   if (!products.has(id)) {
     await (listing ?? Promise.resolve());
-    if (!products.has(id)) products.set(id, getProduct({ product_id: id }).then((answer) => answer.product).catch(() => ({ product_id: id })));
+    if (!products.has(id))
+      products.set(
+        id,
+        getProduct({ product_id: id })
+          .then((answer) => answer.product)
+          .catch(() => ({ product_id: id })),
+      );
   }
   return products.get(id);
 }
@@ -29,9 +37,24 @@ export const productAddress = (id) => `#/product/${encodeURIComponent(id)}`;
 /** A link to a product, by its title once that is known. */
 export function productLink(id, properties = {}) {
   const known = products.get(id);
-  const link = h("a", { href: productAddress(id), class: "product", ...properties }, known?.product_id ? title(known) : id);
-  if (!known?.product_id) product(id).then((about) => { link.textContent = title(about); });
+  const link = h(
+    "a",
+    { href: productAddress(id), class: "product", ...properties },
+    known?.product_id ? title(known) : id,
+  );
+  if (!known?.product_id)
+    product(id).then((about) => {
+      link.textContent = title(about);
+    });
   return link;
+}
+
+/** What stands where there is no product at all. */
+export function noProducts() {
+  return empty(
+    "No product is known yet",
+    h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), "), or send products with UpsertProducts."),
+  );
 }
 
 /** The categories and brands of the catalogue's first thousand products, the most frequent first. */
@@ -39,7 +62,10 @@ export async function facets() {
   listing ??= listProducts({ page_size: AT_ONCE }).then((answer) => {
     const list = answer.products ?? [];
     learn(...list);
-    return { categories: frequent(list.flatMap((one) => one.categories ?? [])), brands: frequent(list.map((one) => one.brand)) };
+    return {
+      categories: frequent(list.flatMap((one) => one.categories ?? [])),
+      brands: frequent(list.map((one) => one.brand)),
+    };
   });
   try {
     return await listing;
@@ -52,7 +78,11 @@ export async function facets() {
 function frequent(values) {
   const counts = new Map();
   for (const value of values) if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).slice(0, 200).map(([value]) => value).sort();
+  return [...counts]
+    .sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]))
+    .slice(0, 200)
+    .map(([value]) => value)
+    .sort();
 }
 
 /** The first thousand users: {users, total}; asked again when `fresh`. */
@@ -63,6 +93,8 @@ export function people({ fresh = false } = {}) {
     for (const user of users) seen(user.newest_ms);
     return { users, total: answer.total ?? users.length };
   });
-  crowd.catch(() => { crowd = null; });
+  crowd.catch(() => {
+    crowd = null;
+  });
   return crowd;
 }

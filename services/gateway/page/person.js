@@ -6,8 +6,11 @@ const MOST_SESSION = 500; // as the proto allows
 function load() {
   try {
     const kept = JSON.parse(sessionStorage.getItem(KEY));
-    if (kept && typeof kept.user === "string" && Array.isArray(kept.session) && Array.isArray(kept.unwanted)) return kept;
-  } catch { /* nothing usable was kept */ }
+    if (kept && typeof kept.user === "string" && Array.isArray(kept.session) && Array.isArray(kept.unwanted))
+      return kept;
+  } catch {
+    /* nothing usable was kept */
+  }
   return { user: "", chosen: false, session: [], unwanted: [] };
 }
 
@@ -17,7 +20,9 @@ function keep(change) {
   person = { ...person, ...change };
   try {
     sessionStorage.setItem(KEY, JSON.stringify(person));
-  } catch { /* then it lives as long as the page */ }
+  } catch {
+    /* then it lives as long as the page */
+  }
   dispatchEvent(new CustomEvent("freshet:person"));
 }
 

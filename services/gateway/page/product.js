@@ -2,11 +2,10 @@
 
 import { getProduct, similarProducts } from "./api.js";
 import { particulars, record } from "./acting.js";
-import { empty, fill, h, problem, say, waiting } from "./elements.js";
-import { learn, title } from "./known.js";
-import { factsOf, productList } from "./list.js";
+import { empty, figure, fill, h, problem, say, waiting } from "./elements.js";
+import { FIELDS, learn, title } from "./known.js";
+import { actions, factsOf, productList } from "./list.js";
 import { address, current } from "./person.js";
-import { give } from "./stars.js";
 import { count, date, did, plain, position, price, whole } from "./words.js";
 
 const NEIGHBOURS = 10;
@@ -18,10 +17,26 @@ export function showProduct(root, { product: id }, query, signal) {
   const doing = h("section", { class: "panel", "aria-labelledby": "do-title" });
   const list = productList({ label: "Products that go with this one", itself: id });
   const neighbours = h("div", {}, waiting());
-  fill(root, about, h("div", { class: "columns" },
-    h("section", { class: "recommended", "aria-labelledby": "similar-title" }, h("h2", { id: "similar-title" }, "What goes with it"), neighbours, list.element),
-    h("div", { class: "aside" }, doing)));
-  fill(doing, h("h2", { id: "do-title" }, "As ", current().user ? h("span", { class: "id" }, current().user) : "a guest"));
+  fill(
+    root,
+    about,
+    h(
+      "div",
+      { class: "columns" },
+      h(
+        "section",
+        { class: "recommended", "aria-labelledby": "similar-title" },
+        h("h2", { id: "similar-title" }, "What goes with it"),
+        neighbours,
+        list.element,
+      ),
+      h("div", { class: "aside" }, doing),
+    ),
+  );
+  fill(
+    doing,
+    h("h2", { id: "do-title" }, "As ", current().user ? h("span", { class: "id" }, current().user) : "a guest"),
+  );
   tell();
   compare();
 
@@ -42,11 +57,30 @@ export function showProduct(root, { product: id }, query, signal) {
 
   async function compare() {
     try {
-      const answer = await similarProducts({ product_id: id, wishes: { count: NEIGHBOURS, explain: true, product_fields: "title,categories,brand,price" } }, signal);
+      const answer = await similarProducts(
+        { product_id: id, wishes: { count: NEIGHBOURS, explain: true, product_fields: FIELDS } },
+        signal,
+      );
       const products = answer.products ?? [];
-      fill(neighbours, products.length
-        ? h("p", { class: "lineage" }, answer.model_version ? ["By model ", h("code", {}, answer.model_version), "."] : "Nothing was learned yet: category, text, brand and price alone decide.")
-        : empty("No neighbours", h("p", {}, "Nothing is known that goes with it. Neighbours come with events, or with products of the same category.")));
+      fill(
+        neighbours,
+        products.length
+          ? h(
+              "p",
+              { class: "lineage" },
+              answer.model_version
+                ? ["By model ", h("code", {}, answer.model_version), "."]
+                : "Nothing was learned yet: category, text, brand and price alone decide.",
+            )
+          : empty(
+              "No neighbours",
+              h(
+                "p",
+                {},
+                "Nothing is known that goes with it. Neighbours come with events, or with products of the same category.",
+              ),
+            ),
+      );
       list.show(products);
     } catch (error) {
       if (!signal.aborted) fill(neighbours, problem(error, error.advice, compare));
@@ -60,40 +94,70 @@ export function showProduct(root, { product: id }, query, signal) {
         const details = await particulars(kind, id, given);
         if (!details) return;
         const at = await record(kind, id, details);
-        fill(told, `${name} ${did(kind)}: written to the log (${position(at)}). `, h("a", { href: address() }, "See the list it changes"));
+        fill(
+          told,
+          `${name} ${did(kind)}: written to the log (${position(at)}). `,
+          h("a", { href: address() }, "See the list it changes"),
+        );
         say(`${name} ${did(kind)}.`);
       } catch (error) {
-        fill(told, problem(error, error.advice, () => done(kind, given)));
+        fill(
+          told,
+          problem(error, error.advice, () => done(kind, given)),
+        );
       }
     };
-    const button = (words, kind) => h("button", { type: "button", class: "act", "aria-label": `${words}: ${name}`, onclick: () => done(kind) }, words);
-    fill(doing,
+    fill(
+      doing,
       h("h2", { id: "do-title" }, "As ", current().user ? h("span", { class: "id" }, current().user) : "a guest"),
-      h("div", { class: "actions", role: "group", "aria-label": `What you do with ${name}` },
-        give(name, (rating) => done("RATING", { rating })), button("Click", "CLICK"), button("Buy", "PURCHASE"), button("Review", "REVIEW"), button("Not for me", "DISLIKE")),
+      actions(name, done),
       told,
-      h("p", {}, h("a", { href: address() }, current().user ? "Back to this user’s list" : "To the session’s list")));
+      h("p", {}, h("a", { href: address() }, current().user ? "Back to this user’s list" : "To the session’s list")),
+    );
   }
 }
 
 function described(known, name) {
   const about = known.product;
   return [
-    h("p", { class: "crumbs" }, h("a", { href: "#/catalogue" }, "Catalogue"),
-      (about.categories ?? []).map((one) => [h("span", { "aria-hidden": "true" }, " › "), h("a", { class: "isolate", href: `#/catalogue?${new URLSearchParams({ category: one })}` }, one)])),
+    h(
+      "p",
+      { class: "crumbs" },
+      h("a", { href: "#/catalogue" }, "Catalogue"),
+      (about.categories ?? []).map((one) => [
+        h("span", { "aria-hidden": "true" }, " › "),
+        h("a", { class: "isolate", href: `#/catalogue?${new URLSearchParams({ category: one })}` }, one),
+      ]),
+    ),
     h("h1", { tabindex: "-1", class: "isolate" }, name),
-    h("p", { class: "facts" }, factsOf({ product: { brand: about.brand } }), about.price !== undefined && h("strong", {}, price(about.price)), h("code", {}, about.product_id),
-      h("span", {}, about.unavailable ? "not to be had: never recommended" : AVAILABILITY[plain(about.availability, "AVAILABILITY")] ?? "")),
+    h(
+      "p",
+      { class: "facts" },
+      factsOf({ product: { brand: about.brand } }),
+      about.price !== undefined && h("strong", {}, price(about.price)),
+      h("code", {}, about.product_id),
+      h(
+        "span",
+        {},
+        about.unavailable
+          ? "not to be had: never recommended"
+          : (AVAILABILITY[plain(about.availability, "AVAILABILITY")] ?? ""),
+      ),
+    ),
     about.description && h("p", { class: "description isolate" }, about.description),
-    h("dl", { class: "figures" },
+    h(
+      "dl",
+      { class: "figures" },
       figure("Events", whole(known.events)),
       figure("Popularity", known.popularity_rank ? `№ ${whole(known.popularity_rank)}` : "not ranked"),
       figure("Share of all events now", known.share ? `${(known.share * 100).toPrecision(2)} %` : "0 %"),
-      figure("First event", Number(known.first_event_ms ?? 0) ? date(known.first_event_ms) : "none yet")),
-    Number(known.events ?? 0) === 0 && h("p", { class: "hint" }, `Until its first event, its place comes from products that are alike. ${count(0, "event")} so far.`),
+      figure("First event", Number(known.first_event_ms ?? 0) ? date(known.first_event_ms) : "none yet"),
+    ),
+    Number(known.events ?? 0) === 0 &&
+      h(
+        "p",
+        { class: "hint" },
+        `Until its first event, its place comes from products that are alike. ${count(0, "event")} so far.`,
+      ),
   ];
-}
-
-function figure(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }

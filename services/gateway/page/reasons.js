@@ -23,13 +23,28 @@ const NAMED_EVENTS = 2;
  * changes nothing in who is ahead. `share` is shown, scaled to [-1, 1] over the whole list.
  */
 export function bars(products) {
-  const lowest = Math.min(...products.flatMap((product) => of(product).filter(isTrending).map((reason) => reason.score ?? 0)));
-  const rows = products.map((product) => of(product).map((reason) => {
-    const part = plain(reason.part, "PART");
-    const [label, meaning] = PARTS[part] ?? [part, ""];
-    const score = reason.score ?? 0;
-    return { part, label, meaning, score, shown: isTrending(reason) ? score - lowest : score, events: reason.events ?? [] };
-  }));
+  const lowest = Math.min(
+    ...products.flatMap((product) =>
+      of(product)
+        .filter(isTrending)
+        .map((reason) => reason.score ?? 0),
+    ),
+  );
+  const rows = products.map((product) =>
+    of(product).map((reason) => {
+      const part = plain(reason.part, "PART");
+      const [label, meaning] = PARTS[part] ?? [part, ""];
+      const score = reason.score ?? 0;
+      return {
+        part,
+        label,
+        meaning,
+        score,
+        shown: isTrending(reason) ? score - lowest : score,
+        events: reason.events ?? [],
+      };
+    }),
+  );
   const widest = Math.max(1e-9, ...rows.flat().map((bar) => Math.abs(bar.shown)));
   return rows.map((row) => row.map((bar) => ({ ...bar, share: bar.shown / widest })));
 }
@@ -50,13 +65,20 @@ export function sentence(product, row, { itself = "" } = {}) {
 }
 
 const WITH_PAST = {
-  CO_OCCURRENCE: "often goes with ", SEQUENCE: "comes next after ", Q: "leads on to what pleases, after ",
-  SENTIMENT: "fits how you wrote of ", CONTENT: "is like ",
+  CO_OCCURRENCE: "often goes with ",
+  SEQUENCE: "comes next after ",
+  Q: "leads on to what pleases, after ",
+  SENTIMENT: "fits how you wrote of ",
+  CONTENT: "is like ",
 };
 const WITHOUT = {
-  CO_OCCURRENCE: "goes with your past", SEQUENCE: "comes next in the order of what you did", Q: "leads on to what pleases",
-  SENTIMENT: "fits the mood of your texts", CONTENT: "few know it yet, its category, text and price speak for it",
-  BOOST: "boosted by this request", TRENDING: "popular now",
+  CO_OCCURRENCE: "goes with your past",
+  SEQUENCE: "comes next in the order of what you did",
+  Q: "leads on to what pleases",
+  SENTIMENT: "fits the mood of your texts",
+  CONTENT: "few know it yet, its category, text and price speak for it",
+  BOOST: "boosted by this request",
+  TRENDING: "popular now",
 };
 
 function clause(bar, past) {
@@ -66,7 +88,9 @@ function clause(bar, past) {
 // The events that helped most, each told once in a sentence: "X and Y, which you rated".
 function pastOf(bar, most, told, itself) {
   const helping = bar.events.filter((event) => (event.score ?? 0) > 0 && !told.products.has(event.product_id));
-  const events = helping.filter((event, n) => helping.findIndex((one) => one.product_id === event.product_id) === n).slice(0, most);
+  const events = helping
+    .filter((event, n) => helping.findIndex((one) => one.product_id === event.product_id) === n)
+    .slice(0, most);
   if (events.some((event) => event.product_id === itself)) return ["it"];
   for (const event of events) told.products.add(event.product_id);
   const names = events.flatMap((event, n) => [...(n ? [" and "] : []), { product: event.product_id }]);

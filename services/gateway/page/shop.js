@@ -2,20 +2,22 @@
 
 import { getUser, recommend } from "./api.js";
 import { act as send, particulars, requestFor } from "./acting.js";
-import { seen, standsAt } from "./clock.js";
-import { empty, fill, h, problem, say, waiting } from "./elements.js";
+import { seen } from "./clock.js";
+import { fill, h, problem, say, waiting } from "./elements.js";
 import { form, fromQuery, toQuery, toWishes } from "./filters.js";
 import { panel as freshness } from "./freshness.js";
 import { panel as history } from "./history.js";
 import { people, product, title } from "./known.js";
 import { productList } from "./list.js";
 import { moves, summary } from "./moves.js";
-import { address, becomeGuest, becomeUser, current, forgetSession } from "./person.js";
-import { count, date, did, fallback, ms, plain, position, userClass } from "./words.js";
+import { address, becomeGuest, becomeUser, current } from "./person.js";
+import { aboutOf, lineageOf, nothing } from "./telling.js";
+import { did, fallback, ms } from "./words.js";
 
 /** The view of `#/user/<id>` and `#/guest`. */
 export function shop(root, { user = "" }, query, signal) {
-  if (user) becomeUser(user); else becomeGuest();
+  if (user) becomeUser(user);
+  else becomeGuest();
   let chosen = fromQuery(query);
   let answer = null;
   let known; // undefined: not asked yet; null: nothing is known
@@ -32,21 +34,46 @@ export function shop(root, { user = "" }, query, signal) {
   const historyPlace = h("div");
   const heading = h("h2", { id: "list-title" }, "Recommended now");
   const refresh = h("button", { type: "button", class: "button quiet", onclick: () => load() }, "Ask again");
-  fill(root,
-    h("div", { class: "title-row" },
+  fill(
+    root,
+    h(
+      "div",
+      { class: "title-row" },
       h("div", {}, h("h1", { tabindex: "-1" }, user ? h("span", { class: "id" }, user) : "A guest’s session"), about),
-      h("p", {}, h("a", { class: "button quiet", href: "#/" }, "Choose somebody else"))),
-    form(chosen, (changed) => { chosen = changed; window.history.replaceState(null, "", address() + toQuery(chosen)); load(); }),
-    h("div", { class: "columns" },
-      h("section", { class: "recommended", "aria-labelledby": "list-title" }, h("div", { class: "section-row" }, heading, refresh), trouble, notes, list.element, lineage),
-      h("div", { class: "aside" }, freshnessPlace, historyPlace)));
+      h("p", {}, h("a", { class: "button quiet", href: "#/" }, "Choose somebody else")),
+    ),
+    form(chosen, (changed) => {
+      chosen = changed;
+      window.history.replaceState(null, "", address() + toQuery(chosen));
+      load();
+    }),
+    h(
+      "div",
+      { class: "columns" },
+      h(
+        "section",
+        { class: "recommended", "aria-labelledby": "list-title" },
+        h("div", { class: "section-row" }, heading, refresh),
+        trouble,
+        notes,
+        list.element,
+        lineage,
+      ),
+      h("div", { class: "aside" }, freshnessPlace, historyPlace),
+    ),
+  );
   fill(notes, waiting());
   showAside();
-  people().catch(() => {}).finally(load);
+  people()
+    .catch(() => {})
+    .finally(load);
 
   async function load() {
     try {
-      const [person, fresh] = await Promise.all([whoIs(user, signal), recommend(requestFor(current(), toWishes(chosen)), signal)]);
+      const [person, fresh] = await Promise.all([
+        whoIs(user, signal),
+        recommend(requestFor(current(), toWishes(chosen)), signal),
+      ]);
       known = person;
       if (answer) say(`The list anew: ${summary(moves(ids(answer), ids(fresh)))}.`);
       showAnswer(fresh, answer);
@@ -63,7 +90,11 @@ export function shop(root, { user = "" }, query, signal) {
     try {
       const before = answer;
       const name = title(await product(id));
-      const { answer: after, position: at, took } = await send(kind, id, details, { wishes: toWishes(chosen), requestId: answer?.request_id });
+      const {
+        answer: after,
+        position: at,
+        took,
+      } = await send(kind, id, details, { wishes: toWishes(chosen), requestId: answer?.request_id });
       const moved = moves(ids(before), ids(after));
       last = { did: `${name} ${did(kind)}`, summary: summary(moved), position: at };
       showAnswer(after, before);
@@ -82,7 +113,7 @@ export function shop(root, { user = "" }, query, signal) {
     fill(trouble);
     const products = after.products ?? [];
     const words = fallback(after);
-    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(after, chosen));
+    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(after, toQuery(chosen) !== ""));
     list.show(products, before && moves(ids(before), ids(after)).marks);
     fill(lineage, lineageOf(after));
     showAside();
@@ -100,7 +131,13 @@ export function shop(root, { user = "" }, query, signal) {
   function failed(error, again) {
     if (signal.aborted) return;
     if (!answer) fill(notes);
-    fill(trouble, problem(error, error.advice, () => { fill(trouble); again(); }));
+    fill(
+      trouble,
+      problem(error, error.advice, () => {
+        fill(trouble);
+        again();
+      }),
+    );
   }
 }
 
@@ -117,33 +154,4 @@ async function whoIs(user, signal) {
     if (error.status === 404) return null;
     throw error;
   }
-}
-
-function aboutOf(user, known) {
-  if (!user) {
-    return [count(current().session.length, "product"), " looked at in this tab. ", current().session.length > 0
-      && h("button", { type: "button", class: "link", onclick: () => { forgetSession(); dispatchEvent(new HashChangeEvent("hashchange")); } }, "Start anew")];
-  }
-  const stands = standsAt();
-  return [
-    known && h("span", { class: "badge" }, userClass(known.user_class) || "known"),
-    known ? `${count(known.events, "event")}, ${count(known.masked_products, "product")} never to be shown again.` : "No event is known of this user yet.",
-    stands ? ` The log stands at ${date(stands)}; what you do is dated then.` : "",
-  ];
-}
-
-function lineageOf(answer) {
-  const learned = plain(answer.strategy, "STRATEGY") === "LEARNED";
-  return [learned ? "Answered by model " : "Answered by what is popular", learned && h("code", {}, answer.model_version),
-    answer.position ? `, with the person’s events up to ${position(answer.position)}.` : "."];
-}
-
-function nothing(answer, chosen) {
-  if (plain(answer.fallback, "FALLBACK") === "EMPTY_CATALOGUE") {
-    return empty("No product is known yet", h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), ") or send products with UpsertProducts."));
-  }
-  const filtered = toQuery(chosen) !== "";
-  return empty("No product is left to recommend", h("p", {}, filtered
-    ? "None meets the filters: loosen or clear them."
-    : "All that is known was reviewed, rated or refused already: products come with the next events."));
 }

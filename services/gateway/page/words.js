@@ -24,8 +24,15 @@ export function series(parts) {
 }
 
 const KINDS = {
-  REVIEW: "reviewed", RATING: "rated", VIEW: "viewed", CLICK: "clicked", CART: "put in the cart", PURCHASE: "bought",
-  RETURN: "sent back", DISLIKE: "not wanted", FAVOURITE: "saved",
+  REVIEW: "reviewed",
+  RATING: "rated",
+  VIEW: "viewed",
+  CLICK: "clicked",
+  CART: "put in the cart",
+  PURCHASE: "bought",
+  RETURN: "sent back",
+  DISLIKE: "not wanted",
+  FAVOURITE: "saved",
 };
 
 /** What somebody did, as a past participle. */
@@ -35,16 +42,23 @@ export const did = (kind) => KINDS[plain(kind, "EVENT_KIND")] ?? "did";
 export const plain = (name, prefix) => String(name ?? "").replace(`${prefix}_`, "");
 
 /** "USER_CLASS_NEW" → "new"; "" where there is none. */
-export const userClass = (name) => plain(name ?? "", "USER_CLASS").toLowerCase().replace("unspecified", "");
+export const userClass = (name) =>
+  plain(name ?? "", "USER_CLASS")
+    .toLowerCase()
+    .replace("unspecified", "");
 
 /** Why an answer is not learned, or not full, as a sentence; "" where it is learned. */
 export function fallback(answer) {
-  return {
-    NO_MODEL: "No model is live yet, so this is what is popular now. The first version comes after some hundred events.",
-    UNKNOWN_USER: "Nothing is known of this person yet, so this is what is popular now. Click, buy or rate something, and the list turns to it.",
-    EMPTY_CATALOGUE: "No product is known yet.",
-    NOTHING_LEFT: "No product is left to recommend.",
-  }[plain(answer.fallback, "FALLBACK")] ?? "";
+  return (
+    {
+      NO_MODEL:
+        "No model is live yet, so this is what is popular now. The first version comes after some hundred events.",
+      UNKNOWN_USER:
+        "Nothing is known of this person yet, so this is what is popular now. Click, buy or rate something, and the list turns to it.",
+      EMPTY_CATALOGUE: "No product is known yet.",
+      NOTHING_LEFT: "No product is left to recommend.",
+    }[plain(answer.fallback, "FALLBACK")] ?? ""
+  );
 }
 
 /** Where an event lies in the log. */

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 
 from aiohttp import web
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from services.gateway.methods import GETS, METHODS, Get, Method
@@ -17,6 +16,7 @@ from services.gateway.reading import fill, from_json
 from services.gateway.recommender import Recommender
 from services.gateway.settings import GatewaySettings
 from services.gateway.values import BadRequest
+from services.gateway.writing import to_json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -24,12 +24,6 @@ JSON, NDJSON = "application/json", "application/x-ndjson"
 TIMEOUT = "Request-Timeout"
 LEAST_SECONDS = 0.001
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
-
-
-def to_json(message: Message) -> bytes:
-    """A message as protobuf's JSON on one line, with the proto's own names and with what is empty or 0."""
-    shown = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Api:

@@ -11,6 +11,7 @@ from services.gateway.comments import Limits, limits
 from services.gateway.methods import METHODS
 from services.gateway.reading import FIELD_MASK
 from services.gateway.values import INTEGERS, WIDE
+from services.gateway.writing import PARTIAL
 from shared.pb.freshet.v1.events_pb2 import Product
 
 Json = dict[str, Any]
@@ -41,6 +42,9 @@ class Schemas:
         enums = {f.enum_type.full_name: f.enum_type for m in messages.values() for f in m.fields if f.enum_type}
         found = {m.name: self._message(m) for name, m in messages.items() if name != FIELD_MASK}
         found |= {enum.name: self._enum(enum) for enum in enums.values()}
+        whole = found["Product"]
+        about = "The fields of Product that were asked for and that are known."
+        found["PartialProduct"] = {"type": "object", "description": about, "properties": whole["properties"]}
         return dict(sorted(found.items()))
 
     def parameter(self, message: Any, path: str) -> tuple[Json, str]:
@@ -84,7 +88,8 @@ class Schemas:
         if kind is not None and kind.GetOptions().map_entry:
             return {"type": "object", "additionalProperties": _scalar(kind.fields_by_name["value"], requested)}
         if kind is not None:
-            one = _mask() if kind.full_name == FIELD_MASK else {"$ref": f"#/components/schemas/{kind.name}"}
+            name = "PartialProduct" if field.full_name == PARTIAL else kind.name
+            one = _mask() if kind.full_name == FIELD_MASK else {"$ref": f"#/components/schemas/{name}"}
         elif field.enum_type is not None:
             one = {"$ref": f"#/components/schemas/{field.enum_type.name}"}
         else:

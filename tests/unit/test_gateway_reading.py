@@ -3,59 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.methods import METHODS
-from services.gateway.reading import FIELD_MASK, MOST_DEEP, fill, from_json
-from services.gateway.values import INTEGERS, BadRequest
+from services.gateway.reading import MOST_DEEP, fill, from_json
+from services.gateway.values import BadRequest
 from shared.pb.freshet.v1 import recommender_pb2 as pb
+from tests.support.messages import messages
 
 KINDS = sorted((method.request for method in METHODS.values()), key=lambda kind: kind.__name__)
-NAMES = st.from_regex(r"[a-z]{1,8}(_[a-z]{1,8})?", fullmatch=True)
-
-
-def scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    if field.enum_type is not None:
-        return st.sampled_from([value.number for value in field.enum_type.values])
-    if field.cpp_type in INTEGERS:
-        return st.integers(*INTEGERS[field.cpp_type])
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return st.booleans()
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return st.text(st.characters(codec="utf-8"))
-    return st.floats(allow_nan=False, allow_infinity=False)
-
-
-@st.composite
-def messages(draw: st.DrawFn, kind: type[Message], depth: int = 0) -> Message:
-    """Any message of a kind, a few deep."""
-    message = kind()
-    if kind.DESCRIPTOR.full_name == FIELD_MASK:
-        message.paths.extend(draw(st.lists(NAMES, min_size=1, max_size=3)))
-        return message
-    for field in kind.DESCRIPTOR.fields:
-        if (field.message_type is not None and depth > 3) or not draw(st.booleans()):
-            continue
-        if field.containing_oneof is not None and message.WhichOneof(field.containing_oneof.name):
-            continue
-        if field.message_type is None:
-            value = draw(st.lists(scalars(field), max_size=3) if field.is_repeated else scalars(field))
-            getattr(message, field.name).extend(value) if field.is_repeated else setattr(message, field.name, value)
-            continue
-        inner = messages(field.message_type._concrete_class, depth + 1)
-        if field.is_repeated:
-            getattr(message, field.name).extend(draw(st.lists(inner, max_size=2)))
-        else:
-            getattr(message, field.name).CopyFrom(draw(inner))
-            getattr(message, field.name).SetInParent()
-    return message
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

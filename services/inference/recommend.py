@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.inference.attributes import Attributes
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
 from services.inference.scored import Scored, score
@@ -121,17 +122,25 @@ def place(
     rng: np.random.Generator | None = None,
 ) -> list[Placed]:
     """Choose and order: by score, or by score and difference, with exploration where there is `rng`."""
-    if asked.wishes.diversity:
-        pool = ranking.top_k(values, max(asked.count, min(max(POOL * asked.count, LEAST_POOL), MOST_POOL)))
-        head = pool[:MOST_POOL]
-        alike = likeness(head, knowledge.catalogue.attributes, version)
-        order = head[diversified(values[head], alike, asked.wishes.diversity, asked.count)]
-        order = np.concatenate([order, pool[MOST_POOL : asked.count]])
-    else:
-        order = ranking.top_k(values, asked.count)
+    order = ordered(values, asked.count, asked.wishes.diversity, knowledge.catalogue.attributes, version)
     if epsilon and rng is not None:
         return explore(values, order, asked.count, epsilon, rng)
     return list(map(Placed, order.tolist(), values[order].tolist()))
+
+
+def ordered(
+    values: FloatArray, count: int, diversity: float, attributes: Attributes, version: Scorer | None
+) -> NDArray[np.int64]:
+    """Rows of the first `count` products: by score, or where there is diversity, by score and difference.
+
+    What lies beyond the pool that diversity chooses among follows by score.
+    """
+    if not diversity:
+        return ranking.top_k(values, count)
+    pool = ranking.top_k(values, max(count, min(max(POOL * count, LEAST_POOL), MOST_POOL)))
+    head = pool[:MOST_POOL]
+    order = diversified(values[head], likeness(head, attributes, version), diversity, count)
+    return np.concatenate([head[order], pool[MOST_POOL:count]])
 
 
 def explore(

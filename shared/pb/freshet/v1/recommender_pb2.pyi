@@ -265,7 +265,7 @@ class Availabilities(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.Availability.ValueType]:
-        """1 to 4"""
+        """1 to 4; AVAILABILITY_UNSPECIFIED asks for those of which it is not told"""
 
     def __init__(
         self,

@@ -1,0 +1,168 @@
+"""What diversity costs and gives: NDCG@10 and how alike the ten are, at four strengths, on real events.
+
+The stream is judged as it is served: a version as the trainer publishes it, popularity as it is, `ordered` as a call
+has it. Of every other event of the stream's second half the product that the user chose is the right answer.
+Musical Instruments has no categories: there products are alike in what was learned of them. In Taobao each has one.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from replay.ordered_copy import Selection
+from services.console.evaluate_reading import Describing
+from services.console.evaluate_running import one_thread
+from services.inference.attributes import Attributes
+from services.inference.likeness import likeness
+from services.inference.recommend import ordered
+from services.trainer.learner import Learner
+from services.trainer.settings import TrainerSettings
+from shared import ranking
+from shared.history import DAY_MS, EVENT_FEATURES
+from shared.models import Manifest
+from shared.pb.freshet.v1.events_pb2 import Product, StateVector
+from shared.policies.policy import no_golden
+from shared.policies.served import served_scores
+from shared.policies.trending import UNCOUNTED_KINDS
+from shared.scoring import Scorer
+from tests.bench.figures import BenchSettings, Figure
+from tests.support import snap
+
+MUSIC = "amazon-2014/Musical_Instruments_5.json.gz"
+TAOBAO = "taobao/UserBehavior_users815_84475.csv.gz"
+STRENGTHS = (0.0, 0.25, 0.5, 0.75)
+COUNT = 10
+PUBLISH_EVENTS = 1_000
+JUDGED_EVERY = 2
+
+
+@dataclass(slots=True)
+class Lists:
+    """What the lists of one strength were like."""
+
+    ndcg: list[float] = field(default_factory=list)
+    alike: list[float] = field(default_factory=list)  # mean over the pairs of a list
+    categories: list[int] = field(default_factory=list)  # different ones in a list
+
+
+def run(settings: BenchSettings) -> list[Figure]:
+    """Two figures a strength and dataset."""
+    if settings.data is None:
+        settings.say("left out: the real reviews are not on this machine")
+        return []
+    figures: list[Figure] = []
+    for name, file, users in (("Musical Instruments", MUSIC, 1.0), ("Taobao", TAOBAO, 0.3)):
+        states = list(_states(settings.data / file, settings.folder / name, users))
+        categories = _categories(settings.data / file) if file == TAOBAO else {}
+        if settings.quick:
+            states = states[:3_000]
+        settings.say(f"{name}: {len(states):,} events")
+        with one_thread():
+            found = _judged(states, categories)
+        figures += _figures(name, found, bool(categories))
+    return figures
+
+
+def _judged(states: Sequence[StateVector], categories: dict[str, str]) -> dict[float, Lists]:
+    learner = Learner(TrainerSettings(policy="freshet", seed=1))
+    attributes, scorer = Attributes(), None
+    found = {strength: Lists() for strength in STRENGTHS}
+    for n, state in enumerate(states):
+        if scorer is not None and n >= len(states) // 2 and n % JUDGED_EVERY == 0 and state.kind not in UNCOUNTED_KINDS:
+            _judge(state, learner, scorer, attributes, found)
+        known = len(learner.stream.products)
+        learner.apply(state)
+        for row in range(known, len(learner.stream.products)):
+            own = categories.get(learner.stream.products[row])
+            attributes.set(row, Product(categories=[own] if own else []))
+        if (n + 1) % PUBLISH_EVENTS == 0:
+            scorer = _published(learner)
+    return found
+
+
+def _judge(
+    state: StateVector, learner: Learner, scorer: Scorer, attributes: Attributes, found: dict[float, Lists]
+) -> None:
+    histories, chosen = learner.stream.histories, learner.stream.rows.get(state.product_id, -1)
+    user = histories.row(state.user_id)
+    if user is None or chosen in histories.masked(user):
+        return
+    window = histories.window(user, before_ms=None if state.event_time_ms % DAY_MS else state.event_time_ms)
+    values = served_scores(scorer, window, learner.stream.trending)
+    ranking.mask(values, histories.masked(user))
+    for strength, lists in found.items():
+        rows = ordered(values, COUNT, strength, attributes, scorer)
+        place = np.flatnonzero(rows == chosen)
+        lists.ndcg.append(ranking.ndcg(1.0 + place[0], COUNT) if len(place) else 0.0)
+        alike = likeness(rows, attributes, scorer)
+        lists.alike.append(float(np.mean([alike[a, b] for a, b in combinations(range(len(rows)), 2)])))
+        lists.categories.append(len(np.unique(attributes.tags[rows, 0])))
+
+
+def _published(learner: Learner) -> Scorer:
+    learned = learner.policy.learned()
+    manifest = Manifest(
+        version_id=f"{learner.applied}",
+        policy="freshet",
+        heads=learned.heads,
+        popularity_weight=learned.popularity_weight,
+        neighbours=learned.neighbours,
+        history_length=learner.settings.history_length,
+        event_features=list(EVENT_FEATURES),
+        dimension=learned.parts.input.shape[1],
+        products=len(learned.parts.products),
+        epsilon=0.0,
+        discount=learned.discount,
+        positions={},
+        applied_events=learner.applied,
+        steps=learned.steps,
+        ordered=True,
+    )
+    golden = learned.golden or no_golden(learner.settings.history_length)
+    rows = learner.stream.rows
+    return Scorer(manifest, learned.parts, golden, rows.__getitem__, rows.__len__)
+
+
+def _states(file: Path, folder: Path, users: float) -> Iterator[StateVector]:
+    copy = snap.ordered(file, folder)
+    everything, describing = Selection(users_share=users), Describing({})
+    for own in copy.events(everything, copy.extent(everything)):
+        own.event.sequence = own.sequence
+        yield describing(own.event)
+    copy.close()
+
+
+def _categories(file: Path) -> dict[str, str]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return {product: category for _, product, category, *_ in csv.reader(lines)}
+
+
+def _figures(name: str, found: dict[float, Lists], has_categories: bool) -> list[Figure]:
+    figures = []
+    plain = found[0.0]
+    for strength, lists in found.items():
+        note = f"{len(lists.ndcg):,} events judged"
+        if has_categories:
+            note += f"; {np.mean(lists.categories):.1f} categories among the ten"
+        for what, values, before in (("NDCG@10", lists.ndcg, plain.ndcg), ("alike", lists.alike, plain.alike)):
+            title = f"{name}, diversity {strength:g}: {what}"
+            figures.append(
+                Figure(
+                    title,
+                    float(np.mean(values)),
+                    "",
+                    float(np.mean(before)),
+                    "diversity 0",
+                    None,
+                    at_least=what != "alike",
+                    note=note,
+                )
+            )
+    return figures

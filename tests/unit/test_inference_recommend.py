@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from services.inference.answers import recommended
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
 from services.inference.pace import Pace
+from services.inference.reasons import past_events
 from services.inference.recommend import Asked, explore, limit, place, recommend
 from services.inference.scored import score
 from services.inference.viewers import viewer_of
@@ -19,7 +22,9 @@ from shared.history import DAY_MS, EVENT_FEATURES, FUTURE_FEATURES, Histories, k
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.trending import Trending
+from shared.scoring import load_scorer
 from tests.support.states import START_MS, review
+from tests.support.versions import tiny_version
 
 NOBODY = np.zeros(0, np.int32)
 UNSAID = [ev.IMPUTED_PRICE, ev.IMPUTED_HELPFULNESS, ev.IMPUTED_RATING, ev.IMPUTED_SENTIMENT]
@@ -39,8 +44,9 @@ def view(user: str, product: str, day: float, reward: float = 0.05) -> ev.StateV
     )
 
 
-def knowledge_of(*states: ev.StateVector, length: int = 4) -> Knowledge:
-    knowledge = Knowledge(Histories(length, kinds_of(["review"])), Trending(30 * DAY_MS), 1)
+def knowledge_of(*states: ev.StateVector, length: int = 4, placing: bool = True) -> Knowledge:
+    histories = Histories(length, kinds_of(["review"]))
+    knowledge = Knowledge(histories, Trending(30 * DAY_MS), 1, places_new_products=placing)
     for n, state in enumerate(states):
         state.event_id, state.source_offset = f"e{n}", n
         assert knowledge.apply(state, 0)
@@ -60,6 +66,49 @@ def placed(knowledge: Knowledge, wishes: dict[str, Any], *excluded: str, count: 
     asked = Asked(count, ParseDict(wishes, pb.Wishes()), excluded)
     answer = recommend(viewer_of("", [], knowledge), asked, knowledge=knowledge, version=None)
     return {knowledge.catalogue.ids[found.row]: found.score for found in answer.places}
+
+
+def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> None:
+    """Of a user whose history is longer than what is kept, and who looks at two products at the moment."""
+    past = [review("ann", f"p{n}", n + 1) for n in range(6)]
+    knowledge = knowledge_of(*past, *(view("", f"p{n}", 9) for n in range(8)))
+    follows = {f"p{n}": {"p7": 0.1 * (n + 1)} for n in range(7)}
+    tiny_version(tmp_path, "v", {f"p{n}": float(n == 7) for n in range(8)}, follows=follows)
+    catalogue = knowledge.catalogue
+    version = load_scorer(tmp_path / "v", None, catalogue.row_of, lambda: len(catalogue))
+    viewer = viewer_of("ann", ["p6", "p0"], knowledge)
+    asked = Asked(
+        1,
+        ParseDict(
+            {"explain": True, "boosts": [{"products": {"not": {"brand": {"values": ["x"]}}}, "factor": 2.0}]},
+            pb.Wishes(),
+        ),
+    )
+    answer = recommend(viewer, asked, knowledge=knowledge, version=version)
+    (found,) = recommended(answer.places, asked.wishes, catalogue, past_events("ann", viewer, knowledge))
+    assert found.product_id == "p7"
+    assert sum(reason.score for reason in found.reasons) == pytest.approx(found.score, abs=1e-4)
+    reasons = {reason.part: reason for reason in found.reasons}
+    assert reasons[pb.PART_BOOST].score == pytest.approx(math.log(2.0))
+    by = reasons[pb.PART_CO_OCCURRENCE]
+    assert [(e.product_id, e.kind, e.event_time_ms) for e in by.events] == [
+        ("p6", ev.EVENT_KIND_VIEW, 0),
+        ("p5", ev.EVENT_KIND_REVIEW, past[5].event_time_ms),
+        ("p0", ev.EVENT_KIND_VIEW, 0),
+    ]
+    assert not recommend(viewer, Asked(1, pb.Wishes()), knowledge=knowledge, version=version).places[0].reasons
+
+
+def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise() -> None:
+    for placing in (True, False):
+        knowledge = knowledge_of(*(view("", f"p{n % 3}", 1) for n in range(60)), placing=placing)
+        for n, title in enumerate(["red guitar", "drum", "rake", "red guitar"]):
+            knowledge.catalogue.upsert(ev.Product(product_id=f"p{n}", title=title))
+        assert "new" not in placed(knowledge, {})
+        knowledge.catalogue.upsert(ev.Product(product_id="new", title="red guitar"))
+        found = placed(knowledge, {})
+        assert found["new"] == pytest.approx(found["p3"], abs=0.1)
+        assert (found["new"] > math.log(0.05 / 5) + 0.5) is placing
 
 
 def test_boosts_multiply_the_odds_and_count_for_the_minimum() -> None:

@@ -57,9 +57,10 @@ class Watched:
         expect(self.page.locator(".waiting")).to_have_count(0)
         self.page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
 
-    def barriers(self) -> list[str]:
-        """What axe finds that keeps people out: rule, help and element of each."""
-        found = Axe().run(self.page).response["violations"]
+    def barriers(self, *rules: str) -> list[str]:
+        """What axe finds that keeps people out, by these rules or all: rule, help and element of each."""
+        options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+        found = Axe().run(self.page, options=options).response["violations"]
         return [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
     def unexpected(self) -> list[str]:

@@ -60,5 +60,6 @@ def shop(broker_address: str, folder: Path) -> Iterator[Shop]:
         metrics = f"http://127.0.0.1:{evaluator.metrics_port}/metrics"
         with gateway(address[1], folder, evaluator_metrics=metrics) as http:
             made = Shop(http, folder)
+            eventually(lambda: http.ask("/healthz").status == 200)
             eventually(lambda: made.call("list-models")["serving_version"].startswith(f"{EVENTS:012d}"))
             yield made

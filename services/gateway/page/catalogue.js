@@ -12,6 +12,7 @@ const PAGE = 24;
 export function catalogue(root, _, query, signal) {
   let chosen = fromQuery(query);
   let tokens = [""]; // of the pages up to this one
+  let newest = 0; // the newest question; answers to earlier ones come too late
   const words = h("input", {
     type: "search",
     id: "words",
@@ -65,15 +66,16 @@ export function catalogue(root, _, query, signal) {
   }
 
   async function load() {
+    const mine = ++newest;
     try {
       const filter = toFilter(chosen);
       const answer = await listProducts(
         { page_size: PAGE, page_token: tokens.at(-1), query: words.value.trim(), ...(filter && { filter }) },
         signal,
       );
-      show(answer, answer.products ?? []);
+      if (mine === newest) show(answer, answer.products ?? []);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || mine !== newest) return;
       fill(told);
       fill(pages);
       fill(found, problem(error, error.advice, load));

@@ -96,7 +96,7 @@ function card(product, act) {
       why,
       sentence(one, row, { itself }).map((word) => (word.product ? productLink(word.product) : word)),
     );
-    fill(parts, partsOf(one, row));
+    fill(parts, partsOf(one, row, itself));
   }
   return { element, update };
 }
@@ -134,8 +134,9 @@ export function actions(name, act) {
   );
 }
 
-function partsOf(product, row) {
+function partsOf(product, row, itself) {
   if (!row.length) return null;
+  const told = row.filter((bar) => bar.events.some((event) => event.product_id !== itself));
   const score = product.score ?? 0;
   return [
     h(
@@ -151,29 +152,14 @@ function partsOf(product, row) {
         ),
       ),
     ),
-    row.some((bar) => bar.events.length) &&
-      h(
-        "details",
-        {},
-        h("summary", {}, "Past events", unseen(" in this score")),
-        row
-          .filter((bar) => bar.events.length)
-          .map((bar) =>
-            h(
-              "div",
-              { class: "past" },
-              h("p", { class: "part-name" }, bar.label),
-              h(
-                "ul",
-                {},
-                bar.events.map((event) =>
-                  h("li", {}, productLink(event.product_id), ` ${did(event.kind)}, ${signed(event.score ?? 0)}`),
-                ),
-              ),
-            ),
-          ),
-      ),
+    told.length > 0 && h("details", {}, h("summary", {}, "Past events", unseen(" in this score")), told.map(pastOf)),
   ];
+}
+
+function pastOf(bar) {
+  const told = (event) =>
+    h("li", {}, productLink(event.product_id), ` ${did(event.kind)}, ${signed(event.score ?? 0)}`);
+  return h("div", { class: "past" }, h("p", { class: "part-name" }, bar.label), h("ul", {}, bar.events.map(told)));
 }
 
 function track(bar) {

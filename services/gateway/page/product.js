@@ -119,6 +119,9 @@ export function showProduct(root, { product: id }, query, signal) {
 
 function described(known, name) {
   const about = known.product;
+  const availability = about.unavailable
+    ? "not to be had: never recommended"
+    : AVAILABILITY[plain(about.availability, "AVAILABILITY")];
   return [
     h(
       "p",
@@ -136,13 +139,7 @@ function described(known, name) {
       factsOf({ product: { brand: about.brand } }),
       about.price !== undefined && h("strong", {}, price(about.price)),
       h("code", {}, about.product_id),
-      h(
-        "span",
-        {},
-        about.unavailable
-          ? "not to be had: never recommended"
-          : (AVAILABILITY[plain(about.availability, "AVAILABILITY")] ?? ""),
-      ),
+      availability && h("span", {}, availability),
     ),
     about.description && h("p", { class: "description isolate" }, about.description),
     h(

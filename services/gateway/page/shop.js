@@ -23,6 +23,7 @@ export function shop(root, { user = "" }, query, signal) {
   let known; // undefined: not asked yet; null: nothing is known
   let last = null;
   let busy = false;
+  let newest = 0; // the newest question; lists asked for earlier come too late
 
   document.title = `${user || "A guest"} · Freshet`;
   const list = productList({ act, label: "Recommended products, the best first" });
@@ -69,16 +70,18 @@ export function shop(root, { user = "" }, query, signal) {
     .finally(load);
 
   async function load() {
+    const mine = ++newest;
     try {
       const [person, fresh] = await Promise.all([
         whoIs(user, signal),
         recommend(requestFor(current(), toWishes(chosen)), signal),
       ]);
+      if (mine !== newest) return;
       known = person;
       if (answer) say(`The list anew: ${summary(moves(ids(answer), ids(fresh)))}.`);
       showAnswer(fresh, answer);
     } catch (error) {
-      failed(error, load);
+      if (mine === newest) failed(error, load);
     }
   }
 
@@ -87,6 +90,7 @@ export function shop(root, { user = "" }, query, signal) {
     const details = await particulars(kind, id, given);
     if (!details) return;
     busy = true;
+    newest += 1;
     try {
       const before = answer;
       const name = title(await product(id));

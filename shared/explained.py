@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from shared.policies.served import Served
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-MOST_EVENTS = 3  # of a reason that are told
+MOST_EVENTS = 3  # of a reason that are told,
+LEAST_SHARE = 0.1  # each of which adds at least so much beside the strongest
 SENTIMENT = EVENT_FEATURES.index("sentiment")
 
 # Smaller parts of a score are rounding.
@@ -46,8 +46,7 @@ class Explains(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """One part of a score."""
 
     part: pb.Part.ValueType
@@ -150,6 +149,7 @@ def _with_and_without_sentiment(window: Window) -> Window:
 
 def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:
     """The values of some rows, (K,); 0 of those that are not among the known ones, which ascend."""
+    rows = rows.astype(known.dtype)  # lest all that is known be converted
     places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
     found: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
     return found
@@ -169,10 +169,10 @@ def _reasons(
 
 def _strongest(own: FloatArray, length: int) -> Sequence[tuple[tuple[int, float], ...]]:
     """Of each column of (n, K) the largest, by size, with their places in a window whose newest events these are."""
-    best = np.argsort(-np.abs(own), axis=0, kind="stable")[:MOST_EVENTS]
-    scores = np.take_along_axis(own, best, axis=0).T.tolist()
-    places = (best + (length - len(own))).T.tolist()
-    return [
-        tuple((place, score) for place, score in zip(*pairs, strict=True) if abs(score) > NOTHING)
-        for pairs in zip(places, scores, strict=True)
-    ]
+    sizes = np.abs(own.T)  # (K, n)
+    best = np.argsort(-sizes, axis=1, kind="stable")[:, :MOST_EVENTS]
+    column = np.arange(len(best))[:, None]
+    largest = sizes[column, best]
+    counts = (largest > np.maximum(LEAST_SHARE * largest[:, :1], NOTHING)).sum(axis=1)
+    pairs = map(zip, (best + (length - len(own))).tolist(), own.T[column, best].tolist())
+    return [tuple(of_one)[:count] for of_one, count in zip(pairs, counts.tolist(), strict=True)]

@@ -36,14 +36,27 @@ def top_k(values: FloatArray, k: int) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     if k <= FEW_PLACES:
         return _best_one_by_one(values, k)
-    if k < len(values):
-        worst = np.partition(values, len(values) - k)[len(values) - k]
-        rows = np.flatnonzero(values >= worst)  # every one that ties with the last place
-    else:
-        rows = np.arange(len(values))
-    rows = rows[np.lexsort((rows, -values[rows]))][:k]
-    kept: NDArray[np.int64] = rows[values[rows] > -np.inf]
+    rows = np.flatnonzero(values >= _no_more_than_the_kth(values, k))
+    own = values[rows]
+    if len(rows) > k:
+        ties = own >= np.partition(own, len(own) - k)[len(own) - k]  # every one that ties with the last place, too
+        rows, own = rows[ties], own[ties]
+    kept: NDArray[np.int64] = rows[np.lexsort((rows, -own))][:k]
     return kept
+
+
+def _no_more_than_the_kth(values: FloatArray, k: int) -> np.float32:
+    """A value that the best `k` reach, and few others do; finite.
+
+    The k-th best of any of them is no more than the k-th best of all: those taken are the best one of each eight.
+    """
+    taken = len(values) // 8
+    if k < taken:
+        best = values[: 8 * taken].reshape(8, taken).max(axis=0)
+        found: np.float32 = np.partition(best, taken - k)[taken - k]
+        if found > -np.inf:
+            return found
+    return np.finfo(np.float32).min
 
 
 def _best_one_by_one(values: FloatArray, k: int) -> NDArray[np.int64]:

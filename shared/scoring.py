@@ -64,6 +64,7 @@ class Scorer:
         ]
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
+        self._per_length: NDArray[np.float32] | None = None  # (A + 1, 1) of `_input`, once it is asked for
         if queries > 1:
             for c, head in enumerate(np.array(list(manifest.heads))[counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
@@ -91,9 +92,11 @@ class Scorer:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the encoder is given of each of these products, at length 1, (n, D); zeros where that is nothing."""
-        vectors = self._input[np.where(rows < self.products, rows, self.products)]
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        rows = np.minimum(rows, self.products)
+        if self._per_length is None:
+            lengths = np.linalg.norm(self._input, axis=1, keepdims=True)
+            self._per_length = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        unit: NDArray[np.float32] = self._input[rows] * self._per_length[rows]
         return unit
 
     def related(self, window: Window) -> NDArray[np.float32]:

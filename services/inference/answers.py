@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.inference.catalogue import Catalogue
-from services.inference.reasons import Event, messages
+from services.inference.reasons import Event, tell
 from services.inference.recommend import Placed
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product
@@ -28,10 +28,12 @@ def recommended(
             score=placed.score,
             explored=placed.explored,
             propensity=placed.propensity,
-            reasons=messages(placed.reasons, events) if placed.reasons else None,
         )
         for placed in places
     ]
+    if wishes.explain:
+        for placed, message in zip(places, products, strict=True):
+            tell(message, placed.reasons, events)
     asked = frozenset(wishes.product_fields.paths)
     if asked:
         unasked = [name for name in PRODUCT_FIELDS if name not in asked]

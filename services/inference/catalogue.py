@@ -35,7 +35,7 @@ class Catalogue:
         self.births = 0
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()  # two threads must not give two rows to one product
-        self._hidden: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        self._bars: NDArray[np.float32] = np.zeros(1024, np.float32)
         self._events: NDArray[np.int64] = np.zeros(1024, np.int64)
         self._first_event_ms: NDArray[np.int64] = np.zeros(1024, np.int64)
 
@@ -94,10 +94,13 @@ class Catalogue:
             self._first_event_ms[row] = event_time_ms
             self.births += 1
 
-    def hidden(self, rows: int) -> NDArray[np.bool_]:
-        """Whether each of the first `rows` products must not be recommended to anybody: removed or unavailable."""
+    def bars(self, rows: int) -> NDArray[np.float32]:
+        """What scores are added to: minus infinity for those of the first `rows` products that must not be recommended.
+
+        Those that were removed or are unavailable; 0 for the others.
+        """
         self._grow_to(rows)
-        return self._hidden[:rows]
+        return self._bars[:rows]
 
     def events(self, rows: int) -> NDArray[np.int64]:
         """How many events of each of the first `rows` products were applied."""
@@ -117,14 +120,14 @@ class Catalogue:
 
     def _set(self, row: int, product: Product, *, hidden: bool) -> None:
         self._grow_to(row + 1)
-        self._hidden[row] = hidden
+        self._bars[row] = -np.inf if hidden else 0.0
         self.attributes.set(row, product)
         self.content.put(row, product)
 
     def _grow_to(self, rows: int) -> None:
-        more = rows - len(self._hidden)
+        more = rows - len(self._bars)
         if more > 0:
-            more = max(more, len(self._hidden))
-            self._hidden = np.concatenate([self._hidden, np.zeros(more, np.bool_)])
+            more = max(more, len(self._bars))
+            self._bars = np.concatenate([self._bars, np.zeros(more, np.float32)])
             self._events = np.concatenate([self._events, np.zeros(more, np.int64)])
             self._first_event_ms = np.concatenate([self._first_event_ms, np.zeros(more, np.int64)])

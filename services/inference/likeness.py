@@ -34,10 +34,11 @@ def likeness(rows: NDArray[np.int64], attributes: Attributes, version: Scorer | 
 def _alike_by_name(rows: NDArray[np.int64], attributes: Attributes) -> tuple[NDArray[np.bool_], FloatArray]:
     """Which products have categories or a brand, (P,), and the cosine of these, (P, P)."""
     tags, weights = attributes.tags[rows], attributes.weights[rows]  # (P, K)
-    column: NDArray[np.int32] = np.empty(attributes.codes + 1, np.int32)  # code → its column; the last is for no tag
-    column[tags.ravel()] = np.arange(tags.size)  # of equal codes one place wins
-    spread: FloatArray = np.zeros((len(rows), tags.size), np.float32)
-    np.put_along_axis(spread, column[tags], weights, axis=1)
-    used = np.unique(column[tags.ravel()]) if len(rows) > 100 else slice(None)
-    spread = spread[:, used]
+    codes, places = tags.ravel(), np.arange(tags.size)
+    winner: NDArray[np.int64] = np.empty(attributes.codes + 1, np.int64)  # code → one of its places; last: of no tag
+    winner[codes] = places
+    winners = winner[codes]
+    column = (np.cumsum(winners == places) - 1)[winners]  # of each place: codes are numbered anew, without gaps
+    spread: FloatArray = np.zeros((len(rows), int(column.max(initial=-1)) + 1), np.float32)
+    spread[places // tags.shape[1], column] = weights.ravel()
     return np.any(weights, axis=1), np.matmul(spread, spread.T)

@@ -13,11 +13,13 @@ from services.inference.filters import Facts, Mask, mask_of
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 
 MOST_BYTES = 64 * 2**20
+KEPT_BYTES = 5  # of each product and filter
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     mask: Mask
+    bars: NDArray[np.float32]
     changes: int  # of the catalogue's attributes, when it was made
     births: int
     from_ms: int
@@ -41,14 +43,22 @@ class Masks:
         Args:
             now_ms: to when ages count.
         """
+        return self._of(condition, rows, now_ms).mask.met
+
+    def bars(self, condition: pb.Filter, rows: int, now_ms: int) -> NDArray[np.float32]:
+        """The same as what scores are added to: 0 for those that meet it, minus infinity for the others."""
+        return self._of(condition, rows, now_ms).bars
+
+    def _of(self, condition: pb.Filter, rows: int, now_ms: int) -> _Kept:
         key = condition.SerializeToString(deterministic=True)
         kept = self._kept.get(key)
         if kept is None or not kept.holds(self._catalogue, rows, now_ms):
             attributes = self._catalogue.attributes
             attributes.grow_to(rows)
             mask = mask_of(condition, Facts(attributes, self._catalogue.born_ms(rows), now_ms))
-            kept = self._kept[key] = _Kept(mask, attributes.changes, self._catalogue.births, now_ms)
+            bars = np.where(mask.met, np.float32(0.0), np.float32(-np.inf))
+            kept = self._kept[key] = _Kept(mask, bars, attributes.changes, self._catalogue.births, now_ms)
         self._kept.move_to_end(key)
-        while len(self._kept) > max(8, MOST_BYTES // max(1, rows)):
+        while len(self._kept) > max(8, MOST_BYTES // max(1, KEPT_BYTES * rows)):
             self._kept.popitem(last=False)
-        return kept.mask.met
+        return kept

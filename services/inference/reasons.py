@@ -26,16 +26,10 @@ def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[Even
     return events + [(ids[row], EVENT_KIND_VIEW, 0) for row in viewer.window.products[0, logged:end].tolist()]
 
 
-def messages(reasons: Sequence[Reason], events: Sequence[Event]) -> list[pb.Reason]:
-    """Reasons with the past events that they name by their place in a window."""
-    return [
-        pb.Reason(
-            part=reason.part,
-            score=reason.score,
-            events=[
-                pb.PastEvent(product_id=events[at][0], kind=events[at][1], event_time_ms=events[at][2], score=score)
-                for at, score in reason.events
-            ],
-        )
-        for reason in reasons
-    ]
+def tell(message: pb.RecommendedProduct, reasons: Sequence[Reason], events: Sequence[Event]) -> None:
+    """Put reasons into a message, with the past events that they name by their place in a window."""
+    for part, score, strongest in reasons:
+        told = message.reasons.add(part=part, score=score)
+        for at, adds in strongest:
+            product_id, kind, at_ms = events[at]
+            told.events.add(product_id=product_id, kind=kind, event_time_ms=at_ms, score=adds)

@@ -104,10 +104,10 @@ def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: 
     if wishes.HasField("minimum_score"):
         values[values < np.float64(wishes.minimum_score)] = -np.inf
     if wishes.HasField("filter"):
-        np.putmask(values, ~knowledge.masks.met(wishes.filter, rows, knowledge.now_ms()), -np.inf)
-    np.putmask(values, catalogue.hidden(rows), -np.inf)
+        values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
+    values += catalogue.bars(rows)
     ranking.mask(values, seen)
-    for excluded in (asked.excluded, wishes.exclude_product_ids):
+    for excluded in filter(None, (asked.excluded, wishes.exclude_product_ids)):
         found = [row for row in map(catalogue.find, excluded) if row is not None and row < rows]
         ranking.mask(values, np.array(found, np.int32))
 

@@ -62,7 +62,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
         limit(values, NOBODY, asked, knowledge)
         if request.category:
             category = pb.Filter(category=pb.Values(values=[request.category]))
-            np.putmask(values, ~knowledge.masks.met(category, len(values), knowledge.now_ms()), -np.inf)
+            values += knowledge.masks.bars(category, len(values), knowledge.now_ms())
         places = place(values, asked, knowledge, None)
         if request.wishes.explain:
             places = explained(places, scored, None, None)

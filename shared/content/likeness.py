@@ -65,8 +65,7 @@ class Likeness:
         self._lengths[row] = self._length(tokens)
         if len(self._own) > GROWTH * self._measured:
             self._measured = len(self._own)
-            for other, own in self._own.items():
-                self._lengths[other] = self._length(own)
+            self._measure()
         return True
 
     def beside(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -88,6 +87,16 @@ class Likeness:
         found = np.flatnonzero(sums)
         likeness = (sums[found] / (self._lengths[found] * self._length(tokens))).astype(np.float32)
         return found.astype(np.int32), np.minimum(likeness, np.float32(1.0))
+
+    def _measure(self) -> None:
+        """Every vector's length, as tokens weigh now."""
+        used = [number for number, own in enumerate(self._rows) if own]
+        sizes = [len(self._rows[number]) for number in used]
+        idf = np.log1p(len(self._own) / np.array(sizes))
+        rows = np.concatenate([np.frombuffer(self._rows[number], np.int32) for number in used])
+        weights = np.concatenate([np.frombuffer(self._weights[number], np.float32) for number in used])
+        squares = np.bincount(rows, (weights * idf.repeat(sizes)) ** 2)
+        self._lengths[: len(squares)] = np.sqrt(np.where(squares > 0.0, squares, 1.0))
 
     def _length(self, tokens: Mapping[str, float]) -> float:
         return math.sqrt(sum((weight * self._idf(self._numbers[token])) ** 2 for token, weight in tokens.items()))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from shared.content.likeness import Likeness
 from shared.content.tokens import tokens_of
@@ -18,6 +19,9 @@ from shared.pb.freshet.v1.events_pb2 import Product
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
+
+# Shares below e to this, beside the largest, are as good as none.
+LEAST = np.float32(-80.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class ContentSettings:
     prior: float = 2.0  # events that content is worth
     doubt: float = 0.2  # likeness, summed over the products beside it, at which half of their score counts
     discount: float = 0.5  # how much rarer a new product is chosen than those beside it
-    at_once: int = 64  # products whose neighbours are looked for while one answer is made
+    at_once: int = 16  # products whose neighbours are looked for while one answer is made
 
     # When products with events have become so many times more, those beside a new one are looked for again.
     growth: float = 1.5
@@ -51,7 +55,7 @@ class Content:
         self._likeness: FloatArray = np.zeros((64, k), np.float32)  # (C, K), 0 where there are fewer
         self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
         self._looked_at = 0  # products with events when all were to be looked for again
-        self._weighed: tuple[IntArray, IntArray, FloatArray, FloatArray] | None = None
+        self._weighed: tuple[IntArray, sparse.csr_matrix, FloatArray] | None = None
 
     def put(self, row: int, product: Product) -> None:
         """Know what a product is, or that it has changed."""
@@ -86,21 +90,23 @@ class Content:
         Args:
             values: (A,) scores without content.
         """
-        rows, beside, weights, shares = self._parts()
-        if len(rows) and rows[-1] >= len(values):  # such as came after these scores
-            have = rows < len(values)
-            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
+        rows, beside, shares = self._parts()
         if not len(rows):
             return rows, shares
-        theirs = values[np.minimum(beside, len(values) - 1)]  # (C, K)
-        most = theirs.max(axis=1, keepdims=True)
-        theirs = np.log((np.exp(theirs - most) * weights).sum(axis=1)) + most[:, 0]  # of their mean share
-        return rows, shares * (theirs + np.float32(math.log(self.settings.discount)) - values[rows])
+        most = values.max()
+        width = beside.shape[1]
+        theirs = np.exp(np.maximum(values[:width] - most, LEAST))
+        if len(values) < width:  # some products came after these scores
+            have = rows < len(values)
+            theirs = np.pad(theirs, (0, width - len(values)))
+            rows, beside, shares = rows[have], beside[have], shares[have]
+        found: FloatArray = np.log(np.maximum(beside @ theirs, np.exp(LEAST)))
+        return rows, shares * (found + (most + np.float32(math.log(self.settings.discount))) - values[rows])
 
-    def _parts(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-        """Cold products with a place: rows (C,), ascending, and of each its neighbours (C, K) and content's share (C,).
+    def _parts(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
+        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), content's share (C,).
 
-        The third are the neighbours' weights, (C, K), which sum to 1.
+        The weights of each sum to 1.
         """
         if self._with_events > self.settings.growth * self._looked_at:
             self._looked_at = self._with_events
@@ -112,15 +118,20 @@ class Content:
             self._weighed = self._weigh()
         return self._weighed
 
-    def _weigh(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    def _weigh(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
         count = len(self._place)
         weights = self._likeness[:count] * (1.0 - self._fading(self._events[self._beside[:count]]))
         total = weights.sum(axis=1)
         have = np.flatnonzero(total)
         have = have[np.argsort(self._cold[have])]
-        rows, total = self._cold[have], total[have]
+        rows, total, beside = self._cold[have], total[have], self._beside[have]
         shares = self._fading(self._events[rows]) * total / (total + np.float32(self.settings.doubt))
-        return rows, self._beside[have], weights[have] / total[:, None], shares
+        weights = weights[have] / total[:, None]
+        width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
+        starts = np.arange(len(rows) + 1) * self.settings.neighbours
+        matrix = sparse.csr_matrix((weights.ravel(), beside.ravel(), starts), (len(rows), width))
+        matrix.eliminate_zeros()
+        return rows, matrix, shares
 
     def fading(self, rows: NDArray[np.integer]) -> FloatArray:
         """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""

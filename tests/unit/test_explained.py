@@ -126,7 +126,7 @@ def array(*rows: object) -> FloatArray:
 def test_each_part_is_told_by_the_events_that_made_it() -> None:
     nothing = np.zeros((2, 3, 3), np.float32)
     sequence, values, alone = nothing.copy(), nothing.copy(), nothing.copy()
-    sequence[:, :, 0] = array([0.5, 0.7, 2.7], [0.5, 0.6, 3.1])  # before any event, after one, after both
+    sequence[:, :, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
     values[:, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
     alone[:, :, 0] = 0.25
     related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
@@ -140,9 +140,9 @@ def test_each_part_is_told_by_the_events_that_made_it() -> None:
     counted, lift = np.log(0.5 * shares[0]), np.log((0.5 * shares[0] + 0.08) / (0.5 * shares[0]))
     assert flat(own[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
     assert flat(own[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
-    assert flat(own[PART_SEQUENCE]) == approx([2.7, 2, 2.0, 1, 0.2]), "without the sentiment"
+    assert flat(own[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
     assert flat(own[PART_Q]) == approx([0.0, 2, -0.1])
-    assert flat(own[PART_SENTIMENT]) == approx([0.4 + 0.2, 2, 0.6])
+    assert flat(own[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
     assert set(parts(second)) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
 
 

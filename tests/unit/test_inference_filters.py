@@ -135,7 +135,7 @@ def test_a_mask_is_made_once_while_nothing_changes() -> None:
 
 
 def test_masks_of_many_filters_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.inference.masks.MOST_BYTES", 60)
+    monkeypatch.setattr("services.inference.masks.MOST_BYTES", 300)
     catalogue = shop()
     masks = Masks(catalogue)
     conditions = [filter_of({"price": {"at_most": n}}) for n in range(11)]

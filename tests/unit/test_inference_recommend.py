@@ -13,7 +13,6 @@ from google.protobuf.json_format import ParseDict
 from services.inference.answers import recommended
 from services.inference.knowledge import Knowledge
 from services.inference.likeness import likeness
-from services.inference.pace import Pace
 from services.inference.reasons import past_events
 from services.inference.recommend import Asked, explore, limit, place, recommend
 from services.inference.scored import score
@@ -249,18 +248,3 @@ def test_exploration_goes_by_the_diversified_order() -> None:
     explored = place(values, asked, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
     assert [p.row for p in explored] == [0, 2, 3, 1]
     assert [p.propensity for p in explored] == pytest.approx([1.0] * 4)
-
-
-def test_a_call_is_too_late_when_less_is_left_than_an_answer_takes() -> None:
-    pace = Pace()
-    assert not pace.too_late(0.001), "nothing is known yet"
-    assert pace.too_late(0.0)
-    for _ in range(100):
-        pace.took(0.010)
-    assert not pace.too_late(None)
-    assert not pace.too_late(0.011)
-    assert pace.too_late(0.009)
-    refused = 0
-    while pace.too_late(0.005):
-        refused += 1
-    assert 0 < refused < 20, "a slow moment is forgotten, also when nobody is answered"

@@ -36,10 +36,11 @@ def test_top_k_of_any_numbers(values: list[float], k: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_many_places_among_many_equals(seed: int) -> None:
+@pytest.mark.parametrize(("size", "out"), [(92, 0.1), (3001, 0.1), (3001, 0.97)])
+def test_many_places_among_many_equals(seed: int, size: int, out: float) -> None:
     rng = np.random.default_rng(seed)
-    values = rng.integers(0, 6, size=ranking.FEW_PLACES + 60).astype(np.float32)
-    values[rng.random(len(values)) < 0.1] = -INF
+    values = rng.integers(0, 6 if seed % 2 else 1_000, size=size).astype(np.float32)
+    values[rng.random(len(values)) < out] = -INF
     k = ranking.FEW_PLACES + 1 + 3 * seed
     naive = sorted(range(len(values)), key=lambda row: (-values[row], row))[:k]
     assert ranking.top_k(values, k).tolist() == [row for row in naive if values[row] > -INF]

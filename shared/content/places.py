@@ -1,12 +1,11 @@
 """The place of products that have few events or none, from those of the products that are most like them. Pure.
 
-An empirical-Bayes prior: a product's own score counts the more, the more events it has; what is missing comes from the
-products beside it, those with events the more, the liker the more.
+An empirical-Bayes prior, on shares as e to the scores are: a product's own counts the more, the more events it has, and
+what is missing comes from the products beside it: those with more events count the more, and those that are liker.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,8 @@ from shared.pb.freshet.v1.events_pb2 import Product
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
+# How many more events there may be before neighbours are weighed again.
+UNWEIGHED = 0.02
 # Shares below e to this, beside the largest, are as good as none.
 LEAST = np.float32(-80.0)
 
@@ -47,6 +48,8 @@ class Content:
         self.likeness = Likeness()
         self._events: NDArray[np.int32] = np.zeros(1024, np.int32)  # (A,)
         self._with_events = 0  # products with one or more
+        self._counted = 0  # events
+        self._unweighed = 0  # of them, those that neighbours' weights do not know of yet
         k = self.settings.neighbours
         # C cold products, in the order of their places; of each those beside it and how like it they are.
         self._place: dict[int, int] = {}  # row → place
@@ -76,7 +79,8 @@ class Content:
             return
         self._events[row] = n + 1
         self._with_events += not n
-        self._weighed = None
+        self._counted += 1
+        self._unweighed += 1
         if n + 1 >= self.settings.events:
             self._warm(row)
 
@@ -90,23 +94,24 @@ class Content:
         Args:
             values: (A,) scores without content.
         """
-        rows, beside, shares = self._parts()
+        rows, beside, trust = self._parts()
+        shares = self._fading(self._events[rows]) * trust
         if not len(rows):
             return rows, shares
-        most = values.max()
         width = beside.shape[1]
-        theirs = np.exp(np.maximum(values[:width] - most, LEAST))
+        share = np.exp(np.maximum(values - values.max(), LEAST))  # (A,) beside the largest
         if len(values) < width:  # some products came after these scores
             have = rows < len(values)
-            theirs = np.pad(theirs, (0, width - len(values)))
+            share = np.pad(share, (0, width - len(values)))
             rows, beside, shares = rows[have], beside[have], shares[have]
-        found: FloatArray = np.log(np.maximum(beside @ theirs, np.exp(LEAST)))
-        return rows, shares * (found + (most + np.float32(math.log(self.settings.discount))) - values[rows])
+        theirs = np.float32(self.settings.discount) * (beside @ share[:width])
+        return rows, np.log1p(shares * (theirs / share[rows] - np.float32(1.0)))
 
     def _parts(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
-        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), content's share (C,).
+        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), trust in these (C,).
 
-        The weights of each sum to 1.
+        The weights of each sum to 1. A product's own events count at once, those of the products beside it when there
+        are so many more of all.
         """
         if self._with_events > self.settings.growth * self._looked_at:
             self._looked_at = self._with_events
@@ -114,8 +119,8 @@ class Content:
             self._waiting = dict.fromkeys(row for row in self._place if row not in newer) | newer
         for _ in range(min(self.settings.at_once, len(self._waiting))):
             self._look(self._waiting.popitem()[0])
-        if self._weighed is None:
-            self._weighed = self._weigh()
+        if self._weighed is None or self._unweighed > UNWEIGHED * self._counted:
+            self._weighed, self._unweighed = self._weigh(), 0
         return self._weighed
 
     def _weigh(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
@@ -125,13 +130,13 @@ class Content:
         have = np.flatnonzero(total)
         have = have[np.argsort(self._cold[have])]
         rows, total, beside = self._cold[have], total[have], self._beside[have]
-        shares = self._fading(self._events[rows]) * total / (total + np.float32(self.settings.doubt))
+        trust = total / (total + np.float32(self.settings.doubt))
         weights = weights[have] / total[:, None]
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
         starts = np.arange(len(rows) + 1) * self.settings.neighbours
         matrix = sparse.csr_matrix((weights.ravel(), beside.ravel(), starts), (len(rows), width))
         matrix.eliminate_zeros()
-        return rows, matrix, shares
+        return rows, matrix, trust
 
     def fading(self, rows: NDArray[np.integer]) -> FloatArray:
         """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""

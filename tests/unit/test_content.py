@@ -84,13 +84,13 @@ def test_a_product_without_events_comes_where_those_like_it_are() -> None:
     found = added(content, -2.0, -3.0, -9.0)
     assert list(found) == [2], "the others have events enough"
     share = 1.0 / (1.0 + SETTINGS.doubt)  # all alike, and doubted
-    assert found[2] == pytest.approx(share * (-2.0 + np.log(0.5) + 9.0), abs=1e-5)
+    assert found[2] == pytest.approx(np.log(1.0 - share + share * 0.5 * np.exp(9.0 - 2.0)), abs=1e-5)
 
 
 def test_what_content_counts_fades_with_the_products_own_events() -> None:
     content, shares = shop("guitar", "guitar", events=[4]), []
     for _ in range(4):
-        shares.append(added(content, 0.0, 0.0)[1] / np.log(0.5))
+        shares.append((np.exp(added(content, 0.0, 0.0)[1]) - 1.0) / (0.5 - 1.0))
         content.count(1)
     assert added(content, 0.0, 0.0) == {}, "it has events enough"
     fading = [1 / (1 + n) * (1 - n / 4) for n in range(4)]
@@ -107,9 +107,9 @@ def test_only_products_with_events_tell_where_one_belongs_and_those_with_more_th
         content.count(0)
         content.count(0)
     found = added(content, -1.0, -2.0, -9.0)[2]
-    mean = np.log((np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own))
-    total = 1.0 + own
-    assert found == pytest.approx(total / (total + 0.25) * (mean + np.log(0.5) + 9.0), abs=1e-4)
+    mean, total = (np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own), 1.0 + own
+    share = total / (total + SETTINGS.doubt)
+    assert found == pytest.approx(np.log(1.0 - share + share * 0.5 * mean / np.exp(-9.0)), abs=1e-4)
 
 
 def test_products_change_and_go() -> None:
@@ -117,7 +117,9 @@ def test_products_change_and_go() -> None:
     assert set(added(content, 0.0, 0.0, 0.0, 0.0)) == {2, 3}
     content.put(2, product("drum"))
     content.put(3, product(""))
-    assert added(content, -1.0, -7.0, -7.0, -1.0) == {2: pytest.approx(np.log(0.5) / 1.25, rel=0.2)}, "like the drum"
+    assert added(content, -1.0, -7.0, -7.0, -1.0) == {2: pytest.approx(np.log(0.2 + 0.8 * 0.5), rel=0.2)}, (
+        "like the drum"
+    )
     content.remove(2)
     assert added(content, 0.0, 0.0, 0.0, 0.0) == {}
     assert added(shop("guitar", "guitar", events=[4]), 0.0) == {}, "a product that came after the scores"

@@ -34,6 +34,9 @@ STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 
+# What gRPC itself says of a line that is cut; callers need no addresses of ours.
+_OF_THE_LINE = re.compile(r"ipv[46]:|unix:|recvmsg|Socket closed|Stream removed|Connection re(set|fused)|GOAWAY")
+
 
 class Problem(Exception):
     """The request ends with this status; `detail` says what to do next."""
@@ -69,7 +72,7 @@ def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:
     """
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and (not said or "Deadline Exceeded" in said):
         said = "the recommender did not answer in time; ask again, or for longer with the header Request-Timeout"
-    if code is grpc.StatusCode.UNAVAILABLE and ("connect" in said or "Socket" in said or not said):
+    if code is grpc.StatusCode.UNAVAILABLE and (not said or _OF_THE_LINE.search(said)):
         said = "the recommender can't be reached; ask again in a moment"
     found = re.match(r"([a-z_]+)[^ :]*(?=: )", said)
     field = found.group(0) if found and found.group(1) in request.DESCRIPTOR.fields_by_name else ""

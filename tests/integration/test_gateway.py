@@ -7,6 +7,7 @@ import json
 import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics
 from tests.kafka.log import read_all
 from tests.support import inference
-from tests.support.gateway import Answer, Gateway, gateway
+from tests.support.gateway import JSON, Answer, Gateway, gateway
 from tests.support.inference import Inference, eventually
 from tests.support.processes import running
 
@@ -94,6 +95,24 @@ def test_what_is_recorded_over_http_is_in_the_log(shop: Gateway, kafka: KafkaSet
         ("/v1/users/a%2Fb%20%C3%A9/recommendations", "/v1/recommend", {"user_id": "a/b é"}),
         ("/v1/users/nobody", "/v1/get-user", {"user_id": "nobody"}),
         ("/v1/models", "/v1/list-models", {}),
+        ("/v1/products?page_size=2&query=title", "/v1/list-products", {"page_size": 2, "query": "title"}),
+        ("/v1/products/p1", "/v1/get-product", {"product_id": "p1"}),
+        (
+            "/v1/products/p1/similar?count=2&product_fields=title,price&explain=true&diversity=0.5&minimum_score=-99",
+            "/v1/similar-products",
+            {
+                "product_id": "p1",
+                "wishes": {
+                    "count": 2,
+                    "product_fields": "title,price",
+                    "explain": True,
+                    "diversity": 0.5,
+                    "minimum_score": -99,
+                },
+            },
+        ),
+        ("/v1/trending?category=x&count=2", "/v1/trending", {"category": "x", "wishes": {"count": 2}}),
+        ("/v1/users?page_size=1", "/v1/list-users", {"page_size": 1}),
     ],
 )
 def test_a_get_answers_what_its_post_answers(shop: Gateway, url: str, path: str, body: Any) -> None:
@@ -186,6 +205,52 @@ def test_the_page_is_sent_again_only_when_it_has_changed(shop: Gateway) -> None:
 
 def test_the_document_is_served(shop: Gateway) -> None:
     assert shop.ask("/openapi.json").json["openapi"] == "3.1.0"
+
+
+def test_a_batch_is_a_line_for_each_user(shop: Gateway) -> None:
+    users = [f"user {n}" for n in range(300)]
+    answer = shop.ask("/v1/batch-recommend", {"user_ids": users, "wishes": {"count": 2}})
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    lines = [json.loads(line) for line in answer.body.decode().splitlines()]
+    assert [line["user_id"] for line in lines] == users
+    assert {len(line["response"]["products"]) for line in lines} == {2}
+
+
+def test_a_batch_that_is_wrong_is_refused_as_a_whole(shop: Gateway) -> None:
+    assert problem(shop.ask("/v1/batch-recommend", {"user_ids": ["a", ""]}), 400)["field"] == "user_ids[1]"
+
+
+@contextmanager
+def streaming(shop: Gateway) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a batch far larger than what is on its way, after its first line."""
+    connection = http.client.HTTPConnection(shop.address, timeout=60)
+    body = json.dumps({"user_ids": [f"user {n}" for n in range(100_000)], "wishes": {"count": 5}})
+    connection.request("POST", "/v1/batch-recommend", body, JSON)
+    answer = connection.getresponse()
+    assert json.loads(answer.readline())["user_id"] == "user 0"
+    yield answer
+    connection.close()
+
+
+def test_who_hangs_up_ends_a_batch(shop: Gateway, served: Inference) -> None:
+    cancelled = 'freshet_inference_requests_total{code="CANCELLED",method="BatchRecommend"}'
+    before = served.metrics()[cancelled]
+    with streaming(shop):
+        pass
+    eventually(lambda: served.metrics()[cancelled] == before + 1)
+
+
+def test_a_batch_that_breaks_off_says_so_in_its_last_line(
+    served: Inference, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    with inference.running(kafka, tmp_path) as second, gateway(second.address, tmp_path) as shop:
+        eventually(lambda: second.recommend("somebody").products)  # which `served` has been given
+        with streaming(shop) as answer:
+            second.process.kill()
+            *_, last = answer.read().splitlines()
+        told = json.loads(last)["problem"]
+        assert (told["status"], told["code"]) == (503, "UNAVAILABLE")
+        assert told["detail"] == "the recommender can't be reached; ask again in a moment"
 
 
 def test_a_deadline_is_kept(shop: Gateway) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from services.embedded import broker
 from services.embedded.supervisor import MOST_ENDS_IN_A_ROW, Program, Supervisor
-from services.embedded.system import BOOTSTRAP, GRPC_PORT, plan
+from services.embedded.system import BOOTSTRAP, GRPC_PORT, HTTP_PORT, RECOMMENDER, plan
 from shared.errors import Unavailable, Unusable
 
 SLEEP = "import time; time.sleep(600)"
@@ -202,6 +202,8 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) ->
         port = holder.getsockname()[1]
         with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken.* another with {GRPC_PORT}$"):
             plan(tmp_path, {GRPC_PORT: str(port)})
+        with pytest.raises(Unusable, match=f"another with {HTTP_PORT}$"):
+            plan(tmp_path, {HTTP_PORT: str(port)})
         with pytest.raises(Unusable, match=r"another with FRESHET_TRAINER_METRICS_PORT$"):
             plan(tmp_path, {"FRESHET_TRAINER_METRICS_PORT": str(port)})
         with pytest.raises(Unusable, match=f"port {port} on 127.0.0.1 is taken.* another with --kafka-port$"):
@@ -215,11 +217,26 @@ def test_what_the_operator_sets_wins_over_defaults(tmp_path: Path) -> None:
     system = plan(tmp_path, {"FRESHET_TRAINER_SEED": "9", GRPC_PORT: str(port)}, defaults={"FRESHET_TRAINER_SEED": "7"})
     assert system.service("trainer").environment["FRESHET_TRAINER_SEED"] == "9"
     assert system.grpc_address == f"127.0.0.1:{port}"
-    ports = [*system.metrics_ports.values(), system.grpc_port, int(system.bootstrap_servers.rpartition(":")[2])]
+    ports = [
+        *system.metrics_ports.values(),
+        system.grpc_port,
+        system.http_port,
+        int(system.bootstrap_servers.rpartition(":")[2]),
+    ]
     assert len(set(ports)) == len(ports)
 
 
-@pytest.mark.parametrize("name", ["FRESHET_TRAINER_MODELS_DIR", BOOTSTRAP])
+def test_the_gateway_is_told_where_the_others_are(tmp_path: Path) -> None:
+    anywhere = dict.fromkeys(("FRESHET_INFERENCE_GRPC_HOST", "FRESHET_GATEWAY_HOST"), "0.0.0.0")  # noqa: S104  # a plan
+    system = plan(tmp_path, anywhere, http_port=(port := broker.free_port()))
+    assert system.page_url == f"http://127.0.0.1:{port}/"
+    told = system.service("gateway").environment
+    assert told[HTTP_PORT] == str(port)
+    assert told[RECOMMENDER] == f"127.0.0.1:{system.grpc_port}"
+    assert told["FRESHET_GATEWAY_EVALUATOR_METRICS"] == system.metrics_url("evaluator")
+
+
+@pytest.mark.parametrize("name", ["FRESHET_TRAINER_MODELS_DIR", BOOTSTRAP, RECOMMENDER])
 def test_what_is_decided_here_can_not_be_set(name: str, tmp_path: Path) -> None:
     with pytest.raises(Unusable, match=f"{name} is decided here"):
         plan(tmp_path, {name: "elsewhere"})

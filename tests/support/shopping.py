@@ -52,7 +52,9 @@ def shop(broker_address: str, folder: Path) -> Iterator[Shop]:
         )
         system.start("services.features")
         system.start("replay", "run", str(reviews), "--metadata", str(products))
-        trainer.wait_for(lambda: any(int(name[:12]) == EVENTS for name in system.versions()), "the last version")
+        trainer.wait_for(
+            lambda: any(int(name[:12]) == EVENTS for name in system.versions()), "the last version", seconds=90
+        )
         inference.wait_for(lambda: figure(inference, "freshet_inference_applied_total") == EVENTS, "all events")
         evaluator.wait_for(lambda: figure(evaluator, "freshet_evaluator_applied_events_total") == EVENTS, "all judged")
         address = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)

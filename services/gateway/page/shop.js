@@ -11,7 +11,7 @@ import { people, product, title } from "./known.js";
 import { productList } from "./list.js";
 import { moves, summary } from "./moves.js";
 import { address, becomeGuest, becomeUser, current } from "./person.js";
-import { aboutOf, lineageOf, nothing } from "./telling.js";
+import { aboutOf, legend, lineageOf, nothing } from "./telling.js";
 import { did, fallback, ms } from "./words.js";
 
 /** The view of `#/user/<id>` and `#/guest`. */
@@ -59,6 +59,7 @@ export function shop(root, { user = "" }, query, signal) {
         notes,
         list.element,
         lineage,
+        legend(),
       ),
       h("div", { class: "aside" }, freshnessPlace, historyPlace),
     ),

@@ -1,9 +1,10 @@
 // What is told beside a list: of whom it is, where it came from, and why it is empty.
 
 import { standsAt } from "./clock.js";
-import { empty, h } from "./elements.js";
+import { empty, figure, h } from "./elements.js";
 import { noProducts } from "./known.js";
 import { current, forgetSession } from "./person.js";
+import { PARTS } from "./reasons.js";
 import { count, date, plain, position, userClass } from "./words.js";
 
 /** What is known of a user (null: nothing), or of a guest's session. */
@@ -45,6 +46,12 @@ export function lineageOf(answer) {
     learned && h("code", {}, answer.model_version),
     answer.position ? `, with the person’s events up to ${position(answer.position)}.` : ".",
   ];
+}
+
+/** What the bars beside each product mean. */
+export function legend() {
+  const parts = Object.values(PARTS).map(([label, meaning]) => figure(label, meaning));
+  return h("details", { class: "hint" }, h("summary", {}, "What the bars mean"), h("dl", { class: "plain" }, parts));
 }
 
 /** What stands in place of an empty list, with what to do next. */

@@ -369,6 +369,41 @@ def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[st
     assert watched.open().evaluate(script, [before, after]) == said
 
 
+def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
+    """A reason with past events that helped, each less than the one before."""
+    events = [
+        {"product_id": one, "kind": f"EVENT_KIND_{kind}", "score": score / (n + 1)} for n, one in enumerate(products)
+    ]
+    return {"part": f"PART_{part}", "score": score, "events": events}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ([], ""),
+        ([reason("TRENDING", -4.0)], "The best of what is left."),
+        ([reason("CO_OCCURRENCE", 2.0, "a", "a", "b", "c")], "Often goes with [a] and [b], which you reviewed."),
+        (
+            [reason("CO_OCCURRENCE", 2.0, "a"), reason("SEQUENCE", 3.0, "b", kind="CLICK"), reason("Q", 1.0, "c")],
+            "Comes next after [b], which you clicked; often goes with [a], which you reviewed.",
+        ),
+        (
+            [reason("CO_OCCURRENCE", 2.0, "a"), reason("Q", 1.5, "a")],
+            "Often goes with [a], which you reviewed; leads on to what pleases.",
+        ),
+        ([reason("CO_OCCURRENCE", 2.0, "it", "a"), reason("CONTENT", -9.0, "b")], "Often goes with it."),
+    ],
+)
+def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object]], said: str) -> None:
+    script = """async (reasons) => {
+      const { bars, sentence } = await import("/reasons.js");
+      const product = { reasons };
+      const words = sentence(product, bars([product])[0], { itself: "it" });
+      return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
+    }"""
+    assert watched.open().evaluate(script, reasons) == said
+
+
 def test_the_page_is_light(system: Shop) -> None:
     files = [file for file in FOLDER.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 100 * 1024

@@ -14,13 +14,16 @@ from freshet.channel import OPTIONS
 from services.gateway import problems
 from services.gateway.methods import METHODS, Method
 
+# gRPC gives an attempt to connect no longer than this: a recommender on a busy machine is slow, not away.
+CONNECTING = {"grpc.min_reconnect_backoff_ms": 2_000}
+
 
 class Recommender:
     """Open from the time it is made, in a running event loop, until `close`."""
 
     def __init__(self, address: str, connections: int) -> None:
         # Channels of a process share connections to one address unless told not to.
-        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        options = [*(dict(OPTIONS) | CONNECTING).items(), ("grpc.use_local_subchannel_pool", 1)]
         self._channels: list[Any] = [grpc.aio.insecure_channel(address, options) for _ in range(connections)]
         self._calls = {method.name: itertools.cycle(self._made(method)) for method in METHODS.values()}
         self._health = health_pb2_grpc.HealthStub(self._channels[0])

@@ -23,6 +23,7 @@ from tests.kafka.log import read_all
 from tests.support import inference
 from tests.support.gateway import JSON, Answer, Gateway, gateway
 from tests.support.inference import Inference, eventually
+from tests.support.link import Link
 from tests.support.processes import running
 
 NEVER = {"partition": 0, "offset": 10**6}  # a position that no record reaches
@@ -343,3 +344,13 @@ def test_a_port_that_is_taken_is_told(shop: Gateway, tmp_path: Path) -> None:
     with running("services.gateway", environment, tmp_path / "log") as second:
         assert second.process.wait(30) == 2
         assert "choose another FRESHET_GATEWAY_PORT" in second.log
+
+
+def test_a_recommender_that_is_slow_to_connect_to_is_waited_for(served: Inference, tmp_path: Path) -> None:
+    link = Link(free_port(), int(served.address.rpartition(":")[2]), still_seconds=0.5)
+    try:
+        with gateway(f"127.0.0.1:{link.port}", tmp_path) as slow:
+            answer = slow.ask("/v1/list-models", {})
+            assert answer.status == 200, answer.body
+    finally:
+        link.close()

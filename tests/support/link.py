@@ -15,11 +15,12 @@ from shared.leash import leashed
 
 
 class Link:
-    """Forwards TCP connections from one port on loopback to another until it is cut."""
+    """Forwards TCP connections from one port on loopback to another until it is cut; each stands still at first."""
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(self, port: int, target: int, *, still_seconds: float = 0.0) -> None:
         self.port = port
         self._target = target
+        self._still_seconds = still_seconds
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -61,6 +62,7 @@ class Link:
         self._open.add(back)
         try:
             with contextlib.suppress(OSError):
+                await asyncio.sleep(self._still_seconds)
                 server, forth = await asyncio.open_connection("127.0.0.1", self._target)
                 self._open.add(forth)
                 await asyncio.gather(self._copy(client, forth), self._copy(server, back))

@@ -1,0 +1,53 @@
+// What somebody does with a product: an event in the log, and the answer that has seen it.
+
+import { recommend, recordEvents } from "./api.js";
+import { eventTime } from "./clock.js";
+import { measured } from "./freshness.js";
+import { product, title } from "./known.js";
+import { current, remember } from "./person.js";
+import { askForReview } from "./review.js";
+
+/** The request for a person's list. */
+export function requestFor(person, wishes, after = undefined) {
+  return {
+    user_id: person.user,
+    wishes: { ...wishes, exclude_product_ids: person.user ? [] : person.unwanted },
+    ...(!person.user && { session_product_ids: person.session }),
+    ...(after && { after_position: after }),
+  };
+}
+
+/** What a kind of event needs beside the product: {rating, text, price}; null where the person thinks better of it. */
+export async function particulars(kind, id, given) {
+  if (kind === "REVIEW") return askForReview(title(await product(id)));
+  if (kind !== "PURCHASE") return given;
+  const { price } = await product(id);
+  return { quantity: 1, ...(price !== undefined && { price }) };
+}
+
+/** Record one event, then ask for the list that includes it: {answer, position, took}; took, in ms, is what both took. */
+export async function act(kind, id, details, { wishes, requestId = "" }) {
+  const sent = performance.now();
+  const position = await record(kind, id, details, requestId);
+  const acknowledged = performance.now();
+  const answer = await recommend(requestFor(current(), wishes, position));
+  const took = performance.now() - sent;
+  measured(acknowledged - sent, took);
+  return { answer, position, took };
+}
+
+/** Record one event; its position in the log. */
+export async function record(kind, id, details = {}, requestId = "") {
+  const person = current();
+  const event = {
+    kind: `EVENT_KIND_${kind}`,
+    product_id: id,
+    user_id: person.user,
+    event_time_ms: eventTime(),
+    request_id: requestId,
+    ...details,
+  };
+  const recorded = await recordEvents({ events: [event] });
+  if (!person.user) remember(id, { unwanted: kind === "DISLIKE" });
+  return recorded.events[0].position;
+}

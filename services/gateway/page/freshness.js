@@ -1,0 +1,84 @@
+// The figure this is all about: from an event sent to an answer that has seen it.
+
+import { fill, h, s } from "./elements.js";
+import { ms, position } from "./words.js";
+
+const KEPT = 24;
+const measures = []; // newest last: {total, log, rest}
+
+/** Remember a measure: ms until the log had acknowledged the event, and until the changed answer was here. */
+export function measured(log, total) {
+  measures.push({ log, total, rest: total - log });
+  if (measures.length > KEPT) measures.shift();
+}
+
+/** The panel; `last`: {did, summary, position} of the last event, null before the first. */
+export function panel(last) {
+  const body = h("div", { class: "freshness-body" });
+  const newest = measures.at(-1);
+  if (!newest || !last) {
+    fill(
+      body,
+      h("p", { class: "figure dim" }, "–", h("small", {}, " ms")),
+      h(
+        "p",
+        { class: "hint" },
+        "Click, buy or rate something: here stands how long it takes until the list has seen it.",
+      ),
+    );
+  } else {
+    fill(
+      body,
+      h("p", { class: "figure", id: "freshness" }, ms(newest.total), h("small", {}, " ms")),
+      h("p", {}, "from the event sent to the changed answer"),
+      split(newest),
+      h("p", { class: "hint" }, `${last.did}: ${last.summary}. The answer includes ${position(last.position)}.`),
+      measures.length > 1 && earlier(),
+    );
+  }
+  return h(
+    "section",
+    { class: "panel freshness", "aria-labelledby": "freshness-title" },
+    h("h2", { id: "freshness-title" }, "Freshness"),
+    body,
+  );
+}
+
+function split({ log, total, rest }) {
+  const bar = h(
+    "div",
+    { class: "split", "aria-hidden": "true" },
+    h("span", { class: "split-log" }),
+    h("span", { class: "split-rest" }),
+  );
+  bar.firstChild.style.flexGrow = log / total;
+  bar.lastChild.style.flexGrow = rest / total;
+  return [
+    bar,
+    h(
+      "p",
+      { class: "split-words" },
+      h("span", { class: "split-log" }, `${ms(log)} ms written to the log`),
+      h("span", { class: "split-rest" }, `${ms(rest)} ms applied and ranked anew`),
+    ),
+  ];
+}
+
+function earlier() {
+  const most = Math.max(...measures.map((one) => one.total));
+  const sorted = measures.map((one) => one.total).sort((a, b) => a - b);
+  const median = sorted[Math.floor((sorted.length - 1) / 2)];
+  return h(
+    "div",
+    { class: "earlier" },
+    s(
+      "svg",
+      { viewBox: `0 0 ${KEPT * 6} 28`, "aria-hidden": "true", focusable: "false" },
+      measures.map((one, n) => {
+        const height = Math.max(2, (26 * one.total) / most);
+        return s("rect", { x: n * 6, y: 28 - height, width: 4, height, rx: 1 });
+      }),
+    ),
+    h("p", { class: "hint" }, `median of the last ${measures.length}: ${ms(median)} ms`),
+  );
+}

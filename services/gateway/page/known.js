@@ -1,0 +1,100 @@
+// Products and people that the page has met, so that each is asked for once.
+
+import { getProduct, listProducts, listUsers } from "./api.js";
+import { seen } from "./clock.js";
+import { empty, h } from "./elements.js";
+
+/** What is asked for of each product of a list. */
+export const FIELDS = "title,categories,brand,price";
+const AT_ONCE = 1000; // the most that a page of a listing holds
+const products = new Map(); // id → Product, or a promise of it
+let listing = null;
+let crowd = null;
+
+/** Remember products that an answer held whole. */
+export function learn(...met) {
+  for (const product of met) if (product?.product_id) products.set(product.product_id, product);
+}
+
+/** A product; of one that nobody can tell of, the id alone. */
+export async function product(id) {
+  if (!products.has(id)) {
+    await (listing ?? Promise.resolve());
+    if (!products.has(id))
+      products.set(
+        id,
+        getProduct({ product_id: id })
+          .then((answer) => answer.product)
+          .catch(() => ({ product_id: id })),
+      );
+  }
+  return products.get(id);
+}
+
+export const title = (about) => about.title || about.product_id;
+export const productAddress = (id) => `#/product/${encodeURIComponent(id)}`;
+
+/** A link to a product, by its title once that is known. */
+export function productLink(id, properties = {}) {
+  const known = products.get(id);
+  const link = h(
+    "a",
+    { href: productAddress(id), class: "product", ...properties },
+    known?.product_id ? title(known) : id,
+  );
+  if (!known?.product_id)
+    product(id).then((about) => {
+      link.textContent = title(about);
+    });
+  return link;
+}
+
+/** What stands where there is no product at all. */
+export function noProducts() {
+  return empty(
+    "No product is known yet",
+    h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), "), or send products with UpsertProducts."),
+  );
+}
+
+/** The categories and brands of the catalogue's first thousand products, the most frequent first. */
+export async function facets() {
+  listing ??= listProducts({ page_size: AT_ONCE }).then((answer) => {
+    const list = answer.products ?? [];
+    learn(...list);
+    return {
+      categories: frequent(list.flatMap((one) => one.categories ?? [])),
+      brands: frequent(list.map((one) => one.brand)),
+    };
+  });
+  try {
+    return await listing;
+  } catch {
+    listing = null;
+    return { categories: [], brands: [] };
+  }
+}
+
+function frequent(values) {
+  const counts = new Map();
+  for (const value of values) if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts]
+    .sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]))
+    .slice(0, 200)
+    .map(([value]) => value)
+    .sort();
+}
+
+/** The first thousand users: {users, total}; asked again when `fresh`. */
+export function people({ fresh = false } = {}) {
+  if (fresh) crowd = null;
+  crowd ??= listUsers({ page_size: AT_ONCE }).then((answer) => {
+    const users = answer.users ?? [];
+    for (const user of users) seen(user.newest_ms);
+    return { users, total: answer.total ?? users.length };
+  });
+  crowd.catch(() => {
+    crowd = null;
+  });
+  return crowd;
+}

@@ -1,0 +1,411 @@
+"""The page as people meet it: in a real browser, on the whole system."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from services.embedded.broker import free_port
+from services.gateway.page import FOLDER
+from tests.support.browser import Watched, chromium
+from tests.support.gateway import gateway
+from tests.support.shopping import EVENTS, PRODUCTS, USERS, Shop, shop
+
+VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard")
+pytestmark = pytest.mark.timeout(240)  # the first waits for the whole system
+MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def system(browser: Browser, broker_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with shop(broker_address, tmp_path_factory.mktemp("shop")) as made:
+        yield made
+
+
+@pytest.fixture
+def watched(browser: Browser, system: Shop, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A page of a new visitor; that it asks no other host and logs no error holds for every test."""
+    with browser.new_context(**getattr(request, "param", {})) as context:
+        seen = Watched(context.new_page(), system.url)
+        yield seen
+        assert not seen.unexpected()
+
+
+@pytest.fixture
+def user(system: Shop) -> str:
+    """A user with many events."""
+    known = system.call("list-users", page_size=USERS)["users"]
+    return str(max(known, key=lambda one: one["events"])["user_id"])
+
+
+def products(page: Page) -> list[str]:
+    """The ids of the list, best first."""
+    expect(page.locator(".card").first).to_be_visible()
+    return [str(card.get_attribute("data-product")) for card in page.locator(".card").all()]
+
+
+def marks(page: Page) -> list[str]:
+    """How each product of the list moved, as the eye sees it."""
+    seen = (
+        "(cards) => cards.map((card) => (card.querySelector('.move [aria-hidden], .move.new') ?? {}).textContent ?? '')"
+    )
+    return list(page.locator(".card").evaluate_all(seen))
+
+
+def expected_marks(before: list[str], after: list[str]) -> list[str]:
+    moved = [before.index(one) - place if one in before else None for place, one in enumerate(after)]
+    return ["new" if by is None else f"▲{by}" if by > 0 else f"▼{-by}" if by else "" for by in moved]
+
+
+def spoken(page: Page) -> Locator:
+    return page.locator("#said")
+
+
+def test_a_user_is_found_and_sees_the_list_that_the_api_gives(watched: Watched, system: Shop, user: str) -> None:
+    page = watched.open()
+    expect(page.locator(".people li")).to_have_count(24)
+    page.get_by_role("searchbox").fill(user.lower())
+    expect(page.locator(".people li")).to_have_count(1)
+    page.locator(".people a").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
+    answer = system.call("recommend", user_id=user)
+    assert products(page) == [one["product_id"] for one in answer["products"]]
+    titles = {one["product_id"]: one["title"] for one in system.call("list-products", page_size=PRODUCTS)["products"]}
+    expect(page.locator(".card h3")).to_have_text([titles[one] for one in products(page)])
+    known = system.call("get-user", user_id=user)
+    expect(page.locator(".history li a").first).to_have_text(titles[known["history"][-1]["product_id"]])
+    expect(page.locator(".about")).to_contain_text(f"{known['events']} events")
+    expect(page.locator(".lineage")).to_contain_text(answer["model_version"])
+
+
+def test_each_product_says_why_it_is_there(watched: Watched, system: Shop, user: str) -> None:
+    page = watched.open(f"#/user/{user}")
+    answer = system.call("recommend", user_id=user, wishes={"explain": True})
+    lists = page.locator(".card .parts")
+    expect(lists).to_have_count(len(answer["products"]))
+    lowest = min(reason["score"] for one in answer["products"] for reason in one["reasons"][:1])
+    for n, one in enumerate(answer["products"]):
+        assert one["reasons"][0]["part"] == "PART_TRENDING"
+        told = [
+            float(text.replace("\N{MINUS SIGN}", "-")) for text in lists.nth(n).locator(".part-score").all_inner_texts()
+        ]
+        assert sum(told) == pytest.approx(one["score"] - lowest, abs=0.01 * len(told)), "the bars add up to the score"
+    past = {event["product_id"] for event in system.call("get-user", user_id=user)["history"]}
+    named = [link.get_attribute("href") for link in page.locator(".card .why a").all()]
+    assert named, "past events are named"
+    assert {str(href).removeprefix("#/product/") for href in named} <= past
+
+
+def test_a_review_changes_the_list_at_once_and_shows_how_fresh_it_is(watched: Watched, system: Shop, user: str) -> None:
+    page = watched.open(f"#/user/{user}")
+    before = products(page)
+    events = system.call("get-user", user_id=user)["events"]
+    name = page.locator(".card h3").first.inner_text()
+    page.locator(".card").first.get_by_role("button", name="Review").click()
+    dialog = page.get_by_role("dialog", name=f"Review of {name}")
+    dialog.get_by_role("button", name="Send").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Choose one to five stars.")
+    dialog.get_by_role("radio", name="5").check()
+    dialog.get_by_label("Text").fill(f"Wonderful\nIt is excellent, I love it. {MARKUP}")
+    dialog.get_by_role("button", name="Send").click()
+    expect(page.locator("#freshness")).to_be_visible()
+    assert float(page.locator("#freshness").inner_text().replace(",", "").removesuffix("ms")) > 0
+    watched.settle()
+    after = products(page)
+    assert before[0] not in after, "what was reviewed is not recommended again"
+    assert marks(page) == expected_marks(before, after)
+    expect(spoken(page)).to_contain_text(f"{name} reviewed. The list has seen it: ")
+    newest = page.locator(".history li").first
+    expect(newest).to_contain_text(name)
+    expect(newest).to_contain_text("5 of 5 stars")
+    expect(newest).to_contain_text("mood +0.")
+    known = system.call("get-user", user_id=user)
+    assert known["events"] == events + 1
+    assert known["history"][-1]["product_id"] == before[0]
+    assert known["history"][-1]["kind"] == "EVENT_KIND_REVIEW"
+
+
+@pytest.mark.parametrize(
+    ("button", "kind"),
+    [("Click", "CLICK"), ("Buy", "PURCHASE"), ("3 of 5 stars", "RATING"), ("Not for me", "DISLIKE")],
+)
+def test_what_is_done_is_an_event_of_its_kind(
+    watched: Watched, system: Shop, user: str, button: str, kind: str
+) -> None:
+    page = watched.open(f"#/user/{user}")
+    product = products(page)[1]
+    page.locator(".card").nth(1).get_by_role("button", name=button).click()
+    expect(page.locator("#freshness")).to_be_visible()
+    newest = system.call("get-user", user_id=user)["history"][-1]
+    assert (newest["product_id"], newest["kind"]) == (product, f"EVENT_KIND_{kind}")
+    assert newest["rating"] == (3.0 if kind == "RATING" else 0.0)
+
+
+def test_a_guests_list_follows_the_session_that_lives_in_the_tab(watched: Watched, system: Shop) -> None:
+    users = system.call("list-users")["total"]
+    page = watched.open()
+    page.get_by_role("link", name="Start as a guest").click()
+    expect(page.locator(".note")).to_contain_text("what is popular now")
+    before = products(page)
+    page.locator(".card").nth(2).get_by_role("button", name="Click").click()
+    expect(page.locator("#freshness")).to_be_visible()
+    expect(page.locator(".history li")).to_have_count(1)
+    watched.settle()
+    expect(page.locator(".note")).to_have_count(0)
+    after = products(page)
+    assert before[2] not in after
+    session = system.call("recommend", session_product_ids=[before[2]])
+    assert after == [one["product_id"] for one in session["products"]]
+    page.reload()
+    assert products(page) == after, "the tab keeps the session"
+    assert system.call("list-users")["total"] == users, "nobody is made of a guest"
+
+
+def test_somebody_new_begins_with_what_is_popular_and_is_known_after_one_event(watched: Watched) -> None:
+    watched.expected.append("404")
+    newcomer = f"{uuid.uuid4()} {MARKUP}"
+    page = watched.open()
+    page.get_by_role("searchbox").fill(newcomer)
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(newcomer)
+    expect(page.locator(".about")).to_contain_text("No event is known")
+    page.locator(".card").first.get_by_role("button", name="Buy").click()
+    expect(page.locator(".about")).to_contain_text("1 event")
+
+
+def test_filters_hold_and_stay_in_the_address(watched: Watched, system: Shop, user: str) -> None:
+    watched.expected.append("400")
+    page = watched.open(f"#/user/{user}")
+    category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
+    page.get_by_label("Category").select_option(category)
+    expect(page).to_have_url(re.compile(re.escape(f"/#/user/{user}?category=")))
+    listed = system.call("list-products", page_size=PRODUCTS, filter={"category": {"values": [category]}})["products"]
+    expect(page.locator(".card")).to_have_count(
+        len(system.call("recommend", user_id=user, wishes={"filter": {"category": {"values": [category]}}})["products"])
+    )
+    assert set(products(page)) <= {one["product_id"] for one in listed}
+    page.reload()
+    expect(page.get_by_label("Category")).to_have_value(category)
+    page.get_by_label("from").fill("50")
+    page.get_by_label("to", exact=True).fill("10")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("price")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page).to_have_url(f"{system.url}/#/user/{user}")
+    expect(page.locator(".card")).to_have_count(10)
+
+
+def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(watched: Watched, system: Shop) -> None:
+    page = watched.open("#/catalogue")
+    expect(page.locator("tbody tr")).to_have_count(24)
+    expect(page.locator("main").get_by_text(f"1\N{EN DASH}24 of {PRODUCTS} products")).to_be_visible()
+    first = page.locator("tbody th").first.inner_text()
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("main").get_by_text("25\N{EN DASH}48 of")).to_be_visible()
+    assert page.locator("tbody th").first.inner_text() != first
+    page.get_by_role("button", name="Previous").click()
+    expect(page.locator("tbody th").first).to_have_text(first)
+    page.get_by_role("searchbox").fill(first.lower())
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.locator("tbody a").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(first)
+    product = page.url.rpartition("/")[2]
+    similar = system.call("similar-products", product_id=product, wishes={"count": 10})
+    assert products(page) == [one["product_id"] for one in similar["products"]]
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Catalogue").click()
+    page.get_by_role("searchbox").fill("no such thing")
+    page.keyboard.press("Enter")
+    expect(page.locator("main").get_by_text("No product meets that")).to_be_visible()
+
+
+def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched, system: Shop) -> None:
+    product = {"product_id": f"x/{MARKUP}", "title": f"T {MARKUP}", "brand": MARKUP, "description": MARKUP}
+    system.call("upsert-products", products=[product | {"categories": ["Hostile", MARKUP]}])
+    try:
+        page = watched.open("#/catalogue?query=hostile")
+        expect(page.locator("tbody th")).to_contain_text(f"T {MARKUP}")
+        page.locator("tbody a").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"T {MARKUP}")
+        expect(page.locator(".description")).to_have_text(MARKUP)
+        page.get_by_role("button", name="Click").click()
+        expect(page.locator("main").get_by_text("written to the log")).to_be_visible()
+        page.get_by_role("link", name="See the list").click()
+        expect(page.locator(".history li a")).to_have_text(f"T {MARKUP}")
+        assert page.locator("main img, main script").count() == 0
+    finally:
+        system.call("remove-products", product_ids=[product["product_id"]])
+
+
+def test_models_and_leaderboard_show_what_the_api_says(watched: Watched, system: Shop) -> None:
+    page = watched.open("#/models")
+    models = system.call("list-models")
+    expect(page.locator(".version h2")).to_have_text([one["version_id"] for one in models["versions"]])
+    expect(page.locator(".version.serving h2")).to_have_text(models["serving_version"])
+    expect(page.locator(".version.serving")).to_contain_text(f"{EVENTS} events")
+    page.get_by_role("link", name="Leaderboard").click()
+    expect(page.locator("table")).to_have_count(3)
+    live = system.gateway.ask("/v1/live").json
+    best = max(row["ndcg_ratio"] for row in live["leaderboard"] if row["window"] == "all")
+    expect(page.locator("table").first.locator("tr.ahead strong")).to_have_text(f"{best:.4f}")
+
+
+def test_everything_can_be_done_by_the_keyboard_alone(watched: Watched, system: Shop, user: str) -> None:
+    page = watched.open()
+    expect(page.locator(".people li")).to_have_count(24)
+    press = page.keyboard.press
+    press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    press("Tab")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type(user)
+    press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
+    product = products(page)[0]
+    page.locator(".card h3 a").first.focus()
+    stars = page.locator(".card").first.locator(".star")
+    for _ in range(12):  # past the products that the reason names
+        press("Tab")
+        if stars.first.evaluate("(one) => one === document.activeElement"):
+            break
+    press("ArrowRight")
+    expect(stars.nth(1)).to_be_focused()
+    press("Tab")
+    expect(page.locator(".card").first.get_by_role("button", name="Click")).to_be_focused()
+    press("Tab")
+    press("Tab")
+    press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    press("Escape")
+    expect(page.locator(".card").first.get_by_role("button", name="Review")).to_be_focused()
+    press("Shift+Tab")
+    press("Shift+Tab")
+    press("Shift+Tab")
+    expect(stars.nth(1)).to_be_focused()
+    press("Enter")
+    expect(page.locator("#freshness")).to_be_visible()
+    newest = system.call("get-user", user_id=user)["history"][-1]
+    assert (newest["product_id"], newest["rating"]) == (product, 2.0)
+    focused = "document.activeElement.closest('.card') !== null"
+    assert page.evaluate(focused), "the focus stays in the list though its product left"
+
+
+@pytest.mark.parametrize("watched", [{"color_scheme": "light", "reduced_motion": "reduce"}], indirect=True)
+def test_nothing_keeps_people_out_in_light_or_dark(watched: Watched, system: Shop, user: str) -> None:
+    product = system.call("recommend", user_id=user)["products"][0]["product_id"]
+    paper = "getComputedStyle(document.body).backgroundColor"
+    for view in VIEWS:
+        page = watched.open(view.format(user=user, product=product))
+        if "user" in view:
+            page.locator(".card").first.get_by_role("button", name="Click").click()
+            expect(page.locator("#freshness")).to_be_visible()
+        watched.settle()
+        assert watched.barriers() == [], view
+        light = page.evaluate(paper)
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(paper) != light
+        assert watched.barriers("color-contrast") == [], f"{view}, dark"
+        page.emulate_media(color_scheme="light")
+
+
+@pytest.mark.parametrize("watched", [{"viewport": {"width": 320, "height": 640}}], indirect=True)
+def test_on_the_smallest_screen_nothing_has_to_be_scrolled_sideways(watched: Watched, system: Shop, user: str) -> None:
+    product = system.call("recommend", user_id=user)["products"][0]["product_id"]
+    for view in VIEWS:
+        page = watched.open(view.format(user=user, product=product))
+        watched.settle()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, view
+
+
+def test_who_does_not_answer_is_named_in_place_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
+    with gateway(f"127.0.0.1:{free_port()}", tmp_path) as alone, browser.new_context() as context:
+        seen = Watched(context.new_page(), alone.url)
+        seen.expected.append("503")
+        for view in ("#/", "#/user/ann", "#/guest", "#/catalogue", "#/product/p", "#/models", "#/leaderboard"):
+            page = seen.open(view)
+            alert = page.get_by_role("alert").first
+            expect(alert).to_contain_text("Service Unavailable")
+            expect(alert).to_contain_text("starting, or away")
+            expect(alert.get_by_role("button", name="Try again")).to_be_visible()
+        assert not seen.unexpected()
+
+
+def test_addresses_that_lead_nowhere_say_so(watched: Watched, system: Shop) -> None:
+    watched.expected.append("404")
+    page = watched.open("#/nowhere")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    page = watched.open(f"#/product/{quote('no such product')}")
+    expect(page.get_by_role("alert").first).to_contain_text("no such product")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([], ["a"], "1 new"),
+        (["a", "b", "c"], ["a", "b", "c"], "no place changed"),
+        (["a", "b", "c"], ["c", "a", "d"], "1 new, 1 up, 1 down, 1 left the list"),
+    ],
+)
+def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[str], said: str) -> None:
+    script = (
+        "async ([before, after]) => { const m = await import('/moves.js'); return m.summary(m.moves(before, after)); }"
+    )
+    assert watched.open().evaluate(script, [before, after]) == said
+
+
+def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
+    """A reason with past events that helped, each less than the one before."""
+    events = [
+        {"product_id": one, "kind": f"EVENT_KIND_{kind}", "score": score / (n + 1)} for n, one in enumerate(products)
+    ]
+    return {"part": f"PART_{part}", "score": score, "events": events}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ([], ""),
+        ([reason("TRENDING", -4.0)], "The best of what is left."),
+        ([reason("CO_OCCURRENCE", 2.0, "a", "a", "b", "c")], "Often goes with [a] and [b], which you reviewed."),
+        (
+            [reason("CO_OCCURRENCE", 2.0, "a"), reason("SEQUENCE", 3.0, "b", kind="CLICK"), reason("Q", 1.0, "c")],
+            "Comes next after [b], which you clicked; often goes with [a], which you reviewed.",
+        ),
+        (
+            [reason("CO_OCCURRENCE", 2.0, "a"), reason("Q", 1.5, "a")],
+            "Often goes with [a], which you reviewed; leads on to what pleases.",
+        ),
+        ([reason("CO_OCCURRENCE", 2.0, "it", "a"), reason("CONTENT", -9.0, "b")], "Often goes with it."),
+    ],
+)
+def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object]], said: str) -> None:
+    script = """async (reasons) => {
+      const { bars, sentence } = await import("/reasons.js");
+      const product = { reasons };
+      const words = sentence(product, bars([product])[0], { itself: "it" });
+      return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
+    }"""
+    assert watched.open().evaluate(script, reasons) == said
+
+
+def test_the_page_is_light(system: Shop) -> None:
+    files = [file for file in FOLDER.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 100 * 1024
+    served = system.gateway.ask("/")
+    assert "'unsafe" not in served.headers["Content-Security-Policy"]

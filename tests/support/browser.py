@@ -1,0 +1,76 @@
+"""A headless Chromium, and a page of it that is watched for what a page must not do."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+# Debian's; the browsers that Playwright would download are not wanted.
+CHROMIUM = Path(os.environ.get("FRESHET_TEST_CHROMIUM", "/usr/bin/chromium"))
+PATIENCE_MS = 20_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser for the length of the block; tests are left out where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or name one with FRESHET_TEST_CHROMIUM")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page at `url` that notes calls to other hosts, errors, and dialogs that scripts open."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.faults: list[str] = []
+        self.expected: list[str] = []  # patterns of faults that a test provokes
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("request", self._on_request)
+        page.on("console", lambda message: self._note(f"console: {message.text}", message.type in ("error", "warning")))
+        page.on("pageerror", lambda error: self._note(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def open(self, address: str = "#/") -> Page:
+        """Load the page anew at this address."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.url}/{address}")
+        expect(self.page.locator("h1")).to_be_visible()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until nothing is asked for or moving."""
+        self.page.wait_for_load_state("networkidle")
+        expect(self.page.locator(".waiting")).to_have_count(0)
+        self.page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
+
+    def barriers(self, *rules: str) -> list[str]:
+        """What axe finds that keeps people out, by these rules or all: rule, help and element of each."""
+        options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+        found = Axe().run(self.page, options=options).response["violations"]
+        return [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
+
+    def unexpected(self) -> list[str]:
+        """The faults that no test has said to expect."""
+        return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.expected)]
+
+    def _on_request(self, request: object) -> None:
+        asked = str(getattr(request, "url", ""))
+        self._note(f"asked another host: {asked}", urlsplit(asked).netloc != urlsplit(self.url).netloc)
+
+    def _note(self, fault: str, is_one: bool = True) -> None:
+        if is_one:
+            self.faults.append(fault)

@@ -22,9 +22,8 @@ SOBER_SECONDS = 1.0
 # Of so few nobody is refused, however long a turn takes: some callers that each ask one thing after another.
 FEW = 8
 # Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
-# (measured): after so many without one nothing waits there. While calls come, a turn ends with this time at the latest.
-LEAST_LOOPS = 6
-MOST_SECONDS = 0.002
+# (measured): after the first number without one nothing waits there. While calls come, a turn ends after the second.
+LEAST_LOOPS, MOST_LOOPS = 6, 16
 
 
 class Turns:
@@ -85,7 +84,7 @@ class Turns:
         self._loops += 1
         self._quiet += 1
         drained = self._quiet >= LEAST_LOOPS
-        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._clock() - self._began > MOST_SECONDS)):
+        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._loops >= MOST_LOOPS)):
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._goes_on = False

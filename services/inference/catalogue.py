@@ -102,16 +102,15 @@ class Catalogue:
         """Take back what `counts` gave, before anything was counted."""
         self._grow_to(len(events))
         self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
+        self.content.resume(events)
         self.births += 1
-        for row in np.flatnonzero(events).tolist():
-            for _ in range(min(int(events[row]), self.content.settings.events)):
-                self.content.count(row)
+
+    def hidden(self, rows: int) -> NDArray[np.bool_]:
+        """Whether each of the first `rows` products must not be recommended to anybody: removed or unavailable."""
+        return self.bars(rows) < 0.0
 
     def bars(self, rows: int) -> NDArray[np.float32]:
-        """What scores are added to: minus infinity for those of the first `rows` products that must not be recommended.
-
-        Those that were removed or are unavailable; 0 for the others.
-        """
+        """The same as what scores are added to: minus infinity for those that are hidden, 0 for the others."""
         self._grow_to(rows)
         return self._bars[:rows]
 

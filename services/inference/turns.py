@@ -19,12 +19,11 @@ LATEST, SLOWEST = 0.1, 4.0
 RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
 # After a refusal no queue counts as a burst for so long: refusing is what empties it.
 SOBER_SECONDS = 1.0
-# Of so few nobody is refused, however long a turn takes.
-FEW = 2
+# Of so few nobody is refused, however long a turn takes: some callers that each ask one thing after another.
+FEW = 8
 # Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
-# (measured): after so many without one nothing waits there. While calls come, a turn ends with this time at the latest.
-LEAST_LOOPS = 6
-MOST_SECONDS = 0.002
+# (measured): after the first number without one nothing waits there. While calls come, a turn ends after the second.
+LEAST_LOOPS, MOST_LOOPS = 6, 16
 
 
 class Turns:
@@ -46,7 +45,6 @@ class Turns:
         self._goes_on = False  # whether one does
         self._loops = 0  # since it began
         self._quiet = 0  # loops since the last call came
-        self._clear_at = clock()  # when nothing waited inside gRPC last
 
     @property
     def wait_seconds(self) -> float:
@@ -56,15 +54,12 @@ class Turns:
     def refuses(self) -> bool:
         """A call came: whether it is refused; if not, it is to `take` its turn."""
         self._quiet = 0
-        if not self._waiting:
+        wait_seconds = self.wait_seconds
+        if len(self._waiting) < FEW or wait_seconds <= self._longest_seconds:
             return False
-        now, wait_seconds = self._clock(), self.wait_seconds
-        hidden_seconds = now - self._clear_at  # so long something may have been waiting inside gRPC
-        too_long = len(self._waiting) >= FEW and wait_seconds > self._longest_seconds
-        if not too_long and hidden_seconds <= max(RECENT_SECONDS, self._longest_seconds):
-            return False
-        stands = now - max(self._empty_at, self._clear_at) > RECENT_SECONDS
-        if stands or wait_seconds > BURST_SECONDS or now - self._refused_at < SOBER_SECONDS:
+        now = self._clock()
+        stands = now - self._empty_at > RECENT_SECONDS or now - self._refused_at < SOBER_SECONDS
+        if stands or wait_seconds > BURST_SECONDS:
             self._refused_at = now
             return True
         return False
@@ -72,7 +67,6 @@ class Turns:
     async def take(self) -> None:
         """Return when it is the caller's turn, which lasts until its first pause."""
         if not self._goes_on:
-            self._clear_at = self._clock()
             self._begin()
             return
         if not self._waiting:
@@ -90,9 +84,7 @@ class Turns:
         self._loops += 1
         self._quiet += 1
         drained = self._quiet >= LEAST_LOOPS
-        if drained:
-            self._clear_at = self._clock()
-        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._clock() - self._began > MOST_SECONDS)):
+        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._loops >= MOST_LOOPS)):
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._goes_on = False

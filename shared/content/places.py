@@ -75,6 +75,10 @@ class Content:
         self._events[: len(events)] = np.minimum(events, self.settings.events)
         self._counted, self._with_events = int(self._events.sum()), int(np.count_nonzero(self._events))
 
+    def events(self, row: int) -> int:
+        """How many events of a product were counted, up to the number at which content counts no longer."""
+        return int(self._events[row]) if row < len(self._events) else 0
+
     def added(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
 

@@ -105,13 +105,13 @@ def run(settings: BenchSettings) -> list[Figure]:
             eventually(inference.serving)
             require_learned(inference, users)
             load = Load(_port(inference), RECOMMEND, requests, CONNECTIONS)
-            uvloop.run(load.closed(seconds / 4, IN_FLIGHT))
+            uvloop.run(load.closed(seconds, IN_FLIGHT))  # places new products, too
             carried = uvloop.run(load.closed(seconds / 2, IN_FLIGHT))
             settings.say(f"one process carries {shown(carried)} calls/s")
         with running(kafka, settings.folder) as inference:
             eventually(inference.serving)
             port = _port(inference)
-            uvloop.run(Arrivals(port, requests, CONNECTIONS).run(due(carried / 2, seconds / 4, seed=6)))
+            uvloop.run(Arrivals(port, requests, CONNECTIONS).run(due(carried / 2, seconds, seed=6)))
             normal = 0.0
             for times in TIMES:
                 before = inference.metrics()

@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float32]
 class SimilarSettings:
     """What makes a product similar."""
 
-    popularity_out: float = 0.5  # of log-popularity, so that the best known products don't go with all others
+    popularity_out: float = 0.1  # of log-popularity, so that the best known products don't go with all others
     likeness: float = 3.0  # what likeness of content adds beside products with few events
 
 

@@ -16,7 +16,7 @@ from replay.progress import Forecast, bar
 from services.console.evaluate_options import arguments_of
 from services.console.evaluate_reading import Describing, Sequences
 from services.console.terminal import Terminal
-from shared.content.places import ContentSettings
+from shared.content.settings import ContentSettings
 from shared.evaluation import spam
 from shared.evaluation.contest import Contest, Options
 from shared.evaluation.figures import Figures, Speed, figures_of, speed_of

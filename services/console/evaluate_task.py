@@ -26,7 +26,7 @@ from services.console.evaluate_reading import (
 )
 from services.console.evaluate_running import NO_DECAY_DAYS, Asked, Result, on_sequences, on_stream
 from services.console.terminal import Terminal
-from shared.content.places import ContentSettings
+from shared.content.settings import ContentSettings
 from shared.errors import Unusable
 from shared.evaluation import protocols
 from shared.evaluation.contest import Options

@@ -1,42 +1,28 @@
 """The place of products that have few events or none, from those of the products that are most like them. Pure.
 
-An empirical-Bayes prior: a product's own score counts the more, the more events it has; what is missing comes from the
-products beside it, those with events the more, the liker the more.
+Like an empirical-Bayes prior, on shares as e to the scores are: beside a product's own counts that of the products like
+it, the less, the more events it has. Those with more events count the more, and those that are liker. What a product's
+own few events say of it is not made less.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from shared.content.likeness import Likeness
+from shared.content.settings import ContentSettings
 from shared.content.tokens import tokens_of
 from shared.pb.freshet.v1.events_pb2 import Product
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
+# How many more events there may be before neighbours are weighed again.
+UNWEIGHED = 0.02
 # Shares below e to this, beside the largest, are as good as none.
 LEAST = np.float32(-80.0)
-
-
-@dataclass(frozen=True, slots=True)
-class ContentSettings:
-    """How much content counts."""
-
-    neighbours: int = 16  # K, products beside a new one
-    events: int = 10  # with so many of its own a product's content counts no longer
-    prior: float = 2.0  # events that content is worth
-    doubt: float = 0.2  # likeness, summed over the products beside it, at which half of their score counts
-    discount: float = 0.5  # how much rarer a new product is chosen than those beside it
-    at_once: int = 16  # products whose neighbours are looked for while one answer is made
-
-    # When products with events have become so many times more, those beside a new one are looked for again.
-    growth: float = 1.5
 
 
 class Content:
@@ -47,6 +33,8 @@ class Content:
         self.likeness = Likeness()
         self._events: NDArray[np.int32] = np.zeros(1024, np.int32)  # (A,)
         self._with_events = 0  # products with one or more
+        self._counted = 0  # events
+        self._unweighed = 0  # of them, those that neighbours' weights do not know of yet
         k = self.settings.neighbours
         # C cold products, in the order of their places; of each those beside it and how like it they are.
         self._place: dict[int, int] = {}  # row → place
@@ -55,7 +43,14 @@ class Content:
         self._likeness: FloatArray = np.zeros((64, k), np.float32)  # (C, K), 0 where there are fewer
         self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
         self._looked_at = 0  # products with events when all were to be looked for again
-        self._weighed: tuple[IntArray, sparse.csr_matrix, FloatArray] | None = None
+        self._weighed: tuple[IntArray, sparse.csr_matrix, FloatArray] | None = None  # as `_parts` gives them
+        # (A,) by an event of each product, how many first events of the new ones beside it are due without a discount.
+        self._calls: NDArray[np.float64] = np.zeros(0)
+        self._expected, self._first_events = 0.0, 0  # of these, how many were due, and how many there were
+        self._shares: FloatArray | None = None  # (C,) what content counts, until an event changes it
+        n = np.arange(self.settings.events + 1)  # events of a product's own → how much content counts beside them
+        faded = self.settings.prior / (self.settings.prior + n) * (1.0 - n / self.settings.events)
+        self._faded: FloatArray = faded.astype(np.float32)
 
     def put(self, row: int, product: Product) -> None:
         """Know what a product is, or that it has changed."""
@@ -63,32 +58,32 @@ class Content:
         if self.likeness.put(row, tokens_of(product)):
             self._look_for(row)
 
-    def remove(self, row: int) -> None:
-        """Forget what a product is."""
-        self.likeness.put(row, {})
-        self._warm(row)
-
     def count(self, row: int) -> None:
         """Count one event of a product, which may be one of which nothing else is known."""
         self._grow_to(row + 1)
         n = int(self._events[row])
+        self._learn(row, is_first=not n)
         if n >= self.settings.events:
             return
         self._events[row] = n + 1
         self._with_events += not n
-        self._weighed = None
+        self._counted += 1
+        self._unweighed += 1
+        self._shares = None
         if n + 1 >= self.settings.events:
             self._warm(row)
 
-    def resume(self, events: NDArray[np.int64]) -> None:
-        """Take up how many events products have, (A,), by row, before anything was put or counted."""
+    @property
+    def discount(self) -> float:
+        """How much rarer new products are chosen than those beside them, as it was so far, (0, 1]."""
+        s = self.settings
+        return min(1.0, (self._first_events + s.discount * s.discount_events) / (self._expected + s.discount_events))
+
+    def resume(self, events: NDArray[np.integer]) -> None:
+        """Take back how many events each product had, (A,), before anything was put or counted."""
         self._grow_to(len(events))
         self._events[: len(events)] = np.minimum(events, self.settings.events)
-        self._with_events = int(np.count_nonzero(events))
-
-    def events(self, row: int) -> int:
-        """How many events of a product were counted, up to the number at which content counts no longer."""
-        return int(self._events[row]) if row < len(self._events) else 0
+        self._counted, self._with_events = int(self._events.sum()), int(np.count_nonzero(self._events))
 
     def added(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
@@ -96,23 +91,26 @@ class Content:
         Args:
             values: (A,) scores without content.
         """
-        rows, beside, shares = self._parts()
+        rows, beside, trust = self._parts()
         if not len(rows):
-            return rows, shares
-        most = values.max()
+            return rows, trust
+        if self._shares is None:
+            self._shares = self._faded.take(self._events[rows]) * trust
+        shares = self._shares
         width = beside.shape[1]
-        theirs = np.exp(np.maximum(values[:width] - most, LEAST))
+        share = np.exp(np.maximum(values - values.max(), LEAST))  # (A,) beside the largest
         if len(values) < width:  # some products came after these scores
             have = rows < len(values)
-            theirs = np.pad(theirs, (0, width - len(values)))
+            share = np.pad(share, (0, width - len(values)))
             rows, beside, shares = rows[have], beside[have], shares[have]
-        found: FloatArray = np.log(np.maximum(beside @ theirs, np.exp(LEAST)))
-        return rows, shares * (found + (most + np.float32(math.log(self.settings.discount))) - values[rows])
+        theirs = np.float32(self.discount) * (beside @ share[:width])
+        return rows, np.log1p(shares * theirs / share[rows])
 
     def _parts(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
-        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), content's share (C,).
+        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), trust in these (C,).
 
-        The weights of each sum to 1.
+        The weights of each sum to 1. A product's own events count at once, those of the products beside it when there
+        are so many more of all.
         """
         if self._with_events > self.settings.growth * self._looked_at:
             self._looked_at = self._with_events
@@ -120,34 +118,41 @@ class Content:
             self._waiting = dict.fromkeys(row for row in self._place if row not in newer) | newer
         for _ in range(min(self.settings.at_once, len(self._waiting))):
             self._look(self._waiting.popitem()[0])
-        if self._weighed is None:
-            self._weighed = self._weigh()
+        if self._weighed is None or self._unweighed > UNWEIGHED * self._counted:
+            self._weighed, self._shares, self._unweighed = self._weigh(), None, 0
         return self._weighed
 
     def _weigh(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
         count = len(self._place)
-        weights = self._likeness[:count] * (1.0 - self._fading(self._events[self._beside[:count]]))
+        weights = self._likeness[:count] * (1.0 - self._faded.take(self._events[self._beside[:count]]))
         total = weights.sum(axis=1)
         have = np.flatnonzero(total)
         have = have[np.argsort(self._cold[have])]
         rows, total, beside = self._cold[have], total[have], self._beside[have]
-        shares = self._fading(self._events[rows]) * total / (total + np.float32(self.settings.doubt))
+        trust = total / (total + np.float32(self.settings.doubt))
         weights = weights[have] / total[:, None]
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
         starts = np.arange(len(rows) + 1) * self.settings.neighbours
+        new = self._events[rows] == 0
+        due = (weights[new] * trust[new, None]).ravel().astype(np.float64)
+        self._calls = np.bincount(beside[new].ravel(), due, width).astype(np.float64)
         matrix = sparse.csr_matrix((weights.ravel(), beside.ravel(), starts), (len(rows), width))
         matrix.eliminate_zeros()
-        return rows, matrix, shares
+        return rows, matrix, trust
 
     def fading(self, rows: NDArray[np.integer]) -> FloatArray:
         """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""
         self._grow_to(1 + int(rows.max(initial=0)))
-        return self._fading(self._events[rows])
+        found: FloatArray = self._faded.take(self._events[rows])
+        return found
 
-    def _fading(self, events: IntArray) -> FloatArray:
-        s = self.settings
-        faded: FloatArray = (s.prior / (s.prior + events) * (1.0 - events / s.events)).astype(np.float32)
-        return faded
+    def _learn(self, row: int, *, is_first: bool) -> None:
+        """Before an event is counted: would those beside new products have called for a first event of one of these?"""
+        if row < len(self._calls):
+            self._expected += float(self._calls[row])
+        place = self._place.get(row) if is_first else None
+        if place is not None and self._likeness[place].any():
+            self._first_events += 1
 
     def _look_for(self, row: int) -> None:
         if row in self.likeness and self._events[row] < self.settings.events:
@@ -164,7 +169,7 @@ class Content:
             self._make_room(place)
         k = self.settings.neighbours
         beside, likeness = self.likeness.beside(row)
-        counting = likeness * (1.0 - self._fading(self._events[beside]))
+        counting = likeness * (1.0 - self._faded.take(self._events[beside]))
         if len(beside) > k:
             best = np.argpartition(-counting, k - 1)[:k]
             beside, likeness = beside[best], likeness[best]

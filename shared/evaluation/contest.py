@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from shared.content.places import Content, ContentSettings
+from shared.content.places import Content
+from shared.content.settings import ContentSettings
 from shared.errors import Unusable
 from shared.evaluation.prequential import Prequential
 from shared.evaluation.record import MOST, Record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -39,9 +40,14 @@ def log(broker_address: str) -> KafkaSettings:
 
 
 @pytest.fixture(scope="module")
-def inference(log: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inference")
+
+
+@pytest.fixture(scope="module")
+def inference(log: KafkaSettings, folder: Path) -> Iterator[Inference]:
     """A shop without a version as yet."""
-    with running(log, tmp_path_factory.mktemp("inference")) as service:
+    with running(log, folder) as service:
         service.stub.UpsertProducts(pb.UpsertProductsRequest(products=SHOP), timeout=20)
         eventually(lambda: service.metrics()["freshet_inference_products"] == len(SHOP))
         yield service
@@ -66,7 +72,9 @@ def adds_up(products: Sequence[pb.RecommendedProduct]) -> bool:
     )
 
 
-def test_similar_products_before_and_after_something_was_learned(inference: Inference, log: KafkaSettings) -> None:
+def test_similar_products_before_and_after_something_was_learned(
+    inference: Inference, log: KafkaSettings, folder: Path
+) -> None:
     plain = similar(inference, "red guitar", explain=True)
     assert plain.model_version == ""
     assert ids(plain.products)[0] == "blue guitar"
@@ -83,7 +91,7 @@ def test_similar_products_before_and_after_something_was_learned(inference: Infe
 
     follows = {"red guitar": {"guitar strings": 0.6}, "steel rake": {"lawn mower": 0.5}}
     scores = dict.fromkeys((p.product_id for p in SHOP), 0.0)
-    announce(log, tiny_version(inference.models_dir, "v1", scores, follows=follows))
+    announce(log, tiny_version(folder / "models", "v1", scores, follows=follows))
     eventually(lambda: inference.serving() == "v1")
     learned = similar(inference, "red guitar", explain=True, product_fields="title")
     assert learned.model_version == "v1"

@@ -56,7 +56,7 @@ def log(broker_address: str) -> KafkaSettings:
 def inference(log: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
     """A shop of six products, of one of which only its event told, and a version that knows the other five."""
     folder = tmp_path_factory.mktemp("inference")
-    with running(log, folder, place_new_products=False) as service:  # each score is as stated
+    with running(log, folder, place_new_products=False) as service:  # the version alone decides
         service.stub.UpsertProducts(pb.UpsertProductsRequest(products=SHOP), timeout=20)
         announce(log, tiny_version(folder / "models", "v1", SCORES, follows=FOLLOWS))
         eventually(lambda: service.serving() == "v1")

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.content.likeness import Likeness
-from shared.content.places import Content, ContentSettings
+from shared.content.places import Content
+from shared.content.settings import ContentSettings
 from shared.content.tokens import tokens_of
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.policies.served import served, served_scores
 from shared.policies.trending import Trending
 
-SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5)
+SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5, discount_events=1e9)
 
 
 def product(title: str, **more: object) -> Product:
@@ -84,13 +85,13 @@ def test_a_product_without_events_comes_where_those_like_it_are() -> None:
     found = added(content, -2.0, -3.0, -9.0)
     assert list(found) == [2], "the others have events enough"
     share = 1.0 / (1.0 + SETTINGS.doubt)  # all alike, and doubted
-    assert found[2] == pytest.approx(share * (-2.0 + np.log(0.5) + 9.0), abs=1e-5)
+    assert found[2] == pytest.approx(np.log(1.0 + share * 0.5 * np.exp(9.0 - 2.0)), abs=1e-5)
 
 
 def test_what_content_counts_fades_with_the_products_own_events() -> None:
     content, shares = shop("guitar", "guitar", events=[4]), []
     for _ in range(4):
-        shares.append(added(content, 0.0, 0.0)[1] / np.log(0.5))
+        shares.append((np.exp(added(content, 0.0, 0.0)[1]) - 1.0) / 0.5)
         content.count(1)
     assert added(content, 0.0, 0.0) == {}, "it has events enough"
     fading = [1 / (1 + n) * (1 - n / 4) for n in range(4)]
@@ -107,9 +108,23 @@ def test_only_products_with_events_tell_where_one_belongs_and_those_with_more_th
         content.count(0)
         content.count(0)
     found = added(content, -1.0, -2.0, -9.0)[2]
-    mean = np.log((np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own))
-    total = 1.0 + own
-    assert found == pytest.approx(total / (total + 0.25) * (mean + np.log(0.5) + 9.0), abs=1e-4)
+    mean, total = (np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own), 1.0 + own
+    share = total / (total + SETTINGS.doubt)
+    assert found == pytest.approx(np.log(1.0 + share * 0.5 * mean / np.exp(-9.0)), abs=1e-4)
+
+
+def test_how_much_rarer_new_products_are_chosen_is_learned() -> None:
+    """Of two new guitars, each of which an event of the old one calls for."""
+    settings = ContentSettings(neighbours=2, events=4, doubt=0.25, discount=0.5, discount_events=2.0)
+    content = shop("guitar", "guitar", "guitar", events=[4], settings=settings)
+    assert content.discount == 0.5
+    added(content, 0.0, 0.0, 0.0)
+    for _ in range(10):
+        content.count(0)
+    due = 10 * 2 / 1.25  # as much as content is trusted
+    assert content.discount == pytest.approx(1.0 / (due + 2.0), rel=0.01)
+    content.count(1)
+    assert content.discount == pytest.approx(2.0 / (due + 2.0), rel=0.01)
 
 
 def test_products_change_and_go() -> None:
@@ -117,10 +132,20 @@ def test_products_change_and_go() -> None:
     assert set(added(content, 0.0, 0.0, 0.0, 0.0)) == {2, 3}
     content.put(2, product("drum"))
     content.put(3, product(""))
-    assert added(content, -1.0, -7.0, -7.0, -1.0) == {2: pytest.approx(np.log(0.5) / 1.25, rel=0.2)}, "like the drum"
-    content.remove(2)
+    assert added(content, -1.0, -7.0, -7.0, -1.0) == {
+        2: pytest.approx(np.log(1.0 + 0.8 * 0.5 * np.exp(0.0)), rel=0.2)
+    }, "like the drum"
+    content.put(2, product(""))
     assert added(content, 0.0, 0.0, 0.0, 0.0) == {}
     assert added(shop("guitar", "guitar", events=[4]), 0.0) == {}, "a product that came after the scores"
+
+
+def test_it_goes_on_from_the_events_that_were_counted_before() -> None:
+    counted, resumed = shop("guitar", "drum", "guitar", events=[4, 4, 2]), Content(SETTINGS)
+    resumed.resume(np.array([9, 4, 2]))
+    for row, title in enumerate(["guitar", "drum", "guitar"]):
+        resumed.put(row, product(title))
+    assert added(resumed, -1.0, -2.0, -3.0) == added(counted, -1.0, -2.0, -3.0) != {}
 
 
 def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
@@ -138,14 +163,14 @@ def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
     st.lists(st.integers(0, 6), min_size=6, max_size=6),
     st.lists(st.sampled_from(["a b", "a c", "b c", "d", ""]), min_size=6, max_size=6),
 )
-def test_a_place_lies_between_the_products_own_and_those_beside_it(events: list[int], titles: list[str]) -> None:
-    settings = ContentSettings(neighbours=3, events=4, discount=1.0)
+def test_content_never_takes_and_adds_no_more_than_those_beside_it_have(events: list[int], titles: list[str]) -> None:
+    settings = ContentSettings(neighbours=3, events=4, discount=1.0, discount_events=1e9)
     content = shop(*titles, events=events, settings=settings)
     values: NDArray[np.float32] = np.linspace(-5.0, -1.0, 6, dtype=np.float32)
     rows, more = content.added(values)
     assert (np.diff(rows) > 0).all()
-    placed = values[rows] + more
-    assert ((placed >= values.min() - 1e-4) & (placed <= values.max() + 1e-4)).all()
+    assert (more >= 0.0).all()
+    assert (np.exp(values[rows] + more) <= np.exp(values[rows]) + np.exp(values.max()) + 1e-6).all()
     assert all(events[row] < 4 and titles[row] for row in rows)
 
 

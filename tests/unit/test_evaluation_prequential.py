@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.content.places import Content
+from shared.content.settings import ContentSettings
 from shared.evaluation.prequential import Judgement, Outcome, Prequential
 from shared.history import DAY_MS, Window
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -280,3 +282,21 @@ def test_trending_is_ranked_as_counting_by_hand_ranks_it(
         counts[product] += kind not in (DISLIKE, pb.EVENT_KIND_RETURN)
         if kind in (REVIEW, DISLIKE):
             masked[user].add(product)
+
+
+def test_listed_products_are_in_the_running_before_their_first_event_and_content_places_them() -> None:
+    settings = StreamSettings(history_length=3, masked_kinds="review,dislike", trending_half_life_days=1e9)
+    titles = {"hit": "red guitar", "rake": "steel rake", "new": "red guitar"}
+    listings = [pb.Product(product_id=product, title=title) for product, title in titles.items()]
+    listings.append(pb.Product(product_id="later", title="drum", listed_ms=DAY_2))
+    found = {}
+    for content in (None, Content(ContentSettings(events=4))):
+        core = Prequential(Stream(settings), listings=listings, content=content)
+        for n in range(6):
+            core.apply(event(f"u{n}", "hit"))
+        outcomes = [core.judge(event("z", "later", at=at), [None]).outcome for at in (NOON_1, DAY_2)]
+        assert outcomes == [Outcome.UNKNOWN, Outcome.JUDGED]
+        found[content is None] = core.judge(event("z", "new", at=DAY_2), [None]).rankings[0].place
+        assert core.known == 4
+        assert core.judge(event("z", "hit", at=DAY_2), [None]).rankings[0].place == 1.0
+    assert found == {True: 3.0, False: 2.0}, "beside the rake and the drum, or ahead of them"

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import ranking
-from shared.content.places import Content, ContentSettings
+from shared.content.places import Content
+from shared.content.settings import ContentSettings
 from shared.explained import explain
 from shared.history import EVENT_FEATURES, Window
 from shared.pb.freshet.v1.events_pb2 import Product

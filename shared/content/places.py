@@ -44,6 +44,9 @@ class Content:
         self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
         self._looked_at = 0  # products with events when all were to be looked for again
         self._weighed: tuple[IntArray, sparse.csr_matrix, FloatArray] | None = None  # as `_parts` gives them
+        # (A,) by an event of each product, how many first events of the new ones beside it are due without a discount.
+        self._calls: NDArray[np.float64] = np.zeros(0)
+        self._expected, self._first_events = 0.0, 0  # of these, how many were due, and how many there were
         self._shares: FloatArray | None = None  # (C,) what content counts, until an event changes it
         n = np.arange(self.settings.events + 1)  # events of a product's own → how much content counts beside them
         faded = self.settings.prior / (self.settings.prior + n) * (1.0 - n / self.settings.events)
@@ -59,6 +62,7 @@ class Content:
         """Count one event of a product, which may be one of which nothing else is known."""
         self._grow_to(row + 1)
         n = int(self._events[row])
+        self._learn(row, is_first=not n)
         if n >= self.settings.events:
             return
         self._events[row] = n + 1
@@ -68,6 +72,12 @@ class Content:
         self._shares = None
         if n + 1 >= self.settings.events:
             self._warm(row)
+
+    @property
+    def discount(self) -> float:
+        """How much rarer new products are chosen than those beside them, as it was so far, (0, 1]."""
+        s = self.settings
+        return min(1.0, (self._first_events + s.discount * s.discount_events) / (self._expected + s.discount_events))
 
     def resume(self, events: NDArray[np.integer]) -> None:
         """Take back how many events each product had, (A,), before anything was put or counted."""
@@ -97,7 +107,7 @@ class Content:
             have = rows < len(values)
             share = np.pad(share, (0, width - len(values)))
             rows, beside, shares = rows[have], beside[have], shares[have]
-        theirs = np.float32(self.settings.discount) * (beside @ share[:width])
+        theirs = np.float32(self.discount) * (beside @ share[:width])
         return rows, np.log1p(shares * theirs / share[rows])
 
     def _parts(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
@@ -127,6 +137,9 @@ class Content:
         weights = weights[have] / total[:, None]
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
         starts = np.arange(len(rows) + 1) * self.settings.neighbours
+        new = self._events[rows] == 0
+        due = (weights[new] * trust[new, None]).ravel().astype(np.float64)
+        self._calls = np.bincount(beside[new].ravel(), due, width).astype(np.float64)
         matrix = sparse.csr_matrix((weights.ravel(), beside.ravel(), starts), (len(rows), width))
         matrix.eliminate_zeros()
         return rows, matrix, trust
@@ -136,6 +149,14 @@ class Content:
         self._grow_to(1 + int(rows.max(initial=0)))
         found: FloatArray = self._faded.take(self._events[rows])
         return found
+
+    def _learn(self, row: int, *, is_first: bool) -> None:
+        """Before an event is counted: would those beside new products have called for a first event of one of these?"""
+        if row < len(self._calls):
+            self._expected += float(self._calls[row])
+        place = self._place.get(row) if is_first else None
+        if place is not None and self._likeness[place].any():
+            self._first_events += 1
 
     def _look_for(self, row: int) -> None:
         if row in self.likeness and self._events[row] < self.settings.events:

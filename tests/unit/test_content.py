@@ -18,7 +18,7 @@ from shared.pb.freshet.v1.events_pb2 import Product
 from shared.policies.served import served, served_scores
 from shared.policies.trending import Trending
 
-SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5)
+SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5, discount_events=1e9)
 
 
 def product(title: str, **more: object) -> Product:
@@ -113,6 +113,20 @@ def test_only_products_with_events_tell_where_one_belongs_and_those_with_more_th
     assert found == pytest.approx(np.log(1.0 + share * 0.5 * mean / np.exp(-9.0)), abs=1e-4)
 
 
+def test_how_much_rarer_new_products_are_chosen_is_learned() -> None:
+    """Of two new guitars, each of which an event of the old one calls for."""
+    settings = ContentSettings(neighbours=2, events=4, doubt=0.25, discount=0.5, discount_events=2.0)
+    content = shop("guitar", "guitar", "guitar", events=[4], settings=settings)
+    assert content.discount == 0.5
+    added(content, 0.0, 0.0, 0.0)
+    for _ in range(10):
+        content.count(0)
+    due = 10 * 2 / 1.25  # as much as content is trusted
+    assert content.discount == pytest.approx(1.0 / (due + 2.0), rel=0.01)
+    content.count(1)
+    assert content.discount == pytest.approx(2.0 / (due + 2.0), rel=0.01)
+
+
 def test_products_change_and_go() -> None:
     content = shop("guitar", "drum", "guitar", "guitar", events=[4, 4])
     assert set(added(content, 0.0, 0.0, 0.0, 0.0)) == {2, 3}
@@ -150,7 +164,7 @@ def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
     st.lists(st.sampled_from(["a b", "a c", "b c", "d", ""]), min_size=6, max_size=6),
 )
 def test_content_never_takes_and_adds_no_more_than_those_beside_it_have(events: list[int], titles: list[str]) -> None:
-    settings = ContentSettings(neighbours=3, events=4, discount=1.0)
+    settings = ContentSettings(neighbours=3, events=4, discount=1.0, discount_events=1e9)
     content = shop(*titles, events=events, settings=settings)
     values: NDArray[np.float32] = np.linspace(-5.0, -1.0, 6, dtype=np.float32)
     rows, more = content.added(values)

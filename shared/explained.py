@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -159,20 +159,30 @@ def _reasons(
     k: int, length: int, parts: Mapping[pb.Part.ValueType, FloatArray], events: Mapping[pb.Part.ValueType, FloatArray]
 ) -> list[tuple[Reason, ...]]:
     found: list[list[Reason]] = [[] for _ in range(k)]
+    strongest = _strongest(events, length) if events else {}
     for part in sorted(parts):
-        strongest = _strongest(events[part], length) if part in events else [()] * k
-        for reasons, score, of_events in zip(found, parts[part].tolist(), strongest, strict=True):
-            if abs(score) > NOTHING or of_events:
-                reasons.append(Reason(part, score, of_events))
+        for reasons, score, told in zip(found, parts[part].tolist(), strongest.get(part, [()] * k), strict=True):
+            if told or abs(score) > NOTHING:
+                reasons.append(Reason(part, score, told))
     return list(map(tuple, found))
 
 
-def _strongest(own: FloatArray, length: int) -> Sequence[tuple[tuple[int, float], ...]]:
-    """Of each column of (n, K) the largest, by size, with their places in a window whose newest events these are."""
-    sizes = np.abs(own.T)  # (K, n)
-    best = np.argsort(-sizes, axis=1, kind="stable")[:, :MOST_EVENTS]
-    column = np.arange(len(best))[:, None]
-    largest = sizes[column, best]
-    counts = (largest > np.maximum(LEAST_SHARE * largest[:, :1], NOTHING)).sum(axis=1)
-    pairs = map(zip, (best + (length - len(own))).tolist(), own.T[column, best].tolist())
-    return [tuple(of_one)[:count] for of_one, count in zip(pairs, counts.tolist(), strict=True)]
+def _strongest(
+    events: Mapping[pb.Part.ValueType, FloatArray], length: int
+) -> dict[pb.Part.ValueType, list[tuple[tuple[int, float], ...]]]:
+    """Of each part and product the events that add most, with their places in a window whose newest n events they are.
+
+    Args:
+        events: of each part what the events add, (n, K).
+        length: of the window.
+    """
+    own = np.stack(list(events.values())).transpose(0, 2, 1)  # (P, K, n)
+    best = np.argsort(-np.abs(own), axis=2, kind="stable")[:, :, :MOST_EVENTS]
+    scores = np.take_along_axis(own, best, axis=2)
+    sizes = np.abs(scores)
+    counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :, :1], NOTHING)).sum(axis=2)
+    rows = zip((best + (length - own.shape[2])).tolist(), scores.tolist(), counts.tolist(), strict=True)
+    return {
+        part: [tuple(zip(at[:n], adds, strict=False)) for at, adds, n in zip(*of_part, strict=True)]
+        for part, of_part in zip(events, rows, strict=True)
+    }

@@ -24,6 +24,7 @@ LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000
 LEAST_SEEDS = 3
 
 _NAMES = 26  # columns
+_SLICED_NAMES = 20  # beside so many numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,14 @@ def _breadth(figures: Figures, context: Context) -> Iterator[str]:
 
 def _slices(figures: Figures) -> Iterator[str]:
     parts = [part for part in figures.slices if not part[0].isdigit()]  # those are for machines
+    wide = max(_SLICED_NAMES, 1 + max(map(len, figures.policies)))
     which, of = zip(*(part.split() for part in parts), strict=True)
-    yield _row(PRIMARY, "".join(f"{word:>11}" for word in which))
-    yield _row("", "".join(f"{word:>11}" for word in of))
-    yield _row("events", "".join(f"{figures.slice_events[part]:>11,}" for part in parts))
+    yield _row(PRIMARY, "".join(f"{word:>11}" for word in which), wide)
+    yield _row("", "".join(f"{word:>11}" for word in of), wide)
+    yield _row("events", "".join(f"{figures.slice_events[part]:>11,}" for part in parts), wide)
     for name in _by_accuracy(figures):
         means = (figures.slices[part][name][PRIMARY].mean for part in parts)
-        yield _row(name, "".join(f"{mean:>11.4f}" for mean in means))
+        yield _row(name, "".join(f"{mean:>11.4f}" for mean in means), wide)
 
 
 def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:

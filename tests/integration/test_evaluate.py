@@ -121,6 +121,21 @@ def test_a_table_for_people_and_the_command_to_have_it_again(reviews: Path, tmp_
     assert estimate["mean"] > found["policies"]["trending"]["ndcg@10"]["high"]
 
 
+def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_event(
+    reviews: Path, tmp_path: Path
+) -> None:
+    shelves = [{"asin": f"p{n}", "title": f"shelf {n // 5}"} for n in range(300)]
+    (tmp_path / "meta.json").write_text("".join(json.dumps(product) + "\n" for product in shelves))
+    words = (reviews.name, "--metadata", "meta.json", "--policies", "markov")
+    found = {how: evaluated(tmp_path, *words, "--new-products", how) for how in ("unlisted", "listed", "placed")}
+    assert {how: own["new_products"] for how, own in found.items()} == {how: how for how in found}
+    new = {how: own["slices"]["new products"]["policies"]["markov"]["hr@10"]["mean"] for how, own in found.items()}
+    assert found["unlisted"]["unknown_products"] > found["listed"]["unknown_products"] == 0.0
+    assert new["placed"] > new["listed"], "who bought of a shelf buys of it again"
+    done = freshet(tmp_path, *words[:1], "--policies", "markov", "--new-products", "listed")
+    assert (done.returncode, "add --metadata" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("protocol", ["prequential", "temporal"])
 def test_the_same_command_gives_the_same_figures_bit_for_bit(reviews: Path, tmp_path: Path, protocol: str) -> None:
     words = (reviews.name, "--policies", f"{SIMPLE},itemknn,ials", "--protocol", protocol, "--spam", "0.1")

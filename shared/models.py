@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -176,8 +176,10 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
     return folder, _sha256((folder / MANIFEST).read_bytes())
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a new folder that appears whole or not at all, even across a power cut.
+def write_folder(folder: Path, files: Mapping[str, bytes | Iterable[bytes | memoryview]]) -> None:
+    """Write files, each at once or piece by piece, into a new folder that appears whole or not at all.
+
+    Even across a power cut.
 
     Raises:
         OSError: the disk is full, say; nothing half written stays behind.
@@ -190,7 +192,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         temporary.mkdir()
         for name, content in files.items():
             with (temporary / name).open("wb") as sink:
-                sink.write(content)
+                for piece in [content] if isinstance(content, bytes) else content:
+                    sink.write(piece)
                 sink.flush()
                 os.fsync(sink.fileno())
         sync_folder(temporary)

@@ -174,3 +174,14 @@ def log_identity(settings: KafkaSettings, topic: str) -> str:
     except KafkaException as error:
         raise Unavailable(f"no Kafka broker answers at {settings.bootstrap_servers}: {error.args[0].str()}") from error
     return f"{cluster.cluster_id}/{described.topic_id}"
+
+
+def wait_for_identity(settings: KafkaSettings, topic: str, stop: threading.Event) -> str | None:
+    """Which log this is; a broker that is away is waited for, or until `stop`: then None."""
+    while not stop.is_set():
+        try:
+            return log_identity(settings, topic)
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            stop.wait(1.0)
+    return None

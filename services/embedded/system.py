@@ -23,6 +23,7 @@ SERVICES = ("features", "trainer", "inference", "evaluator", "gateway")
 # Set here for every program: where this system keeps things.
 _FOLDERS = {
     "FRESHET_TRAINER_STATE_DIR": "trainer",
+    "FRESHET_INFERENCE_STATE_DIR": "inference",
     "FRESHET_REPLAY_STATE_DIR": "replay",
     "FRESHET_TRAINER_MODELS_DIR": "models",
     "FRESHET_INFERENCE_MODELS_DIR": "models",

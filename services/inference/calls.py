@@ -13,6 +13,7 @@ from services.inference.model_watcher import ModelWatcher
 from services.inference.pace import Pace
 from services.inference.refusals import Context, Refusal
 from services.inference.settings import InferenceSettings
+from services.inference.turns import Turns
 from shared.errors import Unavailable
 from shared.pb.freshet.v1.events_pb2 import LogPosition
 from shared.topics import Topics
@@ -31,6 +32,7 @@ class Calls:
         knowledge: Knowledge,
         watcher: ModelWatcher,
         writer: LogWriter,
+        turns: Turns,
     ) -> None:
         self.ready = False
         self._settings = settings
@@ -38,6 +40,7 @@ class Calls:
         self._knowledge = knowledge
         self._watcher = watcher
         self._writer = writer
+        self._turns = turns
         self._rng = np.random.default_rng(settings.seed) if settings.explore else None
         self._pace = Pace()
 

@@ -94,11 +94,23 @@ class Catalogue:
             self._first_event_ms[row] = event_time_ms
             self.births += 1
 
-    def bars(self, rows: int) -> NDArray[np.float32]:
-        """What scores are added to: minus infinity for those of the first `rows` products that must not be recommended.
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Copies, by row, of how many events were applied and of the earliest event time; beyond the end both are 0."""
+        return self._events[: len(self.ids)].copy(), self._first_event_ms[: len(self.ids)].copy()
 
-        Those that were removed or are unavailable; 0 for the others.
-        """
+    def resume(self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64]) -> None:
+        """Take back what `counts` gave, before anything was counted."""
+        self._grow_to(len(events))
+        self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
+        self.content.resume(events)
+        self.births += 1
+
+    def hidden(self, rows: int) -> NDArray[np.bool_]:
+        """Whether each of the first `rows` products must not be recommended to anybody: removed or unavailable."""
+        return self.bars(rows) < 0.0
+
+    def bars(self, rows: int) -> NDArray[np.float32]:
+        """The same as what scores are added to: minus infinity for those that are hidden, 0 for the others."""
         self._grow_to(rows)
         return self._bars[:rows]
 

@@ -1,4 +1,4 @@
-"""Follows `freshet.states` and `freshet.products` from their beginning and hands what comes to the event loop."""
+"""Follows `freshet.states`, from a snapshot or its beginning, and `freshet.products`; the loop applies what comes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from concurrent.futures import CancelledError
 from confluent_kafka import Message
 
 from services.inference import metrics
+from services.inference.beginning import begin
+from services.inference.keeper import Keeper
 from services.inference.knowledge import Knowledge
 from services.inference.lag import Lag, seconds_since
+from services.inference.listed import Listed
+from services.inference.snapshot import Restored, Snapshot
 from shared.errors import BadEvent
-from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.products import parse_product
 from shared.settings import KafkaSettings
@@ -32,6 +35,8 @@ class Follower(threading.Thread):
     """Reads and parses; the event loop applies, a batch at a time, and the next is read when it has.
 
     Args:
+        keeper: gives the keeper of the snapshots, None where there are none or the event was set meanwhile.
+        on_begun: runs on the loop once it is known what the log is read from, and every row of a snapshot is back.
         on_ready: runs on the loop once every partition was read to its end.
         on_failure: runs on the loop when the log can't be followed any longer.
     """
@@ -42,17 +47,23 @@ class Follower(threading.Thread):
         kafka: KafkaSettings,
         loop: asyncio.AbstractEventLoop,
         *,
+        keeper: Callable[[threading.Event], Keeper | None],
+        on_begun: Callable[[], None],
         on_ready: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         super().__init__(name="follower", daemon=True)
         self._knowledge = knowledge
         self._topics = Topics.of(kafka)
-        self._positions = {(self._topics.states, p): -1 for p in range(kafka.partitions)}
-        self._positions[self._topics.products, 0] = -1
+        self._positions: dict[int, int] = {}  # partition of `freshet.states` → next offset
+        self._applied = 0  # states since the start
+        self._listed = Listed()
+        self._open_keeper = keeper
         self._kafka = kafka
         self._loop = loop
+        self._on_begun = on_begun
         self._on_ready = on_ready
+        self._ready = False
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._lag = Lag()
@@ -73,22 +84,49 @@ class Follower(threading.Thread):
             self._loop.call_soon_threadsafe(self._on_failure, error)
 
     def _follow(self) -> None:
-        reader = LogReader(self._kafka, self._positions)
-        ready = False
+        keeper = self._open_keeper(self._stopping)
+        began = begin(self._kafka, keeper, self._stopping)
+        reader, messages = began.reader, began.messages
+        self._positions.update(began.positions)
+        if began.restored is not None:
+            self._listed = began.restored.listed
+            asyncio.run_coroutine_threadsafe(self._resume(began.restored), self._loop).result()
+        self._loop.call_soon_threadsafe(self._on_begun)
+        states = {(self._topics.states, p) for p in began.positions}
         try:
             while not self._stopping.is_set():
-                messages = reader.poll(POLL_SECONDS, MOST_AT_ONCE)
-                if messages:
-                    asyncio.run_coroutine_threadsafe(self._apply(messages), self._loop).result()
-                if all(place in reader.at_end for place in self._positions if place[0] == self._topics.states):
+                for start in range(0, len(messages), MOST_AT_ONCE):
+                    batch = messages[start : start + MOST_AT_ONCE]
+                    asyncio.run_coroutine_threadsafe(self._apply(batch), self._loop).result()
+                if states <= reader.at_end:
                     self._lag.at_end()
                 elif not messages:
                     self._lag.nothing_came()
-                if not ready and reader.caught_up:
-                    ready = True
-                    self._loop.call_soon_threadsafe(self._on_ready)
+                if not self._ready and reader.caught_up:
+                    self._ready = True
+                    asyncio.run_coroutine_threadsafe(self._catch_up(), self._loop).result()
+                if keeper is not None and self._ready:
+                    keeper.take_if_due(self._applied, self._snapshot)
+                messages = reader.poll(POLL_SECONDS, MOST_AT_ONCE)
+            if keeper is not None and self._ready:
+                keeper.take_last(self._applied, self._snapshot)
         finally:
             reader.close()
+            if keeper is not None:
+                keeper.close()
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot.take(self._knowledge, self._listed, self._positions)
+
+    async def _resume(self, restored: Restored) -> None:
+        restored.hand_over(self._knowledge)
+        metrics.RESTORED.set(len(restored.histories.users))
+        log.info("restored %d users and %d products", len(restored.histories.users), len(restored.products))
+
+    async def _catch_up(self) -> None:
+        for product_id in self._listed.vanished():
+            self._knowledge.catalogue.remove(product_id)
+        self._on_ready()
 
     async def _apply(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -96,7 +134,9 @@ class Follower(threading.Thread):
                 if message.topic() == self._topics.products:
                     self._apply_product(message)
                 else:
-                    self._apply_state(parse_state(message.value()), int(message.partition() or 0))
+                    partition = int(message.partition() or 0)
+                    self._positions[partition] = int(message.offset() or 0) + 1
+                    self._apply_state(parse_state(message.value()), partition)
             except BadEvent as error:
                 kind = "products" if message.topic() == self._topics.products else "states"
                 metrics.UNREADABLE.labels(kind).inc()
@@ -112,6 +152,7 @@ class Follower(threading.Thread):
         if not self._knowledge.apply(state, partition):
             metrics.REPEATS.inc()
             return
+        self._applied += 1
         metrics.LATE.inc(self._knowledge.histories.late - late)
         self._lag.applied(state)
         if state.kind == EVENT_KIND_TICK:
@@ -124,6 +165,8 @@ class Follower(threading.Thread):
     def _apply_product(self, message: Message) -> None:
         product_id, product = parse_product(message.key(), message.value())
         if product is not None:
+            self._listed.upsert(product_id)
             self._knowledge.catalogue.upsert(product)
         else:
+            self._listed.remove(product_id)
             self._knowledge.catalogue.remove(product_id)

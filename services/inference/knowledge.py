@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from services.inference.catalogue import Catalogue
 from services.inference.masks import Masks
 from shared.errors import Unavailable
 from shared.history import Histories
-from shared.kafka.marks import AppliedMarks
+from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, LogPosition, StateVector
 from shared.policies.trending import Trending
@@ -41,7 +42,7 @@ class Knowledge:
         self.masks = Masks(self.catalogue)
         self.view_reward = 0.0
         self.partitions = partitions
-        self._trending = trending
+        self.trending = trending
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._marks = {p: AppliedMarks() for p in range(partitions)}
         self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
@@ -58,7 +59,7 @@ class Knowledge:
             if state.kind == EVENT_KIND_VIEW:
                 self.view_reward = state.reward
             self.catalogue.count(product, state.event_time_ms)
-            self._trending.add(product, state.kind, state.event_time_ms)
+            self.trending.add(product, state.kind, state.event_time_ms)
             self._shares = None
         return True
 
@@ -70,9 +71,20 @@ class Knowledge:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         products = len(self.catalogue)
         if self._shares is None or len(self._shares) != products:
-            self._trending.grow_to(products)
-            self._shares = self._trending.shares()
+            self.trending.grow_to(products)
+            self._shares = self.trending.shares()
         return self._shares
+
+    def marks(self) -> dict[int, MarksSnapshot]:
+        """Which states have been applied, by partition."""
+        return {p: own.snapshot() for p, own in self._marks.items()}
+
+    def resume(
+        self, histories: Histories, trending: Trending, marks: Mapping[int, AppliedMarks], *, view_reward: float
+    ) -> None:
+        """Go on from what was known once, in the rows of a catalogue that is as it was."""
+        self.histories, self.trending, self.view_reward, self._shares = histories, trending, view_reward, None
+        self._marks = {p: marks.get(p, AppliedMarks()) for p in range(self.partitions)}
 
     def position(self, user_id: str) -> LogPosition | None:
         """The newest record of the user's partition that was applied, None before any."""

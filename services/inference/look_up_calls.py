@@ -84,7 +84,7 @@ class LookUpCalls(Calls):
         self._refuse_unless_ready()
         row = self.known_row(request.product_id)
         catalogue, shares = self._knowledge.catalogue, self._knowledge.shares()
-        hidden = catalogue.bars(len(shares)) < 0.0
+        hidden = catalogue.hidden(len(shares))
         return pb.GetProductResponse(
             product=catalogue.product(row),
             events=int(catalogue.events(len(shares))[row]),

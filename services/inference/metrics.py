@@ -35,6 +35,13 @@ EVENT_TIME_LAG = Gauge(
     "Event time between the newest state of any partition and the one applied last; 0 at the log's end.",
 )
 
+SNAPSHOTS = Counter("freshet_inference_snapshots_total", "Snapshots written.")
+SNAPSHOT_FAILURES = Counter("freshet_inference_snapshot_failures_total", "Snapshots that could not be written.")
+SNAPSHOT_SECONDS = Histogram(
+    "freshet_inference_snapshot_seconds", "Time to copy and write a snapshot.", buckets=SECONDS_BUCKETS
+)
+RESTORED = Gauge("freshet_inference_restored_users", "Users that the start took from a snapshot; 0: it read the log.")
+
 MODEL_AGE = Gauge("freshet_inference_model_age_seconds", "Age of the serving version; NaN without one.")
 MODEL_AGE.set(float("nan"))
 MODEL_APPLIED = Gauge("freshet_inference_model_applied_events", "Events the serving version has learned from.")

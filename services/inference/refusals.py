@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from services.inference import metrics
 from services.inference.bad_request import BadRequest
+from services.inference.shedding import COMPUTING, Shedding
 
 log = logging.getLogger("inference")
 
@@ -36,10 +37,12 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     Args:
         most_calls: at a time; what exceeds them is refused here, where it is counted: gRPC's own limit counts nothing.
+        shedding: refuses what would wait too long.
     """
 
-    def __init__(self, most_calls: int) -> None:
+    def __init__(self, most_calls: int, shedding: Shedding) -> None:
         self._most_calls = most_calls
+        self._shedding = shedding
         self._calls = 0  # being answered
         self._wrapped: dict[str, Any] = {}  # handlers of our own methods, by name
 
@@ -47,7 +50,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """Wrap our own methods."""
         name: str = handler_call_details.method
         if name in self._wrapped:
-            return self._wrapped[name]
+            return self._shedding.refusal(name.removeprefix(OWN_SERVICE)) or self._wrapped[name]
         handler = await continuation(handler_call_details)
         if handler is None or not name.startswith(OWN_SERVICE):
             return handler
@@ -63,9 +66,13 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return self._wrapped[name]
 
     def _single(self, answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        turns = self._shedding.turns if method in COMPUTING else None
+
         async def single(request: Any, context: Context) -> Any:
             end = _End(method)
             with end.found(), self._counted():
+                if turns is not None:
+                    await turns.take()
                 return await answer(_checked(request), context)
             return await context.abort(end.code, end.message)
 

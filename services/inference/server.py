@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import grpc
@@ -10,6 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from services.inference.refusals import Boundary
 from services.inference.settings import InferenceSettings
+from services.inference.shedding import Shedding
+from services.inference.turns import Turns
 from shared.errors import Unusable
 from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
 from shared.pb.freshet.v1.recommender_pb2_grpc import (
@@ -27,9 +30,9 @@ class Server:
         Unusable: the port can't be bound.
     """
 
-    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer) -> None:
+    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer, turns: Turns) -> None:
         self._server: Any = grpc.aio.server(
-            interceptors=[Boundary(settings.maximum_concurrent_rpcs)],
+            interceptors=[Boundary(settings.maximum_concurrent_rpcs, Shedding(turns, Random()))],
             options=[
                 ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 
 from services.inference import metrics
 from services.inference.follower import Follower
+from services.inference.keeper import keeper_of
 from services.inference.knowledge import Knowledge
 from services.inference.log_writer import LogWriter
 from services.inference.model_watcher import ModelWatcher
 from services.inference.server import Server
 from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
+from services.inference.turns import Turns
+from shared.folders import prepare
 from shared.history import DAY_MS, Histories, masked_kinds_of
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings
@@ -30,9 +34,11 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
     """Answer until `stop` is set, then end what is in flight.
 
     Raises:
-        Unusable: the port or the topics can't be used.
+        Unusable: the port, the topics or the folder of the snapshots can't be used.
         KafkaException: the log can't be followed any longer, because it was replaced say.
     """
+    if settings.state_dir is not None:
+        prepare(settings.state_dir, "FRESHET_INFERENCE_STATE_DIR")
     loop = asyncio.get_running_loop()
     failure: list[BaseException] = []
 
@@ -50,8 +56,9 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
     watcher = ModelWatcher(
         settings.models_dir, knowledge.catalogue, settings.history_length, kafka, loop, on_failure=fail
     )
-    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer)
-    server = Server(settings, servicer)
+    turns = Turns(settings.longest_queue_ms / 1000)
+    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns)
+    server = Server(settings, servicer, turns)
     await server.start()
     log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
 
@@ -63,7 +70,14 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
 
     announcing: list[asyncio.Task[None]] = []
     follower = Follower(
-        knowledge, kafka, loop, on_ready=lambda: announcing.append(loop.create_task(ready())), on_failure=fail
+        knowledge,
+        kafka,
+        loop,
+        keeper=partial(keeper_of, settings, kafka),
+        # Not before: a version gives products rows, and those of a snapshot must be as they were.
+        on_begun=lambda: None if stop.is_set() else watcher.start(),
+        on_ready=lambda: announcing.append(loop.create_task(ready())),
+        on_failure=fail,
     )
     writer.start()
     try:
@@ -71,7 +85,6 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
         if not stop.is_set():
             writer.open()
             follower.start()
-            watcher.start()
         await stop.wait()
     finally:
         metrics.READY.set(0)

@@ -48,6 +48,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
         self._refuse_unless_ready()
         asked = Asked(requests.wanted(request.wishes), request.wishes)
         for user_id in request.user_ids:
+            await self._turns.take()
             yield pb.BatchRecommendResponse(user_id=user_id, response=self._answer(user_id, (), asked))
             await asyncio.sleep(0)
 

@@ -31,6 +31,11 @@ class InferenceSettings(ServiceSettings):
     maximum_concurrent_rpcs: int = Field(
         1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
     )
+    longest_queue_ms: float = Field(
+        4.0,
+        gt=0,
+        description="a call that would wait longer for its turn to be computed is refused with RESOURCE_EXHAUSTED, ms",
+    )
     most_request_bytes: int = Field(16 * 2**20, ge=1024, description="largest request accepted, bytes")
     wait_seconds: float = Field(
         30.0, gt=0, description="longest wait for after_position when a call has no deadline, seconds"
@@ -41,6 +46,10 @@ class InferenceSettings(ServiceSettings):
     drain_seconds: float = Field(10.0, ge=0, description="time that calls in flight get at shutdown, seconds")
 
     models_dir: Path = Field(Path(".freshet/models"), description="folder of the model versions")
+    state_dir: Path | None = Field(
+        None, description="folder of the snapshots that a start goes on from; none: it reads the whole log"
+    )
+    snapshot_events: int = Field(50_000, ge=1, description="states applied between two snapshots")
     history_length: int = Field(
         20, ge=1, le=500, description="events kept per user; no less than FRESHET_TRAINER_HISTORY_LENGTH"
     )
@@ -71,6 +80,11 @@ class InferenceSettings(ServiceSettings):
                 f"{65536 - self.processes}: process n shows its metrics on that port + n"
             )
         return self
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _is_named(cls, value: object) -> object:
+        return value or None  # an empty variable means none, not the working folder
 
     @field_validator("masked_kinds")
     @classmethod

@@ -13,12 +13,12 @@ import threading
 
 import torch
 
-from services.trainer import folders
-from services.trainer.loop import Trainer, wait_for_identity
+from services.trainer.loop import Trainer
 from services.trainer.settings import TrainerSettings
+from shared import folders
 from shared.service import run_service
 from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.topics import Topics, ensure_topics, wait_for_identity
 
 
 def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
@@ -26,7 +26,8 @@ def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event)
     os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
-    folders.prepare(settings)
+    folders.prepare(settings.state_dir, "FRESHET_TRAINER_STATE_DIR")
+    folders.prepare(settings.models_dir, "FRESHET_TRAINER_MODELS_DIR")
     ensure_topics(kafka, stop=stop)
     identity = wait_for_identity(kafka, Topics.of(kafka).states, stop)
     if identity is not None:

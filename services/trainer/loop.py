@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException
 from google.protobuf.message import DecodeError
 
-from services.trainer import checkpoint, folders, metrics, publish
+from services.trainer import checkpoint, metrics, publish
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.errors import Unavailable, Unusable
+from shared import folders
+from shared.errors import Unusable
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import KafkaSettings
-from shared.topics import Topics, log_identity
+from shared.topics import Topics
 
 log = logging.getLogger("trainer")
 
@@ -194,17 +195,6 @@ class Trainer:
             for name, part in learner.policy.parts().items():
                 metrics.MIXTURE.labels(name).set(part.weight)
         metrics.READER.show(self._reader, items)
-
-
-def wait_for_identity(kafka: KafkaSettings, topic: str, stop: threading.Event) -> str | None:
-    """Which log this is; a broker that is away is waited for, or until `stop`: then None."""
-    while not stop.is_set():
-        try:
-            return log_identity(kafka, topic)
-        except Unavailable as error:
-            log.warning("%s; trying again", error)
-            stop.wait(1.0)
-    return None
 
 
 def _refuse_other_log(found: Checkpoint, identity: str, settings: TrainerSettings) -> None:

@@ -84,6 +84,12 @@ class Content:
         if n + 1 >= self.settings.events:
             self._warm(row)
 
+    def resume(self, events: NDArray[np.int64]) -> None:
+        """Take up how many events products have, (A,), by row, before anything was put or counted."""
+        self._grow_to(len(events))
+        self._events[: len(events)] = np.minimum(events, self.settings.events)
+        self._with_events = int(np.count_nonzero(events))
+
     def events(self, row: int) -> int:
         """How many events of a product were counted, up to the number at which content counts no longer."""
         return int(self._events[row]) if row < len(self._events) else 0

@@ -39,11 +39,13 @@ def run(settings: BenchSettings) -> list[Figure]:
     seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
     with fresh_kafka(settings) as kafka:
         settings.say(f"{products:,} products, {users:,} users with 20 events each")
-        _stock(kafka, products, users)
+        stock(kafka, products, users)
         announce(kafka, write_learned(settings.folder / "models", products))
-        with running(kafka, settings.folder, module="tests.bench.inference_with_empty") as inference:
+        with running(
+            kafka, settings.folder, module="tests.bench.inference_with_empty", longest_queue_ms=60_000
+        ) as inference:
             eventually(inference.serving)
-            _require_learned(inference, users)
+            require_learned(inference, users)
             port = int(inference.address.rpartition(":")[2])
             wishes = {PLAIN: Wishes(), WISHES: ParseDict(WISHED, Wishes())}
             requests = {
@@ -66,7 +68,7 @@ def run(settings: BenchSettings) -> list[Figure]:
                 rate = rates[name].median
                 settings.say(f"{name}: a call is due {rate / 2:,.0f} times a second")
                 quantiles = [
-                    np.quantile(uvloop.run(loads[name].open(_due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
+                    np.quantile(uvloop.run(loads[name].open(due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
                     for seed in range(repeats)
                 ]
                 note = f"{rates[name]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, {note}"
@@ -103,7 +105,14 @@ def _figures(
     ]
 
 
-def _stock(kafka: KafkaSettings, products: int, users: int) -> None:
+def stock(kafka: KafkaSettings, products: int, users: int) -> None:
+    """Products, and users with full histories."""
+    stock_products(kafka, products)
+    states.write(kafka, histories(users, products), tick_every=10_000)
+
+
+def stock_products(kafka: KafkaSettings, products: int) -> None:
+    """A catalogue."""
     producer = CountedProducer(producer_config(kafka))
     for n, product in enumerate(product_ids(products)):
         value = Product(
@@ -115,10 +124,9 @@ def _stock(kafka: KafkaSettings, products: int, users: int) -> None:
         )
         producer.send(Topics.of(kafka).products, key=product.encode(), value=value.SerializeToString())
     producer.flush(30)
-    states.write(kafka, histories(users, products), tick_every=10_000)
 
 
-def _require_learned(inference: Inference, users: int) -> None:
+def require_learned(inference: Inference, users: int) -> None:
     """Each answer is what is to be measured: ten products, learned."""
     for user in user_ids(users)[::100]:
         answer = inference.recommend(user)
@@ -126,7 +134,7 @@ def _require_learned(inference: Inference, users: int) -> None:
             raise RuntimeError(f"{user} got {len(answer.products)} products by strategy {answer.strategy}")
 
 
-def _due(rate: float, seconds: float, seed: int) -> Sequence[float]:
+def due(rate: float, seconds: float, seed: int) -> Sequence[float]:
     """Arrivals of a Poisson process."""
     rng = np.random.default_rng(seed)
     due: list[float] = np.cumsum(rng.exponential(1 / rate, max(1, int(rate * seconds)))).tolist()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+import freshet
+from services.inference.shedding import LATEST_MS, SOONEST_MS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.pb.freshet.v1.events_pb2 import LogPosition
+from shared.pb.freshet.v1.events_pb2 import LogPosition, Product
 from shared.settings import KafkaSettings
 from tests.support.inference import eventually, running
 
@@ -37,3 +40,31 @@ def test_what_is_too_much_at_a_time_is_refused_and_counted(kafka: KafkaSettings,
         eventually(lambda: refused() is None)
         with pytest.raises(grpc.FutureCancelledError):
             waiting.result()
+
+
+def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_again(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    """Answers so large that they take milliseconds, many at once."""
+    products = [Product(product_id=f"p{n}", title="A thing") for n in range(1000)]
+    ask = pb.RecommendRequest(wishes=pb.Wishes(count=1000, product_fields={"paths": ["title"]}))
+    with running(kafka, tmp_path, longest_queue_ms=0.001) as inference:
+        inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=products), timeout=20)
+        eventually(lambda: len(inference.stub.Recommend(ask, timeout=20).products) == len(products))
+        recommend = [inference.stub.Recommend.future(ask, timeout=30) for _ in range(200)]
+        models = [inference.stub.ListModels.future(pb.ListModelsRequest(), timeout=30) for _ in range(20)]
+        assert inference.health() == health_pb2.HealthCheckResponse.SERVING
+        ended = [call.exception() for call in recommend]
+        refused = [error for error in ended if error is not None]
+        assert 0 < len(refused) < len(ended)
+        for error in refused:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "ask again a little later" in error.details()
+            pushback = dict(error.trailing_metadata())["grpc-retry-pushback-ms"]
+            assert SOONEST_MS <= int(pushback) <= LATEST_MS
+        assert [call.exception() for call in models] == [None] * len(models), "others need not wait for turns"
+        shed = 'freshet_inference_requests_total{code="RESOURCE_EXHAUSTED",method="Recommend"}'
+        assert inference.metrics()[shed] == len(refused)
+        with freshet.Client(inference.address, timeout=60) as client, ThreadPoolExecutor(50) as threads:
+            answers = list(threads.map(lambda _: client.recommend(None, count=1000), range(100)))
+        assert {len(answer.products) for answer in answers} == {len(products)}

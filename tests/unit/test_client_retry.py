@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshet.errors import DeadlineExceeded, FreshetError, InvalidRequest, NotFound, Unavailable, Undelivered, error_of
+from freshet.errors import (
+    DeadlineExceeded,
+    FreshetError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    Undelivered,
+    error_of,
+    failure_of,
+)
 from freshet.events import view
 from freshet.retry import Attempts, Retries
 
@@ -53,6 +62,45 @@ def test_it_goes_on_as_long_as_the_deadline_allows() -> None:
     began, _ = spent(Retries(first_seconds=0.1, longest_seconds=1.0), 30.0, seed=3)
     assert len(began) > 40, "half a second apart on average, once the pauses have grown"
     assert began[-1] > 128.0
+
+
+class Ended(grpc.RpcError):  # type: ignore[misc]
+    """A call that ended so, as gRPC raises it."""
+
+    def __init__(self, *metadata: tuple[str, str]) -> None:
+        self._metadata = metadata
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def details(self) -> str:
+        return "more calls come than can be answered in time"
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._metadata
+
+
+@pytest.mark.parametrize(
+    ("metadata", "least"),
+    [
+        ([("x", "y"), ("grpc-retry-pushback-ms", "1500")], 1.5),
+        ([("grpc-retry-pushback-ms", "-1")], 0.0),
+        ([("grpc-retry-pushback-ms", "soon")], 0.0),
+        ([], 0.0),
+    ],
+)
+def test_a_service_that_asks_to_be_left_alone_for_a_while_is(metadata: list[tuple[str, str]], least: float) -> None:
+    failure = failure_of(Ended(*metadata))
+    assert isinstance(failure, Unavailable)
+    assert failure.retry_after == least
+    attempts = Attempts(Retries(first_seconds=0.01), Random(1), 100.0)
+    attempts.begin(0.0)
+    assert least <= attempts.pause_after(failure, 0.0) <= max(least, 0.01)
+    attempts.begin(99.0)
+    if least:
+        with pytest.raises(Unavailable, match="attempts: 2") as raised:
+            attempts.pause_after(failure, 99.0)
+        assert raised.value.retry_after == least
 
 
 def test_the_attempts_may_be_bounded_and_the_error_says_how_many_there_were() -> None:

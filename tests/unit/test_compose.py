@@ -121,6 +121,14 @@ def test_the_gateway_calls_the_others_where_they_are() -> None:
     assert SERVICES["gateway"]["ports"] == [f"127.0.0.1:${{HTTP_PORT:-8080}}:{given['FRESHET_GATEWAY_PORT']}"]
 
 
+def test_a_folder_that_a_service_goes_on_from_outlives_its_container() -> None:
+    for name in ("replay", "trainer", "inference"):
+        folder = SERVICES[name]["environment"][f"FRESHET_{name.upper()}_STATE_DIR"]
+        assert f"{name}:{folder}" in SERVICES[name]["volumes"]
+        [made] = re.findall(r"for state in ([a-z ]+);", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+        assert name in made.split(), "a volume mounted on a folder that the image lacks is root's"
+
+
 def test_one_broker_copies_nothing_and_makes_no_topic_by_itself() -> None:
     given = SERVICES["kafka"]["environment"]
     assert given["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"

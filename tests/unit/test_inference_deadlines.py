@@ -49,7 +49,7 @@ def test_a_call_whose_deadline_has_passed_is_refused(call: str, request_: Any, e
     nothing: Any = SimpleNamespace(serving=None)
     knowledge = Knowledge(Histories(3, frozenset()), Trending(DAY_MS), 1)
     knowledge.catalogue.row_of("p")
-    servicer = Servicer(InferenceSettings(), Topics.of(KafkaSettings()), knowledge, nothing, nothing)
+    servicer = Servicer(InferenceSettings(), Topics.of(KafkaSettings()), knowledge, nothing, nothing, nothing)
     servicer.ready = True
     before = metrics.recommendations(pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL)._value.get()
 

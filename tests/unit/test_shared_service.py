@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from services.trainer import loop
+from shared import topics
 from shared.errors import Unavailable
 from shared.settings import KafkaSettings
 from tests.support.processes import ROOT
@@ -16,6 +16,7 @@ from tests.support.processes import ROOT
 ENDING = """
 import sys
 from confluent_kafka import KafkaError, KafkaException
+from shared import topics
 from shared.errors import Unavailable, Unusable
 from shared.service import run_service
 from shared.settings import ServiceSettings
@@ -49,12 +50,12 @@ def test_each_way_to_end_has_its_status_and_its_words(work: str, status: int, sa
     assert "Traceback" not in ended.stderr
 
 
-def test_told_to_stop_while_the_broker_is_away_the_trainer_asks_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_told_to_stop_while_the_broker_is_away_nobody_asks_for_it_any_further(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 
     def away(_: KafkaSettings, __: str) -> str:
         stop.set()
         raise Unavailable("no Kafka broker answers")
 
-    monkeypatch.setattr(loop, "log_identity", away)
-    assert loop.wait_for_identity(KafkaSettings(), "states", stop) is None
+    monkeypatch.setattr(topics, "log_identity", away)
+    assert topics.wait_for_identity(KafkaSettings(), "states", stop) is None

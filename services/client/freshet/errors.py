@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _FIELD = re.compile(r"([a-z_]+(?:\[([0-9]+)\])?(?:\.[a-z_]+)*)[ :,]")
 # gRPC's own words for a message above the receiver's limit: the same status as a service that has too much to do.
 _TOO_LARGE = "larger than max"
+# Of gRPC's retry design (A6): when a service that has too much to do wants to be asked again, ms.
+_PUSHBACK = "grpc-retry-pushback-ms"
 
 
 class FreshetError(Exception):
@@ -50,7 +53,15 @@ class NotFound(FreshetError):
 
 
 class Unavailable(FreshetError):
-    """The service was away, not ready or had too much to do, as long as the deadline allowed to try."""
+    """The service was away, not ready or had too much to do, as long as the deadline allowed to try.
+
+    Attributes:
+        retry_after: seconds that the service asks to be left alone; 0 where it asks nothing.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode | None = None, retry_after: float = 0.0) -> None:
+        super().__init__(message, code)
+        self.retry_after = retry_after
 
 
 class DeadlineExceeded(FreshetError):
@@ -93,4 +104,12 @@ def error_of(code: grpc.StatusCode, message: str) -> FreshetError:
 
 def failure_of(error: grpc.RpcError) -> FreshetError:
     """The error for what gRPC raised."""
-    return error_of(error.code(), error.details() or "no reason given")
+    failure = error_of(error.code(), error.details() or "no reason given")
+    if isinstance(failure, Unavailable):
+        failure.retry_after = _pushback_seconds(error.trailing_metadata() or ())
+    return failure
+
+
+def _pushback_seconds(metadata: Iterable[tuple[str, str | bytes]]) -> float:
+    asked = next((value for key, value in metadata if key == _PUSHBACK), "")
+    return int(asked) / 1000 if isinstance(asked, str) and asked.isdecimal() else 0.0

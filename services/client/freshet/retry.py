@@ -73,8 +73,8 @@ class Attempts:
         if not isinstance(failure, Unavailable):
             raise failure
         self._before = f"; attempt {self.made}: {failure.message}"
-        pause = self.retries.pause(self.made, self.rng)
+        pause = max(self.retries.pause(self.made, self.rng), failure.retry_after)
         is_last = self.retries.most_attempts is not None and self.made >= self.retries.most_attempts
         if is_last or now + pause + _LEAST_SECONDS >= self.deadline:
-            raise Unavailable(f"{failure.message} (attempts: {self.made})", failure.code)
+            raise Unavailable(f"{failure.message} (attempts: {self.made})", failure.code, failure.retry_after)
         return pause

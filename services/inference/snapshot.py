@@ -1,0 +1,202 @@
+"""Snapshots: all that inference learned from `freshet.states`, and where in the log that stands.
+
+A snapshot is a folder that appears whole or not at all: `knowledge.safetensors`, and `manifest.json`, which names the
+SHA-256 of the former and its own. What products are is not in it: their topic is read whole at each start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from services.inference.knowledge import Knowledge
+from services.inference.listed import Listed
+from services.inference.settings import InferenceSettings
+from shared.history import DAY_MS, EVENT_FEATURES, Histories, masked_kinds_of
+from shared.kafka.marks import AppliedMarks, MarksSnapshot
+from shared.models import write_folder
+from shared.policies.trending import Trending
+from shared.tensors import pieces, sha256_of
+
+SCHEMA_VERSION = 1
+KEPT = 2
+TENSORS = "knowledge.safetensors"
+MANIFEST = "manifest.json"
+LISTED, REMOVED = 1, 2  # what the products topic said of a product last; 0: nothing
+
+# What reading a snapshot can raise: it is damaged, or another process has replaced it meanwhile.
+DAMAGES = (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a snapshot belongs to; it is of use where all of it is the same."""
+
+    states: str  # identities of the topics
+    products: str
+    partitions: int
+    history_length: int
+    masked_kinds: tuple[int, ...]
+    trending_half_life_days: float
+    event_features: tuple[str, ...] = EVENT_FEATURES
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def of(cls, settings: InferenceSettings, partitions: int, *, states: str, products: str) -> Origin:
+        """Of what these settings make of these topics."""
+        return cls(
+            states=states,
+            products=products,
+            partitions=partitions,
+            history_length=settings.history_length,
+            masked_kinds=tuple(sorted(masked_kinds_of(settings.masked_kinds))),
+            trending_half_life_days=settings.trending_half_life_days,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was known once the records before `positions` had been applied."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    positions: Mapping[int, int]  # partition of `freshet.states` → next offset; -1: nothing was read of it
+    marks: Mapping[int, MarksSnapshot]
+    base_ms: int  # of trending
+
+    @classmethod
+    def take(cls, knowledge: Knowledge, listed: Listed, positions: Mapping[int, int]) -> Snapshot:
+        """Copy what is known; any thread may, while nothing is applied."""
+        arrays = knowledge.histories.to_arrays()
+        arrays["users"] = _text(knowledge.histories.users)
+        arrays["events"], arrays["first_event_ms"] = knowledge.catalogue.counts()
+        arrays["view_reward"] = np.array([knowledge.view_reward])
+        arrays["weights"], base_ms = knowledge.trending.to_array(), knowledge.trending.base_ms
+        products = list(knowledge.catalogue.ids)  # last: whatever the others name has a row by now
+        said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products)
+        arrays["products_said"] = np.fromiter(said, np.uint8, len(products))
+        arrays["product_ids"] = _text(products)
+        return cls(arrays, dict(positions), knowledge.marks(), base_ms)
+
+    def restore(self, origin: Origin) -> Restored:
+        """Build what was copied."""
+        arrays = self.arrays
+        products = _lines(arrays["product_ids"], len(arrays["products_said"]))
+        said = arrays["products_said"].tolist()
+        return Restored(
+            Histories.from_arrays(
+                _lines(arrays["users"], len(arrays["counts"])), dict(arrays), frozenset(origin.masked_kinds)
+            ),
+            Trending.from_array(arrays["weights"], self.base_ms, origin.trending_half_life_days * DAY_MS),
+            {p: AppliedMarks(own) for p, own in self.marks.items()},
+            products,
+            Listed(
+                before=(p for p, what in zip(products, said, strict=True) if what == LISTED),
+                removed=(p for p, what in zip(products, said, strict=True) if what == REMOVED),
+            ),
+            (arrays["events"], arrays["first_event_ms"]),
+            float(arrays["view_reward"][0]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a snapshot held, ready for use."""
+
+    histories: Histories
+    trending: Trending
+    marks: Mapping[int, AppliedMarks]
+    products: Sequence[str]  # row → product_id
+    listed: Listed
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]]  # of the catalogue
+    view_reward: float
+
+    def hand_over(self, knowledge: Knowledge) -> None:
+        """Let what knows nothing yet go on from here."""
+        for product_id in self.products:
+            knowledge.catalogue.row_of(product_id)
+        for product_id in self.listed.removed:
+            knowledge.catalogue.remove(product_id)
+        knowledge.catalogue.resume(*self.counts)
+        knowledge.resume(self.histories, self.trending, self.marks, view_reward=self.view_reward)
+
+
+def write(root: Path, snapshot: Snapshot, origin: Origin) -> Path:
+    """Write a snapshot beside the others and drop those no longer needed.
+
+    Raises:
+        OSError: the disk is full, say; the earlier snapshots are untouched.
+    """
+    body = {
+        "origin": origin.as_json(),
+        "tensors_sha256": sha256_of(pieces(snapshot.arrays)),
+        "positions": {str(p): offset for p, offset in snapshot.positions.items()},
+        "marks": {str(p): own for p, own in snapshot.marks.items()},
+        "base_ms": snapshot.base_ms,
+    }
+    before = folders(root)
+    number = int(before[-1].name.rpartition("-")[2]) + 1 if before else 1
+    folder = root / f"snapshot-{number:012d}"
+    manifest = json.dumps({"sha256": _sha256_of(body), "body": body}).encode()
+    write_folder(folder, {TENSORS: pieces(snapshot.arrays), MANIFEST: manifest})
+    for old in folders(root)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def read(folder: Path, origin: Origin) -> Snapshot:
+    """Read a snapshot and check it.
+
+    Raises:
+        ValueError: it is damaged, or belongs to something else; the message says to what.
+        OSError: it can't be read, or is there no longer.
+    """
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    body = manifest["body"]
+    if _sha256_of(body) != manifest["sha256"]:
+        raise ValueError(f"{MANIFEST} is not what was written")
+    wanted = origin.as_json()
+    for name in sorted(body["origin"].keys() | wanted.keys()):
+        if body["origin"].get(name) != wanted.get(name):
+            raise ValueError(f"{name} was {body['origin'].get(name)}, now it is {wanted.get(name)}")
+    content = (folder / TENSORS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != body["tensors_sha256"]:
+        raise ValueError(f"{TENSORS} is not what {MANIFEST} says")
+    return Snapshot(
+        load_tensors(content),
+        {int(p): offset for p, offset in body["positions"].items()},
+        {int(p): own for p, own in body["marks"].items()},
+        body["base_ms"],
+    )
+
+
+def folders(root: Path) -> list[Path]:
+    """Every snapshot, oldest first."""
+    return sorted(root.glob("snapshot-*")) if root.is_dir() else []
+
+
+def _text(lines: Sequence[str]) -> NDArray[np.uint8]:
+    """Ids, which hold no line breaks, as an array."""
+    return np.frombuffer("\n".join(lines).encode(), np.uint8)
+
+
+def _lines(text: NDArray[np.uint8], count: int) -> list[str]:
+    return text.tobytes().decode().split("\n") if count else []
+
+
+def _sha256_of(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""Calls that compute take turns on the event loop, and when the queue is long the next are refused.
+
+What comes in faster than it is computed waits somewhere. Left to itself it waits inside gRPC, where nobody sees for how
+long. So calls are taken in before others are computed: they wait here, in order, and how long the next one would wait
+is known: the length of the queue times what a turn takes lately. Where that is too long, it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+# What the latest turn counts in the mean, and how many times the mean it counts as at most: one slow turn is no sign.
+LATEST, SLOWEST = 0.1, 4.0
+# A queue that was empty within the first number of seconds is a burst, and may be as long as the second says: Maurer,
+# "Fail at Scale" (ACM Queue 2015), after CoDel. One that stands is an overload, which waiting does not end.
+RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
+# Of so few nobody is refused, however long a turn takes.
+FEW = 4
+# Loops of the event loop between two turns. gRPC hands over a call every four loops (measured), and while calls come
+# they are taken in, for up to the second number.
+LEAST_LOOPS, MOST_LOOPS = 6, 24
+
+
+class Turns:
+    """A queue of calls, each of which computes without a pause once it is its turn.
+
+    Args:
+        longest_seconds: one that would wait longer in a queue that stands is refused.
+        clock: seconds.
+    """
+
+    def __init__(self, longest_seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._longest_seconds = longest_seconds
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turn_seconds = 0.0  # decayed mean; 0: none was measured
+        self._empty_at = clock()  # when the queue was empty last
+        self._began = 0.0  # clock seconds of the turn that goes on
+        self._goes_on = False  # whether one does
+        self._loops = 0  # since it began
+        self._quiet = 0  # loops since the last call came
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a call that came now would wait."""
+        return len(self._waiting) * self._turn_seconds
+
+    def refuses(self) -> bool:
+        """A call came: whether it is refused; if not, it is to `take` its turn."""
+        self._quiet = 0
+        wait_seconds = self.wait_seconds
+        if len(self._waiting) < FEW or wait_seconds <= self._longest_seconds:
+            return False
+        return wait_seconds > BURST_SECONDS or self._clock() - self._empty_at > RECENT_SECONDS
+
+    async def take(self) -> None:
+        """Return when it is the caller's turn, which lasts until its first pause."""
+        if not self._goes_on:
+            self._begin()
+            return
+        if not self._waiting:
+            self._empty_at = self._clock()
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def _begin(self) -> None:
+        self._began, self._goes_on, self._loops = self._clock(), True, 0
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        """Once a loop: when it is time, let the next begin."""
+        self._loops += 1
+        self._quiet += 1
+        taken_in = self._quiet >= LEAST_LOOPS or self._loops >= MOST_LOOPS
+        if self._loops < 2 or (self._waiting and not (self._loops >= LEAST_LOOPS and taken_in)):
+            asyncio.get_running_loop().call_soon(self._look)
+            return
+        self._goes_on = False
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():  # else its caller went away
+                self._measure(self._clock() - self._began)
+                self._begin()
+                future.set_result(None)
+                return
+
+    def _measure(self, seconds: float) -> None:
+        mean = self._turn_seconds or seconds
+        self._turn_seconds = mean + LATEST * (min(seconds, SLOWEST * mean) - mean)

@@ -1,0 +1,172 @@
+"""Overload: `Recommend` offered at half, once, twice and ten times what one process carries; accepted, refused, p99."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import uvloop
+
+from shared.pb.freshet.v1.recommender_pb2 import RecommendRequest
+from tests.bench.calls import Connection, Load, message
+from tests.bench.figures import BenchSettings, Figure, shown
+from tests.bench.log import fresh_kafka
+from tests.bench.recommend import CONNECTIONS, IN_FLIGHT, RECOMMEND, due, require_learned, stock
+from tests.bench.shop import user_ids, write_learned
+from tests.support.inference import Inference, eventually, running
+from tests.support.versions import announce
+
+TIMES = (0.5, 1.0, 2.0, 10.0)
+PATIENCE_SECONDS = 20.0
+UNLIMITED_MS = 60_000  # to find what it carries, nobody is refused
+REQUESTS = "freshet_inference_requests_total"
+SECONDS = "freshet_inference_request_seconds_bucket"
+
+
+@dataclass(slots=True)
+class Offered:
+    """What became of the calls of one run."""
+
+    accepted: list[float] = field(default_factory=list)  # seconds from when each was sent
+    refused: list[float] = field(default_factory=list)  # likewise, of those without an answer's content
+    late: list[float] = field(default_factory=list)  # seconds that each was sent after it was due
+    lost: int = 0  # never ended
+
+
+class Arrivals:
+    """Calls sent when they are due, whatever became of those before."""
+
+    def __init__(self, port: int, requests: Sequence[bytes], connections: int) -> None:
+        self._port = port
+        self._requests = requests
+        self._connections = connections
+
+    async def run(self, due: Sequence[float]) -> Offered:
+        """Offer one call at each of these seconds from now, ascending."""
+        found = Offered()
+        sent: list[dict[int, float]] = [{} for _ in range(self._connections)]  # call → when it was sent
+        all_done = asyncio.Event()
+        left = len(due)
+
+        def ended(n: int, stream: int, *, ok: bool) -> None:
+            nonlocal left
+            (found.accepted if ok else found.refused).append(time.perf_counter() - sent[n].pop(stream))
+            left -= 1
+            if not left:
+                all_done.set()
+
+        loop = asyncio.get_running_loop()
+        connections = [
+            (
+                await loop.create_connection(
+                    lambda n=n: Connection(RECOMMEND, lambda stream, ok, n=n: ended(n, stream, ok=ok)),
+                    "127.0.0.1",
+                    self._port,
+                )
+            )[1]
+            for n in range(self._connections)
+        ]
+        start = time.perf_counter()
+        for number, offset in enumerate(due):
+            while (wait := start + offset - time.perf_counter()) > 0:
+                await asyncio.sleep(wait - 0.002 if wait > 0.003 else 0)
+            if number % 64 == 63:  # far behind, answers must be taken all the same
+                await asyncio.sleep(0)
+            n = number % self._connections
+            now = time.perf_counter()
+            sent[n][connections[n].call(self._requests[number % len(self._requests)])] = now
+            found.late.append(now - start - offset)
+        try:
+            await asyncio.wait_for(all_done.wait(), PATIENCE_SECONDS)
+        except TimeoutError:
+            found.lost = left
+        for connection in connections:
+            connection.close()
+        return found
+
+
+def run(settings: BenchSettings) -> list[Figure]:
+    """For each load the p99 of what was accepted, beside that at half load; and how many were refused."""
+    products, users = (500, 50) if settings.quick else (10_000, 2_000)
+    seconds = 0.5 if settings.quick else 6.0
+    figures: list[Figure] = []
+    with fresh_kafka(settings) as kafka:
+        stock(kafka, products, users)
+        announce(kafka, write_learned(settings.folder / "models", products))
+        requests = [message(RecommendRequest(user_id=u).SerializeToString()) for u in user_ids(users)]
+        with running(kafka, settings.folder, longest_queue_ms=UNLIMITED_MS) as inference:
+            eventually(inference.serving)
+            require_learned(inference, users)
+            load = Load(_port(inference), RECOMMEND, requests, CONNECTIONS)
+            uvloop.run(load.closed(seconds / 4, IN_FLIGHT))
+            carried = uvloop.run(load.closed(seconds / 2, IN_FLIGHT))
+            settings.say(f"one process carries {shown(carried)} calls/s")
+        with running(kafka, settings.folder) as inference:
+            eventually(inference.serving)
+            port = _port(inference)
+            uvloop.run(Arrivals(port, requests, CONNECTIONS).run(due(carried / 2, seconds / 4, seed=6)))
+            normal = 0.0
+            for times in TIMES:
+                before = inference.metrics()
+                gc.collect()
+                arrivals = due(carried * times, seconds, seed=7)
+                offered = uvloop.run(Arrivals(port, requests, CONNECTIONS).run(arrivals))
+                told = _told(offered, before, inference.metrics(), arrivals[-1])
+                p99 = float(np.quantile(offered.accepted, 0.99)) * 1000 if offered.accepted else float("nan")
+                normal = normal or p99
+                settings.say(f"{times:g} times: p99 {p99:.1f} ms, {told}")
+                figures.append(
+                    Figure(
+                        f"accepted calls at {times:g} times the load",
+                        p99,
+                        "ms, p99",
+                        normal,
+                        "at half load",
+                        2.0,
+                        at_least=False,
+                        note=told,
+                    )
+                )
+            inference.wait_until_serving()
+    return figures
+
+
+def _port(inference: Inference) -> int:
+    return int(inference.address.rpartition(":")[2])
+
+
+def _told(offered: Offered, before: dict[str, float], after: dict[str, float], seconds: float) -> str:
+    def grew(code: str) -> float:
+        series = f'{REQUESTS}{{code="{code}",method="Recommend"}}'
+        return after.get(series, 0.0) - before.get(series, 0.0)
+
+    buckets = {
+        float(name.partition('le="')[2].partition('"')[0]): value - before.get(name, 0.0)
+        for name, value in after.items()
+        if name.startswith(SECONDS) and 'method="Recommend"' in name
+    }
+    p99 = _quantile(buckets, 0.99) * 1000
+    p50, refused99, late99 = (
+        float(np.quantile(values, q)) * 1000 if values else 0.0
+        for values, q in ((offered.accepted, 0.5), (offered.refused, 0.99), (offered.late, 0.99))
+    )
+    other = len(offered.refused) - grew("RESOURCE_EXHAUSTED") + offered.lost
+    return (
+        f"p50 {p50:.1f} ms; in the server p99 {p99:.1f} ms; {shown(len(offered.accepted) / seconds)} accepted/s, "
+        f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {other:.0f} failed "
+        f"otherwise; sent up to {late99:.1f} ms late (p99)"
+    )
+
+
+def _quantile(buckets: dict[float, float], q: float) -> float:
+    """A quantile of a histogram's cumulative counts by upper bound, within a bucket by proportion."""
+    wanted, below, low = q * max(buckets.values()), 0.0, 0.0
+    for high, count in sorted(buckets.items()):
+        if count >= wanted and count > below:
+            return low + (min(high, 2 * low) - low) * (wanted - below) / (count - below)
+        low, below = high, count
+    return low

@@ -1,0 +1,249 @@
+"""A start from a snapshot, beside one that reads the whole log: the same in every answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from services.inference import snapshot
+from services.inference.settings import InferenceSettings
+from services.inference.snapshot import LISTED, Origin, Snapshot
+from shared.kafka.clients import CountedProducer, producer_config
+from shared.kafka.partitioner import partition_of
+from shared.pb.freshet.v1 import events_pb2 as ev
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.settings import KafkaSettings, load
+from shared.topics import Topics, log_identity
+from tests.support import states
+from tests.support.inference import Inference, eventually, running
+from tests.support.states import review, shoppers
+from tests.support.versions import announce, tiny_version
+
+USERS, PRODUCTS = 30, 20
+EVENTS = 300
+ALL = pb.Wishes(count=1000)
+
+
+def change(kafka: KafkaSettings, *products: ev.Product, removed: Sequence[str] = ()) -> None:
+    """Say something of products."""
+    producer = CountedProducer(producer_config(kafka))
+    topic = Topics.of(kafka).products
+    for product in products:
+        producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString())
+    for product_id in removed:
+        producer.send(topic, key=product_id.encode(), value=None)
+    producer.flush(20)
+
+
+def live(kafka: KafkaSettings, user: str, product: str, event_id: str, offset: int) -> None:
+    """What features writes for a shop's own event."""
+    state = review(user, product, 500)
+    state.kind, state.event_id = ev.EVENT_KIND_VIEW, event_id
+    partition = partition_of(user.encode(), kafka.partitions)
+    state.source_partition, state.source_offset = partition, offset
+    producer = CountedProducer(producer_config(kafka))
+    producer.send(Topics.of(kafka).states, key=user.encode(), value=state.SerializeToString(), partition=partition)
+    producer.flush(20)
+
+
+def answers(inference: Inference) -> dict[str, Any]:
+    """What is answered to everybody, but for what differs from call to call."""
+    stub = inference.stub
+    users = [*(f"u{n}" for n in range(USERS)), "live", "late", "nobody"]
+    aged = pb.Filter(age=pb.AgeRange(at_least_days=1))
+    found: dict[str, Any] = {}
+    for answer in stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users, wishes=ALL), timeout=20):
+        found[f"batch {answer.user_id}"] = recommended(answer.response)
+    for user in users:
+        asked = pb.RecommendRequest(user_id=user, wishes=ALL, session_product_ids=["p2", "p8"])
+        found[f"recommend {user}"] = recommended(inference.recommend(user, count=1000))
+        found[f"session {user}"] = recommended(stub.Recommend(asked, timeout=20))
+        try:
+            found[f"user {user}"] = str(stub.GetUser(pb.GetUserRequest(user_id=user), timeout=20))
+        except grpc.RpcError as error:
+            found[f"user {user}"] = error.code()
+    known = stub.ListUsers(pb.ListUsersRequest(page_size=1000), timeout=20).users
+    found["users"] = sorted((user.user_id, user.events, user.newest_ms, user.user_class) for user in known)
+    listed = stub.ListProducts(pb.ListProductsRequest(page_size=1000), timeout=20)
+    found["products"] = str(listed)
+    for product in listed.products:
+        asked_product = pb.GetProductRequest(product_id=product.product_id)
+        told = stub.GetProduct(asked_product, timeout=20)
+        found[f"product {product.product_id}"] = (told.events, round(told.share, 6), told.first_event_ms)
+    for name, wishes in (("all", ALL), ("aged", pb.Wishes(count=1000, filter=aged))):
+        answer = stub.Trending(pb.TrendingRequest(wishes=wishes), timeout=20)
+        found[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
+    metrics = inference.metrics()
+    for name in ("users", "products"):
+        found[f"metric {name}"] = metrics[f"freshet_inference_{name}"]
+    return found
+
+
+def recommended(answer: pb.RecommendResponse) -> tuple[Any, ...]:
+    """An answer, without the order of products that score alike."""
+    scores = {product.product_id: round(product.score, 4) for product in answer.products}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    return scores, answer.strategy, answer.fallback, answer.model_version, str(answer.position)
+
+
+def repeats(inference: Inference) -> float:
+    return inference.metrics()["freshet_inference_repeats_total"]
+
+
+@pytest.fixture
+def log(kafka: KafkaSettings, tmp_path: Path) -> KafkaSettings:
+    """A shop's log, and a version learned from it."""
+    change(
+        kafka,
+        *(ev.Product(product_id=f"p{n}", title="A thing") for n in range(10)),
+        ev.Product(product_id="p3", unavailable=True),
+        ev.Product(product_id="new"),
+        ev.Product(product_id="brief"),
+        removed=["p4", "brief"],
+    )
+    states.write(kafka, shoppers(EVENTS, users=USERS, products=PRODUCTS))
+    live(kafka, "live", "p0", "e-0", 10_000)
+    version = tiny_version(tmp_path / "models", "v1", {f"p{n}": 0.3 * n for n in range(PRODUCTS)}, vectors=0.5)
+    announce(kafka, version)
+    return kafka
+
+
+def serving_v1(inference: Inference) -> Inference:
+    eventually(lambda: inference.serving() == "v1")
+    return inference
+
+
+def snapshot_of(kafka: KafkaSettings, folder: Path) -> None:
+    """Run and stop a service, which leaves a snapshot behind."""
+    with running(kafka, folder, state_dir=folder / "state") as inference:
+        serving_v1(inference)
+        assert inference.metrics()["freshet_inference_restored_users"] == 0
+        assert inference.stop() == 0, inference.log
+    assert len(snapshot.folders(folder / "state")) == 1
+
+
+def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float, float]:
+    """Start from what lies in the folder and hold it to a start that reads all; its log, and the repeats both saw."""
+    with running(kafka, folder, state_dir=folder / "state") as inference:
+        restored, log, seen = answers(serving_v1(inference)), inference.log, repeats(inference)
+    with running(kafka, folder) as inference:
+        assert restored == answers(serving_v1(inference))
+        return log, seen, repeats(inference)
+
+
+def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path) -> None:
+    snapshot_of(log, tmp_path)
+    # While nobody looks: events new and repeated, products that come, go, come back and are sold out.
+    states.write(log, shoppers(EVENTS + 100, users=USERS, products=PRODUCTS))  # features repeats its last batch
+    live(log, "live", "p0", "e-0", 10_001)  # a client retries
+    live(log, "live", "p7", "e-1", 10_002)
+    live(log, "late", "p6", "e-2", 9_000)
+    change(
+        log,
+        ev.Product(product_id="p3"),
+        ev.Product(product_id="p4"),
+        ev.Product(product_id="p5", unavailable=True),
+        ev.Product(product_id="newer"),
+        removed=["new", "p6"],
+    )
+    said, seen, seen_by_the_other = compare(log, tmp_path)
+    assert f"restored {USERS + 1} users" in said
+    assert "left aside" not in said
+    assert seen >= EVENTS + 1, "the states of the events that were applied before, and the retry"
+    assert seen == seen_by_the_other, "what was applied before the snapshot was not read again"
+
+
+def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings, tmp_path: Path) -> None:
+    snapshot_of(log, tmp_path)
+
+    def list_p12(taken: Snapshot) -> Snapshot:
+        """As if the topic had held p12 then."""
+        said = taken.arrays["products_said"].copy()
+        said[taken.arrays["product_ids"].tobytes().decode().split("\n").index("p12")] = LISTED
+        return replace(taken, arrays={**taken.arrays, "products_said": said})
+
+    rewrite(log, tmp_path / "state", list_p12)
+    with running(log, tmp_path, state_dir=tmp_path / "state") as inference:
+        assert "p12" not in {p.product_id for p in inference.recommend("nobody", count=1000).products}
+        assert inference.stop() == 0
+    with running(log, tmp_path, state_dir=tmp_path / "state") as inference:
+        assert "p12" not in {p.product_id for p in inference.recommend("nobody", count=1000).products}
+
+
+def rewrite(kafka: KafkaSettings, root: Path, change: Callable[[Snapshot], Snapshot]) -> None:
+    """Let the newest snapshot say something else."""
+    topics = Topics.of(kafka)
+    origin = Origin.of(
+        load(InferenceSettings, {}),
+        kafka.partitions,
+        states=log_identity(kafka, topics.states),
+        products=log_identity(kafka, topics.products),
+    )
+    taken = snapshot.read(snapshot.folders(root)[-1], origin)
+    snapshot.write(root, change(taken), origin)
+
+
+def beyond(kafka: KafkaSettings, root: Path) -> None:
+    rewrite(kafka, root, lambda taken: replace(taken, positions={p: n + 10_000 for p, n in taken.positions.items()}))
+
+
+def damaged(_: KafkaSettings, root: Path) -> None:
+    [folder] = snapshot.folders(root)
+    content = bytearray((folder / snapshot.TENSORS).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / snapshot.TENSORS).write_bytes(content)
+
+
+def elsewhere(_: KafkaSettings, root: Path) -> None:
+    """As another cluster would leave it."""
+    [folder] = snapshot.folders(root)
+    manifest = json.loads((folder / snapshot.MANIFEST).read_text())
+    body = manifest["body"]
+    body["origin"]["states"] = "other/topic"
+    (folder / snapshot.MANIFEST).write_text(json.dumps({"sha256": snapshot._sha256_of(body), "body": body}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (beyond, "the log no longer holds what follows it"),
+        (damaged, "knowledge.safetensors is not what manifest.json says"),
+        (elsewhere, "states was other/topic, now it is "),
+    ],
+)
+def test_one_that_is_of_no_use_is_left_aside_and_all_is_read(
+    log: KafkaSettings, tmp_path: Path, harm: Callable[[KafkaSettings, Path], None], why: str
+) -> None:
+    snapshot_of(log, tmp_path)
+    harm(log, tmp_path / "state")
+    said, _, _ = compare(log, tmp_path)
+    [line] = [line for line in said.splitlines() if "left aside" in line]
+    assert why in line
+    assert line.endswith("reading the whole log")
+    assert "restored" not in said
+
+
+def test_one_is_written_while_calls_are_answered(log: KafkaSettings, tmp_path: Path) -> None:
+    with running(log, tmp_path, state_dir=tmp_path / "state", snapshot_events=50) as inference:
+        states.write(log, shoppers(60), source="more/0", first_offset=20_000)
+        eventually(lambda: inference.metrics()["freshet_inference_snapshots_total"] >= 1)
+        inference.process.kill()
+    assert np.sum([len(snapshot.folders(tmp_path / "state"))]) >= 1
+    with running(log, tmp_path, state_dir=tmp_path / "state") as inference:
+        assert inference.metrics()["freshet_inference_restored_users"] > 0
+
+
+def test_a_folder_that_can_not_be_written_is_refused_by_its_setting(kafka: KafkaSettings, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    with (
+        pytest.raises(AssertionError, match="FRESHET_INFERENCE_STATE_DIR"),
+        running(kafka, tmp_path, state_dir=tmp_path / "state"),
+    ):
+        pass

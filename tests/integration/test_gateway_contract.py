@@ -83,7 +83,7 @@ def no_fault(ctx: schemathesis.CheckContext, response: schemathesis.Response, ca
 
 
 @DOCUMENT.parametrize()
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_asked_the_answer_is_as_documented(case: schemathesis.Case, shop: Gateway) -> None:
     if waits(case):
         return

@@ -211,10 +211,11 @@ def test_serving_scores_as_the_heads_do_with_one_query_for_all() -> None:
     lengths = torch.tensor([6, 1, 3, 0, 5])
     with torch.no_grad():
         own = encoder.queries(at(encoder.hidden(products, features), lengths)).numpy()
-    [served] = session.run(
+    served, after_each = session.run(
         None, {"products": products.numpy(), "features": features.numpy(), "lengths": lengths.numpy().astype(np.int32)}
     )
     assert served.shape == (5, 1, 8)
+    assert np.allclose(after_each[0, -1], served[0, 0]), "the state after all six events"
     for h, head in enumerate(HEADS):
         output, bias = folded(encoder, head, outputs[h], biases[h])
         assert np.allclose(own[:, h] @ outputs[h].T + biases[h], served[:, 0] @ output.T + bias, atol=1e-4)

@@ -31,6 +31,7 @@ CHOSEN = [
     "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
     "--set", "repeat.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
 ]  # fmt: skip
+SEEDS = ["--seeds", "3"]
 COUNTED = "trending,repeat,markov,itemknn,ease,freshet"
 FITTED = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
 # Of counts on whole sequences: chosen by the last products but one.
@@ -47,34 +48,31 @@ class Run:
     data: Path  # in the folder of datasets
     policies: str
     words: Sequence[str]
-    metadata: Path | None = None
 
 
 MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
 RUNS = {
-    "musical-instruments": Run("Musical Instruments 2014", MUSIC, "all", [*CHOSEN, "--seeds", "3"]),
+    "musical-instruments": Run("Musical Instruments 2014", MUSIC, "all", [*CHOSEN, *SEEDS]),
     "musical-instruments-temporal": Run(
-        "Musical Instruments 2014", MUSIC, "all", ["--protocol", "temporal", *CHOSEN[2:], "--seeds", "3"]
+        "Musical Instruments 2014", MUSIC, "all", ["--protocol", "temporal", *CHOSEN[2:], *SEEDS]
     ),
-    "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, CHOSEN),
+    "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, [*CHOSEN, *SEEDS]),
     "online-retail": Run(
         "Online Retail, a tenth of the users", Path("online-retail/online_retail_541909.csv.gz"), COUNTED,
-        [*CHOSEN, "--users-sample", "0.1"],
+        [*CHOSEN, *SEEDS, "--users-sample", "0.1"],
     ),
     "taobao": Run(
         "Taobao, three tenths of the users", Path("taobao/UserBehavior_users815_84475.csv.gz"), COUNTED,
-        [*CHOSEN, "--users-sample", "0.3"],
+        [*CHOSEN, *SEEDS, "--users-sample", "0.3"],
     ),
-    "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), FITTED, ["--seeds", "3"]),
-    "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), FITTED, ["--seeds", "3"]),
-    "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), FITTED, ["--seeds", "3"]),
+    "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), FITTED, SEEDS),
+    "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), FITTED, SEEDS),
+    "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), FITTED, SEEDS),
     "fine-foods": Run(
-        "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), FITTED, ["--seeds", "3"]
+        "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), FITTED, SEEDS
     ),
-    "beauty-strict": Run("Beauty 2014", BEAUTY, "trending,bpr,ials,itemknn,ease,markov,gru4rec,sasrec,freshet", ROOT),
-    "beauty-all-but-last": Run(
-        "Beauty 2014", BEAUTY, "trending,bpr,ials,itemknn,ease,markov,freshet", [*ROOT, *ALL_BUT_LAST]
-    ),
+    "beauty-strict": Run("Beauty 2014", BEAUTY, "trending,markov,freshet", ROOT),
+    "beauty-all-but-last": Run("Beauty 2014", BEAUTY, "trending,markov,freshet", [*ROOT, *ALL_BUT_LAST]),
 }  # fmt: skip
 
 

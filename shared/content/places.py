@@ -7,9 +7,10 @@ own few events say of it is not made less.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from shared.content.likeness import Likeness
 from shared.content.settings import ContentSettings
@@ -23,6 +24,16 @@ IntArray = NDArray[np.int32]
 UNWEIGHED = 0.02
 # Shares below e to this, beside the largest, are as good as none.
 LEAST = np.float32(-80.0)
+
+
+class Weighed(NamedTuple):
+    """C cold products with a place, and the K beside each."""
+
+    rows: IntArray  # (C,), ascending
+    beside: IntArray  # (C, K) rows
+    weights: FloatArray  # (C, K), of each they sum to 1
+    trust: FloatArray  # (C,) in those beside
+    width: int  # rows that all of these lie below
 
 
 class Content:
@@ -43,7 +54,7 @@ class Content:
         self._likeness: FloatArray = np.zeros((64, k), np.float32)  # (C, K), 0 where there are fewer
         self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
         self._looked_at = 0  # products with events when all were to be looked for again
-        self._weighed: tuple[IntArray, sparse.csr_matrix, FloatArray] | None = None  # as `_parts` gives them
+        self._weighed: Weighed | None = None
         # (A,) by an event of each product, how many first events of the new ones beside it are due without a discount.
         self._calls: NDArray[np.float64] = np.zeros(0)
         self._expected, self._first_events = 0.0, 0  # of these, how many were due, and how many there were
@@ -95,25 +106,24 @@ class Content:
         Args:
             values: (A,) scores without content.
         """
-        rows, beside, trust = self._parts()
+        rows, beside, weights, trust, width = self._parts()
         if not len(rows):
             return rows, trust
         if self._shares is None:
             self._shares = self._faded.take(self._events[rows]) * trust
         shares = self._shares
-        width = beside.shape[1]
         share = np.exp(np.maximum(values - values.max(), LEAST))  # (A,) beside the largest
         if len(values) < width:  # some products came after these scores
             have = rows < len(values)
             share = np.pad(share, (0, width - len(values)))
-            rows, beside, shares = rows[have], beside[have], shares[have]
-        theirs = np.float32(self.discount) * (beside @ share[:width])
+            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
+        theirs = np.float32(self.discount) * np.einsum("ck,ck->c", weights, share.take(beside))
         return rows, np.log1p(shares * theirs / share[rows])
 
-    def _parts(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
-        """Cold products with a place: rows (C,), ascending, weights of those beside each (C, A), trust in these (C,).
+    def _parts(self) -> Weighed:
+        """Cold products with a place, and those beside them.
 
-        The weights of each sum to 1. A product's own events count at once, those of the products beside it when there
+        A product's own events count at once, those of the products beside it when there
         are so many more of all.
         """
         if self._with_events > self.settings.growth * self._looked_at:
@@ -126,7 +136,7 @@ class Content:
             self._weighed, self._shares, self._unweighed = self._weigh(), None, 0
         return self._weighed
 
-    def _weigh(self) -> tuple[IntArray, sparse.csr_matrix, FloatArray]:
+    def _weigh(self) -> Weighed:
         count = len(self._place)
         weights = self._likeness[:count] * (1.0 - self._faded.take(self._events[self._beside[:count]]))
         total = weights.sum(axis=1)
@@ -136,13 +146,10 @@ class Content:
         trust = total / (total + np.float32(self.settings.doubt))
         weights = weights[have] / total[:, None]
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
-        starts = np.arange(len(rows) + 1) * self.settings.neighbours
         new = self._events[rows] == 0
         due = (weights[new] * trust[new, None]).ravel().astype(np.float64)
         self._calls = np.bincount(beside[new].ravel(), due, width).astype(np.float64)
-        matrix = sparse.csr_matrix((weights.ravel(), beside.ravel(), starts), (len(rows), width))
-        matrix.eliminate_zeros()
-        return rows, matrix, trust
+        return Weighed(rows, beside, weights, trust, width)
 
     def fading(self, rows: NDArray[np.integer]) -> FloatArray:
         """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from shared.history import Window
 from shared.models import NeighbourPart
@@ -17,6 +16,9 @@ from shared.policies.policy import Learned, PolicySnapshot, Seen, nothing_to_add
 from shared.policies.served import FloatArray
 from shared.policies.stream import Stream
 from shared.policies.without_encoder import learned_of
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class Remembered:
@@ -54,6 +56,8 @@ class Remembered:
 
 def user_products(sequences: Sequence[NDArray[np.int32]], products: int) -> sparse.csr_matrix:
     """Who chose what, (U, A): 1 where a user chose a product, however often."""
+    from scipy import sparse  # the trainer's image, where the policies that need it are not learned, has none
+
     lengths = [len(own) for own in sequences]
     rows = np.repeat(np.arange(len(sequences)), lengths)
     columns = np.concatenate([*sequences, np.zeros(0, np.int32)])

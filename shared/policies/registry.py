@@ -29,12 +29,18 @@ def class_of(name: str) -> Any:
     """The class of a policy.
 
     Raises:
-        Unusable: there is no such policy.
+        Unusable: there is no such policy, or what it needs is not installed.
     """
     if name not in POLICIES:
         raise Unusable(f"no policy is called {name!r}; there are {', '.join(POLICIES)}")
     module, cls = POLICIES[name]
-    return getattr(importlib.import_module(module), cls)
+    try:
+        return getattr(importlib.import_module(module), cls)
+    except ModuleNotFoundError as error:
+        lacking = str(error.name).partition(".")[0]
+        raise Unusable(
+            f"the policy {name} needs {lacking}: install the extra `evaluate`, or name another policy"
+        ) from error
 
 
 def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:

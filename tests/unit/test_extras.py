@@ -31,6 +31,14 @@ def installed(extra: str) -> set[str]:
     return found
 
 
+def test_a_policy_whose_library_is_not_installed_is_refused_with_what_to_do() -> None:
+    program = (
+        "import sys\nsys.modules['implicit'] = None\nfrom shared.policies.registry import class_of\nclass_of('bpr')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Unusable: the policy bpr needs implicit: install the extra `evaluate`" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "extra"),
     [

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from shared.history import EVENT_FEATURES
 from shared.models import NeighbourPart, Parts
@@ -20,6 +18,9 @@ HEAD = "none"
 
 def encoder_of_zeros() -> bytes:
     """An ONNX model with an encoder's inputs, D = 1, whose one query is 0."""
+    import onnx  # for those who publish; the evaluator ranks by its baselines and publishes none
+    from onnx import TensorProto, helper, numpy_helper
+
     constants: dict[str, NDArray[Any]] = {
         "nothing": np.zeros((1, 1), np.float32),
         "shape": np.array([-1, 1, 1], np.int64),

@@ -34,6 +34,8 @@ CHOSEN = [
 SEEDS = ["--seeds", "3"]
 COUNTED = "trending,repeat,markov,itemknn,ease,freshet"
 FITTED = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+# The weight that the first half of Musical Instruments chose, on its whole stream.
+SPARE, POPULAR = "trending,markov,freshet", ["--set", "markov.popularity_weight=0.9"]
 # Of counts on whole sequences: chosen by the last products but one.
 ROOT = ["--set", "markov.power=0.5", "--set", "markov.shrink=5"]
 ALL_BUT_LAST = ["--variant", "all-but-last"]
@@ -56,6 +58,8 @@ RUNS = {
     "musical-instruments-temporal": Run(
         "Musical Instruments 2014", MUSIC, "all", ["--protocol", "temporal", *CHOSEN[2:], *SEEDS]
     ),
+    "musical-instruments-whole": Run("Musical Instruments 2014, whole", MUSIC, SPARE, POPULAR),
+    "musical-instruments-spam": Run("Musical Instruments 2014, 5 % spam", MUSIC, SPARE, [*POPULAR, "--spam", "0.05"]),
     "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, [*CHOSEN, *SEEDS]),
     "online-retail": Run(
         "Online Retail, a tenth of the users", Path("online-retail/online_retail_541909.csv.gz"), COUNTED,

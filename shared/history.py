@@ -30,6 +30,9 @@ FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
 # Of these kinds a price is the metadata's; with the others a shop tells what it asked at that moment.
 UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
 
+# Imputed where all that is known of an event is who did what with which product, and when.
+UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
+
 DAY_MS = 86_400_000
 GAP_CAP_DAYS = 3650.0
 CENTURY_MS = 36_525 * DAY_MS

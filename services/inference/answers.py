@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from services.inference.catalogue import Catalogue
 from services.inference.reasons import Event, tell
 from services.inference.recommend import Placed
+from services.inference.wishes import PRODUCT_FIELDS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product
-
-PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
 
 
 def recommended(

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.knowledge import Knowledge
-from shared.history import EVENT_FEATURES, Window, features_of
+from shared.history import EVENT_FEATURES, UNSAID, Window, features_of
 from shared.pb.freshet.v1 import events_pb2 as pb
-
-_UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
 
 
 class Viewer(NamedTuple):
@@ -56,7 +54,7 @@ def _views(user_id: str, count: int, newest_ms: int, knowledge: Knowledge) -> ND
         kind=pb.EVENT_KIND_VIEW,
         event_time_ms=now_ms,
         reward=knowledge.view_reward,
-        imputed=_UNSAID,
+        imputed=UNSAID,
     )
     features: NDArray[np.float32] = np.empty((count, len(EVENT_FEATURES)), np.float32)
     features[:] = features_of(state, now_ms)

@@ -18,7 +18,7 @@ MOST_DEPTH = 10
 MOST_CONDITIONS = 1000  # in all
 
 _CONDITIONS = tuple(pb.Filter.DESCRIPTOR.fields_by_name)
-_PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
+PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
 
 
 def check_wishes(wishes: pb.Wishes, path: str = "wishes") -> None:
@@ -46,8 +46,8 @@ def check_wishes(wishes: pb.Wishes, path: str = "wishes") -> None:
     if wishes.HasField("minimum_score") and not math.isfinite(wishes.minimum_score):
         raise BadRequest(f"{path}.minimum_score: a finite number, got {wishes.minimum_score:g}")
     for n, name in enumerate(wishes.product_fields.paths):
-        if name not in _PRODUCT_FIELDS:
-            known = ", ".join(_PRODUCT_FIELDS)
+        if name not in PRODUCT_FIELDS:
+            known = ", ".join(PRODUCT_FIELDS)
             raise BadRequest(f"{path}.product_fields.paths[{n}]: Product has {known}, but not {name!r:.80}")
 
 

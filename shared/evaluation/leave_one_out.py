@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared.evaluation.contest import Contest
+from shared.history import UNSAID
 from shared.pb.freshet.v1 import events_pb2 as pb
 
 Variant = Literal["strict", "all-but-last"]
@@ -24,8 +25,6 @@ LEAST_PRODUCTS = 3
 # A sequence has no times. Events get some of their place alone, an hour apart, none of which is a whole day.
 _START_MS = 1_000_000_000_001
 _STEP_MS = 3_600_000
-
-_IMPUTED = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
 
 
 def leave_one_out(
@@ -76,6 +75,6 @@ def _state(user: str, product: str, step: int) -> pb.StateVector:
         rating=3.0,
         price_scaled=0.5,
         helpfulness_scaled=0.5,
-        imputed=_IMPUTED,
+        imputed=UNSAID,
         sequence=step + 1,
     )

@@ -77,6 +77,12 @@ class Fickle(RecommenderServiceServicer):
         if broken < len(request.user_ids):
             context.abort(UNAVAILABLE, "away")
 
+    def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
+        self._fail(context)
+        page = int(request.page_token or 0)
+        more = str(page + 1) if page < 2 else ""
+        return pb.ListUsersResponse(users=[pb.KnownUser(user_id=f"u{page}")], next_page_token=more)
+
     def _fail(self, context: Any) -> None:
         if self.statuses:
             context.abort(*self.statuses.pop(0))
@@ -241,6 +247,12 @@ def test_many_users_are_gone_on_with_where_it_broke_off(
     servicer.breaks = [2] * 1000
     with pytest.raises(freshet.Unavailable):
         calling(address, retries=QUICK, timeout=0.3)("recommend_many", users * 5)
+
+
+def test_pages_are_read_to_the_last_one(fickle: tuple[Fickle, str], calling: Callable[..., Call]) -> None:
+    servicer, address = fickle
+    servicer.statuses = [(UNAVAILABLE, "away")]
+    assert [user.user_id for user in calling(address, retries=QUICK)("users")] == ["u0", "u1", "u2"]
 
 
 def test_what_fails_for_now_is_tried_again_with_the_same_ids(

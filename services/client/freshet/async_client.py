@@ -214,13 +214,9 @@ class AsyncClient:
             FreshetError: there is no answer.
         """
         request = calls.ListProductsRequest(query=query, filter=None if filter is None else filter.message)
-        while True:
-            page = await self._call(self._stub.ListProducts, request, self._until(timeout))
+        async for page in self._pages(self._stub.ListProducts, request, timeout):
             for found in page.products:
                 yield messages.product(found)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def product(self, product_id: str, *, timeout: float | None = None) -> KnownProduct:
         """What is known of a product.
@@ -242,13 +238,9 @@ class AsyncClient:
             FreshetError: there is no answer.
         """
         request = calls.ListUsersRequest()
-        while True:
-            page = await self._call(self._stub.ListUsers, request, self._until(timeout))
+        async for page in self._pages(self._stub.ListUsers, request, timeout):
             for found in page.users:
                 yield messages.known_user(found)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def user(self, user_id: str, *, timeout: float | None = None) -> User:
         """What is known of a user.
@@ -283,6 +275,14 @@ class AsyncClient:
 
     async def _record_within(self, batch: list[pb.Event], seconds: float) -> None:
         await self._record(batch, self._until(seconds))
+
+    async def _pages(self, method: Callable[..., Any], request: Any, timeout: float | None) -> AsyncIterator[Any]:
+        while True:
+            page = await self._call(method, request, self._until(timeout))
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def _call(self, method: Callable[..., Any], request: Any, until: float) -> Any:
         attempts = Attempts(self._retries, self._rng, until)

@@ -213,13 +213,9 @@ class Client:
             FreshetError: there is no answer.
         """
         request = calls.ListProductsRequest(query=query, filter=None if filter is None else filter.message)
-        while True:
-            page = self._call(self._stub.ListProducts, request, self._until(timeout))
+        for page in self._pages(self._stub.ListProducts, request, timeout):
             for found in page.products:
                 yield messages.product(found)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def product(self, product_id: str, *, timeout: float | None = None) -> KnownProduct:
         """What is known of a product.
@@ -241,13 +237,9 @@ class Client:
             FreshetError: there is no answer.
         """
         request = calls.ListUsersRequest()
-        while True:
-            page = self._call(self._stub.ListUsers, request, self._until(timeout))
+        for page in self._pages(self._stub.ListUsers, request, timeout):
             for found in page.users:
                 yield messages.known_user(found)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def user(self, user_id: str, *, timeout: float | None = None) -> User:
         """What is known of a user.
@@ -282,6 +274,14 @@ class Client:
 
     def _record_within(self, batch: list[pb.Event], seconds: float) -> None:
         self._record(batch, self._until(seconds))
+
+    def _pages(self, method: Callable[..., Any], request: Any, timeout: float | None) -> Iterator[Any]:
+        while True:
+            page = self._call(method, request, self._until(timeout))
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def _call(self, method: Callable[..., Any], request: Any, until: float) -> Any:
         attempts = Attempts(self._retries, self._rng, until)

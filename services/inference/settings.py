@@ -31,6 +31,12 @@ class InferenceSettings(ServiceSettings):
     maximum_concurrent_rpcs: int = Field(
         1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
     )
+    calls_per_connection: int = Field(
+        100,
+        ge=4,
+        description="calls at a time on one connection: its client holds back what exceeds them, or gRPC refuses it "
+        "unread; at most half of them may wait for after_position or for the broker",
+    )
     longest_queue_ms: float = Field(
         4.0,
         gt=0,

@@ -21,9 +21,11 @@ RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
 SOBER_SECONDS = 1.0
 # Of so few nobody is refused, however long a turn takes: some callers that each ask one thing after another.
 FEW = 8
-# Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
-# (measured): after the first number without one nothing waits there. While calls come, a turn ends after the second.
-LEAST_LOOPS, MOST_LOOPS = 6, 16
+# Between two turns what waits inside gRPC is taken in. A thread of its own hands over one call after the other, and may
+# have to be woken for each: after the first number of the event loop's rounds without one nothing waits there (with
+# six, what one process could not carry waited unseen for half a second, measured). While calls come, a turn ends after
+# the second: refusing alone helps nobody.
+LEAST_LOOPS, MOST_LOOPS = 32, 100
 
 
 class Turns:

@@ -214,10 +214,9 @@ class Histories:
 
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
-        return [
-            (int(self._products[row, s]), int(self._kinds[row, s]), int(self._times[row, s]), self._features[row, s])
-            for s in self._slots(row)
-        ]
+        slots = self._slots(row)
+        products, kinds, times = (own[row, slots].tolist() for own in (self._products, self._kinds, self._times))
+        return list(zip(products, kinds, times, self._features[row, slots], strict=True))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the users' ids, for a checkpoint or a snapshot."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from functools import partial
@@ -63,6 +64,9 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
     log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
 
     async def ready() -> None:
+        # What was read stays: looking through it for garbage would hold up calls, 0.1 s with 100,000 users.
+        gc.collect()
+        gc.freeze()
         servicer.ready = True
         metrics.READY.set(1)
         await server.serve()

@@ -14,7 +14,8 @@ from shared import ranking
 from shared.errors import BadEvent
 from shared.heads import HeadVectors
 from shared.history import EVENT_FEATURES, Window
-from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts, read_version
+from shared.model_files import read_version
+from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts
 from shared.neighbours import Beside, Related
 
 FloatArray = NDArray[np.float32]

@@ -22,9 +22,9 @@ from safetensors.numpy import load as load_tensors
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
+from shared.folders import write_folder
 from shared.history import DAY_MS, EVENT_FEATURES, Histories, masked_kinds_of
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
-from shared.models import write_folder
 from shared.policies.trending import Trending
 from shared.tensors import pieces, sha256_of
 

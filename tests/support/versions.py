@@ -11,7 +11,8 @@ import torch
 
 from shared.history import EVENT_FEATURES, Window
 from shared.kafka.clients import CountedProducer, producer_config
-from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
+from shared.model_files import write_version
+from shared.models import Golden, Manifest, NeighbourPart, Parts
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx

@@ -21,16 +21,8 @@ from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
 from shared.history import EVENT_FEATURES, Window
-from shared.models import (
-    FILES,
-    MANIFEST,
-    NEIGHBOURS,
-    SCHEMA_VERSION,
-    Manifest,
-    read_manifest,
-    read_version,
-    write_version,
-)
+from shared.model_files import read_manifest, read_version, write_version
+from shared.models import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
 from shared.policies.freshet.network import Encoder, to_onnx
 from shared.scoring import Scorer, load_scorer
 from tests.support.versions import DIMENSION, LENGTH, tiny_version

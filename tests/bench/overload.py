@@ -16,6 +16,7 @@ from tests.bench.calls import REFUSED_STREAM, Connection, Load, message
 from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.log import fresh_kafka
 from tests.bench.recommend import CONNECTIONS, IN_FLIGHT, RECOMMEND, due, require_learned, stock
+from tests.bench.served_seconds import quantile_ms
 from tests.bench.shop import user_ids, write_learned
 from tests.support.inference import Inference, eventually, running
 from tests.support.versions import announce
@@ -24,7 +25,6 @@ TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
 PATIENCE_SECONDS = 20.0
 UNLIMITED_MS = 60_000  # to find what it carries, nobody is refused
 REQUESTS = "freshet_inference_requests_total"
-SECONDS = "freshet_inference_request_seconds_bucket"
 
 
 @dataclass(slots=True)
@@ -149,12 +149,7 @@ def _told(offered: Offered, before: dict[str, float], after: dict[str, float], s
         series = f'{REQUESTS}{{code="{code}",method="Recommend"}}'
         return after.get(series, 0.0) - before.get(series, 0.0)
 
-    buckets = {
-        float(name.partition('le="')[2].partition('"')[0]): value - before.get(name, 0.0)
-        for name, value in after.items()
-        if name.startswith(SECONDS) and 'method="Recommend"' in name
-    }
-    p99 = _quantile(buckets, 0.99) * 1000
+    p99 = quantile_ms(before, after, "Recommend", 0.99)
     p50, refused99, late99 = (
         float(np.quantile(values, q)) * 1000 if values else 0.0
         for values, q in ((offered.accepted, 0.5), (offered.refused, 0.99), (offered.late, 0.99))
@@ -165,13 +160,3 @@ def _told(offered: Offered, before: dict[str, float], after: dict[str, float], s
         f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {offered.unread:,} of "
         f"them unread; {other:.0f} failed otherwise; sent up to {late99:.1f} ms late (p99)"
     )
-
-
-def _quantile(buckets: dict[float, float], q: float) -> float:
-    """A quantile of a histogram's cumulative counts by upper bound, within a bucket by proportion."""
-    wanted, below, low = q * max(buckets.values()), 0.0, 0.0
-    for high, count in sorted(buckets.items()):
-        if count >= wanted and count > below:
-            return low + (min(high, 2 * low) - low) * (wanted - below) / (count - below)
-        low, below = high, count
-    return low

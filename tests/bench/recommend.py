@@ -35,7 +35,7 @@ WISHED = {"filter": FILTER, "diversity": 0.3, "explain": True, "productFields": 
 
 
 def run(settings: BenchSettings) -> list[Figure]:
-    """Three figures each, without wishes and with: calls/s, and the p99 at half of them for callers and in the server."""
+    """Three figures each, without wishes and with: calls/s, and at half of them the p99, callers' and the server's."""
     products, users = (500, 50) if settings.quick else (10_000, 2_000)
     seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
     with fresh_kafka(settings) as kafka:

@@ -32,7 +32,6 @@ _REFUSALS: Mapping[int, str] = {
     413: "The body is too large.",
     415: "The body is no JSON by its Content-Type.",
     429: "Too many call at a time: ask again after Retry-After.",
-    499: "Who asked went away.",
     500: "A fault of the service.",
     501: "The recommender that runs does not know this call yet.",
     503: "The recommender, or the log behind it, can't be reached, or starts: ask again after Retry-After.",
@@ -161,7 +160,7 @@ _OWN: dict[str, Json] = {
                     "description": "The figures, a second old at most.",
                     "content": {JSON: {"schema": _ref("Live")}},
                 },
-                **{str(status): _refused(status) for status in (403, 499, 500, 503)},
+                **{str(status): _refused(status) for status in (403, 500, 503)},
             },
         }
     },
@@ -182,7 +181,7 @@ _OWN: dict[str, Json] = {
                         }
                     },
                 },
-                **{str(status): _refused(status) for status in (403, 499, 500, 503)},
+                **{str(status): _refused(status) for status in (403, 500, 503)},
             },
         }
     },

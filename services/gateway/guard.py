@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway import metrics
-from services.gateway.problems import CONTENT_TYPE, Problem
+from services.gateway.problems import CLIENT_CLOSED_REQUEST, CONTENT_TYPE, Problem
 from services.gateway.settings import GatewaySettings
 from services.gateway.values import BadRequest
 
@@ -39,7 +39,7 @@ def guard(settings: GatewaySettings) -> list[Middleware]:
     @web.middleware
     async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn what is raised into problem details; count and time."""
-        begun, status = time.perf_counter(), 499
+        begun, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
         metrics.IN_FLIGHT.inc()
         try:
             answer = await _told(request, handler)

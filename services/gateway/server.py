@@ -53,7 +53,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     Raises:
         Unusable: the address or port can't be used.
     """
-    recommender = Recommender(settings.recommender, settings.connections)
+    recommender = Recommender(settings.recommender, settings.connections, settings.calls_per_connection)
     runner = web.AppRunner(
         application(settings, recommender),
         handler_cancellation=True,  # who hangs up wants no answer

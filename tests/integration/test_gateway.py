@@ -179,17 +179,17 @@ def test_other_sites_do_not_reach_it_through_a_browser(shop: Gateway, headers: d
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/nothing"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/v1/models", "/v1/nothing"])
 def test_every_answer_tells_browsers_to_be_careful(shop: Gateway, path: str) -> None:
     headers = shop.ask(path).headers
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
-    assert headers["Cache-Control"] == ("no-cache" if path == "/" else "no-store")
+    assert headers["Cache-Control"] == ("no-store" if path.startswith("/v1") else "no-cache")
 
 
 @pytest.mark.parametrize(
-    "path", ["/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/page/index.html", "/.x"]
+    "path", ["/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/page/index.html", "/docs.html", "/.x"]
 )
 def test_no_other_file_is_shown(shop: Gateway, path: str) -> None:
     connection = http.client.HTTPConnection(shop.address, timeout=10)

@@ -368,7 +368,7 @@ def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[st
     script = (
         "async ([before, after]) => { const m = await import('/moves.js'); return m.summary(m.moves(before, after)); }"
     )
-    assert watched.open().evaluate(script, [before, after]) == said
+    assert watched.module(script, [before, after]) == said
 
 
 def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
@@ -403,7 +403,7 @@ def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object
       const words = sentence(product, bars([product])[0], { itself: "it" });
       return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
     }"""
-    assert watched.open().evaluate(script, reasons) == said
+    assert watched.module(script, reasons) == said
 
 
 def test_the_document_is_shown_whole(watched: Watched, system: Shop) -> None:

@@ -10,7 +10,7 @@ from services.gateway.api import JSON, LEAST_SECONDS, NDJSON, TIMEOUT
 from services.gateway.comments import comments
 from services.gateway.examples import BODIES, PARAMETERS
 from services.gateway.live import Live
-from services.gateway.methods import GETS, METHODS, SERVICE, Get, Method
+from services.gateway.methods import GETS, GROUPS, METHODS, SERVICE, Get, Method
 from services.gateway.problems import CONTENT_TYPE, STATUS
 from services.gateway.schemas import Json, Schemas
 
@@ -31,8 +31,7 @@ _REFUSALS: Mapping[int, str] = {
     404: "It is not known.",
     413: "The body is too large.",
     415: "The body is no JSON by its Content-Type.",
-    429: "Too many call at a time: ask again after Retry-After.",
-    499: "Who asked went away.",
+    429: "Too many calls at a time: ask again after Retry-After.",
     500: "A fault of the service.",
     501: "The recommender that runs does not know this call yet.",
     503: "The recommender, or the log behind it, can't be reached, or starts: ask again after Retry-After.",
@@ -61,10 +60,10 @@ def document(files: FileDescriptorSet) -> Json:
     said = comments(files)
     schemas = Schemas(said)
     paths: dict[str, Json] = {}
-    for method in METHODS.values():
+    for method in (METHODS[name] for names in GROUPS.values() for name in names):
         paths.setdefault(method.path, {})["post"] = _post(method, said)
-    for get in GETS:
-        paths.setdefault(get.path, {})["get"] = _get(get, said, schemas)
+        for get in (get for get in GETS if get.method == method.name):
+            paths.setdefault(get.path, {})["get"] = _get(get, said, schemas)
     paths |= _OWN
     live = Live.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     return {
@@ -72,7 +71,8 @@ def document(files: FileDescriptorSet) -> Json:
         "info": {"title": "Freshet", "version": "1", "description": _ABOUT},
         "servers": [{"url": "/"}],
         "security": [],
-        "paths": dict(sorted(paths.items())),
+        "tags": [{"name": name} for name in (*GROUPS, _OWN_GROUP)],
+        "paths": paths,
         "components": {
             "schemas": {**schemas.all(), **live.pop("$defs"), "Live": live, "Problem": _PROBLEM},
             "responses": {str(status): _refusal(status) for status in _REFUSALS},
@@ -118,6 +118,7 @@ def _told(method: Method, said: Mapping[str, str]) -> Json:
     answer = {"schema": _ref(method.response.DESCRIPTOR.name)}
     refusals = [status for status in _REFUSALS if status != 404 or "NOT_FOUND" in described]
     return {
+        "tags": [next(group for group, names in GROUPS.items() if method.name in names)],
         "summary": described.split(". ")[0].rstrip(".") + ".",
         "description": described,
         "responses": {
@@ -151,9 +152,11 @@ def _camel(name: str) -> str:
 
 
 _TIMEOUT: Json = {"$ref": "#/components/parameters/timeout"}
+_OWN_GROUP = "The system itself"
 _OWN: dict[str, Json] = {
     "/v1/live": {
         "get": {
+            "tags": [_OWN_GROUP],
             "operationId": "getLive",
             "summary": "How the policies fare live, each event judged before it is learned.",
             "responses": {
@@ -161,12 +164,13 @@ _OWN: dict[str, Json] = {
                     "description": "The figures, a second old at most.",
                     "content": {JSON: {"schema": _ref("Live")}},
                 },
-                **{str(status): _refused(status) for status in (403, 499, 500, 503)},
+                **{str(status): _refused(status) for status in (403, 500, 503)},
             },
         }
     },
     "/healthz": {
         "get": {
+            "tags": [_OWN_GROUP],
             "operationId": "getHealth",
             "summary": "Whether the recommender can do its work.",
             "responses": {
@@ -182,7 +186,7 @@ _OWN: dict[str, Json] = {
                         }
                     },
                 },
-                **{str(status): _refused(status) for status in (403, 499, 500, 503)},
+                **{str(status): _refused(status) for status in (403, 500, 503)},
             },
         }
     },

@@ -16,13 +16,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway import metrics
-from services.gateway.problems import CONTENT_TYPE, Problem
+from services.gateway.problems import CLIENT_CLOSED_REQUEST, CONTENT_TYPE, Problem
 from services.gateway.settings import GatewaySettings
+from services.gateway.unread import of_unread
 from services.gateway.values import BadRequest
 
 log = logging.getLogger("gateway")
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -37,12 +38,12 @@ def guard(settings: GatewaySettings) -> list[Middleware]:
     hosts, origins = settings.hosts, settings.origins
 
     @web.middleware
-    async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn what is raised into problem details; count and time."""
-        begun, status = time.perf_counter(), 499
+        begun, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
         metrics.IN_FLIGHT.inc()
         try:
-            answer = await _told(request, handler)
+            answer = await _answered(request, handler)
             status = answer.status
         finally:
             metrics.IN_FLIGHT.dec()
@@ -79,12 +80,12 @@ def guard(settings: GatewaySettings) -> list[Middleware]:
             )
         return await handler(request)
 
-    return [told, allowed]
+    return [counted, allowed]
 
 
 async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
     """What every answer says to browsers."""
-    for name, value in _HEADERS.items():
+    for name, value in HEADERS.items():
         answer.headers[name] = value
     answer.headers.setdefault("Cache-Control", "no-store")
     if "origin" in request:
@@ -93,7 +94,7 @@ async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
         answer.headers["Vary"] = "Origin"
 
 
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Problem as error:
@@ -102,11 +103,18 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         problem = Problem(400, str(error), field=error.field)
     except web.HTTPException as error:
         problem = _of_http(error, request)
+    except web.RequestPayloadError as error:
+        problem = of_unread(error.__cause__)
     except (asyncio.CancelledError, ConnectionError):  # the caller went away
         raise
     except Exception:  # the boundary of a request: its failure is the caller's answer and a line in the log
         log.exception("%s %s failed", request.method, request.path)
         problem = Problem(500, "a fault of the gateway; its log says more")
+    return told(problem)
+
+
+def told(problem: Problem) -> web.Response:
+    """A problem as an answer."""
     return web.Response(status=problem.status, body=problem.body(), content_type=CONTENT_TYPE, headers=problem.headers)
 
 

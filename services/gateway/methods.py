@@ -70,3 +70,10 @@ GETS = (
     Get(f"{PREFIX}/trending", "Trending", {"category": "category", **_WISHES}),
     Get(f"{PREFIX}/models", "ListModels"),
 )
+
+# How the document orders the calls.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Recommendations": ("Recommend", "BatchRecommend", "SimilarProducts", "Trending"),
+    "Events and products": ("RecordEvents", "UpsertProducts", "RemoveProducts"),
+    "What is known": ("ListProducts", "GetProduct", "ListUsers", "GetUser", "ListModels"),
+}

@@ -14,6 +14,9 @@ REQUEST_SECONDS = Histogram(
     buckets=SECONDS_BUCKETS,
 )  # fmt: skip
 IN_FLIGHT = Gauge("freshet_gateway_requests_in_flight", "Requests being answered.")
+CALLS_REFUSED = Counter(
+    "freshet_gateway_calls_refused_total", "Calls refused because every connection to the recommender was full."
+)
 READY = Gauge("freshet_gateway_ready", "1 while the recommender says that it can do its work, else 0.")
 
 # Each route known in advance starts at 0.

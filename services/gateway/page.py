@@ -12,11 +12,11 @@ FOLDER = Path(__file__).parent / "page"
 
 
 def routes(folder: Path = FOLDER) -> Iterator[web.RouteDef]:
-    """A path for each file that lies there now; `/` is index.html."""
+    """A path for each file that lies there now; a page of HTML has none of its ending, and `/` is index.html."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.is_file() and not file.is_symlink() and not any(part.startswith(".") for part in name.split("/")):
-            yield web.get("/" if name == "index.html" else f"/{name}", _shown(file))
+            yield web.get("/" if name == "index.html" else f"/{name.removesuffix('.html')}", _shown(file))
 
 
 def _shown(file: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:

@@ -13,10 +13,10 @@ from google.protobuf.message import Message
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
-CLIENT_CLOSED_REQUEST = 499  # not registered, and widely used
+CLIENT_CLOSED_REQUEST = 499  # not registered, and widely used; only ever counted, for nobody is left to read it
 
 STATUS: Mapping[grpc.StatusCode, int] = {
-    grpc.StatusCode.CANCELLED: CLIENT_CLOSED_REQUEST,
+    grpc.StatusCode.CANCELLED: 503,  # not by us: who cancels a call of its own gets no status
     grpc.StatusCode.UNKNOWN: 500,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
@@ -34,8 +34,19 @@ STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 
-# What gRPC itself says of a line that is cut; callers need no addresses of ours.
-_OF_THE_LINE = re.compile(r"ipv[46]:|unix:|recvmsg|Socket closed|Stream removed|Connection re(set|fused)|GOAWAY")
+# What gRPC itself says of a line that is cut, a stream that is reset, or a deadline; callers need no addresses of ours.
+_OF_GRPC = re.compile(
+    r"ipv[46]:|unix:|recvmsg|Socket closed|Stream removed|RST_STREAM|GOAWAY|Connection re(set|fused)|"
+    r"^Deadline Exceeded$"
+)
+_IN_OUR_WORDS: Mapping[grpc.StatusCode, str] = {
+    grpc.StatusCode.CANCELLED: "the recommender ended the call before it was answered; ask again in a moment",
+    grpc.StatusCode.UNAVAILABLE: "the recommender can't be reached; ask again in a moment",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "the recommender has too much to do; ask again in a moment",
+    grpc.StatusCode.DEADLINE_EXCEEDED: (
+        "the recommender did not answer in time; ask again, or for longer with the header Request-Timeout"
+    ),
+}
 
 
 class Problem(Exception):
@@ -55,7 +66,7 @@ class Problem(Exception):
 
     def to_json(self) -> dict[str, Any]:
         """The document; its type is about:blank, for the status says what is wrong."""
-        title = "Client Closed Request" if self.status == CLIENT_CLOSED_REQUEST else HTTPStatus(self.status).phrase
+        title = HTTPStatus(self.status).phrase
         told = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
         return told | {name: value for name, value in (("code", self.code), ("field", self.field)) if value}
 
@@ -70,10 +81,8 @@ def of_rpc(code: grpc.StatusCode, said: str, request: Message) -> Problem:
     Args:
         request: of the call; what stands before a colon in the message is a field where the request has such a one.
     """
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED and (not said or "Deadline Exceeded" in said):
-        said = "the recommender did not answer in time; ask again, or for longer with the header Request-Timeout"
-    if code is grpc.StatusCode.UNAVAILABLE and (not said or _OF_THE_LINE.search(said)):
-        said = "the recommender can't be reached; ask again in a moment"
+    if not said or code is grpc.StatusCode.CANCELLED or _OF_GRPC.search(said):
+        said = _IN_OUR_WORDS.get(code, "the recommender broke off the call")
     found = re.match(r"([a-z_]+)[^ :]*(?=: )", said)
     field = found.group(0) if found and found.group(1) in request.DESCRIPTOR.fields_by_name else ""
-    return Problem(STATUS[code], said or code.name, code=code.name, field=field)
+    return Problem(STATUS[code], said, code=code.name, field=field)

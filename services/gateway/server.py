@@ -13,6 +13,7 @@ from services.gateway.api import JSON, Api
 from services.gateway.live import Evaluator
 from services.gateway.problems import Problem
 from services.gateway.recommender import Recommender
+from services.gateway.runner import Runner
 from services.gateway.settings import GatewaySettings
 from shared.errors import Unusable
 
@@ -53,8 +54,8 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     Raises:
         Unusable: the address or port can't be used.
     """
-    recommender = Recommender(settings.recommender, settings.connections)
-    runner = web.AppRunner(
+    recommender = Recommender(settings.recommender, settings.connections, settings.calls_per_connection)
+    runner = Runner(
         application(settings, recommender),
         handler_cancellation=True,  # who hangs up wants no answer
         access_log=None,

@@ -21,6 +21,9 @@ class GatewaySettings(ServiceSettings):
     connections: int = Field(
         4, ge=1, le=64, description="connections to the recommender; the kernel spreads them over its processes"
     )
+    calls_per_connection: int = Field(
+        100, ge=1, description="calls at a time on each of them; what exceeds them is refused with 429"
+    )
     evaluator_metrics: str = Field(
         "", description="the evaluator's metrics, as http://host:port/metrics; without it /v1/live has no figures"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from tests.support.browser import Watched, chromium
 from tests.support.gateway import gateway
 from tests.support.shopping import EVENTS, PRODUCTS, USERS, Shop, shop
 
-VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard")
+VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard", "docs")
 pytestmark = pytest.mark.timeout(240)  # the first waits for the whole system
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
@@ -366,7 +368,7 @@ def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[st
     script = (
         "async ([before, after]) => { const m = await import('/moves.js'); return m.summary(m.moves(before, after)); }"
     )
-    assert watched.open().evaluate(script, [before, after]) == said
+    assert watched.module(script, [before, after]) == said
 
 
 def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
@@ -401,11 +403,86 @@ def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object
       const words = sentence(product, bars([product])[0], { itself: "it" });
       return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
     }"""
-    assert watched.open().evaluate(script, reasons) == said
+    assert watched.module(script, reasons) == said
+
+
+def test_the_document_is_shown_whole(watched: Watched, system: Shop) -> None:
+    document = system.gateway.ask("/openapi.json").json
+    calls = {
+        told["operationId"]: (path, verb, told) for path, on in document["paths"].items() for verb, told in on.items()
+    }
+    schemas = document["components"]["schemas"]
+    page = watched.open()
+    page.get_by_role("link", name="API").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("API")
+    expect(page.locator("article")).to_have_count(len(calls) + len(schemas))
+    read = "(all) => Object.fromEntries(all.map((one) => [one.id, one.textContent.replaceAll('\u200b', '')]))"
+    shown = page.locator("article").evaluate_all(read)
+    contents = page.get_by_role("navigation", name="Calls")
+    for name, (path, verb, told) in calls.items():
+        expect(contents.locator(f'a[href="#{name}"]')).to_be_visible()
+        assert shown[name].startswith(f"{verb.upper()} {path}")
+        parameters = [one["name"] for one in told.get("parameters", []) if "name" in one]
+        expected = [told["summary"].rstrip("."), *parameters, *told["responses"]]
+        assert [word for word in expected if word not in shown[name]] == []
+        asked = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        assert asked.get("$ref", "").rpartition("/")[2] in shown[name]
+    for name, schema in schemas.items():
+        assert [one for one in (*schema.get("properties", ()), *schema.get("enum", ())) if one not in shown[name]] == []
+    assert "integer (uint32), 0 to 1,000" in shown["recommend"]
+    assert "eventsrequiredlist of Event, 1 to 10,000 items" in shown["recordEvents"]
+    assert "EVENT_KIND_CART" + "put the product into the cart" in shown["EventKind"]
+
+
+def test_each_example_is_a_command_that_asks_as_documented(watched: Watched, system: Shop) -> None:
+    page = watched.open("docs")
+    expect(page.locator(".example").first).to_be_visible()
+    commands = [shlex.split(text) for text in page.locator(".example code").all_text_contents()]
+    paths = system.gateway.ask("/openapi.json").json["paths"]
+    assert len(commands) == sum(len(on) for on in paths.values())
+    for command in commands:
+        if len(command) == 2:
+            answer = system.gateway.ask(command[1].removeprefix(system.url))
+            assert answer.status == 200 or answer.json["code"] == "NOT_FOUND", answer.body
+            continue
+        curl, option, header, url, data, body = command
+        assert (curl, option, header, data) == ("curl", "-H", "Content-Type: application/json", "-d")
+        [example] = (
+            paths[url.removeprefix(system.url)]["post"]["requestBody"]["content"].popitem()[1]["examples"].values()
+        )
+        assert json.loads(body) == example["value"]
+
+
+@pytest.mark.parametrize("watched", [{"permissions": ["clipboard-read", "clipboard-write"]}], indirect=True)
+def test_the_document_is_read_by_the_keyboard_alone(watched: Watched) -> None:
+    page = watched.open("docs")
+    expect(page.locator(".example").first).to_be_visible()
+    press = page.keyboard.press
+    press("Tab")
+    press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    press("Tab")
+    press("Enter")
+    expect(page).to_have_url(re.compile("#recommend$"))
+    expect(page.locator("#recommend h3")).to_be_in_viewport()
+    press("Tab")
+    copy = page.locator("#recommend").get_by_role("button")
+    for _ in range(12):
+        if copy.evaluate("(one) => one === document.activeElement"):
+            break
+        press("Tab")
+    press("Enter")
+    expect(spoken(page)).to_have_text("Copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("#recommend .example code").text_content()
+    page.reload()
+    expect(page.locator("#recommend h3")).to_be_in_viewport()
 
 
 def test_the_page_is_light(system: Shop) -> None:
-    files = [file for file in FOLDER.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 100 * 1024
+    sizes = {file.name: file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()}
+    document = sum(sizes.pop(name) for name in ("docs.html", "docs.js", "docs.css", "schemas.js"))
+    assert document < 15 * 1024
+    assert sum(sizes.values()) < 100 * 1024
     served = system.gateway.ask("/")
     assert "'unsafe" not in served.headers["Content-Security-Policy"]

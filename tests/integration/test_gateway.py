@@ -25,6 +25,7 @@ from tests.support.gateway import JSON, Answer, Gateway, gateway
 from tests.support.inference import Inference, eventually
 from tests.support.link import Link
 from tests.support.processes import running
+from tests.support.resetting import CANCEL, REFUSED_STREAM, resetting
 
 NEVER = {"partition": 0, "offset": 10**6}  # a position that no record reaches
 
@@ -178,17 +179,17 @@ def test_other_sites_do_not_reach_it_through_a_browser(shop: Gateway, headers: d
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/nothing"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/v1/models", "/v1/nothing"])
 def test_every_answer_tells_browsers_to_be_careful(shop: Gateway, path: str) -> None:
     headers = shop.ask(path).headers
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
-    assert headers["Cache-Control"] == ("no-cache" if path == "/" else "no-store")
+    assert headers["Cache-Control"] == ("no-store" if path.startswith("/v1") else "no-cache")
 
 
 @pytest.mark.parametrize(
-    "path", ["/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/page/index.html", "/.x"]
+    "path", ["/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/page/index.html", "/docs.html", "/.x"]
 )
 def test_no_other_file_is_shown(shop: Gateway, path: str) -> None:
     connection = http.client.HTTPConnection(shop.address, timeout=10)
@@ -263,13 +264,20 @@ def test_a_deadline_is_kept(shop: Gateway) -> None:
         assert told["field"] == "Request-Timeout"
 
 
-def test_who_hangs_up_is_not_worked_for_any_longer(shop: Gateway, served: Inference) -> None:
-    cancelled = 'freshet_inference_requests_total{code="CANCELLED",method="Recommend"}'
-    before = served.metrics()[cancelled]
+@contextmanager
+def waiting(shop: Gateway) -> Iterator[None]:
+    """A call that is not answered, by a caller who hangs up at the end of the block."""
     body = json.dumps({"user_id": "ada", "after_position": NEVER}).encode()
     with socket.create_connection(("127.0.0.1", int(shop.address.rpartition(":")[2]))) as caller:
         head = "POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        yield
+
+
+def test_who_hangs_up_is_not_worked_for_any_longer(shop: Gateway, served: Inference) -> None:
+    cancelled = 'freshet_inference_requests_total{code="CANCELLED",method="Recommend"}'
+    before = served.metrics()[cancelled]
+    with waiting(shop):
         eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 1)
     eventually(lambda: served.metrics()[cancelled] == before + 1)
     counted = 'freshet_gateway_requests_total{route="/v1/recommend",status="499"}'
@@ -319,6 +327,34 @@ def test_too_many_calls_are_told_when_to_come_again(kafka: KafkaSettings, tmp_pa
         assert problem(answer, 429)["code"] == "RESOURCE_EXHAUSTED"
         assert answer.headers["Retry-After"] == "1"
         waiting.cancel()
+
+
+def test_more_calls_than_its_connections_take_are_refused_at_once(served: Inference, tmp_path: Path) -> None:
+    refused = "freshet_gateway_calls_refused_total"
+    with gateway(served.address, tmp_path, connections=2, calls_per_connection=1) as shop:
+        with waiting(shop), waiting(shop):
+            eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 2)
+            for path in ("/v1/list-models", "/v1/batch-recommend"):
+                answer = shop.ask(path, {"user_ids": ["ada"]} if "batch" in path else {})
+                assert "on their way" in problem(answer, 429)["detail"]
+                assert answer.headers["Retry-After"] == "1"
+            assert shop.service.metrics()[refused] == 2
+            assert shop.ask("/healthz").status == 200, "health is asked for apart"
+        eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 0)
+        assert {shop.ask("/v1/list-models", {}).status for _ in range(5)} == {200}, "what ended makes room again"
+        assert shop.service.metrics()[refused] == 2
+
+
+@pytest.mark.parametrize("code", [REFUSED_STREAM, CANCEL])
+def test_a_call_that_grpc_ends_is_to_be_asked_again(tmp_path: Path, code: int) -> None:
+    with resetting(code) as reset, gateway(reset.address, tmp_path) as shop:
+        for path, body in (("/v1/list-models", {}), ("/v1/batch-recommend", {"user_ids": ["ada"]})):
+            answer = shop.ask(path, body)
+            told = problem(answer, 503)
+            assert answer.headers["Retry-After"] == "1"
+            assert told["code"] == ("UNAVAILABLE" if code == REFUSED_STREAM else "CANCELLED")
+            assert told["detail"].startswith("the recommender ")
+            assert told["detail"].endswith("; ask again in a moment")
 
 
 def test_a_recommender_that_is_away_is_told_and_found_again(kafka: KafkaSettings, tmp_path: Path) -> None:

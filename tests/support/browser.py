@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 # Debian's; the browsers that Playwright would download are not wanted.
 CHROMIUM = Path(os.environ.get("FRESHET_TEST_CHROMIUM", "/usr/bin/chromium"))
@@ -38,8 +38,11 @@ class Watched:
         self.url = url
         self.faults: list[str] = []
         self.expected: list[str] = []  # patterns of faults that a test provokes
+        self._asked: set[Request] = set()  # and not answered yet
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", self._on_request)
+        page.on("requestfinished", lambda request: self._asked.discard(request))
+        page.on("requestfailed", lambda request: self._asked.discard(request))
         page.on("console", lambda message: self._note(f"console: {message.text}", message.type in ("error", "warning")))
         page.on("pageerror", lambda error: self._note(f"error: {error}"))
         page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -53,9 +56,20 @@ class Watched:
 
     def settle(self) -> None:
         """Wait until nothing is asked for or moving."""
-        self.page.wait_for_load_state("networkidle")
+        expect(self.page.locator(".waiting")).to_have_count(0)
+        still = False
+        while not still:
+            still = not self._asked
+            # What was answered is drawn, and asks for more, before the second frame; the page has no timers for that.
+            self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+            still = still and not self._asked
         expect(self.page.locator(".waiting")).to_have_count(0)
         self.page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
+
+    def module(self, script: str, argument: object) -> object:
+        """What a function gives that imports modules of the page; the lightest view is around it."""
+        self.page.goto(f"{self.url}/docs")
+        return self.page.evaluate(script, argument)
 
     def barriers(self, *rules: str) -> list[str]:
         """What axe finds that keeps people out, by these rules or all: rule, help and element of each."""
@@ -67,9 +81,9 @@ class Watched:
         """The faults that no test has said to expect."""
         return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.expected)]
 
-    def _on_request(self, request: object) -> None:
-        asked = str(getattr(request, "url", ""))
-        self._note(f"asked another host: {asked}", urlsplit(asked).netloc != urlsplit(self.url).netloc)
+    def _on_request(self, request: Request) -> None:
+        self._asked.add(request)
+        self._note(f"asked another host: {request.url}", urlsplit(request.url).netloc != urlsplit(self.url).netloc)
 
     def _note(self, fault: str, is_one: bool = True) -> None:
         if is_one:

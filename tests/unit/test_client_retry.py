@@ -22,7 +22,7 @@ from freshet.errors import (
 from freshet.events import view
 from freshet.retry import Attempts, Retries
 
-AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
 AWAY = error_of(grpc.StatusCode.UNAVAILABLE, "the broker is away")
 
 
@@ -129,6 +129,18 @@ def test_a_service_with_too_much_to_do_is_asked_again_and_a_message_too_large_is
     large = error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (17 vs. 16)")
     assert isinstance(large, InvalidRequest)
     assert (large.field, large.index) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", Unavailable),
+        ("Channel closed!", FreshetError),
+        ("Locally cancelled by application!", FreshetError),
+    ],
+)
+def test_a_cancelled_call_is_asked_again_unless_its_caller_ended_it(message: str, kind: type[FreshetError]) -> None:
+    assert type(error_of(grpc.StatusCode.CANCELLED, message)) is kind
 
 
 def test_where_the_time_ends_an_attempt_the_error_tells_what_went_wrong_before() -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _FIELD = re.compile(r"([a-z_]+(?:\[([0-9]+)\])?(?:\.[a-z_]+)*)[ :,]")
 # gRPC's own words for a message above the receiver's limit: the same status as a service that has too much to do.
 _TOO_LARGE = "larger than max"
+# gRPC's own words for a call that its caller ended; any other that was cancelled was ended over there.
+_ENDED_BY_CALLER = ("Channel closed!", "Locally cancelled by application!")
 # Of gRPC's retry design (A6): when a service that has too much to do wants to be asked again, ms.
 _PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -89,6 +91,7 @@ class Undelivered(FreshetError):
 _ERRORS = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
@@ -99,6 +102,8 @@ def error_of(code: grpc.StatusCode, message: str) -> FreshetError:
     """The error for a call that ended so."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
         return InvalidRequest(message, code)
+    if code is grpc.StatusCode.CANCELLED and message in _ENDED_BY_CALLER:
+        return FreshetError(message, code)
     return _ERRORS.get(code, FreshetError)(message, code)
 
 

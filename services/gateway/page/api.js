@@ -68,3 +68,6 @@ export const listModels = call("/v1/list-models");
 
 /** The evaluator's figures of this moment. */
 export const live = (signal = undefined) => answer("/v1/live", { signal });
+
+/** What the calls take and give. */
+export const openapi = () => answer("/openapi.json", {});

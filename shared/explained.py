@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.event_features import EVENT_FEATURES
 from shared.heads import ACTION_VALUES, ALONE, SEQUENCE
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.served import Served
 

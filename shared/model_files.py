@@ -15,8 +15,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
+from shared.event_features import EVENT_FEATURES
 from shared.folders import write_folder
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.models import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Golden, Manifest, Parts, StoredFile
 from shared.neighbours import Neighbours
 

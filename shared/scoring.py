@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from shared import ranking
 from shared.errors import BadEvent
+from shared.event_features import EVENT_FEATURES
 from shared.heads import HeadVectors
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.model_files import read_version
 from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts
 from shared.neighbours import Beside, Related

@@ -17,7 +17,7 @@ from shared.errors import Unusable
 from shared.evaluation.bootstrap import DRAWS, LEVEL, Estimate
 from shared.evaluation.figures import COLD_EVENTS, NEW_EVENTS, PRIMARY, Figures, Speed, event_metrics
 from shared.evaluation.record import KS
-from shared.history import USER_CLASSES
+from shared.user_class import USER_CLASSES
 
 # With fewer products and fewer judged events nothing is claimed: first places then say the most.
 LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000

@@ -19,9 +19,11 @@ from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
 from services.inference.turns import Turns
 from shared.folders import prepare
-from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.history import Histories
+from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics, ensure_topics
 
 log = logging.getLogger("inference")

@@ -22,11 +22,14 @@ from safetensors.numpy import load as load_tensors
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
+from shared.event_features import EVENT_FEATURES
 from shared.folders import write_folder
-from shared.history import DAY_MS, EVENT_FEATURES, Histories, masked_kinds_of
+from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
+from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
 from shared.tensors import pieces, sha256_of
+from shared.times import DAY_MS
 
 SCHEMA_VERSION = 1
 KEPT = 2

@@ -14,7 +14,7 @@ from services.trainer.checkpoint import fixed_settings
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import BadEvent
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.kafka.clients import CountedProducer
 from shared.kafka.ordered import ReaderSnapshot
 from shared.model_files import read_manifest, write_version

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.evaluation.bootstrap import DRAWS, Difference, Estimate, Means, holm
 from shared.evaluation.record import KS, Answers, Record
-from shared.history import USER_CLASSES
+from shared.user_class import USER_CLASSES
 
 FloatArray = NDArray[np.float64]
 

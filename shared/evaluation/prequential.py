@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from shared import ranking
 from shared.content.places import Content
 from shared.evaluation.ties import top_at_random
-from shared.history import DAY_MS, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.policy import Seen
 from shared.policies.served import Scores, served_scores
 from shared.policies.stream import Stream
 from shared.policies.trending import UNCOUNTED_KINDS
+from shared.times import DAY_MS
 
 TOP = 10  # products of one answer
 

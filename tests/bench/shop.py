@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.model_files import write_version
 from shared.models import Golden, Manifest, NeighbourPart, Parts
 from shared.neighbours import Neighbours

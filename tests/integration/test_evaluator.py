@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.history import DAY_MS
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.link import Link

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.model_files import write_version
 from shared.models import Golden, Manifest, NeighbourPart, Parts

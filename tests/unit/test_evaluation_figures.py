@@ -19,8 +19,8 @@ from shared.evaluation.figures import (
 )
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
 from shared.evaluation.record import KS, Record
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.times import DAY_MS
 from tests.support.states import START_MS
 
 INF = math.inf

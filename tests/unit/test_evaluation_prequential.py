@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from shared.content.places import Content
 from shared.content.settings import ContentSettings
 from shared.evaluation.prequential import Judgement, Outcome, Prequential
-from shared.history import DAY_MS, Window
+from shared.history import Window
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.stream import Stream, StreamSettings
+from shared.times import DAY_MS
 
 VIEW, REVIEW, DISLIKE = pb.EVENT_KIND_VIEW, pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE
 DAY_1 = 15_000 * DAY_MS

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.content.places import Content
+from shared.event_features import EVENT_FEATURES
 from shared.explained import NOTHING, Reasons, explain
 from shared.heads import ACTION_VALUES, ALONE, SEQUENCE
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import (
     PART_BOOST,

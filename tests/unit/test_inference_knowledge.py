@@ -8,8 +8,10 @@ import pytest
 
 from services.inference.knowledge import Knowledge
 from shared.errors import Unavailable
-from shared.history import DAY_MS, Histories, kinds_of
+from shared.history import Histories
+from shared.kinds import kinds_of
 from shared.policies.trending import Trending
+from shared.times import DAY_MS
 from tests.support.states import review
 
 

@@ -17,11 +17,14 @@ from services.inference.reasons import past_events
 from services.inference.recommend import Asked, explore, limit, place, recommend
 from services.inference.scored import score
 from services.inference.viewers import viewer_of
-from shared.history import DAY_MS, EVENT_FEATURES, FUTURE_FEATURES, Histories, kinds_of
+from shared.event_features import EVENT_FEATURES, FUTURE_FEATURES
+from shared.history import Histories
+from shared.kinds import kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.trending import Trending
 from shared.scoring import load_scorer
+from shared.times import DAY_MS
 from tests.support.states import START_MS, review
 from tests.support.versions import tiny_version
 

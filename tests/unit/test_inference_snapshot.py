@@ -20,10 +20,12 @@ from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
 from services.inference.snapshot import KEPT, MANIFEST, TENSORS, Origin, Snapshot, folders, read, write
-from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.history import Histories
+from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.policies.trending import Trending
 from shared.settings import load
+from shared.times import DAY_MS
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.model_files import read_version, write_version
 from shared.models import Manifest
 from shared.policies.freshet.policy import FreshetPolicy

@@ -20,7 +20,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.model_files import read_manifest, read_version, write_version
 from shared.models import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
 from shared.policies.freshet.network import Encoder, to_onnx

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from shared import ranking
 from shared.content.places import Content
 from shared.content.settings import ContentSettings
+from shared.event_features import EVENT_FEATURES
 from shared.explained import explain
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
 from shared.policies.trending import Trending

@@ -38,7 +38,6 @@ class Knowledge:
     ) -> None:
         self.histories = histories
         self.catalogue = Catalogue()
-        self.catalogue.content.popularity = self
         self.places = self.catalogue.content if places_new_products else None
         self.masks = Masks(self.catalogue)
         self.view_reward = 0.0

@@ -6,31 +6,22 @@ others. What then seems likelier than they are is not.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
 
-class Popularity(Protocol):
-    """What is popular now, such as `shared.policies.trending.Trending`."""
-
-    def shares(self) -> FloatArray:
-        """Every product's smoothed share, (A,), each above 0; not to be changed."""
-        ...
-
-
-def believed(popularity: FloatArray, logs: FloatArray, least: float) -> float:
+def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least: float) -> float:
     """1 where shares leave popular products `least` of theirs or more, on average over popularity; else so much less.
 
     What they leave is exp(-KL(popularity || shares)): w or more where popularity is mixed in with weight w.
 
     Args:
         popularity: (A,) shares, each above 0.
-        logs: (A,) of the policy's shares, up to a constant, none above 0.
+        logs: (A,) of the policy's shares, none above 0; up to a constant.
+        shares: (A,) themselves; likewise.
         least: (0, 1].
     """
-    left = float(popularity @ (logs - np.log(popularity))) - float(np.log(np.exp(logs).sum()))
+    left = float(popularity @ (logs - np.log(popularity))) - float(np.log(shares.sum()))
     return min(1.0, float(np.exp(left)) / least)

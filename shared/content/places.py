@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.content.belief import Popularity, believed
+from shared.content.belief import believed
 from shared.content.discount import Discount
 from shared.content.likeness import Likeness
 from shared.content.settings import ContentSettings
@@ -40,15 +40,10 @@ class Weighed(NamedTuple):
 
 
 class Content:
-    """Products, by the caller's rows: what they are, and how many events they have.
+    """Products, by the caller's rows: what they are, and how many events they have."""
 
-    Attributes:
-        popularity: what scores are held to; None: they are log-probabilities.
-    """
-
-    def __init__(self, settings: ContentSettings | None = None, popularity: Popularity | None = None) -> None:
+    def __init__(self, settings: ContentSettings | None = None) -> None:
         self.settings = settings or ContentSettings()
-        self.popularity = popularity
         self.likeness = Likeness()
         self._events: NDArray[np.int32] = np.zeros(1024, np.int32)  # (A,)
         self._with_events = 0  # products with one or more
@@ -111,11 +106,12 @@ class Content:
         """How many events of a product were counted, up to the number at which content counts no longer."""
         return int(self._events[row]) if row < len(self._events) else 0
 
-    def added(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
         """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
 
         Args:
             values: (A,) scores without content.
+            popularity: (A,) shares, each above 0, which scores are held to.
         """
         rows, beside, weights, trust, width = self._parts()
         if not len(rows):
@@ -124,10 +120,8 @@ class Content:
             events = self._events[rows]
             self._shares = self._faded.take(events) * trust * self._discount.of(rows, events)
         logs = np.maximum(values - values.max(), LEAST)  # (A,) beside the largest
-        share, shares = np.exp(logs), self._shares
-        if self.popularity is not None:
-            popularity = self.popularity.shares()[: len(logs)]
-            shares = shares * np.float32(believed(popularity, logs, self.settings.popularity_left))
+        share = np.exp(logs)
+        shares = self._shares * np.float32(believed(popularity, logs, share, self.settings.popularity_left))
         if len(values) < width:  # some products came after these scores
             have = rows < len(values)
             share = np.pad(share, (0, width - len(values)))

@@ -112,8 +112,6 @@ class Prequential:
         self._seed = seed
         self._clock = clock
         self._content = content
-        if content is not None:
-            content.popularity = self
         self._to_list = sorted(listings, key=_listed_ms, reverse=True)  # those still to come
         self._seen: set[int] = set()  # rows with an event, or listed
         self._unseen: dict[int, None] = {}  # the other rows

@@ -48,6 +48,6 @@ def test_new_products_are_placed_beside_what_is_popular_now() -> None:
     values = np.zeros(3, np.float32)
     values[rows] = [-0.01, -12.0, -15.0]
     assert knowledge.places is not None
-    found, more = knowledge.places.added(values)
+    found, more = knowledge.places.added(values, knowledge.shares())
     assert found.tolist() == [rows[2]]
     assert -15.0 < -15.0 + more[0] < -12.0

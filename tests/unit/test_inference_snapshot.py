@@ -102,9 +102,9 @@ def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
 
     def places(knowledge: Knowledge) -> list[float]:
         assert knowledge.places is not None
-        scores = knowledge.trending.log_popularity()
+        scores = np.log(knowledge.shares())
         for _ in range(80):  # a few products get a place with each answer
-            rows, more = knowledge.places.added(scores)
+            rows, more = knowledge.places.added(scores, knowledge.shares())
         return [*rows.tolist(), *more.tolist()]
 
     states = list(shoppers(400, products=60))

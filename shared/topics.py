@@ -17,6 +17,8 @@ from shared.settings import KafkaSettings
 
 log = logging.getLogger("topics")
 
+ANSWER_SECONDS = 5.0  # for one answer of a broker; as long as patience lasts, at least half a second
+
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
@@ -80,7 +82,7 @@ def ensure_topics(
     stop = stop or threading.Event()
     while True:
         try:
-            if _create_missing(settings):
+            if _create_missing(settings, min(ANSWER_SECONDS, max(0.5, deadline - time.monotonic()))):
                 return
         except KafkaException as error:
             if time.monotonic() + pause > deadline:
@@ -104,15 +106,15 @@ def ensure_topics(
         pause = min(pause * 2, 5.0)
 
 
-def _create_missing(settings: KafkaSettings) -> bool:
-    """Whether all topics were there; where not, they are to be looked at again.
+def _create_missing(settings: KafkaSettings, seconds: float) -> bool:
+    """Whether all topics were there, which a broker says within `seconds`; where not, they are to be looked at again.
 
     A broker learns of a topic a little after the controller has created it. Until then it shows none, and whoever
     creates it meanwhile is told only that it exists, not with how many partitions.
     """
     admin, refusals = _admin(settings)
     try:
-        listed = admin.list_topics(timeout=5).topics
+        listed = admin.list_topics(timeout=seconds).topics
     except KafkaException:
         admin.poll(0)
         if refusals:

@@ -20,6 +20,7 @@ from shared.topics import ensure_topics
 from tests.support import apache_kafka
 from tests.support.apache_kafka import Cluster
 from tests.support.link import Link, broker_behind_a_link
+from tests.support.processes import QUICK_GROUPS
 
 # Real reviews, where this machine has them; tests that use them are left out elsewhere.
 DATA = Path(os.environ.get("FRESHET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -43,6 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     chosen = config.getoption("--broker")
+    if chosen == EMBEDDED:
+        os.environ[QUICK_GROUPS] = "1"
     if chosen == REAL and (missing := apache_kafka.what_is_missing(KAFKA)):
         raise pytest.UsageError(f"--broker kafka: {missing}")
     if chosen not in (EMBEDDED, REAL) and not broker.accepts(chosen):

@@ -14,7 +14,6 @@ from yarl import URL
 from services.features.settings import FeaturesSettings
 from shared.settings import KafkaSettings
 
-SESSION_SECONDS = 6.0  # a worker killed with -9 is missed after so long
 REQUEST_SECONDS = 30.0  # an answer not here by then is not coming
 COMMIT_SECONDS = 1.0  # what was acknowledged since is described again after a kill
 FETCH_WAIT_MS = 20  # Faust's own 1,500 delay events by up to as much on brokers that sleep through a fetch's wait
@@ -66,8 +65,8 @@ class FeaturesApp(faust.App):
             f"{kafka.topic_prefix}-features",
             broker=brokers,
             broker_credentials=_credentials(kafka),
-            broker_session_timeout=SESSION_SECONDS,
-            broker_heartbeat_interval=SESSION_SECONDS / 3,
+            broker_session_timeout=settings.session_seconds,
+            broker_heartbeat_interval=settings.session_seconds / 3,
             broker_request_timeout=REQUEST_SECONDS,
             broker_commit_interval=COMMIT_SECONDS,
             consumer_auto_offset_reset="earliest",

@@ -15,6 +15,9 @@ class FeaturesSettings(ServiceSettings):
 
     batch: int = Field(500, ge=1, le=10_000, description="events described and acknowledged together")
     linger_seconds: float = Field(0.02, gt=0, le=10, description="longest wait for a batch to fill, seconds")
+    session_seconds: float = Field(
+        6.0, ge=1, le=300, description="a worker that says nothing for so long is taken for dead; Kafka takes 6 or more"
+    )
 
     price_maximum: float = Field(1000.0, gt=0, description="price that scales to 1, in the shop's currency")
     default_price_scaled: float = Field(0.5, ge=0, le=1, description="scaled price where none is given")

@@ -18,6 +18,8 @@ log = logging.getLogger("kafka")
 # Faust's and Java's partitioner; librdkafka's own default places the same key elsewhere.
 PARTITIONER = "murmur2_random"
 
+METADATA_SECONDS = 1.0  # that a new reader waits for a broker at most
+
 _ADVICE = {
     KafkaError._AUTHENTICATION: "check FRESHET_KAFKA_SASL_USERNAME, the password in FRESHET_KAFKA_SASL_PASSWORD_FILE "
     "and FRESHET_KAFKA_SASL_MECHANISM",
@@ -174,9 +176,18 @@ class LogReader:
         self._ends: set[tuple[str, int]] = set()
         self._at_end: set[tuple[str, int]] = set()
         self._assigned = set(positions)
+        self._know_leaders()
         self._consumer.assign(
             [TopicPartition(t, p, OFFSET_BEGINNING if offset < 0 else offset) for (t, p), offset in positions.items()]
         )
+
+    def _know_leaders(self) -> None:
+        """Ask who leads the partitions; librdkafka, where it is not told, waits half a second before it asks."""
+        for topic in {topic for topic, _ in self._assigned}:
+            try:
+                self._consumer.list_topics(topic, timeout=METADATA_SECONDS)
+            except KafkaException:  # nobody answers: what is assigned is read once somebody does
+                return
 
     @property
     def caught_up(self) -> bool:

@@ -14,7 +14,6 @@ from services.console.dead_letters_log import DeadLetters
 from services.features.core import parse_event
 from shared.errors import BadEvent
 from shared.events import REASONS, key_of
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.products import parse_product
 from shared.published import Published
@@ -26,6 +25,7 @@ from tests.support.inference import eventually
 from tests.support.inference import running as inference_running
 from tests.support.loop import figure, loop
 from tests.support.processes import Service
+from tests.support.writing import writer
 
 USERS, PRODUCTS = 60, 40
 BROKEN_STATES = 5000
@@ -97,7 +97,7 @@ def send(kafka: KafkaSettings, topic: str, records: list[Record]) -> int:
 
     Apache Kafka takes none without a key into a compacted topic, nor what is in one batch with it.
     """
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     rng = random.Random(1)
     topics = Topics.of(kafka)
     partitions = kafka.partitions if topic in topics.by_user else 1
@@ -114,7 +114,7 @@ def send(kafka: KafkaSettings, topic: str, records: list[Record]) -> int:
 
 
 def send_good(kafka: KafkaSettings, events: Iterator[pb.Event]) -> None:
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for event in events:
         producer.send(Topics.of(kafka).events, key=key_of(event), value=event.SerializeToString())
     producer.flush(30)

@@ -11,13 +11,14 @@ from services.console import models, people, topics
 from services.console.terminal import Terminal
 from services.embedded.broker import free_port
 from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Product
 from shared.published import SERVING_POINTER, Published
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.processes import kafka_environment
 from tests.support.states import review, write
+from tests.support.writing import writer
 
 
 def run(command: object, kafka: KafkaSettings, **arguments: str) -> str:
@@ -28,7 +29,7 @@ def run(command: object, kafka: KafkaSettings, **arguments: str) -> str:
 
 
 def announce(kafka: KafkaSettings, *version_ids: str) -> None:
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for n, version_id in enumerate(version_ids, start=1):
         version = ModelVersion(version_id=version_id, applied_events=n * 1000, steps=n, products=9, created_ms=n)
         version.metrics["validation_ndcg_at_10"] = n / 10
@@ -88,7 +89,7 @@ def test_only_what_was_published_can_be_pinned(kafka: KafkaSettings) -> None:
 
 def test_people_and_titles_are_read_from_the_log(kafka: KafkaSettings) -> None:
     write(kafka, [review("ann", "p1", 1), review("bob", "p1", 2), review("ann", "p2", 3), review("", "p2", 4)])
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for product in (Product(product_id="p1", title="Capo"), Product(product_id="p2")):
         key = product.product_id.encode()
         producer.send(Topics.of(kafka).products, key=key, value=product.SerializeToString())

@@ -19,13 +19,14 @@ from services.console.dead_letters_log import DeadLetters, Repaired
 from services.console.terminal import Terminal
 from services.embedded.broker import free_port
 from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.kafka.clients import LogReader
 from shared.kafka.marks import AppliedMarks
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.processes import ROOT, Service, kafka_environment, running
+from tests.support.writing import writer
 
 START_MS = 1_300_000_000_000
 
@@ -49,7 +50,7 @@ POISON: list[tuple[bytes, bytes | None, str]] = [
 
 
 def send(kafka: KafkaSettings, topic: str, *records: tuple[bytes | None, bytes | None]) -> None:
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for key, value in records:
         producer.send(topic, key=key, value=value)
     producer.flush(30)
@@ -164,7 +165,7 @@ def _look_repair_and_put_back(kafka: KafkaSettings, worker: Service, file: Path)
 
 def letter(kafka: KafkaSettings, value: bytes, reason: str, offset: int = 4711) -> None:
     """Write a dead letter as features does."""
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     headers = [("topic", Topics.of(kafka).events.encode()), ("partition", b"0"), ("offset", str(offset).encode())]
     headers += [("reason", reason.encode()), ("message", b"as it was then")]
     producer.send(Topics.of(kafka).dead_letters, key=b"u9", value=value, headers=headers)

@@ -3,64 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
-import os
-import subprocess
-import sys
-from contextlib import chdir, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pandas as pd
 import pytest
 
-from services.console.__main__ import _parser
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from tests.support import console
+from tests.support.console import Done
 from tests.support.states import shoppers
 
 SIMPLE = "trending,repeat,markov"
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a call ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def freshet(folder: Path, *words: str, **environ: str) -> Done:
-    """The command in this process, in a folder of its own."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        chdir(folder),
-        patch.object(sys, "argv", ["freshet", "evaluate", *words]),
-        patch.object(sys, "stderr", err),
-        redirect_stdout(out),
-    ):
-        try:
-            arguments = _parser().parse_args(["evaluate", *words])
-            code = arguments.run(arguments, Terminal(out), environ)
-        except Unusable as error:
-            return Done(2, out.getvalue(), f"freshet: {error}")
-        except SystemExit as ended:
-            return Done(int(ended.code or 0), out.getvalue(), err.getvalue())
-    return Done(code, out.getvalue(), err.getvalue())
+    """`freshet evaluate` in this process."""
+    return console.freshet(folder, "evaluate", *words, **environ)
 
 
 def in_a_process_of_its_own(folder: Path, *words: str) -> Done:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "services.console", "evaluate", *words],
-        cwd=folder, env=clean | {"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=110,
-    )  # fmt: skip
-    return Done(done.returncode, done.stdout, done.stderr)
+    return console.in_a_process_of_its_own(folder, "evaluate", *words)
 
 
 def evaluated(folder: Path, *words: str, **environ: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from services.features import stream
 from shared.events import key_of
-from shared.kafka.clients import CountedProducer, LogReader, client_config, producer_config
+from shared.kafka.clients import LogReader, client_config
 from shared.kafka.marks import AppliedMarks
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -22,6 +22,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topics, ensure_topics, specifications
 from tests.support.link import Link
 from tests.support.processes import ROOT, Service, kafka_environment, running
+from tests.support.writing import writer
 
 START_MS = 1_300_000_000_000
 
@@ -45,7 +46,7 @@ def review(n: int, **fields: object) -> pb.Event:
 
 def write(kafka: KafkaSettings, records: Iterable[pb.Event | tuple[bytes | None, bytes | None]]) -> None:
     """Write events, or keys and values, to `freshet.events` as a shop would."""
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for record in records:
         key, value = record if isinstance(record, tuple) else (key_of(record) or None, record.SerializeToString())
         producer.send(Topics.of(kafka).events, key=key, value=value)
@@ -112,7 +113,7 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
     states, letters = States(kafka), Log(kafka, Topics.of(kafka).dead_letters, 1)
     with features(kafka, tmp_path / "log", BATCH="50") as worker:
         worker.wait_for(lambda: len(states.read()) >= 300 and len(letters.read()) >= len(poison), "all")
-        producer = CountedProducer(producer_config(kafka))
+        producer = writer(kafka)
         # A tick per partition, as a replay writes them, and an event that lies where its key would not place it.
         tick = pb.Event(kind=pb.EVENT_KIND_TICK, event_time_ms=START_MS + 10_000, source="set/0", sequence=300)
         for partition in range(kafka.partitions):

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.kafka.clients import LogReader
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -27,6 +27,7 @@ from tests.support.inference import Inference, environment, eventually, running
 from tests.support.link import Link
 from tests.support.states import review
 from tests.support.versions import announce, point, tiny_version, withdraw
+from tests.support.writing import writer
 
 # Far apart, so that popularity decides nothing.
 RISING = {f"p{n}": 10.0 * n for n in range(5)}
@@ -43,7 +44,7 @@ def send_state(kafka: KafkaSettings, event: ev.Event, position: ev.LogPosition) 
     state.event_id = event.event_id
     state.source_partition, state.source_offset = position.partition, position.offset
     state.recorded_ms = time.time_ns() // 1_000_000
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     producer.send(
         Topics.of(kafka).states,
         key=event.user_id.encode(),

@@ -15,7 +15,6 @@ import pytest
 from services.inference import snapshot
 from services.inference.settings import InferenceSettings
 from services.inference.snapshot import LISTED, Origin, Snapshot
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -25,6 +24,7 @@ from tests.support import states
 from tests.support.inference import Inference, eventually, running
 from tests.support.states import review, shoppers
 from tests.support.versions import announce, tiny_version
+from tests.support.writing import writer
 
 USERS, PRODUCTS = 30, 20
 EVENTS = 300
@@ -33,7 +33,7 @@ ALL = pb.Wishes(count=1000, explain=True)
 
 def change(kafka: KafkaSettings, *products: ev.Product, removed: Sequence[str] = ()) -> None:
     """Say something of products."""
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     topic = Topics.of(kafka).products
     for product in products:
         producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString())
@@ -48,7 +48,7 @@ def live(kafka: KafkaSettings, user: str, product: str, event_id: str, offset: i
     state.kind, state.event_id = ev.EVENT_KIND_VIEW, event_id
     partition = partition_of(user.encode(), kafka.partitions)
     state.source_partition, state.source_offset = partition, offset
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     producer.send(Topics.of(kafka).states, key=user.encode(), value=state.SerializeToString(), partition=partition)
     producer.flush(20)
 

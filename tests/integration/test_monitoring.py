@@ -12,7 +12,6 @@ import grpc
 import pytest
 
 from replay.synthetic import write_sample
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
@@ -22,6 +21,7 @@ from tests.support.loop import figure, loop
 from tests.support.panels import unanswered, unknown
 from tests.support.processes import Service
 from tests.support.prometheus import Prometheus, watching
+from tests.support.writing import writer
 
 EVENTS = 1500
 PATIENCE_SECONDS = 60.0
@@ -75,7 +75,7 @@ def watched(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Prometheus]:
 
 def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub, kafka: KafkaSettings) -> None:
     """Ask, and send what is no event, until the replay is done, a version answers and the evaluator has judged all."""
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     http = Gateway(services["gateway"])
 
     def done() -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import pytest
 
 from shared.kafka import ordered
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader, ReaderSnapshot
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -16,6 +15,7 @@ from shared.settings import KafkaSettings
 from shared.times import DAY_MS
 from shared.topics import Topics
 from tests.support.states import review, shoppers, write
+from tests.support.writing import writer
 
 COUNT = 600
 
@@ -115,7 +115,7 @@ def test_a_replay_written_twice_counts_once(kafka: KafkaSettings) -> None:
 def test_a_silent_partition_is_waited_for_only_so_long(kafka: KafkaSettings) -> None:
     """No ticks, and one partition without a single record."""
     topic = Topics.of(kafka).states
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for n in range(4):
         state = review(f"u{n}", "p", n)
         state.source, state.sequence, state.source_offset = "test/0", n + 1, n
@@ -140,7 +140,7 @@ def test_a_silent_partition_is_waited_for_only_so_long(kafka: KafkaSettings) -> 
 def test_live_events_wait_for_nobody(kafka: KafkaSettings) -> None:
     """No ticks, and one partition without a single record; then a replay of years ago, and more of today meanwhile."""
     topic = Topics.of(kafka).states
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
 
     def shop(first: int, *, count: int = 3) -> None:
         for n in range(first, first + count):
@@ -165,7 +165,7 @@ def test_live_events_wait_for_nobody(kafka: KafkaSettings) -> None:
 
 def test_what_can_not_be_read_is_left_out_and_counted(kafka: KafkaSettings) -> None:
     topic = Topics.of(kafka).states
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for junk in (b"\xff junk", b"", None, pb.StateVector(kind=pb.EVENT_KIND_REVIEW).SerializeToString()):
         producer.send(topic, key=b"u", value=junk, partition=1)
     producer.flush(20)

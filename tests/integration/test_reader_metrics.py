@@ -8,13 +8,13 @@ import time
 from prometheus_client import REGISTRY
 
 from services.embedded.broker import free_port
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.kafka.reader_metrics import ReaderMetrics
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.topics import Topics
+from tests.support.writing import writer
 
 
 class Shown:
@@ -41,7 +41,7 @@ class Shown:
 
 def write(kafka: KafkaSettings, *records: tuple[int, pb.StateVector]) -> None:
     """(partition, state) each."""
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for partition, state in records:
         producer.send(Topics.of(kafka).states, key=b"u", value=state.SerializeToString(), partition=partition)
     producer.flush(20)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.simulator.simulator import Simulator
-from tests.support import simulated
+from tests.support import console, simulated
 from tests.support.processes import ROOT
 
 
-def freshet(*arguments: str | Path, status: int = 0) -> str:
-    """What the command says: to standard output, or to standard error where it fails."""
-    command = [sys.executable, "-m", "services.console", "simulate", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+def freshet(*arguments: str | Path, status: int = 0, alone: bool = False) -> str:
+    """What the command says: to standard output, or to standard error where it fails; `alone`: in a new process."""
+    call = console.in_a_process_of_its_own if alone else console.freshet
+    done = call(ROOT, "simulate", *map(str, arguments))
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
 
@@ -56,14 +54,14 @@ def test_from_a_file_to_a_table_that_repeats(behaviour: Path, tmp_path: Path) ->
     assert found["train"]["dynamics"]["trust"] == found["test"]["dynamics"]["trust"] == 2.0
     reward = found["policies"]["dqn 0.5"]["reward"]
     assert reward["low"] <= reward["mean"] <= reward["high"]
-    freshet("compare", tmp_path / "shop", *small, "--json", tmp_path / "again.json")
+    freshet("compare", tmp_path / "shop", *small, "--json", tmp_path / "again.json", alone=True)
     again = json.loads((tmp_path / "again.json").read_text())
     assert found.pop("command") != again.pop("command")
     assert found == again
 
 
 def test_what_can_not_be_used_is_refused_with_what_to_do(behaviour: Path, tmp_path: Path) -> None:
-    nothing = freshet("compare", tmp_path, status=2)
+    nothing = freshet("compare", tmp_path, status=2, alone=True)
     assert nothing.rstrip().endswith("holds no simulator: make it with `freshet simulate fit`")
     assert "no event lies in the period" in freshet(
         "fit", behaviour, "--until", "1999-01-01", "--to", tmp_path, status=2

@@ -17,6 +17,7 @@ from shared.settings import KafkaSettings, names_of
 
 ROOT = Path(__file__).parents[2]
 GIVING_WAY = ("trainer", "evaluator")
+QUICK_GROUPS = "TESTS_QUICK_GROUPS"  # set where the broker takes sessions shorter than Kafka's 6 s
 
 
 def kafka_environment(kafka: KafkaSettings) -> dict[str, str]:
@@ -36,6 +37,8 @@ class Service:
         own = {f"FRESHET_{name.upper()}_METRICS_PORT": str(self.metrics_port)}
         if name in GIVING_WAY:  # not to whatever else a busy machine does while the tests wait
             own[f"FRESHET_{name.upper()}_NICENESS"] = "0"
+        if name == "features" and QUICK_GROUPS in os.environ:  # a group forms in half a session
+            own["FRESHET_FEATURES_SESSION_SECONDS"] = "3"
         with log_file.open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
 from shared.times import DAY_MS
 from shared.topics import Topics
+from tests.support.writing import writer
 
 START_MS = 1_300_000_000_000
 
@@ -52,7 +52,7 @@ def write(
     `first_offset`: of the events they were made from, in every partition; `source`: empty for live events.
     """
     topic = Topics.of(kafka).states
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     offsets = dict.fromkeys(range(kafka.partitions), first_offset)
 
     def send(state: pb.StateVector, partition: int) -> None:

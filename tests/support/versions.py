@@ -11,7 +11,6 @@ import torch
 
 from shared.event_features import EVENT_FEATURES
 from shared.history import Window
-from shared.kafka.clients import CountedProducer, producer_config
 from shared.model_files import write_version
 from shared.models import Golden, Manifest, NeighbourPart, Parts
 from shared.neighbours import Neighbours
@@ -19,6 +18,7 @@ from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.settings import KafkaSettings
 from shared.topics import Topics
+from tests.support.writing import writer
 
 DIMENSION = 4
 LENGTH = 5
@@ -109,7 +109,7 @@ def point(kafka: KafkaSettings, version_id: str, name: str = "serving") -> None:
 
 
 def _send(kafka: KafkaSettings, records: Sequence[tuple[str, bytes | None]]) -> None:
-    producer = CountedProducer(producer_config(kafka))
+    producer = writer(kafka)
     for key, value in records:
         producer.send(Topics.of(kafka).models, key=key.encode(), value=value)
     producer.flush(20)

@@ -150,7 +150,7 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     text = "\n".join(verdict.lines(judged(0.21, 0.07), 1500))
     assert "1,000 events judged" in text
     assert "900 of them (90%) by a learned version" in text
-    assert "31 were of a product without an event before" in text
+    assert "31 were of a product not known before" in text
     assert "Left out are 12 events" in text
     assert "the learned policy's NDCG@10 is 3.00 times that of trending" in text
     row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from shared.errors import Unusable
 from shared.events import END_MS
-from shared.history import DAY_MS
+from shared.times import DAY_MS
 
 Ending = date | Literal["now"]
 

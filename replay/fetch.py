@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from replay.download import PATIENT, Look, Patience, download, remembered_file
 from replay.lines import sha256_of
 from shared.errors import Unusable
-from shared.models import sync_folder
+from shared.folders import sync_folder
 
 _RECORD = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 

@@ -28,7 +28,7 @@ from replay.settings import ReplaySettings
 from replay.staging import Staging
 from replay.state_folder import room_in
 from shared.errors import BadEvent
-from shared.models import sync_folder
+from shared.folders import sync_folder
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 
 log = logging.getLogger("replay")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from replay.ordered_copy import Selection
 from shared.errors import Unusable
-from shared.models import sync_folder
+from shared.folders import sync_folder
 
 POSITION = "position.json"
 

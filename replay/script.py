@@ -9,8 +9,8 @@ from typing import NamedTuple
 from replay.ordered_copy import Extent, Ordered
 from replay.pacing import Pace
 from shared.events import END_MS
-from shared.history import DAY_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
+from shared.times import DAY_MS
 
 
 class Cue(NamedTuple):

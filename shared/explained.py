@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.event_features import EVENT_FEATURES
 from shared.heads import ACTION_VALUES, ALONE, SEQUENCE
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.served import Served
 
@@ -42,16 +43,21 @@ class Explains(Protocol):
         ...
 
     def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
-        """What each of `shared.heads.GROUPS` adds to some products before any event and after each, (B, n + 1, K)."""
+        """What each of `shared.heads.GROUPS` adds to some products before any event and after each, (n + 1, K).
+
+        As `related_by_event`, of the newest n events that count; quick for the window that was scored last.
+        """
         ...
 
 
-class Reason(NamedTuple):
-    """One part of a score."""
+class Reasons(NamedTuple):
+    """One part of the scores of K products, and the events that make it most: at most M, the strongest first."""
 
     part: pb.Part.ValueType
-    score: float
-    events: tuple[tuple[int, float], ...] = ()  # place in the window, what it adds to the part; the strongest first
+    scores: Sequence[float]  # (K,)
+    counts: Sequence[int]  # (K,) events that are told of each
+    places: Sequence[Sequence[int]]  # (K, M) theirs in the window; those beyond the count mean nothing
+    adds: Sequence[Sequence[float]]  # (K, M) what they add to the part; likewise
 
 
 def explain(
@@ -61,8 +67,8 @@ def explain(
     rows: IntArray,
     boosts: FloatArray | None = None,
     popularity_out: float = 0.0,
-) -> list[tuple[Reason, ...]]:
-    """The reasons of some products' scores, in the order of `Part`; those of one add up to its score.
+) -> list[Reasons]:
+    """The reasons of some products' scores, in the order of `Part`; those of one product add up to its score.
 
     What each past event adds: to co-occurrence its own part of what all of them share out; to the encoder's parts what
     it changed when it came, so that with what is said before any event these add up to the part. Leaving out each event
@@ -74,7 +80,6 @@ def explain(
         boosts: (A,) that were added to these scores.
         popularity_out: how much of log-popularity was taken out of them.
     """
-    k = len(rows)
     parts: dict[pb.Part.ValueType, FloatArray] = {}
     events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
     logs: FloatArray = np.log(scored.shares[rows])
@@ -82,7 +87,7 @@ def explain(
     if version is not None and window is not None and scored.learned is not None:
         if scored.popularity_weight:
             parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = _co_occurrence(scored, version, window, rows)
-        _learned(scored, scored.learned, version, window.newest(version.history_length), rows, parts, events)
+        _learned(scored, scored.learned, version, window, rows, parts, events)
     if popularity_out:
         parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] - np.float32(popularity_out) * logs
     if len(scored.content_rows):
@@ -90,7 +95,7 @@ def explain(
     if boosts is not None:
         parts[pb.PART_BOOST] = boosts[rows]
     length = 0 if window is None else int(window.lengths[0])
-    return _reasons(k, length, parts, events)
+    return _reasons(length, parts, events)
 
 
 def _popularity(logs: FloatArray, weight: float) -> FloatArray:
@@ -117,15 +122,15 @@ def _learned(
     events: dict[pb.Part.ValueType, FloatArray],
 ) -> None:
     """Put in what the heads add."""
-    k, n = len(rows), int(window.lengths[0])
+    k = len(rows)
     known = np.flatnonzero((rows < len(learned)) & (learned[np.minimum(rows, len(learned) - 1)] > -np.inf))
-    said = version.by_head(_with_and_without_sentiment(window), rows[known])
-    neutral = {group: own[0] for group, own in said.items()}  # (n + 1, K)
-    felt = sum(own[-1] for own in said.values()) - sum(neutral.values())  # likewise
+    felt = version.by_head(window, rows[known])
+    neutral = felt if (unfelt := _without_sentiment(window)) is window else version.by_head(unfelt, rows[known])
+    n = len(felt[ALONE]) - 1
 
     def put(part: pb.Part.ValueType, after: FloatArray, unknown: float) -> None:
         parts[part], own = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
-        parts[part][known], own[:, known] = after[-1], np.diff(after, axis=0)
+        parts[part][known], own[:, known] = after[-1], after[1:] - after[:-1]
         events[part] = own
 
     alone = np.zeros(k, np.float32)
@@ -133,18 +138,18 @@ def _learned(
     parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] + alone
     put(pb.PART_SEQUENCE, neutral[SEQUENCE], scored.average)
     put(pb.PART_Q, neutral[ACTION_VALUES], 0.0)
-    put(pb.PART_SENTIMENT, felt, 0.0)
+    if neutral is not felt:
+        changed = [felt[group] - neutral[group] for group in (SEQUENCE, ACTION_VALUES)]
+        put(pb.PART_SENTIMENT, changed[0] + changed[1], 0.0)
 
 
-def _with_and_without_sentiment(window: Window) -> Window:
-    """One user's history as if no text had any sentiment, and, where one has, as it was."""
-    n = int(window.lengths[0])
-    products, features = window.products[:, :n], window.features[:, :n]
-    if not features[..., SENTIMENT].any():
-        return Window(products, features, window.lengths)
-    neutral = features.copy()
-    neutral[..., SENTIMENT] = 0.0
-    return Window(products.repeat(2, axis=0), np.concatenate([neutral, features]), window.lengths.repeat(2))
+def _without_sentiment(window: Window) -> Window:
+    """One user's history as if no text had any sentiment; itself where none has."""
+    if not window.features[0, : int(window.lengths[0]), SENTIMENT].any():
+        return window
+    features = window.features.copy()
+    features[..., SENTIMENT] = 0.0
+    return Window(window.products, features, window.lengths)
 
 
 def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:
@@ -156,33 +161,44 @@ def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> Fl
 
 
 def _reasons(
-    k: int, length: int, parts: Mapping[pb.Part.ValueType, FloatArray], events: Mapping[pb.Part.ValueType, FloatArray]
-) -> list[tuple[Reason, ...]]:
-    found: list[list[Reason]] = [[] for _ in range(k)]
-    strongest = _strongest(events, length) if events else {}
-    for part in sorted(parts):
-        for reasons, score, told in zip(found, parts[part].tolist(), strongest.get(part, [()] * k), strict=True):
-            if told or abs(score) > NOTHING:
-                reasons.append(Reason(part, score, told))
-    return list(map(tuple, found))
-
-
-def _strongest(
-    events: Mapping[pb.Part.ValueType, FloatArray], length: int
-) -> dict[pb.Part.ValueType, list[tuple[tuple[int, float], ...]]]:
-    """Of each part and product the events that add most, with their places in a window whose newest n events they are.
+    length: int, parts: Mapping[pb.Part.ValueType, FloatArray], events: Mapping[pb.Part.ValueType, FloatArray]
+) -> list[Reasons]:
+    """As `explain` gives them.
 
     Args:
-        events: of each part what the events add, (n, K).
         length: of the window.
+        parts: what each adds, (K,).
+        events: of some parts what the newest n events of the window add, (n, K).
     """
-    own = np.stack(list(events.values())).transpose(0, 2, 1)  # (P, K, n)
-    best = np.argsort(-np.abs(own), axis=2, kind="stable")[:, :, :MOST_EVENTS]
-    scores = np.take_along_axis(own, best, axis=2)
-    sizes = np.abs(scores)
-    counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :, :1], NOTHING)).sum(axis=2)
-    rows = zip((best + (length - own.shape[2])).tolist(), scores.tolist(), counts.tolist(), strict=True)
-    return {
-        part: [tuple(zip(at[:n], adds, strict=False)) for at, adds, n in zip(*of_part, strict=True)]
-        for part, of_part in zip(events, rows, strict=True)
-    }
+    of_events = zip(events, *_strongest(np.stack(list(events.values())), length), strict=True) if events else ()
+    strongest = {part: told for part, *told in of_events}
+    nobody: list[Any] = [[0] * len(parts[pb.PART_TRENDING]), *[[()] * len(parts[pb.PART_TRENDING])] * 2]
+    return [Reasons(part, parts[part].tolist(), *strongest.get(part, nobody)) for part in sorted(parts)]
+
+
+def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """Of each part and product the events that add most: how many are told, their places in the window, what they add.
+
+    Args:
+        adds: (P, n, K)
+        length: of the window, whose newest n events these are.
+
+    Returns:
+        (P, K), (P, K, M), (P, K, M)
+    """
+    p, n, k = adds.shape
+    own = np.ascontiguousarray(adds.transpose(0, 2, 1)).reshape(p * k, n)
+    sizes = np.abs(own)
+    of_product = np.arange(0, p * k * n, n)
+    best: IntArray = np.empty((p * k, min(MOST_EVENTS, n)), np.int64)
+    for place in range(best.shape[1]):  # of three this is quicker than sorting all
+        best[:, place] = sizes.argmax(axis=1)
+        sizes.ravel()[of_product + best[:, place]] = -1.0
+    strongest = own.ravel()[of_product[:, None] + best]
+    sizes = np.abs(strongest)
+    counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :1], NOTHING)).sum(axis=1)
+    return (
+        counts.reshape(p, k).tolist(),
+        (best + (length - n)).reshape(p, k, -1).tolist(),
+        strongest.reshape(p, k, -1).tolist(),
+    )

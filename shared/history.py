@@ -2,112 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import zlib
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.event_features import EVENT_FEATURES, features_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 
-# What is kept of each event of the history; a column each, in this order, all about [-1, 1]. An encoder picks its own.
-EVENT_FEATURES = (
-    "rating", "has_rating", "sentiment", "has_text", "reward",
-    "gap",  # time since the user's event before
-    "price",  # as it was when the event happened; 0 where none was told
-    "crawled_price", "helpfulness", "time", "user",
-)  # fmt: skip
-# Columns that a model must not read, unless its rows say that it reads the future: helpful votes and the prices beside
-# reviews, which come from the products' metadata, are as crawled, years later; who and when would be learned by heart.
-FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
-
-# Of these kinds a price is the metadata's; with the others a shop tells what it asked at that moment.
-UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
-
-# Imputed where all that is known of an event is who did what with which product, and when.
-UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
-
-DAY_MS = 86_400_000
-GAP_CAP_DAYS = 3650.0
-CENTURY_MS = 36_525 * DAY_MS
-
-# Products with an event of these kinds are never recommended to the user again, unless settings say otherwise.
-DEFAULT_MASKED_KINDS = ("review", "rating", "dislike")
-
 USERS_AT_ONCE = 10_000
-
-# Where one class of users ends and another begins, in events and in days without any.
-OCCASIONAL_EVENTS, REGULAR_EVENTS, LAPSED_DAYS = 3, 10, 180
-
-
-class UserClass(StrEnum):
-    """How well a user is known."""
-
-    NEW = "new"  # no event, or fewer than `OCCASIONAL_EVENTS`
-    OCCASIONAL = "occasional"  # fewer than `REGULAR_EVENTS`
-    REGULAR = "regular"
-    LAPSED = "lapsed"  # any number of events, the newest more than `LAPSED_DAYS` ago
-
-
-USER_CLASSES = tuple(UserClass)
-
-
-def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:
-    """What class a user with so many events, the newest at `newest_ms`, is of at `now_ms`."""
-    if events and now_ms - newest_ms > LAPSED_DAYS * DAY_MS:
-        return UserClass.LAPSED
-    if events < OCCASIONAL_EVENTS:
-        return UserClass.NEW
-    return UserClass.OCCASIONAL if events < REGULAR_EVENTS else UserClass.REGULAR
-
-
-def kinds_of(names: Collection[str]) -> frozenset[int]:
-    """The `EventKind` numbers of names such as `review`.
-
-    Raises:
-        ValueError: a name is no kind.
-    """
-    known = {kind.removeprefix("EVENT_KIND_").lower(): number for kind, number in pb.EventKind.items() if number}
-    unknown = [name for name in names if name.strip().lower() not in known]
-    if unknown:
-        raise ValueError(f"no kind of event is called {unknown[0].strip()!r}; there are {', '.join(known)}")
-    return frozenset(known[name.strip().lower()] for name in names)
-
-
-def masked_kinds_of(names: str) -> frozenset[int]:
-    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
-
-    Raises:
-        ValueError: a name is no kind.
-    """
-    return kinds_of([name for name in names.split(",") if name.strip()])
-
-
-def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
-    """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
-    has_rating = pb.IMPUTED_RATING not in state.imputed
-    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
-    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
-    days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
-    return (
-        (state.rating - 3.0) / 2.0 if has_rating else 0.0,
-        float(has_rating),
-        state.sentiment,
-        float(has_text),
-        state.reward,
-        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
-        0.0 if state.kind in UNPRICED_KINDS else price,
-        state.price_scaled,
-        state.helpfulness_scaled,
-        state.event_time_ms / CENTURY_MS,
-        zlib.crc32(state.user_id.encode()) / 2**32,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +121,9 @@ class Histories:
 
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
-        return [
-            (int(self._products[row, s]), int(self._kinds[row, s]), int(self._times[row, s]), self._features[row, s])
-            for s in self._slots(row)
-        ]
+        slots = self._slots(row)
+        products, kinds, times = (own[row, slots].tolist() for own in (self._products, self._kinds, self._times))
+        return list(zip(products, kinds, times, self._features[row, slots], strict=True))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the users' ids, for a checkpoint or a snapshot."""

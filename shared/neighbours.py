@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ class Neighbours:
     starts: NDArray[np.int32]  # (A + 1,) row a is entries starts[a] to starts[a + 1] of the other two
     products: NDArray[np.int32]  # (N,) row of b
     values: NDArray[np.float32]  # (N,) share of b beside a, [0, 1]
+
+
+class Beside(NamedTuple):
+    """All that is beside the products of a history of n events, event by event."""
+
+    products: NDArray[np.int32]  # (E,) rows
+    values: NDArray[np.float32]  # (E,) weighted shares
+    sizes: NDArray[np.int64]  # (n,) how many of them are beside each event
 
 
 class Related:
@@ -42,33 +51,31 @@ class Related:
             self._rows[places], self._values[places] = own.products, own.values
             free = free + self._counts[:, r]
 
-    def shares(self, history: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Of every product the weighted sum of its shares beside a history, (A,); in each the newest weighs most.
+    def shares(self, beside: Beside) -> NDArray[np.float32]:
+        """Of every product the weighted sum of its shares beside a history, (A,); in each the newest weighs most."""
+        return np.bincount(beside.products, beside.values, self._products).astype(np.float32)
 
-        Args:
-            history: (n,) rows, oldest first; -1 for products without a row, which keep their weight and say nothing.
-        """
-        rows, values, _ = self._beside(history)
-        return np.bincount(rows, values, self._products).astype(np.float32)
-
-    def by_event(self, history: NDArray[np.int32], products: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What each event of a history adds to the shares of some products, (n, K); `history` as in `shares`.
+    def by_event(self, beside: Beside, products: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What each event of a history adds to the shares of some products, (n, K).
 
         Args:
             products: (K,) rows, each once.
         """
-        n, k = len(history), len(products)
-        rows, values, sizes = self._beside(history)
+        n, k = len(beside.sizes), len(products)
         place: NDArray[np.int32] = np.full(self._products, -1, np.int32)
         place[products] = np.arange(k, dtype=np.int32)
-        places = place.take(rows)
+        places = place.take(beside.products)
         entries = np.flatnonzero(places >= 0)
-        event = np.arange(n).repeat(sizes).take(entries)
-        found = np.bincount(event * k + places.take(entries), values.take(entries), n * k)
+        event = beside.sizes.cumsum().searchsorted(entries, side="right")
+        found = np.bincount(event * k + places.take(entries), beside.values.take(entries), n * k)
         return found.reshape(n, k).astype(np.float32)
 
-    def _beside(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-        """All that is beside a history, event by event: products (E,), weighted shares (E,), how many of each (n,)."""
+    def beside(self, history: NDArray[np.int32]) -> Beside:
+        """Look up the products of a history.
+
+        Args:
+            history: (n,) rows, oldest first; -1 for products without a row, which keep their weight and say nothing.
+        """
         weights = self._weights(len(history))
         known = history >= 0
         if known.all():
@@ -79,12 +86,12 @@ class Related:
         sizes = counts.sum(axis=1)
         ends = sizes.cumsum()
         if not len(history) or not ends[-1]:
-            return np.zeros(0, np.int32), np.zeros(0, np.float32), sizes
+            return Beside(np.zeros(0, np.int32), np.zeros(0, np.float32), sizes)
         entries = np.arange(ends[-1])  # of all rows, one after the other
         entries += (self._starts[history] - ends + sizes).repeat(sizes)
         values = self._values.take(entries)
         values *= weights.repeat(counts.ravel())
-        return self._rows.take(entries), values, sizes
+        return Beside(self._rows.take(entries), values, sizes)
 
     def _weights(self, length: int) -> NDArray[np.float32]:
         """What each event of a history counts in each relation, (n, R)."""

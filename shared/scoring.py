@@ -12,13 +12,29 @@ from numpy.typing import NDArray
 
 from shared import ranking
 from shared.errors import BadEvent
+from shared.event_features import EVENT_FEATURES
 from shared.heads import HeadVectors
-from shared.history import EVENT_FEATURES, Window
-from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts, read_version
-from shared.neighbours import Related
+from shared.history import Window
+from shared.model_files import read_version
+from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts
+from shared.neighbours import Beside, Related
+
+FloatArray = NDArray[np.float32]
 
 # What an encoder answers. The second is told by those that read one event after the other, where heads share a query.
 QUERIES, AFTER_EACH = ["queries"], ["after_each"]
+
+
+class _Read:
+    """What was looked up of one user's window: who asks for the reasons of scores needs it once more."""
+
+    __slots__ = ("after_each", "beside", "newest", "window")
+
+    def __init__(self, window: Window, length: int) -> None:
+        self.window = window
+        self.newest = window.newest(length)  # events beyond those the version was trained on are left out
+        self.beside: Beside | None = None  # what co-occurs, once it was asked for
+        self.after_each: FloatArray | None = None  # (n, D) queries, once an encoder that tells them was asked
 
 
 class Scorer:
@@ -43,18 +59,19 @@ class Scorer:
         self.manifest = manifest
         self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
         self._tells_each = len(self._session.get_outputs()) > 1
+        self._latest: _Read | None = None
         weights = np.array(list(manifest.heads.values()), np.float32)
         has_output = np.array([head in parts.outputs for head in manifest.heads])
         counted = np.flatnonzero(weights * has_output)  # a head without weight need not be asked
         # Of each query that counts: its place in the encoder's output, and what it weighs there; Q of them. Heads that
         # share a query are one sum of weighted vectors.
         self._queries = counted if queries > 1 else np.zeros(int(counted.size > 0), np.int64)
-        self._weights: NDArray[np.float32] = weights[counted, None] if queries > 1 else np.ones((1, 1), np.float32)
+        self._weights: FloatArray = weights[counted, None] if queries > 1 else np.ones((1, 1), np.float32)
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
-        self._input: NDArray[np.float32] = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: NDArray[np.float32] = np.zeros((len(self._queries) * d, a), np.float32)
-        self._bias: NDArray[np.float32] = np.full(a, -np.inf, np.float32)  # of products it does not know
+        self._input: FloatArray = np.zeros((a + 1, d), np.float32)  # the last row is padding's
+        self._items: FloatArray = np.zeros((len(self._queries) * d, a), np.float32)
+        self._bias: FloatArray = np.full(a, -np.inf, np.float32)  # of products it does not know
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
         counting = [
@@ -64,7 +81,7 @@ class Scorer:
         ]
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
-        self._per_length: NDArray[np.float32] | None = None  # (A + 1, 1) of `_input`, once it is asked for
+        self._per_length: FloatArray | None = None  # (A + 1, 1) of `_input`, once it is asked for
         if queries > 1:
             for c, head in enumerate(np.array(list(manifest.heads))[counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
@@ -90,90 +107,104 @@ class Scorer:
         """What popularity counts in the mixture with `related`."""
         return self.manifest.popularity_weight
 
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def vectors(self, rows: NDArray[np.int64]) -> FloatArray:
         """What the encoder is given of each of these products, at length 1, (n, D); zeros where that is nothing."""
         rows = np.minimum(rows, self.products)
         if self._per_length is None:
             lengths = np.linalg.norm(self._input, axis=1, keepdims=True)
             self._per_length = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        unit: NDArray[np.float32] = self._input[rows] * self._per_length[rows]
+        unit: FloatArray = self._input[rows] * self._per_length[rows]
         return unit
 
-    def related(self, window: Window) -> NDArray[np.float32]:
+    def related(self, window: Window) -> FloatArray:
         """Weighted shares of the products that follow those of the history, (A,)."""
         if self._related is None:
             return np.zeros(self.products, np.float32)
-        window = window.newest(self.manifest.history_length)
-        history = window.products[0, : int(window.lengths[0])]
-        return self._related.shares(self._version_rows[np.minimum(history, self.products)])
+        return self._related.shares(self._beside(window, self._related))
 
-    def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:
         """What each event of a window of one user adds to `related` of some products, (n, K), oldest first.
 
         Events beyond the length of history that the version was trained on are left out: n may be less than the
         window's length.
         """
-        window = window.newest(self.manifest.history_length)
-        history = window.products[0, : int(window.lengths[0])]
-        result = np.zeros((len(history), len(rows)), np.float32)
+        result = np.zeros((min(int(window.lengths[0]), self.manifest.history_length), len(rows)), np.float32)
         if self._related is not None:
             own = rows < self.products
-            history = self._version_rows[np.minimum(history, self.products)]
-            result[:, own] = self._related.by_event(history, rows[own])
+            result[:, own] = self._related.by_event(self._beside(window, self._related), rows[own])
         return result
 
-    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-        """What each group of heads says of some products, weighted, before any event and after each one.
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
+        """What each group of heads says of some products, weighted, before any event of one user and after each one.
 
         Args:
-            window: of B users with n events each, n no more than the version's own length of history.
+            window: as in `scores`; n events of it are read.
             rows: (K,) the caller's, of products that the version knows.
 
         Returns:
-            `shared.heads.GROUPS` → (B, n + 1, K); the last of each add up to `scores`.
+            `shared.heads.GROUPS` → (n + 1, K); the last of each add up to `scores`.
         """
-        b, n = len(window.lengths), int(window.lengths[0])
-        queries = np.zeros((b, n + 1, self._items.shape[0]), np.float32)
+        read = self._read(window)
+        n = int(read.newest.lengths[0])
+        queries = np.zeros((n + 1, self._items.shape[0]), np.float32)
         if n and len(self._items):
-            products = np.minimum(window.products[:, :n], self.products)
-            after = self._after_each(products, window.features[:, :n])  # (B, n, H or 1, D)
-            queries[:, 1:] = (after[:, :, self._queries] * self._weights).reshape(b, n, -1)
-        vectors, biases = self._items[:, rows], self._bias[rows]
-        return self._heads.split(queries, vectors, biases, self._version_rows[rows])
+            queries[1:] = self._after_each(read) if self._tells_each else self._after_beginnings(read.newest)
+        return self._heads.split(queries, self._items[:, rows], self._bias[rows], self._version_rows[rows])
 
-    def scores(self, window: Window) -> NDArray[np.float32]:
+    def scores(self, window: Window) -> FloatArray:
         """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
 
         The window's rows are the caller's; those the version does not know count as unknown products, and events
         beyond the length of history that it was trained on are left out.
         """
-        window = window.newest(self.manifest.history_length)
-        length = max(1, int(window.lengths[0]))
-        products = np.minimum(window.products[:, :length], self.products)  # beyond the last row lies padding's
-        queries = self._queries_of(products, window.features[:, :length], window.lengths)  # (1, H or 1, D)
-        return ranking.scores((queries[0, self._queries] * self._weights).reshape(-1), self._items, self._bias)
+        read = self._read(window)
+        newest = read.newest
+        if self._tells_each and newest.lengths[0]:
+            query = self._after_each(read)[-1]
+        else:
+            length = max(1, int(newest.lengths[0]))
+            query = self._queries_of(newest.products[:, :length], newest.features[:, :length], newest.lengths)[0]
+        return ranking.scores(query, self._items, self._bias)
 
-    def _queries_of(
-        self, products: NDArray[np.int32], features: NDArray[np.float32], lengths: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        """(B, T) rows of `_input`, (B, T, F), (B,) → the encoder's queries, (B, H or 1, D)."""
-        inputs = {"products": self._input[products], "features": features, "lengths": lengths}
-        queries: NDArray[np.float32] = self._session.run(QUERIES, inputs)[0]
-        return queries
+    def _read(self, window: Window) -> _Read:
+        """What is known of a window; of the latest one it is kept."""
+        read = self._latest
+        if read is None or read.window is not window:
+            read = self._latest = _Read(window, self.manifest.history_length)
+        return read
 
-    def _after_each(self, products: NDArray[np.int32], features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, n) rows of `_input`, (B, n, F) → the encoder's queries after each event, (B, n, H or 1, D)."""
-        b, n = products.shape
-        if self._tells_each:
-            inputs = {"products": self._input[products], "features": features, "lengths": np.full(b, n, np.int32)}
-            after: NDArray[np.float32] = self._session.run(AFTER_EACH, inputs)[0]
-            return after[:, :, None]
-        lengths = np.tile(np.arange(1, n + 1, dtype=np.int32), b)
-        to_come = np.arange(n) >= lengths[:, None]  # (B·n, n)
-        products, features = products.repeat(n, axis=0), features.repeat(n, axis=0)
+    def _beside(self, window: Window, related: Related) -> Beside:
+        read = self._read(window)
+        if read.beside is None:
+            history = read.newest.products[0, : int(read.newest.lengths[0])]
+            read.beside = related.beside(self._version_rows[np.minimum(history, self.products)])
+        return read.beside
+
+    def _queries_of(self, products: NDArray[np.int32], features: FloatArray, lengths: NDArray[np.int32]) -> FloatArray:
+        """(B, T) the caller's rows, (B, T, F), (B,) → queries of all heads that count, weighted, (B, Q·D)."""
+        known = np.minimum(products, self.products)  # beyond the last row lies padding's
+        inputs = {"products": self._input[known], "features": features, "lengths": lengths}
+        queries: FloatArray = self._session.run(QUERIES, inputs)[0]  # (B, H or 1, D)
+        return (queries[:, self._queries] * self._weights).reshape(len(products), -1)
+
+    def _after_each(self, read: _Read) -> FloatArray:
+        """The query that all heads share after each event, (n, D); n > 0."""
+        if read.after_each is None:
+            newest, n = read.newest, int(read.newest.lengths[0])
+            products = np.minimum(newest.products[:, :n], self.products)
+            inputs = {"products": self._input[products], "features": newest.features[:, :n], "lengths": newest.lengths}
+            after: FloatArray = self._session.run(AFTER_EACH, inputs)[0][0]
+            read.after_each = after[:, : self._items.shape[0]]
+        return read.after_each
+
+    def _after_beginnings(self, newest: Window) -> FloatArray:
+        """`_queries_of` each beginning of a history, (n, Q·D), where the encoder tells of the whole alone."""
+        n = int(newest.lengths[0])
+        lengths = np.arange(1, n + 1, dtype=np.int32)
+        to_come = np.arange(n) >= lengths[:, None]  # (n, n)
+        products, features = newest.products[:, :n].repeat(n, axis=0), newest.features[:, :n].repeat(n, axis=0)
         products[to_come], features[to_come] = self.products, 0.0
-        found = self._queries_of(products, features, lengths)
-        return found.reshape(b, n, *found.shape[1:])
+        return self._queries_of(products, features, lengths)
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import DAY_MS, EVENT_FEATURES, Histories
+from shared.event_features import EVENT_FEATURES
+from shared.history import Histories
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.trending import UNCOUNTED_KINDS
+from shared.times import DAY_MS
 
 
 @dataclass(slots=True)

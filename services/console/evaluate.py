@@ -16,7 +16,7 @@ from replay import options
 from services.console.dataset_options import add_dataset
 from services.console.terminal import Terminal
 from shared.errors import Unusable
-from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
+from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.policies.registry import POLICIES
 
 PROTOCOLS = ("prequential", "temporal", "leave-one-out")

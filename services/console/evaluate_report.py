@@ -15,9 +15,9 @@ import pandas as pd
 from services.console.evaluate_running import Result
 from shared.errors import Unusable
 from shared.evaluation.bootstrap import DRAWS, LEVEL, Estimate
-from shared.evaluation.figures import COLD_EVENTS, NEW_EVENTS, PRIMARY, Figures, Speed, event_metrics
+from shared.evaluation.figures import COLD_EVENTS, NEW_EVENTS, PRIMARY, SLICED, UNSEEN, Figures, Speed, event_metrics
 from shared.evaluation.record import KS
-from shared.history import USER_CLASSES
+from shared.user_class import USER_CLASSES
 
 # With fewer products and fewer judged events nothing is claimed: first places then say the most.
 LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000
@@ -58,12 +58,13 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
         _differences(result, figures, context),
         _breadth(figures, context),
         _slices(figures),
+        _unseen(figures, context),
         _speeds(speeds),
         _notes(result, figures, context),
     )
     for part in parts:
-        yield ""
-        yield from part
+        told = list(part)
+        yield from ["", *told] if told else []
     yield f"seed{'s' if len(context.seeds) > 1 else ''} {', '.join(map(str, context.seeds))}; command:"
     yield f"  {context.command}"
 
@@ -139,6 +140,17 @@ def _slices(figures: Figures) -> Iterator[str]:
     for name in _by_accuracy(figures):
         means = (figures.slices[part][name][PRIMARY].mean for part in parts)
         yield _row(name, "".join(f"{mean:>11.4f}" for mean in means), wide)
+
+
+def _unseen(figures: Figures, context: Context) -> Iterator[str]:
+    if context.new_products == "unlisted" or UNSEEN not in figures.slices:
+        return
+    metrics = (*SLICED[1:], PRIMARY)
+    events = f"of {figures.slice_events[UNSEEN]:,} first events"
+    yield _row(events, "".join(f"{metric:>{_width(metric)}}" for metric in metrics))
+    for name in _by_accuracy(figures):
+        own = figures.slices[UNSEEN][name]
+        yield _row(name, "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics))
 
 
 def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:

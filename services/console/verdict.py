@@ -24,7 +24,7 @@ def lines(figures: Figures, recent_events: int) -> list[str]:
         f"  Before each event was learned, both policies ranked the whole catalogue: {judged:,.0f} events judged,",
         f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first",
         "  one, or from users without a history.",
-        f"  {unknown:,.0f} were of a product without an event before: a miss for both.",
+        f"  {unknown:,.0f} were of a product not known before: a miss for both.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         *_others(figures),
         "",

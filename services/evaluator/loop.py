@@ -1,4 +1,4 @@
-"""The evaluator at work: reads states in order, judges each before it is applied, and follows the model versions."""
+"""The evaluator at work: reads states in order, judges each before it is applied, and follows versions and products."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import threading
 import time
 from collections.abc import Sequence
 
+from confluent_kafka import Message
+
 from services.evaluator import metrics
 from services.evaluator.accuracy import BASELINES, Accuracy
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions import Versions
+from shared.content.places import Content
+from shared.errors import BadEvent
 from shared.evaluation.prequential import Prequential
 from shared.kafka.clients import LogReader
 from shared.kafka.merge import Positioned
@@ -18,6 +22,7 @@ from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamSettings
+from shared.products import parse_product
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 
@@ -30,10 +35,11 @@ SHOW_SECONDS = 0.5
 
 
 class Evaluator:
-    """Keeps nothing: each start reads both topics from their beginning, as far back as they are kept.
+    """Keeps nothing: each start reads all topics from their beginning, as far back as they are kept.
 
     On such a backlog each version judges from its own positions on, as if it had come then. Of versions retained away
-    in the meantime nothing can be asked; events that only they would have judged count as served by trending.
+    in the meantime nothing can be asked; events that only they would have judged count as served by trending. Products
+    are those of this moment, since their topic keeps no others.
     """
 
     def __init__(self, settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
@@ -46,7 +52,7 @@ class Evaluator:
                 trending_half_life_days=settings.trending_half_life_days,
             )
         )
-        self.prequential = Prequential(stream)
+        self.prequential = Prequential(stream, content=Content() if settings.place_new_products else None)
         self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
         self._versions = Versions(
@@ -55,7 +61,8 @@ class Evaluator:
             self.prequential.row_of,
             lambda: len(self.prequential),
         )
-        self._models = LogReader(kafka, {(topics.models, 0): -1})
+        self._products = topics.products
+        self._followed = LogReader(kafka, {(topics.models, 0): -1, (topics.products, 0): -1})
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
         self._applied: dict[int, int] = {}  # partition → next offset not applied
         self._shown = 0.0  # monotonic seconds
@@ -66,17 +73,17 @@ class Evaluator:
         Raises:
             KafkaException: the log can't be followed any longer, because it was replaced say.
         """
-        while not self._models.caught_up and not self._stop.is_set():
-            self._follow_models(POLL_SECONDS)
+        while not self._followed.caught_up and not self._stop.is_set():
+            self._follow(POLL_SECONDS)
         while not self._stop.is_set():
             metrics.READY.turn()
             self._go_on()
         self._reader.close()
-        self._models.close()
+        self._followed.close()
 
     def _go_on(self) -> None:
         items = self._reader.poll(POLL_SECONDS, most=MOST_AT_ONCE)
-        self._follow_models(0.0)
+        self._follow(0.0)
         # Not by the reader's own positions: they are beyond `items` already.
         self._versions.choose(self._applied)
         for item in items:
@@ -85,9 +92,24 @@ class Evaluator:
         self._applied = self._reader.source_positions
         self._show(items)
 
-    def _follow_models(self, seconds: float) -> None:
-        for message in self._models.poll(seconds):
-            self._versions.apply(message.key(), message.value())
+    def _follow(self, seconds: float) -> None:
+        for message in self._followed.poll(seconds):
+            if message.topic() == self._products:
+                self._follow_product(message)
+            else:
+                self._versions.apply(message.key(), message.value())
+
+    def _follow_product(self, message: Message) -> None:
+        try:
+            product_id, product = parse_product(message.key(), message.value())
+        except BadEvent as error:
+            metrics.UNREADABLE.inc()
+            log.warning("%s offset %s left out: %s", message.topic(), message.offset(), error)
+            return
+        if product is None:
+            self.prequential.remove(product_id)
+        else:
+            self.prequential.upsert(product)
 
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()

@@ -20,7 +20,7 @@ LEARNED = Counter(
     "freshet_evaluator_learned_events_total", "Judged events for which a learned version scored the user's history."
 )
 UNKNOWN = Counter(
-    "freshet_evaluator_unknown_products_total", "Judged events on products without an event before: a miss for all."
+    "freshet_evaluator_unknown_products_total", "Judged events on products not known before: a miss for all."
 )
 MASKED = Counter(
     "freshet_evaluator_masked_events_total", "Events not judged: the product was not to be recommended again."
@@ -49,7 +49,8 @@ NOVELTY = Gauge(
 )
 
 USERS = Gauge("freshet_evaluator_users", "Users with at least one event.")
-PRODUCTS = Gauge("freshet_evaluator_products", "Products with at least one event.")
+PRODUCTS = Gauge("freshet_evaluator_products", "Products with at least one event, or listed.")
+UNREADABLE = Counter("freshet_evaluator_unreadable_products_total", "Records of the products topic left out.")
 POSITION = Gauge(
     "freshet_evaluator_position", "Next offset of the events topic whose state is not applied yet.", ["partition"]
 )
@@ -80,7 +81,7 @@ def count(outcome: Outcome, *, by_version: bool) -> None:
 
 
 def show(accuracy: Accuracy, known: int) -> None:
-    """Set every figure of accuracy; `known`: products with an event."""
+    """Set every figure of accuracy; `known`: products with an event, or listed."""
     for policy in POLICIES:
         for window in WINDOWS:
             for k in KS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
+from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.settings import ServiceSettings
 
 
@@ -25,6 +25,9 @@ class EvaluatorSettings(ServiceSettings):
         description="kinds of events after which a product is not recommended again; as FRESHET_INFERENCE_MASKED_KINDS",
     )
     trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
+    place_new_products: bool = Field(
+        default=True, description="give products with few events a place; as FRESHET_INFERENCE_PLACE_NEW_PRODUCTS"
+    )
     silence_seconds: float = Field(
         30.0, gt=0, description="a partition without news for so long is not waited for, seconds"
     )

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.inference.catalogue import Catalogue
-from services.inference.reasons import Event, tell
+from services.inference.reasons import PastEvent, tell
 from services.inference.recommend import Placed
 from services.inference.wishes import PRODUCT_FIELDS
+from shared.explained import Reasons
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product
 
 
 def recommended(
-    places: Sequence[Placed], wishes: pb.Wishes, catalogue: Catalogue, events: Sequence[Event] = ()
+    places: Sequence[Placed],
+    wishes: pb.Wishes,
+    catalogue: Catalogue,
+    reasons: Sequence[Reasons] = (),
+    events: Sequence[PastEvent] = (),
 ) -> list[pb.RecommendedProduct]:
     """The products of an answer, with those fields of the catalogue that were asked for.
 
     Args:
-        events: past ones that reasons name by their places.
+        reasons: of the places' scores.
+        events: past ones that these name by their places.
     """
     ids = catalogue.ids
     products = [
@@ -30,9 +36,7 @@ def recommended(
         )
         for placed in places
     ]
-    if wishes.explain:
-        for placed, message in zip(places, products, strict=True):
-            tell(message, placed.reasons, events)
+    tell(products, reasons, events)
     asked = frozenset(wishes.product_fields.paths)
     if asked:
         unasked = [name for name in PRODUCT_FIELDS if name not in asked]

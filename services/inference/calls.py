@@ -14,6 +14,7 @@ from services.inference.pace import Pace
 from services.inference.refusals import Context, Refusal
 from services.inference.settings import InferenceSettings
 from services.inference.turns import Turns
+from services.inference.waiting_room import WaitingRoom
 from shared.errors import Unavailable
 from shared.pb.freshet.v1.events_pb2 import LogPosition
 from shared.topics import Topics
@@ -43,6 +44,7 @@ class Calls:
         self._turns = turns
         self._rng = np.random.default_rng(settings.seed) if settings.explore else None
         self._pace = Pace()
+        self._waiting = WaitingRoom(settings.calls_per_connection // 2)
 
     def _refuse_unless_ready(self) -> None:
         if not self.ready:
@@ -62,9 +64,12 @@ class Calls:
             )
 
     async def _wait_for(self, position: LogPosition, context: Context) -> None:
+        if self._knowledge.has_reached(position.partition, position.offset):
+            return
         seconds = patience(context, self._settings.wait_seconds)
         try:
-            await asyncio.wait_for(self._knowledge.reached(position.partition, position.offset), seconds)
+            with self._waiting.seat(context, "after_position"):
+                await asyncio.wait_for(self._knowledge.reached(position.partition, position.offset), seconds)
         except TimeoutError:
             raise Refusal(
                 StatusCode.DEADLINE_EXCEEDED,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +100,13 @@ class Catalogue:
         """Copies, by row, of how many events were applied and of the earliest event time; beyond the end both are 0."""
         return self._events[: len(self.ids)].copy(), self._first_event_ms[: len(self.ids)].copy()
 
-    def resume(self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64]) -> None:
-        """Take back what `counts` gave, before anything was counted."""
+    def resume(
+        self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64], content: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Take back what `counts` and `content.learned` gave, before anything was counted."""
         self._grow_to(len(events))
         self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
-        self.content.resume(events)
+        self.content.resume(events, content)
         self.births += 1
 
     def hidden(self, rows: int) -> NDArray[np.bool_]:

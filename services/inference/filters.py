@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.attributes import Attributes
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.times import DAY_MS
 
 Bools = NDArray[np.bool_]
 

@@ -92,13 +92,17 @@ class Knowledge:
         offset = self._marks[partition].source_offset
         return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
 
+    def has_reached(self, partition: int, offset: int) -> bool:
+        """Whether the event at this offset of `freshet.events` was applied."""
+        return self._marks[partition].source_offset >= offset
+
     async def reached(self, partition: int, offset: int) -> None:
         """Return once the event at this offset of `freshet.events` was applied.
 
         Raises:
             Unavailable: the service stops before it is.
         """
-        if self._marks[partition].source_offset >= offset:
+        if self.has_reached(partition, offset):
             return
         if self._stopping:
             raise Unavailable(STOPPING)
@@ -113,7 +117,7 @@ class Knowledge:
         """Let those go on whose position was reached; called after a batch was applied."""
         for partition, waiting in self._waiting.items():
             for offset, future in waiting:
-                if self._marks[partition].source_offset >= offset and not future.done():
+                if self.has_reached(partition, offset) and not future.done():
                     future.set_result(None)
 
     def give_up(self) -> None:

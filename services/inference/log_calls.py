@@ -56,7 +56,8 @@ class LogCalls(Calls):
         self, field: str, records: Sequence[Record], context: Context, *, advice: str
     ) -> list[LogPosition]:
         try:
-            return await self._writer.write(records, patience(context, self._settings.record_seconds))
+            with self._waiting.seat(context, "the broker"):
+                return await self._writer.write(records, patience(context, self._settings.record_seconds))
         except BadEvent as error:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"{field}{error}") from error
         except Unavailable as error:

@@ -14,9 +14,10 @@ from services.inference.bad_request import BadRequest
 from services.inference.calls import Calls
 from services.inference.listing import Listing, last_of, token
 from services.inference.refusals import Context, Refusal
-from shared.history import EVENT_FEATURES, user_class
+from shared.event_features import EVENT_FEATURES
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EventKind
+from shared.user_class import user_class
 
 RATING, HAS_RATING, SENTIMENT, REWARD = map(EVENT_FEATURES.index, ("rating", "has_rating", "sentiment", "reward"))
 

@@ -7,14 +7,14 @@ from typing import cast
 
 from services.inference.knowledge import Knowledge
 from services.inference.viewers import Viewer
-from shared.explained import Reason
+from shared.explained import NOTHING, Reasons
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, EventKind
 
-Event = tuple[str, EventKind.ValueType, int]  # product_id, kind, event time in ms
+PastEvent = tuple[str, EventKind.ValueType, int]  # product_id, kind, event time in ms
 
 
-def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[Event]:
+def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[PastEvent]:
     """What the viewer's window holds, oldest first; what the session of the request names has no time."""
     if viewer.window is None:
         return []
@@ -26,10 +26,18 @@ def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[Even
     return events + [(ids[row], EVENT_KIND_VIEW, 0) for row in viewer.window.products[0, logged:end].tolist()]
 
 
-def tell(message: pb.RecommendedProduct, reasons: Sequence[Reason], events: Sequence[Event]) -> None:
-    """Put reasons into a message, with the past events that they name by their place in a window."""
-    for part, score, strongest in reasons:
-        told = message.reasons.add(part=part, score=score)
-        for at, adds in strongest:
-            product_id, kind, at_ms = events[at]
-            told.events.add(product_id=product_id, kind=kind, event_time_ms=at_ms, score=adds)
+def tell(messages: Sequence[pb.RecommendedProduct], reasons: Sequence[Reasons], events: Sequence[PastEvent]) -> None:
+    """Put reasons into the messages of the products that they are of.
+
+    Args:
+        events: of the window in which reasons name events by their place.
+    """
+    for part, *of_products in reasons:
+        for message, score, count, places, adds in zip(messages, *of_products, strict=True):
+            if count:
+                told = message.reasons.add(part=part, score=score).events
+                for at, added in zip(places[:count], adds, strict=False):
+                    product_id, kind, at_ms = events[at]
+                    told.add(product_id=product_id, kind=kind, event_time_ms=at_ms, score=added)
+            elif abs(score) > NOTHING:
+                message.reasons.add(part=part, score=score)

@@ -19,8 +19,7 @@ from services.inference.scored import Scored, score
 from services.inference.viewers import Viewer
 from shared import ranking
 from shared.diversity import diversified
-from shared.explained import Reason, explain
-from shared.history import Window
+from shared.explained import Reasons, explain
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.scoring import Scorer
 
@@ -37,7 +36,6 @@ class Placed(NamedTuple):
     score: float
     explored: bool = False
     propensity: float = 1.0
-    reasons: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,7 @@ class Answer:
     """The places, best first, and where they come from."""
 
     places: Sequence[Placed]
+    reasons: Sequence[Reasons]  # of their scores, where they were asked for
     strategy: pb.Strategy.ValueType
     fallback: pb.Fallback.ValueType
     model_version: str
@@ -76,26 +75,41 @@ def recommend(
     strategy = pb.STRATEGY_LEARNED if learned else pb.STRATEGY_TRENDING
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
-        return Answer([], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
+        return Answer([], [], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
     scored = score(version, viewer.window, asked.wishes, knowledge, knowledge.places)
-    values = scored.values
-    limit(values, viewer.seen, asked, knowledge)
     epsilon = version.manifest.epsilon if version is not None and learned else 0.0
-    places = place(values, asked, knowledge, version, epsilon=epsilon, rng=rng)
-    if asked.wishes.explain:
-        places = explained(places, scored, version, viewer.window)
+    places, reasons = choose(scored, viewer, asked, knowledge, version, epsilon=epsilon, rng=rng)
     if not places:
-        return Answer([], strategy, pb.FALLBACK_NOTHING_LEFT, model_version)
-    if version is None:
-        return Answer(places, strategy, pb.FALLBACK_NO_MODEL, "")
-    return Answer(places, strategy, pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER, model_version)
+        fallback = pb.FALLBACK_NOTHING_LEFT
+    elif version is None:
+        fallback = pb.FALLBACK_NO_MODEL
+    else:
+        fallback = pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER
+    return Answer(places, reasons, strategy, fallback, model_version)
 
 
-def explained(places: list[Placed], scored: Scored, version: Scorer | None, window: Window | None) -> list[Placed]:
-    """The same places, with the reasons of their scores."""
+def choose(
+    scored: Scored,
+    viewer: Viewer,
+    asked: Asked,
+    knowledge: Knowledge,
+    version: Scorer | None,
+    *,
+    epsilon: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[list[Placed], list[Reasons]]:
+    """The products that are shown, best first, and where they were asked for the reasons of their scores.
+
+    Args:
+        scored: changed in place: what must not be shown is out of the running then.
+        epsilon, rng: as in `place`.
+    """
+    limit(scored.values, viewer.seen, asked, knowledge)
+    places = place(scored.values, asked, knowledge, version, epsilon=epsilon, rng=rng)
+    if not places or not asked.wishes.explain:
+        return places, []
     rows = np.array([placed.row for placed in places], np.int64)
-    reasons = explain(scored.served, version, window, rows, scored.boosts, scored.popularity_out)
-    return [placed._replace(reasons=own) for placed, own in zip(places, reasons, strict=True)]
+    return places, explain(scored.served, version, viewer.window, rows, scored.boosts, scored.popularity_out)
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: Knowledge) -> None:

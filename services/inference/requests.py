@@ -53,6 +53,18 @@ def wanted(wishes: pb.Wishes) -> int:
     return wishes.count or DEFAULT_COUNT
 
 
+def trending_wishes(request: pb.TrendingRequest) -> pb.Wishes:
+    """The wishes of a request, the category that it names among them."""
+    if not request.category:
+        return request.wishes
+    wishes = pb.Wishes()
+    wishes.CopyFrom(request.wishes)
+    category = pb.Filter(category=pb.Values(values=[request.category]))
+    filters = [category, request.wishes.filter] if request.wishes.HasField("filter") else [category]
+    wishes.filter.CopyFrom(pb.Filter(all_of=pb.Filters(filters=filters)))
+    return wishes
+
+
 def check_batch(request: pb.BatchRecommendRequest) -> None:
     """Refuse what can't be answered user by user.
 

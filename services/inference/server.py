@@ -55,6 +55,10 @@ class Server:
             options=[
                 ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),
+                # What is not taken in waits unseen inside gRPC: this bounds it (RFC 9113, 5.1.2). Those that have ended
+                # do not count until their memory is free, or a client that keeps to the bound would be refused, too.
+                ("grpc.max_concurrent_streams", settings.calls_per_connection),
+                ("grpc.http.overload_protection", 0),
             ],
         )
         self._health = health.aio.HealthServicer()

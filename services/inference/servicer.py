@@ -10,21 +10,20 @@ from collections.abc import AsyncGenerator, Sequence
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.inference import answers, metrics, requests
 from services.inference.log_calls import LogCalls
 from services.inference.look_up_calls import LookUpCalls
 from services.inference.reasons import past_events
-from services.inference.recommend import Asked, explained, limit, place, recommend
+from services.inference.recommend import Asked, choose, recommend
 from services.inference.refusals import Context
 from services.inference.scored import score, score_similar
-from services.inference.viewers import viewer_of
+from services.inference.viewers import Viewer, viewer_of
 from services.inference.wishes import check_wishes
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceServicer
 
-NOBODY: NDArray[np.int32] = np.zeros(0, np.int32)
+NOBODY = Viewer(None, np.zeros(0, np.int32))
 
 
 class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
@@ -57,17 +56,10 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
         check_wishes(request.wishes)
         self._refuse_unless_ready()
         self._refuse_if_late(context)
-        knowledge, asked = self._knowledge, Asked(requests.wanted(request.wishes), request.wishes)
-        scored = score(None, None, request.wishes, knowledge, None)
-        values = scored.values
-        limit(values, NOBODY, asked, knowledge)
-        if request.category:
-            category = pb.Filter(category=pb.Values(values=[request.category]))
-            values += knowledge.masks.bars(category, len(values), knowledge.now_ms())
-        places = place(values, asked, knowledge, None)
-        if request.wishes.explain:
-            places = explained(places, scored, None, None)
-        return pb.TrendingResponse(products=answers.recommended(places, request.wishes, knowledge.catalogue))
+        knowledge, wishes = self._knowledge, requests.trending_wishes(request)
+        asked = Asked(requests.wanted(wishes), wishes)
+        places, reasons = choose(score(None, None, wishes, knowledge, None), NOBODY, asked, knowledge, None)
+        return pb.TrendingResponse(products=answers.recommended(places, wishes, knowledge.catalogue, reasons))
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
         """What goes with a product, whoever asks."""
@@ -81,13 +73,10 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
         viewer = viewer_of("", [request.product_id], knowledge)
         assert viewer.window is not None, "the product has a row"  # noqa: S101
         scored = score_similar(row, version, viewer.window, wishes, knowledge)
-        limit(scored.values, viewer.seen, asked, knowledge)
-        places = place(scored.values, asked, knowledge, version)
-        if wishes.explain:
-            places = explained(places, scored, version, viewer.window)
-        events = past_events("", viewer, knowledge) if wishes.explain else []
+        places, reasons = choose(scored, viewer, asked, knowledge, version)
+        events = past_events("", viewer, knowledge) if reasons else []
         return pb.SimilarProductsResponse(
-            products=answers.recommended(places, wishes, knowledge.catalogue, events),
+            products=answers.recommended(places, wishes, knowledge.catalogue, reasons, events),
             model_version=version.manifest.version_id if version is not None else "",
         )
 
@@ -103,9 +92,9 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
             rng=self._rng,
         )
         metrics.recommendations(answer.strategy, answer.fallback).inc()
-        events = past_events(user_id, viewer, knowledge) if asked.wishes.explain else []
+        events = past_events(user_id, viewer, knowledge) if answer.reasons else []
         response = pb.RecommendResponse(
-            products=answers.recommended(answer.places, asked.wishes, knowledge.catalogue, events),
+            products=answers.recommended(answer.places, asked.wishes, knowledge.catalogue, answer.reasons, events),
             model_version=answer.model_version,
             strategy=answer.strategy,
             fallback=answer.fallback,

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.history import DEFAULT_MASKED_KINDS, masked_kinds_of
+from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.settings import ServiceSettings
 
 
@@ -30,6 +30,12 @@ class InferenceSettings(ServiceSettings):
     )
     maximum_concurrent_rpcs: int = Field(
         1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
+    )
+    calls_per_connection: int = Field(
+        100,
+        ge=4,
+        description="calls at a time on one connection: its client holds back what exceeds them, or gRPC refuses it "
+        "unread; at most half of them may wait for after_position or for the broker",
     )
     longest_queue_ms: float = Field(
         4.0,

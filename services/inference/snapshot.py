@@ -22,16 +22,20 @@ from safetensors.numpy import load as load_tensors
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
-from shared.history import DAY_MS, EVENT_FEATURES, Histories, masked_kinds_of
+from shared.event_features import EVENT_FEATURES
+from shared.folders import write_folder
+from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
-from shared.models import write_folder
+from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
 from shared.tensors import pieces, sha256_of
+from shared.times import DAY_MS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT = 2
 TENSORS = "knowledge.safetensors"
 MANIFEST = "manifest.json"
+CONTENT = "content/"  # what names of its arrays begin with
 LISTED, REMOVED = 1, 2  # what the products topic said of a product last; 0: nothing
 
 # What reading a snapshot can raise: it is damaged, or another process has replaced it meanwhile.
@@ -90,6 +94,8 @@ class Snapshot:
         said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products)
         arrays["products_said"] = np.fromiter(said, np.uint8, len(products))
         arrays["product_ids"] = _text(products)
+        for name, array in knowledge.catalogue.content.learned(len(products)).items():
+            arrays[f"{CONTENT}{name}"] = array
         return cls(arrays, dict(positions), knowledge.marks(), base_ms)
 
     def restore(self, origin: Origin) -> Restored:
@@ -109,6 +115,7 @@ class Snapshot:
                 removed=(p for p, what in zip(products, said, strict=True) if what == REMOVED),
             ),
             (arrays["events"], arrays["first_event_ms"]),
+            {name.removeprefix(CONTENT): own for name, own in arrays.items() if name.startswith(CONTENT)},
             float(arrays["view_reward"][0]),
         )
 
@@ -123,6 +130,7 @@ class Restored:
     products: Sequence[str]  # row → product_id
     listed: Listed
     counts: tuple[NDArray[np.int64], NDArray[np.int64]]  # of the catalogue
+    content: Mapping[str, NDArray[Any]]  # what it learned of new products
     view_reward: float
 
     def hand_over(self, knowledge: Knowledge) -> None:
@@ -131,7 +139,7 @@ class Restored:
             knowledge.catalogue.row_of(product_id)
         for product_id in self.listed.removed:
             knowledge.catalogue.remove(product_id)
-        knowledge.catalogue.resume(*self.counts)
+        knowledge.catalogue.resume(*self.counts, self.content)
         knowledge.resume(self.histories, self.trending, self.marks, view_reward=self.view_reward)
 
 

@@ -21,9 +21,14 @@ RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
 SOBER_SECONDS = 1.0
 # Of so few nobody is refused, however long a turn takes: some callers that each ask one thing after another.
 FEW = 8
-# Between two turns what waits inside gRPC is taken in. It hands over a call every four loops of the event loop
-# (measured): after the first number without one nothing waits there. While calls come, a turn ends after the second.
-LEAST_LOOPS, MOST_LOOPS = 6, 16
+# Between two turns what waits inside gRPC is taken in. A thread of its own hands over one call after the other. The
+# first was handed over while the turn's call computed, and is seen within so many of the event loop's rounds;
+LEAST_LOOPS = 6
+# for each that follows the thread may have to be woken: after so many rounds without one nothing waits there (with six,
+# what one process could not carry waited unseen for half a second, measured).
+QUIET_LOOPS = 32
+# While calls come, a turn ends after so many rounds: refusing alone helps nobody.
+MOST_LOOPS = 100
 
 
 class Turns:
@@ -44,6 +49,7 @@ class Turns:
         self._began = 0.0  # clock seconds of the turn that goes on
         self._goes_on = False  # whether one does
         self._loops = 0  # since it began
+        self._quiet_loops = LEAST_LOOPS  # without a call, after which nothing waits inside gRPC
         self._quiet = 0  # loops since the last call came
 
     @property
@@ -53,7 +59,7 @@ class Turns:
 
     def refuses(self) -> bool:
         """A call came: whether it is refused; if not, it is to `take` its turn."""
-        self._quiet = 0
+        self._quiet, self._quiet_loops = 0, QUIET_LOOPS
         wait_seconds = self.wait_seconds
         if len(self._waiting) < FEW or wait_seconds <= self._longest_seconds:
             return False
@@ -77,14 +83,15 @@ class Turns:
 
     def _begin(self) -> None:
         self._began, self._goes_on, self._loops = self._clock(), True, 0
+        self._quiet, self._quiet_loops = 0, LEAST_LOOPS
         asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
         """Once a loop: when it is time, let the next begin."""
         self._loops += 1
         self._quiet += 1
-        drained = self._quiet >= LEAST_LOOPS
-        if self._loops < LEAST_LOOPS or not (drained or (self._waiting and self._loops >= MOST_LOOPS)):
+        drained = self._quiet >= self._quiet_loops
+        if not (drained or (self._waiting and self._loops >= MOST_LOOPS)):
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._goes_on = False

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.knowledge import Knowledge
-from shared.history import EVENT_FEATURES, UNSAID, Window, features_of
+from shared.event_features import EVENT_FEATURES, UNSAID, features_of
+from shared.history import Window
 from shared.pb.freshet.v1 import events_pb2 as pb
 
 

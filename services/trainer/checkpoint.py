@@ -23,8 +23,8 @@ from safetensors.numpy import save as save_tensors
 from services.trainer.learner import Snapshot, SnapshotState
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
+from shared.folders import write_folder
 from shared.kafka.ordered import ReaderSnapshot
-from shared.models import write_folder
 
 log = logging.getLogger("trainer")
 

@@ -14,10 +14,11 @@ from services.trainer.checkpoint import fixed_settings
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import BadEvent
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.kafka.clients import CountedProducer
 from shared.kafka.ordered import ReaderSnapshot
-from shared.models import MANIFEST, Manifest, read_manifest, write_version
+from shared.model_files import read_manifest, write_version
+from shared.models import MANIFEST, Manifest
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
 from shared.policies.policy import no_golden
 from shared.policies.registry import POLICIES

@@ -7,11 +7,14 @@ own few events say of it is not made less.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.content.belief import believed
+from shared.content.discount import Discount
 from shared.content.likeness import Likeness
 from shared.content.settings import ContentSettings
 from shared.content.tokens import tokens_of
@@ -55,9 +58,7 @@ class Content:
         self._waiting: dict[int, None] = {}  # cold rows whose neighbours are to be looked for, the newest last
         self._looked_at = 0  # products with events when all were to be looked for again
         self._weighed: Weighed | None = None
-        # (A,) by an event of each product, how many first events of the new ones beside it are due without a discount.
-        self._calls: NDArray[np.float64] = np.zeros(0)
-        self._expected, self._first_events = 0.0, 0  # of these, how many were due, and how many there were
+        self._discount = Discount(self.settings)
         self._shares: FloatArray | None = None  # (C,) what content counts, until an event changes it
         n = np.arange(self.settings.events + 1)  # events of a product's own → how much content counts beside them
         faded = self.settings.prior / (self.settings.prior + n) * (1.0 - n / self.settings.events)
@@ -73,25 +74,30 @@ class Content:
         """Count one event of a product, which may be one of which nothing else is known."""
         self._grow_to(row + 1)
         n = int(self._events[row])
-        self._learn(row, is_first=not n)
+        place = None if n else self._place.get(row)
+        self._discount.count(row, is_first=place is not None and bool(self._likeness[place].any()))
+        self._shares = None
         if n >= self.settings.events:
             return
         self._events[row] = n + 1
         self._with_events += not n
         self._counted += 1
         self._unweighed += 1
-        self._shares = None
         if n + 1 >= self.settings.events:
             self._warm(row)
 
     @property
     def discount(self) -> float:
         """How much rarer new products are chosen than those beside them, as it was so far, (0, 1]."""
-        s = self.settings
-        return min(1.0, (self._first_events + s.discount * s.discount_events) / (self._expected + s.discount_events))
+        return self._discount.mean
 
-    def resume(self, events: NDArray[np.integer]) -> None:
-        """Take back how many events each product had, (A,), before anything was put or counted."""
+    def learned(self, products: int) -> dict[str, NDArray[Any]]:
+        """What events told of the discounts of the first `products` rows, for `resume`."""
+        return self._discount.to_arrays(products)
+
+    def resume(self, events: NDArray[np.integer], learned: Mapping[str, NDArray[Any]]) -> None:
+        """Take back how many events each product had, (A,), and what `learned` gave, before anything else."""
+        self._discount.resume(learned)
         self._grow_to(len(events))
         self._events[: len(events)] = np.minimum(events, self.settings.events)
         self._counted, self._with_events = int(self._events.sum()), int(np.count_nonzero(self._events))
@@ -100,24 +106,27 @@ class Content:
         """How many events of a product were counted, up to the number at which content counts no longer."""
         return int(self._events[row]) if row < len(self._events) else 0
 
-    def added(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
         """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
 
         Args:
             values: (A,) scores without content.
+            popularity: (A,) shares, each above 0, which scores are held to.
         """
         rows, beside, weights, trust, width = self._parts()
         if not len(rows):
             return rows, trust
         if self._shares is None:
-            self._shares = self._faded.take(self._events[rows]) * trust
-        shares = self._shares
-        share = np.exp(np.maximum(values - values.max(), LEAST))  # (A,) beside the largest
+            events = self._events[rows]
+            self._shares = self._faded.take(events) * trust * self._discount.of(rows, events)
+        logs = np.maximum(values - values.max(), LEAST)  # (A,) beside the largest
+        share = np.exp(logs)
+        shares = self._shares * np.float32(believed(popularity, logs, share, self.settings.popularity_left))
         if len(values) < width:  # some products came after these scores
             have = rows < len(values)
             share = np.pad(share, (0, width - len(values)))
             rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
-        theirs = np.float32(self.discount) * np.einsum("ck,ck->c", weights, share.take(beside))
+        theirs = np.einsum("ck,ck->c", weights, share.take(beside))
         return rows, np.log1p(shares * theirs / share[rows])
 
     def _parts(self) -> Weighed:
@@ -146,9 +155,7 @@ class Content:
         trust = total / (total + np.float32(self.settings.doubt))
         weights = weights[have] / total[:, None]
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
-        new = self._events[rows] == 0
-        due = (weights[new] * trust[new, None]).ravel().astype(np.float64)
-        self._calls = np.bincount(beside[new].ravel(), due, width).astype(np.float64)
+        self._discount.listen(rows, beside, weights * trust[:, None], self._events[rows] == 0)
         return Weighed(rows, beside, weights, trust, width)
 
     def fading(self, rows: NDArray[np.integer]) -> FloatArray:
@@ -156,14 +163,6 @@ class Content:
         self._grow_to(1 + int(rows.max(initial=0)))
         found: FloatArray = self._faded.take(self._events[rows])
         return found
-
-    def _learn(self, row: int, *, is_first: bool) -> None:
-        """Before an event is counted: would those beside new products have called for a first event of one of these?"""
-        if row < len(self._calls):
-            self._expected += float(self._calls[row])
-        place = self._place.get(row) if is_first else None
-        if place is not None and self._likeness[place].any():
-            self._first_events += 1
 
     def _look_for(self, row: int) -> None:
         if row in self.likeness and self._events[row] < self.settings.events:

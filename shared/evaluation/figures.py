@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 from shared.evaluation.bootstrap import DRAWS, Difference, Estimate, Means, holm
 from shared.evaluation.record import KS, Answers, Record
-from shared.history import USER_CLASSES
+from shared.user_class import USER_CLASSES
 
 FloatArray = NDArray[np.float64]
 
 # By what policies are compared.
 PRIMARY = "ndcg@10"
-SLICED = (PRIMARY, "hr@10")
+SLICED = (PRIMARY, "hr@10", "hr@100", "mrr")
 
 # Users and products with fewer events before are cold.
 COLD_EVENTS = 5
 # Products with fewer are new; of users with fewer each number is a slice.
 NEW_EVENTS = 3
+UNSEEN = "0-event products"  # the slice of first events, whose products only their listing can have made known
+DEEP = 100  # places down to which first events are looked for
 DECILES = 10
 
 
@@ -72,6 +74,7 @@ def event_metrics(place: NDArray[np.float32]) -> dict[str, FloatArray]:
     metrics = {f"hr@{k}": (own <= k).astype(np.float64) for k in KS}
     metrics |= {f"ndcg@{k}": np.where(own <= k, gain, 0.0) for k in KS}
     metrics |= {f"mrr@{k}": np.where(own <= k, 1.0 / own, 0.0) for k in KS}
+    metrics[f"hr@{DEEP}"] = (own <= DEEP).astype(np.float64)
     metrics["mrr"] = 1.0 / own
     return metrics
 
@@ -114,7 +117,7 @@ def slices(events: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
     parts["new products"] = events["product_events"] < NEW_EVENTS
     counts = {f"{n}-event users": events["user_events"] == n for n in range(NEW_EVENTS)}
     classes = {f"{name} users": events["user_class"] == number for number, name in enumerate(USER_CLASSES)}
-    return parts | classes | counts
+    return parts | classes | counts | {UNSEEN: events["product_events"] == 0}
 
 
 def gini(counts: NDArray[np.int64]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared.evaluation.contest import Contest
-from shared.history import UNSAID
+from shared.event_features import UNSAID
 from shared.pb.freshet.v1 import events_pb2 as pb
 
 Variant = Literal["strict", "all-but-last"]

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from shared import ranking
 from shared.content.places import Content
 from shared.evaluation.ties import top_at_random
-from shared.history import DAY_MS, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.policy import Seen
 from shared.policies.served import Scores, served_scores
 from shared.policies.stream import Stream
 from shared.policies.trending import UNCOUNTED_KINDS
+from shared.times import DAY_MS
 
 TOP = 10  # products of one answer
 
@@ -35,7 +36,7 @@ class Outcome(Enum):
     """What became of an event."""
 
     JUDGED = "judged"
-    UNKNOWN = "unknown"  # judged, and a miss for every policy: the product had no event before
+    UNKNOWN = "unknown"  # judged, and a miss for every policy: nothing was known of the product before
     MASKED = "masked"  # not judged: nobody could have recommended the product to this user again
     GUEST = "guest"  # not judged: nobody's history goes on
     LATE = "late"  # not judged: the user's history holds what came after it
@@ -114,6 +115,7 @@ class Prequential:
         self._to_list = sorted(listings, key=_listed_ms, reverse=True)  # those still to come
         self._seen: set[int] = set()  # rows with an event, or listed
         self._unseen: dict[int, None] = {}  # the other rows
+        self._hidden: dict[int, None] = {}  # rows that the shop recommends to nobody
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._days: dict[str, _Before] = {}  # user_id → the whole day that goes on
         self._newest_day_ms = 0
@@ -143,6 +145,17 @@ class Prequential:
             self._shares = self.stream.trending.shares()
         return self._shares
 
+    def upsert(self, product: Product) -> None:
+        """Know a product from now on; one that is unavailable is out of the running."""
+        row = self.row_of(product.product_id)
+        self._seen.add(row)
+        self._unseen.pop(row, None)
+        self._describe(row, product, hidden=product.unavailable)
+
+    def remove(self, product_id: str) -> None:
+        """Leave a product out of the running until it is upserted anew; an event alone does not bring it back."""
+        self._describe(self.row_of(product_id), Product(), hidden=True)
+
     def judge(self, state: StateVector, policies: Sequence[Scores | None]) -> Judgement:
         """Rank the whole catalogue as each policy would have answered just before this event; None: trending.
 
@@ -160,7 +173,7 @@ class Prequential:
         if row in before.masked:
             return Judgement(Outcome.MASKED)
         known = row in self._seen
-        out = np.array([*(other for other in before.came if other != row), *self._unseen], np.int32)
+        out = np.array([*(other for other in before.came if other != row), *self._unseen, *self._hidden], np.int32)
         out = np.concatenate([before.masked, out])
         window = before.window if before.window is not None and before.window.lengths[0] else None
         chosen = row if known else None
@@ -210,12 +223,15 @@ class Prequential:
     def _list(self, event_time_ms: int) -> None:
         """Know the products that are listed by then."""
         while self._to_list and _listed_ms(self._to_list[-1]) <= event_time_ms:
-            product = self._to_list.pop()
-            row = self.row_of(product.product_id)
-            self._unseen.pop(row, None)
-            self._seen.add(row)
-            if self._content is not None:
-                self._content.put(row, product)
+            self.upsert(self._to_list.pop())
+
+    def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
+        if hidden:
+            self._hidden[row] = None
+        else:
+            self._hidden.pop(row, None)
+        if self._content is not None:
+            self._content.put(row, product)
 
     def _note_of_day(self, state: StateVector, row: int) -> None:
         day = self._days.get(state.user_id)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.evaluation.prequential import Judgement, Ranking
-from shared.history import USER_CLASSES, user_class
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.user_class import USER_CLASSES, user_class
 
 KS = (1, 5, 10, 20)
 MOST = max(KS)  # products of an answer that are looked at

@@ -127,7 +127,8 @@ class FittedNeighbours(AtFixedPoints):
     def related(self, window: Window) -> FloatArray:
         """What goes with the history."""
         history = window.products[0, : int(window.lengths[0])]
-        return self._related.shares(np.where(history < self._known, history, -1).astype(np.int32))
+        known = np.where(history < self._known, history, -1).astype(np.int32)
+        return self._related.shares(self._related.beside(known))
 
     def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
         """Nothing beside it."""

@@ -21,8 +21,8 @@ from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.event_features import EVENT_FEATURES
 from shared.heads import VALUES
-from shared.history import EVENT_FEATURES
 from shared.policies.fitted_encoder import EncoderScores
 from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
 from shared.policies.onnx_graph import Graph

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.models import Golden, Parts
 from shared.policies.at_fixed_points import AtFixedPoints
 from shared.policies.policy import Learned, nothing_to_add

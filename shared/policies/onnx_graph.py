@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 
 
 class Graph:

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.models import Golden, NeighbourPart, Parts
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.served import FloatArray

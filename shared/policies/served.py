@@ -44,8 +44,13 @@ class Popularity(Protocol):
 class Places(Protocol):
     """Where products belong that have few events or none, such as `shared.content.places.Content`."""
 
-    def added(self, values: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
-        """Rows (C,), each once, and what is added to their scores, (C,); `values`: (A,) without it."""
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+        """Rows (C,), each once, and what is added to their scores, (C,).
+
+        Args:
+            values: (A,) scores without it.
+            popularity: (A,) shares.
+        """
         ...
 
 
@@ -108,7 +113,7 @@ def served(
         else:
             mixture, result = shares, np.zeros_like(shares)
         mean = _add(learned, mixture, result)
-    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result)
+    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
     result[rows] += content
     return Served(result, shares, popularity_weight, related, learned, float(mean), rows, content)
 

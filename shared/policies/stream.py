@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from shared.history import DAY_MS, DEFAULT_MASKED_KINDS, Histories, masked_kinds_of
+from shared.history import Histories
+from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.policy import Seen
 from shared.policies.trending import Trending
+from shared.times import DAY_MS
 from shared.transitions import Assembler
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.models import NeighbourPart, Parts
 from shared.neighbours import Neighbours
 from shared.policies.policy import Learned

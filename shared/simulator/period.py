@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import Unusable
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.times import DAY_MS
 
 # Kinds that say a user wanted a product.
 WANTED = (

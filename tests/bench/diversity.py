@@ -26,13 +26,14 @@ from services.inference.recommend import ordered
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared import ranking
-from shared.history import DAY_MS, EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.models import Manifest
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.policy import no_golden
 from shared.policies.served import served_scores
 from shared.policies.trending import UNCOUNTED_KINDS
 from shared.scoring import Scorer
+from shared.times import DAY_MS
 from tests.bench.figures import BenchSettings, Figure
 from tests.support import snap
 

@@ -18,8 +18,9 @@ import torch
 from services.inference.knowledge import Knowledge
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.history import DEFAULT_MASKED_KINDS, Histories, kinds_of
+from shared.history import Histories
 from shared.kafka.merge import OrderedMerge, Positioned
+from shared.kinds import DEFAULT_MASKED_KINDS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.trending import Trending
 from shared.settings import load

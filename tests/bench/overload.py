@@ -12,19 +12,19 @@ import numpy as np
 import uvloop
 
 from shared.pb.freshet.v1.recommender_pb2 import RecommendRequest
-from tests.bench.calls import Connection, Load, message
+from tests.bench.calls import REFUSED_STREAM, Connection, Load, message
 from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.log import fresh_kafka
 from tests.bench.recommend import CONNECTIONS, IN_FLIGHT, RECOMMEND, due, require_learned, stock
+from tests.bench.served_seconds import quantile_ms
 from tests.bench.shop import user_ids, write_learned
 from tests.support.inference import Inference, eventually, running
 from tests.support.versions import announce
 
-TIMES = (0.5, 1.0, 2.0, 10.0)
+TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
 PATIENCE_SECONDS = 20.0
 UNLIMITED_MS = 60_000  # to find what it carries, nobody is refused
 REQUESTS = "freshet_inference_requests_total"
-SECONDS = "freshet_inference_request_seconds_bucket"
 
 
 @dataclass(slots=True)
@@ -33,12 +33,13 @@ class Offered:
 
     accepted: list[float] = field(default_factory=list)  # seconds from when each was sent
     refused: list[float] = field(default_factory=list)  # likewise, of those without an answer's content
+    unread: int = 0  # of these, refused by gRPC itself: beyond what a connection may have on its way
     late: list[float] = field(default_factory=list)  # seconds that each was sent after it was due
     lost: int = 0  # never ended
 
 
 class Arrivals:
-    """Calls sent when they are due, whatever became of those before."""
+    """Calls sent when they are due, whatever became of those before, and however many may be on their way at a time."""
 
     def __init__(self, port: int, requests: Sequence[bytes], connections: int) -> None:
         self._port = port
@@ -88,6 +89,7 @@ class Arrivals:
         except TimeoutError:
             found.lost = left
         for connection in connections:
+            found.unread += connection.resets[REFUSED_STREAM]
             connection.close()
         return found
 
@@ -147,29 +149,14 @@ def _told(offered: Offered, before: dict[str, float], after: dict[str, float], s
         series = f'{REQUESTS}{{code="{code}",method="Recommend"}}'
         return after.get(series, 0.0) - before.get(series, 0.0)
 
-    buckets = {
-        float(name.partition('le="')[2].partition('"')[0]): value - before.get(name, 0.0)
-        for name, value in after.items()
-        if name.startswith(SECONDS) and 'method="Recommend"' in name
-    }
-    p99 = _quantile(buckets, 0.99) * 1000
+    p99 = quantile_ms(before, after, "Recommend", 0.99)
     p50, refused99, late99 = (
         float(np.quantile(values, q)) * 1000 if values else 0.0
         for values, q in ((offered.accepted, 0.5), (offered.refused, 0.99), (offered.late, 0.99))
     )
-    other = len(offered.refused) - grew("RESOURCE_EXHAUSTED") + offered.lost
+    other = len(offered.refused) - offered.unread - grew("RESOURCE_EXHAUSTED") + offered.lost
     return (
         f"p50 {p50:.1f} ms; in the server p99 {p99:.1f} ms; {shown(len(offered.accepted) / seconds)} accepted/s, "
-        f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {other:.0f} failed "
-        f"otherwise; sent up to {late99:.1f} ms late (p99)"
+        f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {offered.unread:,} of "
+        f"them unread; {other:.0f} failed otherwise; sent up to {late99:.1f} ms late (p99)"
     )
-
-
-def _quantile(buckets: dict[float, float], q: float) -> float:
-    """A quantile of a histogram's cumulative counts by upper bound, within a bucket by proportion."""
-    wanted, below, low = q * max(buckets.values()), 0.0, 0.0
-    for high, count in sorted(buckets.items()):
-        if count >= wanted and count > below:
-            return low + (min(high, 2 * low) - low) * (wanted - below) / (count - below)
-        low, below = high, count
-    return low

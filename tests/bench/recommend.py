@@ -20,6 +20,7 @@ from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.inference_with_empty import EMPTY
 from tests.bench.log import fresh_kafka
 from tests.bench.repeats import Spread, interleaved
+from tests.bench.served_seconds import quantile_ms
 from tests.bench.shop import histories, product_ids, user_ids, write_learned
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
@@ -34,7 +35,7 @@ WISHED = {"filter": FILTER, "diversity": 0.3, "explain": True, "productFields": 
 
 
 def run(settings: BenchSettings) -> list[Figure]:
-    """Two figures each, without wishes and with: calls per second, and the 99th percentile at half of them."""
+    """Three figures each, without wishes and with: calls/s, and at half of them the p99, callers' and the server's."""
     products, users = (500, 50) if settings.quick else (10_000, 2_000)
     seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
     with fresh_kafka(settings) as kafka:
@@ -67,17 +68,24 @@ def run(settings: BenchSettings) -> list[Figure]:
             ):
                 rate = rates[name].median
                 settings.say(f"{name}: a call is due {rate / 2:,.0f} times a second")
+                before = inference.metrics()
                 quantiles = [
                     np.quantile(uvloop.run(loads[name].open(due(rate / 2, seconds, seed))), (0.5, 0.99)) * 1000
                     for seed in range(repeats)
                 ]
+                in_server = quantile_ms(before, inference.metrics(), "Recommend", 0.99)
                 note = f"{rates[name]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, {note}"
-                figures += _figures(name, rates, wanted, quantiles, note)
+                figures += _figures(name, rates, wanted, quantiles, in_server, note)
     return figures
 
 
 def _figures(
-    name: str, rates: dict[str, Spread], wanted: float, quantiles: Sequence[NDArray[np.float64]], note: str
+    name: str,
+    rates: dict[str, Spread],
+    wanted: float,
+    quantiles: Sequence[NDArray[np.float64]],
+    in_server: float,
+    note: str,
 ) -> list[Figure]:
     p50, p99 = (statistics.median(float(own[n]) for own in quantiles) for n in range(2))
     spread = Spread([float(own[1]) for own in quantiles])
@@ -101,6 +109,16 @@ def _figures(
             10.0,
             at_least=False,
             note=f"{spread}, p50 {shown(p50)}; from when each call was due, Poisson arrivals",
+        ),
+        Figure(
+            f"{name}, p99 in the server at half that load",
+            in_server,
+            "ms",
+            None,
+            "",
+            8.0,
+            at_least=False,
+            note="from being taken in to the answer, by its own histogram",
         ),
     ]
 

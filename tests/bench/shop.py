@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
-from shared.models import Golden, Manifest, NeighbourPart, Parts, write_version
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
+from shared.model_files import write_version
+from shared.models import Golden, Manifest, NeighbourPart, Parts
 from shared.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
 from shared.policies.cooccurrence import KEPT

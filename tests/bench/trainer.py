@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.policies.freshet.double_dqn import td_targets
 from shared.policies.freshet.network import Encoder, at
 from shared.policies.freshet.policy import FreshetPolicy

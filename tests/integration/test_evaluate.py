@@ -96,6 +96,11 @@ def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_eve
     new = {how: own["slices"]["new products"]["policies"]["markov"]["hr@10"]["mean"] for how, own in found.items()}
     assert found["unlisted"]["unknown_products"] > found["listed"]["unknown_products"] == 0.0
     assert new["placed"] > new["listed"], "who bought of a shelf buys of it again"
+    first = {how: own["slices"]["0-event products"] for how, own in found.items()}
+    mrr = {how: own["policies"]["markov"]["mrr"]["mean"] for how, own in first.items()}
+    assert mrr["unlisted"] == 0.0 < mrr["listed"] < mrr["placed"]
+    told = freshet(tmp_path, *words, "--new-products", "placed").stdout
+    assert f"of {first['placed']['events']} first events" in told
     done = freshet(tmp_path, *words[:1], "--policies", "markov", "--new-products", "listed")
     assert (done.returncode, "add --metadata" in done.stderr) == (2, True)
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.history import DAY_MS
-from shared.kafka.clients import LogReader
+import pytest
+
+from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.link import Link
@@ -127,6 +129,32 @@ def test_every_event_is_accounted_for(kafka: KafkaSettings, tmp_path: Path) -> N
             assert series[f'freshet_evaluator_hit_ratio{{k="5",policy="{policy}",window="recent"}}'] == 0.5
         assert series["freshet_evaluator_products"] == 3
         assert series["freshet_evaluator_users"] == 4
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("placing", [True, False])
+def test_products_are_judged_as_they_are_served(kafka: KafkaSettings, tmp_path: Path, placing: bool) -> None:
+    """Those of the shop are in the running before any event, placed or not; removed and unavailable ones are not."""
+    titles = {"hit": "red guitar", "rake": "rake", "new": "red guitar", "gone": "drum", "out": "red guitar"}
+    products = [pb.Product(product_id=p, title=title, unavailable=p == "out") for p, title in titles.items()]
+    producer, topic = CountedProducer(producer_config(kafka)), Topics.of(kafka).products
+    for product in products:
+        producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString())
+    producer.send(topic, key=b"gone", value=None)
+    producer.send(topic, key=b"another", value=products[0].SerializeToString())
+    producer.flush(20)
+    stream = [states.review(f"u{n}", "hit", n) for n in range(6)]
+    stream += [states.review("ann", "new", 6), states.review("bob", "gone", 7), states.review("cay", "out", 8)]
+    states.write(kafka, stream)
+    # At first all three in the running tie, place 2; then one leads. The rake and the new one tie unless it is placed.
+    expected = (1 / 2 + 5 / 1 + (1 / 2 if placing else 1 / 2.5)) / 9
+    with evaluating(kafka, tmp_path, SILENCE_SECONDS="1", PLACE_NEW_PRODUCTS=str(placing)) as service:
+        wait_until_applied(service, 9)
+        mrr = 'mrr_ratio{{policy="{}",window="all"}}'
+        for policy in ("learned", "trending"):
+            service.wait_for(lambda p=policy: math.isclose(figure(service, mrr.format(p)), expected), "figures of all")
+        assert figure(service, "judged_events_total") == 9
+        assert figure(service, "unreadable_products_total") == 1
         assert service.stop() == 0
 
 

@@ -42,6 +42,30 @@ def test_what_is_too_much_at_a_time_is_refused_and_counted(kafka: KafkaSettings,
             waiting.result()
 
 
+def test_who_waits_does_not_keep_others_on_the_connection_from_being_read(kafka: KafkaSettings, tmp_path: Path) -> None:
+    never = pb.RecommendRequest(user_id="u", after_position=LogPosition(partition=0, offset=1000))
+    with running(kafka, tmp_path, calls_per_connection=4, wait_seconds=60) as inference:
+        waiting = [inference.stub.Recommend.future(never, timeout=60) for _ in range(8)]
+        ended = eventually(lambda: [call for call in waiting if call.done()] if sum(map(_done, waiting)) == 6 else [])
+        for call in ended:
+            assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "2 calls of this connection wait for after_position" in call.details()
+        assert inference.recommend("u").fallback == pb.FALLBACK_EMPTY_CATALOGUE
+        for call in waiting:
+            call.cancel()
+
+
+def _done(call: grpc.Future) -> bool:
+    return bool(call.done())
+
+
+def test_a_client_holds_back_what_a_connection_has_no_room_for(kafka: KafkaSettings, tmp_path: Path) -> None:
+    with running(kafka, tmp_path, calls_per_connection=4) as inference:
+        inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=[Product(product_id="p")]), timeout=20)
+        calls = [inference.stub.ListModels.future(pb.ListModelsRequest(), timeout=30) for _ in range(200)]
+        assert [call.code() for call in calls] == [grpc.StatusCode.OK] * len(calls)
+
+
 def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_again(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:

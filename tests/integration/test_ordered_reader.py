@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from shared.history import DAY_MS
 from shared.kafka import ordered
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader, ReaderSnapshot
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics
 from tests.support.states import review, shoppers, write
 from tests.support.writing import writer

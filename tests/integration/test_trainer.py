@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from services.trainer.loop import MOST_AT_ONCE, Trainer
 from services.trainer.settings import TrainerSettings
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.kafka.clients import LogReader
-from shared.models import read_version
+from shared.model_files import read_version
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.policies.policy import StepReport
 from shared.policies.served import served_scores

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 
-from shared.history import DAY_MS
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics
 from tests.support.writing import writer
 

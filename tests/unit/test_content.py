@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from shared.pb.freshet.v1.events_pb2 import Product
 from shared.policies.served import served, served_scores
 from shared.policies.trending import Trending
 
-SETTINGS = ContentSettings(neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5, discount_events=1e9)
+SETTINGS = ContentSettings(
+    neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5, discount_events=1e9, discount_shape=1e9
+)
 
 
 def product(title: str, **more: object) -> Product:
@@ -75,8 +78,15 @@ def shop(*titles: str, events: Sequence[int] = (), settings: ContentSettings = S
     return content
 
 
-def added(content: Content, *values: float) -> dict[int, float]:
-    rows, more = content.added(np.array(values, np.float32))
+def believed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Popularity that is what the scores say: they are believed."""
+    shares: NDArray[np.float32] = np.exp(values) / np.exp(values).sum()
+    return shares
+
+
+def added(content: Content, *values: float, popularity: NDArray[np.float32] | None = None) -> dict[int, float]:
+    scores = np.array(values, np.float32)
+    rows, more = content.added(scores, believed(scores) if popularity is None else popularity)
     return dict(zip(rows.tolist(), more.tolist(), strict=True))
 
 
@@ -127,6 +137,43 @@ def test_how_much_rarer_new_products_are_chosen_is_learned() -> None:
     assert content.discount == pytest.approx(2.0 / (due + 2.0), rel=0.01)
 
 
+def test_what_was_passed_over_for_long_is_less_likely_and_what_was_chosen_once_more() -> None:
+    """Of three new guitars, one put when the old one had been chosen ten times."""
+    settings = replace(SETTINGS, neighbours=1, prior=2.0, discount_shape=0.1)
+    content = shop("guitar", "guitar", "guitar", events=[4], settings=settings)
+    added(content, 0.0, 0.0, 0.0)
+    for _ in range(10):
+        content.count(0)
+    content.put(3, product("guitar"))
+    content.count(2)
+    faded = 2.0 / (2.0 + 1.0) * (1.0 - 1.0 / 4.0)
+    found = {row: np.exp(more) - 1.0 for row, more in added(content, 0.0, 0.0, 0.0, 0.0).items()}
+    trust, due = 1.0 / 1.25, 10 / 1.25
+    assert found == {
+        1: pytest.approx(trust * 0.1 / (0.1 / 0.5 + due), rel=1e-4),
+        2: pytest.approx(trust * faded * (0.1 + 1.0) / (0.1 / 0.5 + due), rel=1e-4),
+        3: pytest.approx(trust * 0.5, rel=1e-4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("shares", "left"),
+    [
+        ([0.25, 0.25, 0.25, 0.25], 1.0),
+        ([0.7, 0.1, 0.1, 0.1], 1.0),  # a mixture, 0.4 of it popularity: 0.65 of its shares are left on average
+        ([0.997, 0.001, 0.001, 0.001], (0.997 * 0.001**3) ** 0.25 / 0.25 / 0.5),
+    ],
+)
+def test_shares_that_leave_popular_products_next_to_nothing_hand_on_next_to_nothing(
+    shares: list[float], left: float
+) -> None:
+    content = shop("guitar", "drum", "flute", "guitar", events=[4, 4, 4])
+    values = (np.log(shares) - 3.0).tolist()
+    trusted = np.exp(added(content, *values)[3]) - 1.0
+    handed_on = np.exp(added(content, *values, popularity=np.full(4, 0.25, np.float32))[3]) - 1.0
+    assert handed_on == pytest.approx(left * trusted, rel=1e-4)
+
+
 def test_products_change_and_go() -> None:
     content = shop("guitar", "drum", "guitar", "guitar", events=[4, 4])
     assert set(added(content, 0.0, 0.0, 0.0, 0.0)) == {2, 3}
@@ -140,12 +187,30 @@ def test_products_change_and_go() -> None:
     assert added(shop("guitar", "guitar", events=[4]), 0.0) == {}, "a product that came after the scores"
 
 
-def test_it_goes_on_from_the_events_that_were_counted_before() -> None:
-    counted, resumed = shop("guitar", "drum", "guitar", events=[4, 4, 2]), Content(SETTINGS)
-    resumed.resume(np.array([9, 4, 2]))
-    for row, title in enumerate(["guitar", "drum", "guitar"]):
+def test_one_that_was_resumed_goes_on_as_if_nothing_had_happened() -> None:
+    settings = ContentSettings(neighbours=2, events=4)
+    titles = ["guitar", "drum", "guitar", "guitar", "drum"]
+    went_on = shop(*titles, events=[4, 4, 0, 1], settings=settings)
+    values = [-1.0, -2.0, -3.0, -3.0, -3.0]
+    added(went_on, *values)
+    for row in (0, 0, 1, 0, 2, 1):
+        went_on.count(row)
+    resumed = Content(settings)
+    resumed.resume(np.array([7, 6, 1, 1, 0]), went_on.learned(5))
+    for row, title in enumerate(titles):
         resumed.put(row, product(title))
-    assert added(resumed, -1.0, -2.0, -3.0) == added(counted, -1.0, -2.0, -3.0) != {}
+    assert added(resumed, *values) == added(went_on, *values) != {}
+    assert resumed.discount == went_on.discount != Content(settings).discount
+    for row in (0, 1, 0, 3, 4):
+        for content in (resumed, went_on):
+            content.count(row)
+    assert added(resumed, *values) == added(went_on, *values) != {}
+    assert resumed.discount == went_on.discount
+    anew = Content(settings)
+    anew.resume(np.array([9, 8, 1, 2, 1]), Content(settings).learned(5))
+    for row, title in enumerate(titles):
+        anew.put(row, product(title))
+    assert added(anew, *values) != added(went_on, *values), "what was learned matters"
 
 
 def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
@@ -153,10 +218,10 @@ def test_a_product_put_a_moment_ago_has_a_place_though_many_wait() -> None:
     content = shop("guitar", *["guitar"] * 20, events=[4], settings=few)
     content.put(21, product("guitar"))
     values = np.zeros(22, np.float32)
-    assert content.added(values)[0].tolist() == [19, 20, 21], "the newest first"
+    assert list(added(content, *values)) == [19, 20, 21], "the newest first"
     for _ in range(7):
-        content.added(values)
-    assert content.added(values)[0].tolist() == list(range(1, 22))
+        added(content, *values)
+    assert list(added(content, *values)) == list(range(1, 22))
 
 
 @given(
@@ -167,7 +232,7 @@ def test_content_never_takes_and_adds_no_more_than_those_beside_it_have(events: 
     settings = ContentSettings(neighbours=3, events=4, discount=1.0, discount_events=1e9)
     content = shop(*titles, events=events, settings=settings)
     values: NDArray[np.float32] = np.linspace(-5.0, -1.0, 6, dtype=np.float32)
-    rows, more = content.added(values)
+    rows, more = content.added(values, believed(values))
     assert (np.diff(rows) > 0).all()
     assert (more >= 0.0).all()
     assert (np.exp(values[rows] + more) <= np.exp(values[rows]) + np.exp(values.max()) + 1e-6).all()

@@ -19,8 +19,8 @@ from shared.evaluation.figures import (
 )
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
 from shared.evaluation.record import KS, Record
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.times import DAY_MS
 from tests.support.states import START_MS
 
 INF = math.inf
@@ -29,6 +29,7 @@ DAY = START_MS // DAY_MS * DAY_MS  # a whole day
 
 def test_metrics_of_places_by_hand() -> None:
     found = event_metrics(np.array([1.0, 3.0, 7.5, 20.0, INF], np.float32))
+    assert event_metrics(np.array([100.0, 100.5], np.float32))["hr@100"].tolist() == [1, 0]
     assert found["hr@1"].tolist() == [1, 0, 0, 0, 0]
     assert found["hr@5"].tolist() == [1, 1, 0, 0, 0]
     assert found["hr@10"].tolist() == [1, 1, 1, 0, 0]
@@ -159,6 +160,7 @@ def test_slices_by_what_was_known_before() -> None:
     assert found["cold users"] == [True, True, False]
     assert found["warm products"] == [True, False, True]
     assert found["lapsed users"] == [False, False, True]
+    assert found["0-event products"] == [False, True, False]
 
 
 def test_speed_is_told_in_quantiles_and_events_a_second() -> None:

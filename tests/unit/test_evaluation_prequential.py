@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from shared.content.places import Content
 from shared.content.settings import ContentSettings
 from shared.evaluation.prequential import Judgement, Outcome, Prequential
-from shared.history import DAY_MS, Window
+from shared.history import Window
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamSettings
+from shared.times import DAY_MS
 
 VIEW, REVIEW, DISLIKE = pb.EVENT_KIND_VIEW, pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE
 DAY_1 = 15_000 * DAY_MS
@@ -300,3 +302,19 @@ def test_listed_products_are_in_the_running_before_their_first_event_and_content
         assert core.known == 4
         assert core.judge(event("z", "hit", at=DAY_2), [None]).rankings[0].place == 1.0
     assert found == {True: 3.0, False: 2.0}, "beside the rake and the drum, or ahead of them"
+
+
+def test_a_new_product_beside_one_that_follows_does_not_come_before_what_everybody_chooses() -> None:
+    """Co-occurrence says popular products that it never counted after a history next to nothing."""
+    settings = StreamSettings(history_length=3, masked_kinds="review,dislike", trending_half_life_days=1e9)
+    titles = {"hit": "rake", "case": "red guitar", "new": "red guitar", "strings": "strings"}
+    listings = [pb.Product(product_id=product, title=title) for product, title in titles.items()]
+    stream = Stream(settings)
+    core = Prequential(stream, listings=listings, content=Content())
+    markov = make("markov", stream, 0)
+    chosen = [(f"u{n}", "hit") for n in range(40)]
+    chosen += [(f"v{n}", product) for product in ("strings", "case") for n in range(3)]
+    for user, product in [*chosen, ("z", "strings")]:
+        markov.learn(core.apply(event(user, product)))
+    own = [core.judge(event("z", p, at=DAY_2), [markov]).rankings[0].place for p in ("case", "hit", "new")]
+    assert own == [1.0, 2.0, 3.0]

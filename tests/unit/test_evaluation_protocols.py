@@ -19,13 +19,13 @@ from shared.evaluation.leave_one_out import leave_one_out
 from shared.evaluation.protocols import REFITS, moment_at, prequential, refit_points, temporal
 from shared.evaluation.spam import SOURCE, campaign
 from shared.evaluation.ties import top_at_random
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.policy import Seen
 from shared.policies.registry import POLICIES
 from shared.policies.sequences import Passes, Progress
 from shared.policies.stream import StreamSettings
+from shared.times import DAY_MS
 from tests.support.states import START_MS, review, shoppers
 
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")

@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 
 from services.evaluator import metrics
 from services.evaluator.versions import Versions, reached
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.models import MANIFEST
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
 from shared.published import SERVING_POINTER

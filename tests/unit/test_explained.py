@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.content.places import Content
-from shared.explained import Reason, explain
+from shared.event_features import EVENT_FEATURES
+from shared.explained import NOTHING, Reasons, explain
 from shared.heads import ACTION_VALUES, ALONE, SEQUENCE
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import (
     PART_BOOST,
@@ -45,9 +46,22 @@ PARTS = {
 }
 
 
-def parts(reasons: tuple[Reason, ...]) -> dict[int, Reason]:
-    found = {int(reason.part): reason for reason in reasons}
-    assert list(found) == sorted(found)
+class Reason(NamedTuple):
+    """Of one product."""
+
+    part: int
+    score: float
+    events: tuple[tuple[int, float], ...]
+
+
+def each(told: list[Reasons]) -> list[dict[int, Reason]]:
+    """Of each product its reasons by part."""
+    assert [reasons.part for reasons in told] == sorted({reasons.part for reasons in told})
+    found: list[dict[int, Reason]] = [{} for _ in told[0].scores]
+    for part, *of_products in told:
+        for own, score, count, places, adds in zip(found, *of_products, strict=True):
+            if count or abs(score) > NOTHING:
+                own[part] = Reason(part, score, tuple(zip(places[:count], adds[:count], strict=True)))
     return found
 
 
@@ -67,12 +81,11 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
     for user in range(20):
         window = stream.histories.window(user)
         scored = served(scorer, window, stream.trending, content)
-        for row, reasons in enumerate(explain(scored, scorer, window, rows, boosts)):
-            own = parts(reasons)
-            total = sum(reason.score for reason in reasons)
+        for row, own in enumerate(each(explain(scored, scorer, window, rows, boosts))):
+            total = sum(reason.score for reason in own.values())
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
             told |= set(own)
-            for reason in reasons:
+            for reason in own.values():
                 assert len(reason.events) <= 3
                 assert all(0 <= place < window.lengths[0] for place, _ in reason.events)
     assert told == PARTS[name] | {PART_CONTENT, PART_BOOST}
@@ -87,7 +100,7 @@ class Told:
     def __init__(self, popularity_weight: float, related: FloatArray, heads: Mapping[str, FloatArray]) -> None:
         self.popularity_weight = popularity_weight
         self._related = related  # (2, 3)
-        self._heads = heads  # group → (B, 3, 3)
+        self._heads = heads  # group → (1 or 2, 3, 3): as if no text had any sentiment, and as it was
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
         found: FloatArray = self._related.sum(axis=0)
@@ -101,9 +114,8 @@ class Told:
         return np.pad(self._related, ((0, 0), (0, 1)))[:, np.minimum(rows, 3)]  # none of products that came later
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
-        assert window.lengths.tolist() == [2] * len(window.lengths)
-        assert not window.features[0, :, SENTIMENT].any()
-        return {group: own[: len(window.lengths), :, rows] for group, own in self._heads.items()}
+        felt = -1 if window.features[0, :, SENTIMENT].any() else 0
+        return {group: own[felt][:, rows] for group, own in self._heads.items()}
 
 
 def history(*sentiments: float) -> Window:
@@ -135,15 +147,14 @@ def test_each_part_is_told_by_the_events_that_made_it() -> None:
     shares = trending.shares()
     window = history(0.0, 0.0, 0.8)  # of three events, the oldest of which the version does not look at
     scored = served(version, window, trending)
-    first, second = explain(scored, version, window, rows, popularity_out=0.25)
-    own = parts(first)
+    own, second = each(explain(scored, version, window, rows, popularity_out=0.25))
     counted, lift = np.log(0.5 * shares[0]), np.log((0.5 * shares[0] + 0.08) / (0.5 * shares[0]))
     assert flat(own[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
     assert flat(own[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
     assert flat(own[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
     assert flat(own[PART_Q]) == approx([0.0, 2, -0.1])
     assert flat(own[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
-    assert set(parts(second)) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
+    assert set(second) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
 
 
 def flat(reason: Reason) -> list[float]:
@@ -168,13 +179,13 @@ def test_parts_add_up(heads: list[float], related: list[float], popularity_weigh
     version = Told(popularity_weight, array(*related).reshape(2, 3), twice)
     trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
     scored = served(version, window, trending)
-    for row, reasons in zip(rows, explain(scored, version, window, rows), strict=True):
-        assert sum(reason.score for reason in reasons) == pytest.approx(scored.values[row], abs=1e-4)
+    for row, own in zip(rows, each(explain(scored, version, window, rows)), strict=True):
+        assert sum(reason.score for reason in own.values()) == pytest.approx(scored.values[row], abs=1e-4)
 
 
 def test_of_a_user_of_whom_nothing_is_known_popularity_is_the_reason() -> None:
     trending = popularity(0, 0, 1)
-    (reasons,) = explain(served(None, None, trending), None, None, np.array([1]))
-    (reason,) = reasons
+    (own,) = each(explain(served(None, None, trending), None, None, np.array([1])))
+    (reason,) = own.values()
     assert reason.part == PART_TRENDING
     assert flat(reason) == approx([float(trending.log_popularity()[1])])

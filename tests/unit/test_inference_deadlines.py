@@ -15,10 +15,11 @@ from services.inference.pace import Pace
 from services.inference.refusals import Refusal
 from services.inference.servicer import Servicer
 from services.inference.settings import InferenceSettings
-from shared.history import DAY_MS, Histories
+from shared.history import Histories
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings
+from shared.times import DAY_MS
 from shared.topics import Topics
 
 

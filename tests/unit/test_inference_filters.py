@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from services.inference.catalogue import Catalogue
 from services.inference.filters import Facts, mask_of
 from services.inference.masks import Masks
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.times import DAY_MS
 
 TODAY_MS = 1_000 * DAY_MS
 

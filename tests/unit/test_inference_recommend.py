@@ -17,11 +17,14 @@ from services.inference.reasons import past_events
 from services.inference.recommend import Asked, explore, limit, place, recommend
 from services.inference.scored import score
 from services.inference.viewers import viewer_of
-from shared.history import DAY_MS, EVENT_FEATURES, FUTURE_FEATURES, Histories, kinds_of
+from shared.event_features import EVENT_FEATURES, FUTURE_FEATURES
+from shared.history import Histories
+from shared.kinds import kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.policies.trending import Trending
 from shared.scoring import load_scorer
+from shared.times import DAY_MS
 from tests.support.states import START_MS, review
 from tests.support.versions import tiny_version
 
@@ -84,7 +87,9 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
         ),
     )
     answer = recommend(viewer, asked, knowledge=knowledge, version=version)
-    (found,) = recommended(answer.places, asked.wishes, catalogue, past_events("ann", viewer, knowledge))
+    (found,) = recommended(
+        answer.places, asked.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
+    )
     assert found.product_id == "p7"
     assert sum(reason.score for reason in found.reasons) == pytest.approx(found.score, abs=1e-4)
     reasons = {reason.part: reason for reason in found.reasons}
@@ -95,7 +100,7 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
         ("p5", ev.EVENT_KIND_REVIEW, past[5].event_time_ms),
         ("p0", ev.EVENT_KIND_VIEW, 0),
     ]
-    assert not recommend(viewer, Asked(1, pb.Wishes()), knowledge=knowledge, version=version).places[0].reasons
+    assert not recommend(viewer, Asked(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
 
 
 def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise() -> None:

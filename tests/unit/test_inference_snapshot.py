@@ -20,10 +20,12 @@ from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
 from services.inference.snapshot import KEPT, MANIFEST, TENSORS, Origin, Snapshot, folders, read, write
-from shared.history import DAY_MS, Histories, masked_kinds_of
+from shared.history import Histories
+from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.policies.trending import Trending
 from shared.settings import load
+from shared.times import DAY_MS
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
 
@@ -89,6 +91,37 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     shares = second.trending.scores()[products]
     assert np.allclose(shares, whole.trending.scores(), rtol=1e-6)
     assert second.marks() == whole.marks()
+
+
+def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
+    """Of eight products to a title, so that all of these are beside a new one, some have events before the snapshot."""
+
+    def put_all(knowledge: Knowledge) -> None:
+        for n in range(80):
+            knowledge.catalogue.upsert(ev.Product(product_id=f"p{n}", title=f"shelf{n % 10}"))
+
+    def places(knowledge: Knowledge) -> list[float]:
+        assert knowledge.places is not None
+        scores = np.log(knowledge.shares())
+        for _ in range(80):  # a few products get a place with each answer
+            rows, more = knowledge.places.added(scores, knowledge.shares())
+        return [*rows.tolist(), *more.tolist()]
+
+    states = list(shoppers(400, products=60))
+    went_on, second = fresh(), fresh()
+    put_all(went_on)
+    apply(went_on, [state for state in states[:200] if int(state.product_id[1:]) < 40])
+    places(went_on)
+    apply(went_on, states[200:300], first=200)
+    folder = write(tmp_path, Snapshot.take(went_on, Listed(), POSITIONS), ORIGIN)
+    read(folder, ORIGIN).restore(ORIGIN).hand_over(second)
+    put_all(second)
+    assert places(second) == places(went_on) != []
+    for each in (second, went_on):
+        apply(each, states[300:], first=300)
+    assert places(second) == places(went_on) != []
+    learned = [knowledge.catalogue.content.discount for knowledge in (second, went_on, fresh())]
+    assert learned[0] == learned[1] != learned[2]
 
 
 def test_an_empty_one_is_restored_empty(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from services.inference.turns import BURST_SECONDS, FEW, LEAST_LOOPS, MOST_LOOPS, RECENT_SECONDS, SOBER_SECONDS, Turns
+from services.inference.turns import (
+    BURST_SECONDS,
+    FEW,
+    LEAST_LOOPS,
+    MOST_LOOPS,
+    QUIET_LOOPS,
+    RECENT_SECONDS,
+    SOBER_SECONDS,
+    Turns,
+)
 
 TURN_SECONDS = 0.001
 
@@ -58,6 +67,24 @@ def test_the_first_goes_at_once_and_the_others_one_by_one_in_order() -> None:
             loops += 1
         assert loops >= 5 * LEAST_LOOPS, "between two turns what gRPC holds is taken in"
         assert callers.order == list(range(6))
+        await asyncio.gather(*tasks)
+
+    run(work)
+
+
+@pytest.mark.parametrize(("came", "least"), [(0, LEAST_LOOPS), (1, QUIET_LOOPS)])
+def test_where_a_call_came_in_gRPC_gets_longer_to_hand_over_the_next(came: int, least: int) -> None:
+    async def work(clock: Clock) -> None:
+        callers = Callers(Turns(1.0, clock), clock)
+        tasks = callers.start(0, 1)
+        await asyncio.sleep(0)
+        for _ in range(came):
+            callers.turns.refuses()
+        loops = 0
+        while callers.order == [0]:
+            await asyncio.sleep(0)
+            loops += 1
+        assert least - 1 <= loops <= least + 2
         await asyncio.gather(*tasks)
 
     run(work)

@@ -10,8 +10,9 @@ import pytest
 
 from shared import ranking
 from shared.errors import Unusable
-from shared.history import EVENT_FEATURES
-from shared.models import Manifest, read_version, write_version
+from shared.event_features import EVENT_FEATURES
+from shared.model_files import read_version, write_version
+from shared.models import Manifest
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.dqn import DqnSettings
 from shared.policies.freshet.settings import FreshetSettings

@@ -76,7 +76,8 @@ def test_what_is_published_and_what_is_restored_say_the_same(events: list[tuple[
         history = rows(5, 0, 3)
         published = counted.neighbours(7)
         assert published.starts.shape == (8,)
-        found = Related([(relation.part(1.0).weights, published)], 7).shares(history)
+        related = Related([(relation.part(1.0).weights, published)], 7)
+        found = related.shares(related.beside(history))
         assert found.tolist() == pytest.approx([counted.share(history, product) for product in range(7)])
         assert counted.shares(history, 7).tolist() == pytest.approx(found.tolist())
         assert found.sum() <= 1.0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared.history import EVENT_FEATURES, FUTURE_FEATURES, Window
+from shared.event_features import EVENT_FEATURES, FUTURE_FEATURES
+from shared.history import Window
 from shared.policies import dqn
 from shared.policies.dqn import DqnPolicy, DqnSettings
 from shared.policies.stream import Stream, StreamSettings

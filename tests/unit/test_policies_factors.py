@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from shared import ranking
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.policies.bpr import users_from_products
 from shared.policies.fold_in import fold_in, to_onnx, whitened
 from shared.policies.registry import make

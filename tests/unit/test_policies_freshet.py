@@ -15,7 +15,8 @@ from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from services.trainer.learner import Learner, Snapshot
 from services.trainer.settings import TrainerSettings
-from shared.history import Histories, Window, kinds_of
+from shared.history import Histories, Window
+from shared.kinds import kinds_of
 from shared.models import Manifest
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.freshet.policy import FreshetPolicy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.history import EVENT_FEATURES
+from shared.event_features import EVENT_FEATURES
 from shared.policies.freshet.double_dqn import DoubleDQN, sampled_cross_entropy, td_targets
 from shared.policies.freshet.popularity import PopularityEras
 from shared.policies.freshet.replay_buffer import Batch

@@ -7,12 +7,15 @@ import onnxruntime
 import pytest
 import torch
 
-from shared.history import DAY_MS, EVENT_FEATURES, Histories, kinds_of
+from shared.event_features import EVENT_FEATURES
+from shared.history import Histories
+from shared.kinds import kinds_of
 from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
 from shared.policies.freshet.popularity import PopularityEras
 from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.tables import ProductTables
 from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation
+from shared.times import DAY_MS
 from shared.transitions import Assembler, Continued, Transition, stack, unstack
 from tests.support.states import review
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES
-from shared.models import Manifest, read_version, write_version
+from shared.event_features import EVENT_FEATURES
+from shared.model_files import read_version, write_version
+from shared.models import Manifest
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.policies.freshet.whole import WEIGHTS, window_of
 from shared.policies.policy import no_golden

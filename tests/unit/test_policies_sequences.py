@@ -11,7 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.policies.gru4rec import Gru4RecPolicy
 from shared.policies.sasrec import LOW_FREQUENCIES, SasRecPolicy, SelfAttention, low_pass
 from shared.policies.sequence_policy import SequencePolicy

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from replay.ending import moved_ms
 from shared.errors import Unusable
-from shared.history import DAY_MS
+from shared.times import DAY_MS
 
 MIDNIGHT = 1_323_388_800_000  # 2011-12-09 UTC
 NOON = MIDNIGHT + DAY_MS // 2

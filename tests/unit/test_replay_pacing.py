@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.pacing import Asked, Lateness, Pace, Pacer, behind
-from shared.history import DAY_MS
+from shared.times import DAY_MS
 
 START_MS = 1_300_060_800_000.0
 

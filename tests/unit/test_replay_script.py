@@ -14,8 +14,8 @@ from replay.ordered_copy import Extent, Ordered
 from replay.pacing import Asked, Pace
 from replay.script import Cue, Script
 from shared.events import END_MS
-from shared.history import DAY_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, EVENT_KIND_TICK, Event
+from shared.times import DAY_MS
 
 START_MS = 1_300_060_800_000
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.policies.served import served_scores
 from shared.policies.trending import Trending
 

@@ -9,18 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.history import (
-    DAY_MS,
-    EVENT_FEATURES,
-    GAP_CAP_DAYS,
-    Histories,
-    UserClass,
-    features_of,
-    kinds_of,
-    masked_kinds_of,
-    user_class,
-)
+from shared.event_features import EVENT_FEATURES, GAP_CAP_DAYS, features_of
+from shared.history import Histories
+from shared.kinds import kinds_of, masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.times import DAY_MS
+from shared.user_class import UserClass, user_class
 from tests.support.states import START_MS, review
 
 REVIEWS = kinds_of(["review"])

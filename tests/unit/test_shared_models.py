@@ -20,17 +20,10 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
-from shared.history import EVENT_FEATURES, Window
-from shared.models import (
-    FILES,
-    MANIFEST,
-    NEIGHBOURS,
-    SCHEMA_VERSION,
-    Manifest,
-    read_manifest,
-    read_version,
-    write_version,
-)
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
+from shared.model_files import read_manifest, read_version, write_version
+from shared.models import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
 from shared.policies.freshet.network import Encoder, to_onnx
 from shared.scoring import Scorer, load_scorer
 from tests.support.versions import DIMENSION, LENGTH, tiny_version
@@ -307,9 +300,9 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
     values = manifest.heads["q"] * (
         after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
     )  # (3, A)
-    found = scorer.by_head(asked.newest(2), rows.astype(np.int64))
-    assert np.allclose(found["values"][0], values, atol=1e-2), "kept at half precision"
-    assert np.allclose(sum(own[0, -1] for own in found.values()), wanted, atol=1e-4)
+    found = scorer.by_head(asked, rows.astype(np.int64))
+    assert np.allclose(found["values"], values, atol=1e-2), "kept at half precision"
+    assert np.allclose(sum(own[-1] for own in found.values()), wanted, atol=1e-4)
 
 
 def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -415,15 +408,15 @@ def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None
     asked, rows = window(0, 1, 2, -1), np.array([2, 0])
     asked.features[0, :4, 2] = (0.1, -0.4, 0.9, 0.2)
     scorer = scorer_of(folder)
-    found = scorer.by_head(Window(asked.products[:, :4], asked.features[:, :4], asked.lengths), rows)
+    found = scorer.by_head(asked, rows)
     for n in range(1, 5):
         part = Window(asked.products, asked.features, np.array([n], np.int32))
-        assert np.allclose(sum(own[0, n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
-    assert np.ptp(found["sequence"], axis=1).min() > 1e-3, "the history counts"
+        assert np.allclose(sum(own[n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
+    assert np.ptp(found["sequence"], axis=0).min() > 1e-3, "the history counts"
     model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
     del model.graph.output[1]
     replace(folder, "encoder.onnx", model.SerializeToString())
-    older = scorer_of(folder).by_head(Window(asked.products[:, :4], asked.features[:, :4], asked.lengths), rows)
+    older = scorer_of(folder).by_head(asked, rows)
     assert all(np.allclose(older[group], found[group], atol=1e-5) for group in found)
 
 

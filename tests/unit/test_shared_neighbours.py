@@ -19,9 +19,8 @@ def sparse(matrix: NDArray[np.float32]) -> Neighbours:
 
 
 def shares(matrix: NDArray[np.float32], history: list[int], decay: float, products: int) -> NDArray[np.float32]:
-    return Related([(NeighbourPart(weight=1.0, decay=decay).weights, sparse(matrix))], products).shares(
-        np.array(history, np.int32)
-    )
+    related = Related([(NeighbourPart(weight=1.0, decay=decay).weights, sparse(matrix))], products)
+    return related.shares(related.beside(np.array(history, np.int32)))
 
 
 MATRIX = np.array([[0, 0.5, 0.25], [0, 0, 0], [1.0, 0, 0]], np.float32)
@@ -69,4 +68,5 @@ def test_several_relations_add_up(history: list[int]) -> None:
     parts = [(NeighbourPart(weight=0.3, decay=0.5), MATRIX), (NeighbourPart(weight=0.6, decay=0.8), other)]
     both = Related([(part.weights, sparse(matrix)) for part, matrix in parts], 3)
     expected = 0.3 * shares(MATRIX, history, 0.5, 3) + 0.6 * shares(other, history, 0.8, 3)
-    np.testing.assert_allclose(both.shares(np.array(history, np.int32)), expected, rtol=1e-5, atol=1e-7)
+    found = both.shares(both.beside(np.array(history, np.int32)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.models import read_version
+from shared.model_files import read_version
 from shared.scoring import load_scorer
 from tests.support.versions import tiny_version
 

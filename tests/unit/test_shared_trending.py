@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.history import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.trending import REBASE_EXPONENT, SMOOTHING, UNCOUNTED_KINDS, Trending
+from shared.times import DAY_MS
 
 REVIEW = pb.EVENT_KIND_REVIEW
 START = 1_300_000_000_000

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from shared import ranking
 from shared.content.places import Content
 from shared.content.settings import ContentSettings
+from shared.event_features import EVENT_FEATURES
 from shared.explained import explain
-from shared.history import EVENT_FEATURES, Window
+from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
 from shared.policies.trending import Trending
@@ -57,8 +58,9 @@ def test_without_a_version_what_is_like_it_and_nothing_else() -> None:
     assert ranking.top_k(found.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
     rows, likeness = content.likeness.beside(0)
     assert found.values[rows].tolist() == likeness.tolist()
-    for row, (reason,) in zip(rows, explain(found, None, LOOKED, rows.astype(np.int64)), strict=True):
-        assert (reason.part, reason.score) == (PART_CONTENT, pytest.approx(float(found.values[row])))
+    told = {own.part: own for own in explain(found, None, LOOKED, rows.astype(np.int64))}
+    assert told.pop(PART_CONTENT).scores == pytest.approx(found.values[rows].tolist())
+    assert not any(np.any(own.scores) for own in told.values())
 
 
 def test_popularity_is_taken_out_in_part() -> None:
@@ -84,9 +86,10 @@ def test_likeness_counts_beside_products_with_few_events_and_the_reasons_add_up(
     assert np.delete(few.values, 3) == pytest.approx(np.delete(many.values, 3))
     assert many.content_rows.tolist() == []
     rows = np.arange(5)
-    for row, reasons in zip(rows, explain(few, Told(), LOOKED, rows, popularity_out=0.25), strict=True):
-        assert sum(reason.score for reason in reasons) == pytest.approx(float(few.values[row]), abs=1e-4)
-        assert {reason.part for reason in reasons} >= {PART_TRENDING}
+    told = explain(few, Told(), LOOKED, rows, popularity_out=0.25)
+    assert np.sum([own.scores for own in told], axis=0) == pytest.approx(few.values, abs=1e-4)
+    assert all(told[0].scores)
+    assert told[0].part == PART_TRENDING
 
 
 class Told(Follows):
@@ -99,5 +102,5 @@ class Told(Follows):
         return self.related(window)[None, rows]
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002
-        nothing = np.zeros((1, 2, len(rows)), np.float32)
+        nothing = np.zeros((2, len(rows)), np.float32)
         return {"sequence": nothing, "values": nothing, "alone": nothing}

@@ -12,7 +12,7 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
 from shared.kafka.ordered import ReaderSnapshot
-from shared.models import read_version
+from shared.model_files import read_version
 from tests.support.states import shoppers
 
 READER: ReaderSnapshot = {"positions": {"0": 7}, "watermarks": {"0": 5}, "marks": {}, "ordered": True}
@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_and_nothing_half_wri
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shared.models.os.fsync", full)
+    monkeypatch.setattr("shared.folders.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write(settings, 40)
     assert [p.name for p in settings.state_dir.iterdir()] == ["checkpoint-000000000030"]

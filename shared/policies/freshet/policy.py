@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.models import NeighbourPart
 from shared.policies.cooccurrence import Cooccurrence, Relation
 from shared.policies.freshet.double_dqn import DoubleDQN

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.history import DAY_MS
 from shared.policies.freshet.mixture import Mixture
 from shared.policies.policy import Seen
 from shared.policies.trending import Trending
+from shared.times import DAY_MS
 
 HALF_LIVES_DAYS = (1.0, 7.0)  # a slower one foretells well and ranks worse: it favours what is well known
 

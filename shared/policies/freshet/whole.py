@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import ranking
-from shared.history import EVENT_FEATURES, Window
+from shared.event_features import EVENT_FEATURES
+from shared.history import Window
 from shared.policies.fitted_encoder import HEAD
 from shared.policies.markov import MarkovPolicy
 from shared.policies.policy import Learned, Policy, PolicySnapshot

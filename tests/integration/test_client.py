@@ -249,7 +249,7 @@ def test_many_users_are_gone_on_with_where_it_broke_off(
     assert servicer.batches == [users[:1000], users[3:1000], users[3:1000], users[1000:2000], users[2000:]]
     servicer.breaks = [2] * 1000
     with pytest.raises(freshet.Unavailable):
-        calling(address, retries=QUICK, timeout=0.3)("recommend_many", users * 5)
+        calling(address, retries=freshet.Retries(first_seconds=0.01, most_attempts=5))("recommend_many", users)
 
 
 def test_pages_are_read_to_the_last_one(fickle: tuple[Fickle, str], calling: Callable[..., Call]) -> None:

@@ -124,9 +124,5 @@ def running(log_file: Path, port: int | None = None) -> Iterator[str]:
             wait_until_ready(port, process)
             yield f"127.0.0.1:{port}"
         finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(5)
+            process.kill()  # told to end, it waits for clients that are still there, and has nothing to keep
+            process.wait(5)

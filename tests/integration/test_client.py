@@ -27,6 +27,7 @@ from shared.settings import KafkaSettings
 from tests.support import inference
 from tests.support.inference import eventually
 from tests.support.processes import kafka_environment, running
+from tests.support.resetting import CANCEL, REFUSED_STREAM, resetting
 
 UNAVAILABLE, SHED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -47,8 +48,10 @@ class Fickle(RecommenderServiceServicer):
         self.breaks: list[int] = []  # after how many answers the next batches break off
         self.open = threading.Event()
         self.open.set()
+        self.asking = threading.Event()
 
     def RecordEvents(self, request: pb.RecordEventsRequest, context: Any) -> pb.RecordEventsResponse:
+        self.asking.set()
         self.open.wait(30)
         events = list(request.events)
         self.calls.append(events)
@@ -246,7 +249,7 @@ def test_many_users_are_gone_on_with_where_it_broke_off(
     assert servicer.batches == [users[:1000], users[3:1000], users[3:1000], users[1000:2000], users[2000:]]
     servicer.breaks = [2] * 1000
     with pytest.raises(freshet.Unavailable):
-        calling(address, retries=QUICK, timeout=0.3)("recommend_many", users * 5)
+        calling(address, retries=freshet.Retries(first_seconds=0.01, most_attempts=5))("recommend_many", users)
 
 
 def test_pages_are_read_to_the_last_one(fickle: tuple[Fickle, str], calling: Callable[..., Call]) -> None:
@@ -450,6 +453,30 @@ def test_closing_with_a_time_gives_up_what_is_left_and_says_so(fickle: tuple[Fic
             recorder.close(timeout=0.2)
         assert raised.value.events == tuple(events)
         assert any(isinstance(cause, freshet.DeadlineExceeded) for cause in raised.value.causes)
+
+
+def test_a_client_that_is_closed_ends_its_calls_and_tries_none_again(fickle: tuple[Fickle, str]) -> None:
+    servicer, address = fickle
+    servicer.open.clear()
+    client = freshet.Client(address, timeout=30, retries=QUICK)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.record_one, freshet.view("ann", "p"))
+        eventually(servicer.asking.is_set)
+        client.close()
+        with pytest.raises(freshet.FreshetError) as raised:
+            waiting.result(20)
+    assert raised.value.code is grpc.StatusCode.CANCELLED
+    assert type(raised.value) is freshet.FreshetError
+
+
+@pytest.mark.parametrize("code", [CANCEL, REFUSED_STREAM])
+@pytest.mark.parametrize("name", ["models", "recommend_many"])
+def test_a_stream_that_is_reset_is_asked_for_again(calling: Callable[..., Call], code: int, name: str) -> None:
+    with resetting(code) as reset:
+        call = calling(reset.address, retries=freshet.Retries(first_seconds=0.01, most_attempts=3))
+        with pytest.raises(freshet.Unavailable, match="attempts: 3"):
+            call(name, *([["ann"]] if name == "recommend_many" else []))
+        assert reset.streams == 3
 
 
 def test_a_program_that_forgets_to_close_its_recorder_loses_nothing(fickle: tuple[Fickle, str], tmp_path: Path) -> None:

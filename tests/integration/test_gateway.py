@@ -332,6 +332,10 @@ def test_too_many_calls_are_told_when_to_come_again(kafka: KafkaSettings, tmp_pa
 def test_more_calls_than_its_connections_take_are_refused_at_once(served: Inference, tmp_path: Path) -> None:
     refused = "freshet_gateway_calls_refused_total"
     with gateway(served.address, tmp_path, connections=2, calls_per_connection=1) as shop:
+        with waiting(shop):
+            eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 1)
+            assert {shop.ask("/v1/list-models", {}).status for _ in range(5)} == {200}, "by the one that is free"
+        eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 0)
         with waiting(shop), waiting(shop):
             eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 2)
             for path in ("/v1/list-models", "/v1/batch-recommend"):

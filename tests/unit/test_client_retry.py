@@ -136,6 +136,7 @@ def test_a_service_with_too_much_to_do_is_asked_again_and_a_message_too_large_is
     [
         ("Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", Unavailable),
         ("Channel closed!", FreshetError),
+        ("Stream removed (Channel closed!)", FreshetError),
         ("Locally cancelled by application!", FreshetError),
     ],
 )

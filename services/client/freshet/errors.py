@@ -102,7 +102,7 @@ def error_of(code: grpc.StatusCode, message: str) -> FreshetError:
     """The error for a call that ended so."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
         return InvalidRequest(message, code)
-    if code is grpc.StatusCode.CANCELLED and message in _ENDED_BY_CALLER:
+    if code is grpc.StatusCode.CANCELLED and any(words in message for words in _ENDED_BY_CALLER):
         return FreshetError(message, code)
     return _ERRORS.get(code, FreshetError)(message, code)
 

@@ -25,10 +25,10 @@ FEW = 8
 # first was handed over while the turn's call computed, and is seen within so many of the event loop's rounds;
 LEAST_LOOPS = 6
 # for each that follows the thread may have to be woken: after so many rounds without one nothing waits there (with six,
-# what one process could not carry waited unseen for half a second, measured).
-QUIET_LOOPS = 32
+# what one process could not carry waited unseen for half a second; with 32, calls at half load took longer: measured).
+QUIET_LOOPS = 14
 # While calls come, a turn ends after so many rounds: refusing alone helps nobody.
-MOST_LOOPS = 100
+MOST_LOOPS = 48
 
 
 class Turns:

@@ -25,7 +25,7 @@ def test_two_benchmarks_run_small(tmp_path: Path) -> None:
     assert report["quick"] is True
     assert report["failed"] == []
     assert {"cpu", "cores", "memory_bytes", "python", "packages", "date", "commit"} <= report["machine"].keys()
-    assert [found["bench"] for found in report["figures"]] == ["recommend"] * 4 + ["record_events"]
+    assert [found["bench"] for found in report["figures"]] == ["recommend"] * 6 + ["record_events"]
     for found in report["figures"]:
         assert found["value"] > 0
         assert found["name"] in done.stdout

@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 
+from threadpoolctl import threadpool_limits
+
 from services.evaluator.loop import Evaluator
 from services.evaluator.settings import EvaluatorSettings
 from shared.service import run_service
@@ -23,7 +25,8 @@ def work(settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Even
     os.nice(settings.niceness)
     ensure_topics(kafka, stop=stop)
     if not stop.is_set():
-        Evaluator(settings, kafka, stop).run()
+        with threadpool_limits(1, "blas"):  # others would spin for the next event's few sums on every core
+            Evaluator(settings, kafka, stop).run()
 
 
 if __name__ == "__main__":

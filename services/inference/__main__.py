@@ -14,6 +14,7 @@ import sys
 import threading
 
 import uvloop
+from threadpoolctl import threadpool_limits
 
 from services.inference import processes
 from services.inference.service import run
@@ -27,7 +28,8 @@ def work(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Even
     if settings.processes > 1:
         processes.run(settings, told)
         return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    # One call's sums are too small to share out: BLAS's other threads would spin for the next one on every core.
+    with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(settings, kafka, told))
 
 

@@ -55,10 +55,14 @@ class Server:
             options=[
                 ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),
-                # What is not taken in waits unseen inside gRPC: this bounds it (RFC 9113, 5.1.2). Those that have ended
-                # do not count until their memory is free, or a client that keeps to the bound would be refused, too.
+                # One connection's share (RFC 9113, 5.1.2). Those that have ended do not count until their memory is
+                # free, or a client that keeps to the bound would be refused, too.
                 ("grpc.max_concurrent_streams", settings.calls_per_connection),
                 ("grpc.http.overload_protection", 0),
+                # What is not taken in waits unseen inside gRPC: this bounds it, of all connections together. Between
+                # the two it would refuse some by chance.
+                ("grpc.server.max_pending_requests", settings.unread_calls),
+                ("grpc.server.max_pending_requests_hard_limit", settings.unread_calls),
             ],
         )
         self._health = health.aio.HealthServicer()

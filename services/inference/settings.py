@@ -37,6 +37,12 @@ class InferenceSettings(ServiceSettings):
         description="calls at a time on one connection: its client holds back what exceeds them, or gRPC refuses it "
         "unread; at most half of them may wait for after_position or for the broker",
     )
+    unread_calls: int = Field(
+        64,
+        ge=1,
+        description="calls that may wait inside gRPC until they are read; what exceeds them it refuses with CANCELLED, "
+        "which costs next to nothing",
+    )
     longest_queue_ms: float = Field(
         4.0,
         gt=0,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from tests.bench.when_due import when_due
+
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
-REFUSED_STREAM = 7  # an error code: it was not read
 MOST_WINDOW = 2**31 - 1
 INITIAL_WINDOW_SIZE = 4  # a setting's name
 POST, HTTP = b"\x83", b"\x86"  # of the static table: `:method: POST`, `:scheme: http`
@@ -43,7 +43,6 @@ class Connection(asyncio.Protocol):
         self._headers = POST + HTTP + b"".join(_literal(name.encode(), value.encode()) for name, value in fields)
         self._indexed = POST + HTTP + bytes(0x80 | (FIRST_DYNAMIC + n) for n in reversed(range(len(fields))))
         self._on_done = on_done
-        self.resets: Counter[int] = Counter()  # by error code
         self._stream = 1
         self._content: set[int] = set()  # streams whose answer has content
         self._received = b""
@@ -87,8 +86,6 @@ class Connection(asyncio.Protocol):
         if kind == DATA and content:
             self._content.add(stream)
         elif kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
-            if kind == RST_STREAM:
-                self.resets[int.from_bytes(content, "big")] += 1
             self._on_done(stream, stream in self._content and kind == HEADERS)
             self._content.discard(stream)
         elif kind in (SETTINGS, PING) and not flags & ACK:
@@ -170,12 +167,12 @@ class Load:
             return on_done
 
         connections = [await self._connect(done(n)) for n in range(self._connections)]
-        start = time.perf_counter()
-        for number, offset in enumerate(due):
-            while (left := start + offset - time.perf_counter()) > 0:
-                await asyncio.sleep(left - 0.002 if left > 0.003 else 0)  # a loop's timers count milliseconds
+
+        def send(number: int, due_at: float) -> None:
             n = number % self._connections
-            sent[n][connections[n].call(self._request())] = start + offset
+            sent[n][connections[n].call(self._request())] = due_at
+
+        await when_due(due, send)
         await asyncio.wait_for(all_done, 30)
         for connection in connections:
             connection.close()

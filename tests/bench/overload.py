@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,19 +13,20 @@ import numpy as np
 import uvloop
 
 from shared.pb.freshet.v1.recommender_pb2 import RecommendRequest
-from tests.bench.calls import REFUSED_STREAM, Connection, Load, message
+from tests.bench.calls import Connection, Load, message
 from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.log import fresh_kafka
 from tests.bench.recommend import CONNECTIONS, IN_FLIGHT, RECOMMEND, due, require_learned, stock
 from tests.bench.served_seconds import quantile_ms
 from tests.bench.shop import user_ids, write_learned
+from tests.bench.when_due import when_due
 from tests.support.inference import Inference, eventually, running
 from tests.support.versions import announce
 
 TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
 PATIENCE_SECONDS = 20.0
 UNLIMITED_MS = 60_000  # to find what it carries, nobody is refused
-REQUESTS = "freshet_inference_requests_total"
+REQUESTS = "freshet_inference_requests_total{"
 
 
 @dataclass(slots=True)
@@ -33,7 +35,6 @@ class Offered:
 
     accepted: list[float] = field(default_factory=list)  # seconds from when each was sent
     refused: list[float] = field(default_factory=list)  # likewise, of those without an answer's content
-    unread: int = 0  # of these, refused by gRPC itself: beyond what a connection may have on its way
     late: list[float] = field(default_factory=list)  # seconds that each was sent after it was due
     lost: int = 0  # never ended
 
@@ -74,22 +75,19 @@ class Arrivals:
             )[1]
             for n in range(self._connections)
         ]
-        start = time.perf_counter()
-        for number, offset in enumerate(due):
-            while (wait := start + offset - time.perf_counter()) > 0:
-                await asyncio.sleep(wait - 0.002 if wait > 0.003 else 0)
-            if number % 64 == 63:  # far behind, answers must be taken all the same
-                await asyncio.sleep(0)
+
+        def send(number: int, due_at: float) -> None:
             n = number % self._connections
             now = time.perf_counter()
             sent[n][connections[n].call(self._requests[number % len(self._requests)])] = now
-            found.late.append(now - start - offset)
+            found.late.append(now - due_at)
+
+        await when_due(due, send)
         try:
             await asyncio.wait_for(all_done.wait(), PATIENCE_SECONDS)
         except TimeoutError:
             found.lost = left
         for connection in connections:
-            found.unread += connection.resets[REFUSED_STREAM]
             connection.close()
         return found
 
@@ -145,18 +143,20 @@ def _port(inference: Inference) -> int:
 
 
 def _told(offered: Offered, before: dict[str, float], after: dict[str, float], seconds: float) -> str:
-    def grew(code: str) -> float:
-        series = f'{REQUESTS}{{code="{code}",method="Recommend"}}'
-        return after.get(series, 0.0) - before.get(series, 0.0)
-
+    grew: Counter[str] = Counter()  # by status, of what the service has counted itself
+    for series, value in after.items():
+        if series.startswith(REQUESTS) and 'method="Recommend"' in series:
+            grew[series.partition('code="')[2].partition('"')[0]] += int(value - before.get(series, 0.0))
+    shed = grew["RESOURCE_EXHAUSTED"]
+    other = grew.total() - grew["OK"] - shed
+    unread = len(offered.refused) - shed - other  # gRPC refused them
     p99 = quantile_ms(before, after, "Recommend", 0.99)
     p50, refused99, late99 = (
         float(np.quantile(values, q)) * 1000 if values else 0.0
         for values, q in ((offered.accepted, 0.5), (offered.refused, 0.99), (offered.late, 0.99))
     )
-    other = len(offered.refused) - offered.unread - grew("RESOURCE_EXHAUSTED") + offered.lost
     return (
         f"p50 {p50:.1f} ms; in the server p99 {p99:.1f} ms; {shown(len(offered.accepted) / seconds)} accepted/s, "
-        f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {offered.unread:,} of "
-        f"them unread; {other:.0f} failed otherwise; sent up to {late99:.1f} ms late (p99)"
+        f"{shown(len(offered.refused) / seconds)} refused/s within {refused99:.1f} ms (p99), {unread:,} of "
+        f"them unread; {other + offered.lost} failed otherwise; sent up to {late99:.1f} ms late (p99)"
     )

@@ -22,6 +22,8 @@ from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
 from shared.topics import Topics
+from tests.bench.recommend import stock
+from tests.bench.shop import user_ids, write_learned
 from tests.support import states
 from tests.support.inference import Inference, environment, eventually, running
 from tests.support.link import Link
@@ -415,3 +417,27 @@ def test_serving_imports_no_torch() -> None:
     program = "import sys, services.inference.__main__; print('torch' in sys.modules, 'onnxruntime' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.split() == ["False", "True"]
+
+
+def test_the_sums_of_a_call_are_not_shared_out_among_threads(kafka: KafkaSettings, tmp_path: Path) -> None:
+    """Those of BLAS would spin between calls, on cores that others need."""
+    stock(kafka, products=10_000, users=20)
+    announce(kafka, write_learned(tmp_path / "models", 10_000))
+    with running(kafka, tmp_path) as inference:
+        eventually(inference.serving)
+        before = busy_ticks(inference.process.pid)
+        for n in range(500):
+            assert inference.recommend(user_ids(20)[n % 20]).strategy == pb.STRATEGY_LEARNED
+        *_, second, first = sorted(
+            ticks - before.get(thread, 0) for thread, ticks in busy_ticks(inference.process.pid).items()
+        )
+        assert second < first / 2
+
+
+def busy_ticks(pid: int) -> dict[str, int]:
+    """What each thread of a process has used of a processor, in the kernel's ticks."""
+    spent = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        fields = (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        spent[task.name] = int(fields[11]) + int(fields[12])  # user and system time: 14 and 15, counted from 1
+    return spent

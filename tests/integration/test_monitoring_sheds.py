@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from services.inference.shedding import LATEST_MS, SOONEST_MS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import LogPosition, Product
 from shared.settings import KafkaSettings
-from tests.support.inference import eventually, running
+from tests.support.inference import Inference, eventually, running
+
+PRODUCTS = 1000
+ASK = pb.RecommendRequest(wishes=pb.Wishes(count=PRODUCTS, product_fields={"paths": ["title"]}))
 
 
 def test_what_is_too_much_at_a_time_is_refused_and_counted(kafka: KafkaSettings, tmp_path: Path) -> None:
@@ -70,12 +74,9 @@ def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_agai
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     """Answers so large that they take milliseconds, many at once."""
-    products = [Product(product_id=f"p{n}", title="A thing") for n in range(1000)]
-    ask = pb.RecommendRequest(wishes=pb.Wishes(count=1000, product_fields={"paths": ["title"]}))
-    with running(kafka, tmp_path, longest_queue_ms=0.001) as inference:
-        inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=products), timeout=20)
-        eventually(lambda: len(inference.stub.Recommend(ask, timeout=20).products) == len(products))
-        recommend = [inference.stub.Recommend.future(ask, timeout=30) for _ in range(200)]
+    with running(kafka, tmp_path, longest_queue_ms=0.001, unread_calls=1000) as inference:
+        stock(inference)
+        recommend = [inference.stub.Recommend.future(ASK, timeout=30) for _ in range(200)]
         models = [inference.stub.ListModels.future(pb.ListModelsRequest(), timeout=30) for _ in range(20)]
         assert inference.health() == health_pb2.HealthCheckResponse.SERVING
         ended = [call.exception() for call in recommend]
@@ -89,6 +90,33 @@ def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_agai
         assert [call.exception() for call in models] == [None] * len(models), "others need not wait for turns"
         shed = 'freshet_inference_requests_total{code="RESOURCE_EXHAUSTED",method="Recommend"}'
         assert inference.metrics()[shed] == len(refused)
-        with freshet.Client(inference.address, timeout=60) as client, ThreadPoolExecutor(50) as threads:
-            answers = list(threads.map(lambda _: client.recommend(None, count=1000), range(100)))
-        assert {len(answer.products) for answer in answers} == {len(products)}
+        assert answered_in_the_end(inference) == {PRODUCTS}
+
+
+def test_what_is_not_even_read_in_time_is_refused_by_grpc_itself(kafka: KafkaSettings, tmp_path: Path) -> None:
+    with running(kafka, tmp_path, unread_calls=2) as inference:
+        stock(inference)
+        recommend = [inference.stub.Recommend.future(ASK, timeout=30) for _ in range(100)]
+        codes = Counter(call.code() for call in recommend)
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert codes[grpc.StatusCode.OK]
+        assert codes[grpc.StatusCode.CANCELLED]
+        counted = inference.metrics()['freshet_inference_requests_total{code="CANCELLED",method="Recommend"}']
+        assert counted == 0, "nobody has seen them"
+        assert answered_in_the_end(inference) == {PRODUCTS}
+
+
+def stock(inference: Inference) -> None:
+    inference.stub.UpsertProducts(
+        pb.UpsertProductsRequest(products=[Product(product_id=f"p{n}", title="A thing") for n in range(PRODUCTS)]),
+        timeout=20,
+    )
+    eventually(lambda: len(inference.stub.Recommend(ASK, timeout=20).products) == PRODUCTS)
+
+
+def answered_in_the_end(inference: Inference) -> set[int]:
+    """How many products the client gets for each of many callers, who ask again where they are refused."""
+    with freshet.Client(inference.address, timeout=60) as client, ThreadPoolExecutor(50) as threads:
+        return {
+            len(answer.products) for answer in threads.map(lambda _: client.recommend(None, count=1000), range(100))
+        }

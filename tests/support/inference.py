@@ -104,7 +104,6 @@ def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[
     """What the process reads: no setting of the machine's own leaks in."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
     own |= kafka_environment(kafka) | {
-        "OMP_NUM_THREADS": "1",  # as the embedded system and the images set it
         "FRESHET_INFERENCE_GRPC_PORT": "0",
         "FRESHET_INFERENCE_MODELS_DIR": str(models),
     }

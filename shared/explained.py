@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.event_features import EVENT_FEATURES
 from shared.heads import ACTION_VALUES, ALONE, SEQUENCE
 from shared.history import Window
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -19,7 +18,6 @@ IntArray = NDArray[np.int64]
 
 MOST_EVENTS = 3  # of a reason that are told,
 LEAST_SHARE = 0.1  # each of which adds at least so much beside the strongest
-SENTIMENT = EVENT_FEATURES.index("sentiment")
 
 # Smaller parts of a score are rounding.
 NOTHING = 1e-6
@@ -43,9 +41,10 @@ class Explains(Protocol):
         ...
 
     def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
-        """What each of `shared.heads.GROUPS` adds to some products before any event and after each, (n + 1, K).
+        """What each of `shared.heads.GROUPS` adds to some products before any event and after each, (W, n + 1, K).
 
-        As `related_by_event`, of the newest n events that count; quick for the window that was scored last.
+        As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
+        had sentiment W is 2, and [1] is as if they had none.
         """
         ...
 
@@ -124,32 +123,26 @@ def _learned(
     """Put in what the heads add."""
     k = len(rows)
     known = np.flatnonzero((rows < len(learned)) & (learned[np.minimum(rows, len(learned) - 1)] > -np.inf))
-    felt = version.by_head(window, rows[known])
-    neutral = felt if (unfelt := _without_sentiment(window)) is window else version.by_head(unfelt, rows[known])
-    n = len(felt[ALONE]) - 1
+    every = len(known) == k
+    heads = version.by_head(window, rows[known])
+    n = heads[ALONE].shape[1] - 1
 
     def put(part: pb.Part.ValueType, after: FloatArray, unknown: float) -> None:
-        parts[part], own = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
-        parts[part][known], own[:, known] = after[-1], after[1:] - after[:-1]
-        events[part] = own
+        own = after[1:] - after[:-1]
+        if every:
+            parts[part], events[part] = after[-1], own
+            return
+        parts[part], events[part] = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
+        parts[part][known], events[part][:, known] = after[-1], own
 
     alone = np.zeros(k, np.float32)
-    alone[known] = neutral[ALONE][-1]
+    alone[known] = heads[ALONE][-1, -1]
     parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] + alone
-    put(pb.PART_SEQUENCE, neutral[SEQUENCE], scored.average)
-    put(pb.PART_Q, neutral[ACTION_VALUES], 0.0)
-    if neutral is not felt:
-        changed = [felt[group] - neutral[group] for group in (SEQUENCE, ACTION_VALUES)]
-        put(pb.PART_SENTIMENT, changed[0] + changed[1], 0.0)
-
-
-def _without_sentiment(window: Window) -> Window:
-    """One user's history as if no text had any sentiment; itself where none has."""
-    if not window.features[0, : int(window.lengths[0]), SENTIMENT].any():
-        return window
-    features = window.features.copy()
-    features[..., SENTIMENT] = 0.0
-    return Window(window.products, features, window.lengths)
+    put(pb.PART_SEQUENCE, heads[SEQUENCE][-1], scored.average)
+    put(pb.PART_Q, heads[ACTION_VALUES][-1], 0.0)
+    if len(heads[ALONE]) > 1:
+        felt = heads[SEQUENCE] + heads[ACTION_VALUES]
+        put(pb.PART_SENTIMENT, felt[0] - felt[1], 0.0)
 
 
 def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from shared import ranking
@@ -18,23 +17,35 @@ from shared.history import Window
 from shared.model_files import read_version
 from shared.models import GOLDEN_TOLERANCE, Golden, Manifest, Parts
 from shared.neighbours import Beside, Related
+from shared.query_encoder import QueryEncoder
 
 FloatArray = NDArray[np.float32]
 
-# What an encoder answers. The second is told by those that read one event after the other, where heads share a query.
-QUERIES, AFTER_EACH = ["queries"], ["after_each"]
+SENTIMENT = EVENT_FEATURES.index("sentiment")
 
 
 class _Read:
     """What was looked up of one user's window: who asks for the reasons of scores needs it once more."""
 
-    __slots__ = ("after_each", "beside", "newest", "window")
+    __slots__ = ("after_each", "beside", "features", "products", "window")
 
-    def __init__(self, window: Window, length: int) -> None:
+    def __init__(self, window: Window, length: int, products: int) -> None:
+        newest = window.newest(length)  # events beyond those the version was trained on are left out
+        n = int(newest.lengths[0])
         self.window = window
-        self.newest = window.newest(length)  # events beyond those the version was trained on are left out
+        self.products = np.minimum(newest.products[0, :n], products)  # (n,) rows; beyond the last lies padding's
+        self.features = newest.features[0, :n]  # (n, F)
         self.beside: Beside | None = None  # what co-occurs, once it was asked for
-        self.after_each: FloatArray | None = None  # (n, D) queries, once an encoder that tells them was asked
+        self.after_each: FloatArray | None = None  # (W, n, Q·D) queries, once they were asked for
+
+    @property
+    def told(self) -> Sequence[FloatArray]:
+        """Features as they are, and where texts had sentiment as if they had none: W of (n, F)."""
+        if not self.features[:, SENTIMENT].any():
+            return [self.features]
+        neutral = self.features.copy()
+        neutral[:, SENTIMENT] = 0.0
+        return [self.features, neutral]
 
 
 class Scorer:
@@ -57,20 +68,12 @@ class Scorer:
         products: Callable[[], int],
     ) -> None:
         self.manifest = manifest
-        self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
-        self._tells_each = len(self._session.get_outputs()) > 1
+        self._encoder = QueryEncoder(manifest, parts)
         self._latest: _Read | None = None
-        weights = np.array(list(manifest.heads.values()), np.float32)
-        has_output = np.array([head in parts.outputs for head in manifest.heads])
-        counted = np.flatnonzero(weights * has_output)  # a head without weight need not be asked
-        # Of each query that counts: its place in the encoder's output, and what it weighs there; Q of them. Heads that
-        # share a query are one sum of weighted vectors.
-        self._queries = counted if queries > 1 else np.zeros(int(counted.size > 0), np.int64)
-        self._weights: FloatArray = weights[counted, None] if queries > 1 else np.ones((1, 1), np.float32)
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
         self._input: FloatArray = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: FloatArray = np.zeros((len(self._queries) * d, a), np.float32)
+        self._items: FloatArray = np.zeros((self._encoder.width, a), np.float32)  # of heads that share a query the sum
         self._bias: FloatArray = np.full(a, -np.inf, np.float32)  # of products it does not know
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
@@ -82,14 +85,14 @@ class Scorer:
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
         self._per_length: FloatArray | None = None  # (A + 1, 1) of `_input`, once it is asked for
-        if queries > 1:
-            for c, head in enumerate(np.array(list(manifest.heads))[counted]):
+        if not self._encoder.one_query:
+            for c, head in enumerate(np.array(list(manifest.heads))[self._encoder.counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
-        elif counted.size:
+        elif self._encoder.width:
             outputs = [manifest.heads[head] * output for head, output in parts.outputs.items()]
             self._items[:, rows] = np.sum(outputs, axis=0).T
         self._bias[rows] = sum(weight * parts.biases[head] for head, weight in manifest.heads.items())
-        self._heads = HeadVectors(manifest.heads, parts, one_query=queries == 1)
+        self._heads = HeadVectors(manifest.heads, parts, one_query=self._encoder.one_query)
         self._check(golden, rows)
 
     @property
@@ -142,14 +145,19 @@ class Scorer:
             rows: (K,) the caller's, of products that the version knows.
 
         Returns:
-            `shared.heads.GROUPS` → (n + 1, K); the last of each add up to `scores`.
+            `shared.heads.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had sentiment W
+            is 2, and [1] is as if they had none.
         """
         read = self._read(window)
-        n = int(read.newest.lengths[0])
-        queries = np.zeros((n + 1, self._items.shape[0]), np.float32)
-        if n and len(self._items):
-            queries[1:] = self._after_each(read) if self._tells_each else self._after_beginnings(read.newest)
+        after_each = self._after_each(read, explained=True)  # (W, n, Q·D)
+        queries = np.zeros((len(after_each), after_each.shape[1] + 1, after_each.shape[2]), np.float32)
+        queries[:, 1:] = after_each
         return self._heads.split(queries, self._items[:, rows], self._bias[rows], self._version_rows[rows])
+
+    def explains(self, window: Window) -> None:
+        """Be told that `by_head` will be asked for, too: to encode all that it needs at once takes less time."""
+        if self._encoder.tells_each:
+            self._after_each(self._read(window), explained=True)
 
     def scores(self, window: Window) -> FloatArray:
         """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
@@ -158,53 +166,31 @@ class Scorer:
         beyond the length of history that it was trained on are left out.
         """
         read = self._read(window)
-        newest = read.newest
-        if self._tells_each and newest.lengths[0]:
-            query = self._after_each(read)[-1]
+        if self._encoder.tells_each and len(read.products):
+            query = self._after_each(read)[0, -1]
         else:
-            length = max(1, int(newest.lengths[0]))
-            query = self._queries_of(newest.products[:, :length], newest.features[:, :length], newest.lengths)[0]
+            query = self._encoder.query(self._input[read.products], read.features)
         return ranking.scores(query, self._items, self._bias)
 
     def _read(self, window: Window) -> _Read:
         """What is known of a window; of the latest one it is kept."""
         read = self._latest
         if read is None or read.window is not window:
-            read = self._latest = _Read(window, self.manifest.history_length)
+            read = self._latest = _Read(window, self.manifest.history_length, self.products)
         return read
 
     def _beside(self, window: Window, related: Related) -> Beside:
         read = self._read(window)
         if read.beside is None:
-            history = read.newest.products[0, : int(read.newest.lengths[0])]
-            read.beside = related.beside(self._version_rows[np.minimum(history, self.products)])
+            read.beside = related.beside(self._version_rows[read.products])
         return read.beside
 
-    def _queries_of(self, products: NDArray[np.int32], features: FloatArray, lengths: NDArray[np.int32]) -> FloatArray:
-        """(B, T) the caller's rows, (B, T, F), (B,) → queries of all heads that count, weighted, (B, Q·D)."""
-        known = np.minimum(products, self.products)  # beyond the last row lies padding's
-        inputs = {"products": self._input[known], "features": features, "lengths": lengths}
-        queries: FloatArray = self._session.run(QUERIES, inputs)[0]  # (B, H or 1, D)
-        return (queries[:, self._queries] * self._weights).reshape(len(products), -1)
-
-    def _after_each(self, read: _Read) -> FloatArray:
-        """The query that all heads share after each event, (n, D); n > 0."""
-        if read.after_each is None:
-            newest, n = read.newest, int(read.newest.lengths[0])
-            products = np.minimum(newest.products[:, :n], self.products)
-            inputs = {"products": self._input[products], "features": newest.features[:, :n], "lengths": newest.lengths}
-            after: FloatArray = self._session.run(AFTER_EACH, inputs)[0][0]
-            read.after_each = after[:, : self._items.shape[0]]
+    def _after_each(self, read: _Read, *, explained: bool = False) -> FloatArray:
+        """As `QueryEncoder.after_each` tells it of this window."""
+        told = read.told if explained else [read.features]
+        if read.after_each is None or len(read.after_each) < len(told):
+            read.after_each = self._encoder.after_each(self._input[read.products], told)
         return read.after_each
-
-    def _after_beginnings(self, newest: Window) -> FloatArray:
-        """`_queries_of` each beginning of a history, (n, Q·D), where the encoder tells of the whole alone."""
-        n = int(newest.lengths[0])
-        lengths = np.arange(1, n + 1, dtype=np.int32)
-        to_come = np.arange(n) >= lengths[:, None]  # (n, n)
-        products, features = newest.products[:, :n].repeat(n, axis=0), newest.features[:, :n].repeat(n, axis=0)
-        products[to_come], features[to_come] = self.products, 0.0
-        return self._queries_of(products, features, lengths)
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
@@ -234,30 +220,3 @@ def load_scorer(
         raise
     except Exception as error:  # what is wrong with a version must never end a service
         raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
-
-
-def _session(encoder: bytes, manifest: Manifest, heads: int) -> tuple[onnxruntime.InferenceSession, int]:
-    """The encoder, ready to run, and how many queries it gives: one for all heads that want any, or one for each."""
-    version_id = manifest.version_id
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(encoder, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no other base class
-        raise BadEvent("encoder", f"{version_id}: {error}") from error
-    names = [node.name for node in session.get_inputs()]
-    if names != ["products", "features", "lengths"]:
-        raise BadEvent("encoder", f"{version_id}: the encoder takes {names}")
-    d, features = (node.shape[-1] for node in session.get_inputs()[:2])
-    if features != len(EVENT_FEATURES):
-        raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
-    if d != manifest.dimension:
-        raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
-    if (names := [node.name for node in session.get_outputs()]) not in (QUERIES, QUERIES + AFTER_EACH):
-        raise BadEvent("encoder", f"{version_id}: the encoder gives {names}")
-    queries = session.get_outputs()[0].shape[1]
-    if queries not in (1, heads):
-        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {heads} heads")
-    return session, queries

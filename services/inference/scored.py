@@ -36,11 +36,15 @@ def score(
     version: Scorer | None, window: Window | None, wishes: pb.Wishes, knowledge: Knowledge, places: Places | None
 ) -> Scored:
     """Every product's score; `places`: of new products, None where nothing gives them one."""
+    if wishes.explain and version is not None and window is not None:
+        version.explains(window)
     return boosted(served(version, window, knowledge, places), wishes, knowledge)
 
 
 def score_similar(row: int, version: Scorer | None, window: Window, wishes: pb.Wishes, knowledge: Knowledge) -> Scored:
     """How well every product goes with one, after which the window is."""
+    if wishes.explain and version is not None:
+        version.explains(window)
     found = similar(row, window, version, knowledge, knowledge.catalogue.content)
     return boosted(found, wishes, knowledge, SIMILAR.popularity_out if version is not None else 0.0)
 

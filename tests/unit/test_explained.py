@@ -114,8 +114,8 @@ class Told:
         return np.pad(self._related, ((0, 0), (0, 1)))[:, np.minimum(rows, 3)]  # none of products that came later
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
-        felt = -1 if window.features[0, :, SENTIMENT].any() else 0
-        return {group: own[felt][:, rows] for group, own in self._heads.items()}
+        ways = slice(None, None, -1) if window.features[0, :, SENTIMENT].any() else slice(1)
+        return {group: own[ways][..., rows] for group, own in self._heads.items()}
 
 
 def history(*sentiments: float) -> Window:

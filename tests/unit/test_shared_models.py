@@ -301,8 +301,8 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
         after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
     )  # (3, A)
     found = scorer.by_head(asked, rows.astype(np.int64))
-    assert np.allclose(found["values"], values, atol=1e-2), "kept at half precision"
-    assert np.allclose(sum(own[-1] for own in found.values()), wanted, atol=1e-4)
+    assert np.allclose(found["values"][0], values, atol=1e-2), "kept at half precision"
+    assert np.allclose(sum(own[0, -1] for own in found.values()), wanted, atol=1e-4)
 
 
 def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -411,8 +411,8 @@ def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None
     found = scorer.by_head(asked, rows)
     for n in range(1, 5):
         part = Window(asked.products, asked.features, np.array([n], np.int32))
-        assert np.allclose(sum(own[n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
-    assert np.ptp(found["sequence"], axis=0).min() > 1e-3, "the history counts"
+        assert np.allclose(sum(own[0, n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
+    assert np.ptp(found["sequence"][0], axis=0).min() > 1e-3, "the history counts"
     model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
     del model.graph.output[1]
     replace(folder, "encoder.onnx", model.SerializeToString())

@@ -102,5 +102,5 @@ class Told(Follows):
         return self.related(window)[None, rows]
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002
-        nothing = np.zeros((2, len(rows)), np.float32)
+        nothing = np.zeros((1, 2, len(rows)), np.float32)
         return {"sequence": nothing, "values": nothing, "alone": nothing}

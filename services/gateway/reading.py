@@ -29,7 +29,7 @@ def from_json(content: bytes, kind: type[MessageT]) -> MessageT:
         BadRequest: it is no JSON, or not that of such a message.
     """
     try:
-        value = json.loads(content.decode(), parse_constant=_no_constant)
+        value = json.loads(content.decode(), parse_constant=_no_constant, object_pairs_hook=_each_once)
     except UnicodeDecodeError as error:
         raise BadRequest("", f"the body must be JSON in UTF-8: byte {error.start + 1} is not") from None
     except json.JSONDecodeError as error:
@@ -68,6 +68,15 @@ def fill(message: Message, given: Sequence[tuple[str, str]], fields: Mapping[str
 
 def _no_constant(name: str) -> NoReturn:
     raise BadRequest("", f"the body must be JSON, which has no {name}")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest("", f"the body gives {shown(name)} twice")
+        found[name] = value
+    return found
 
 
 def _fill(message: Message, value: Any, at: str, depth: int) -> None:

@@ -155,6 +155,17 @@ def test_what_is_done_is_an_event_of_its_kind(
     assert newest["rating"] == (3.0 if kind == "RATING" else 0.0)
 
 
+def test_an_event_is_dated_by_the_log_on_whichever_page_it_happens(watched: Watched, system: Shop) -> None:
+    product = system.call("list-products", page_size=1)["products"][0]["product_id"]
+    newest = max(int(user["newest_ms"]) for user in system.call("list-users", page_size=USERS)["users"])
+    page = watched.open(f"#/product/{quote(product)}")
+    with page.expect_request("**/v1/record-events") as sent:
+        page.get_by_role("button", name="Click: ").click()
+    event = json.loads(sent.value.post_data or "")["events"][0]
+    assert 0 < int(event.get("event_time_ms", 0)) - newest < 86_400_000
+    watched.settle()
+
+
 def test_a_guests_list_follows_the_session_that_lives_in_the_tab(watched: Watched, system: Shop) -> None:
     users = system.call("list-users")["total"]
     page = watched.open()

@@ -40,6 +40,7 @@ def test_whatever_protobuf_writes_is_read_as_it_was(kind: type[Message], data: s
         (b"[" * 100_000, "", f"the body nests deeper than {MOST_DEEP}"),
         (b'{"count":' + b"1" * 5000 + b"}", "", "the body must be JSON, with numbers that a double holds"),
         (b'{"count": NaN}', "", "the body must be JSON, which has no NaN"),
+        (b'{"count": 1, "count": 2}', "", 'the body gives "count" twice'),
         (b"[]", "", "the body must be an object, got a list"),
         (b"null", "", "the body must be an object, got null"),
         (b'{"usr_id": "a"}', "usr_id", "usr_id: no such field; did you mean user_id?"),

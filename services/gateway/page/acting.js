@@ -3,7 +3,7 @@
 import { recommend, recordEvents } from "./api.js";
 import { eventTime } from "./clock.js";
 import { measured } from "./freshness.js";
-import { product, title } from "./known.js";
+import { people, product, title } from "./known.js";
 import { current, remember } from "./person.js";
 import { askForReview } from "./review.js";
 
@@ -39,6 +39,7 @@ export async function act(kind, id, details, { wishes, requestId = "" }) {
 /** Record one event; its position in the log. */
 export async function record(kind, id, details = {}, requestId = "") {
   const person = current();
+  await people().catch(() => {}); // their events tell where the log stands, whichever view was opened first
   const event = {
     kind: `EVENT_KIND_${kind}`,
     product_id: id,

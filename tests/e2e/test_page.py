@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from services.embedded.broker import free_port
 from services.gateway.page import FOLDER
@@ -219,6 +219,27 @@ def test_filters_hold_and_stay_in_the_address(watched: Watched, system: Shop, us
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page).to_have_url(f"{system.url}/#/user/{user}")
     expect(page.locator(".card")).to_have_count(10)
+
+
+def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system: Shop, user: str) -> None:
+    page = watched.open(f"#/user/{user}")
+    category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
+    products(page)
+    held: list[Route] = []
+    page.route(
+        "**/v1/recommend",
+        lambda route: held.append(route) if "after_position" in (route.request.post_data or "") else route.fallback(),
+    )
+    with page.expect_request(lambda request: "after_position" in (request.post_data or "")):
+        page.locator(".card").first.get_by_role("button", name="Click").click()
+    page.get_by_label("Category").select_option(category)
+    expect(spoken(page)).to_contain_text("The list anew")
+    held.pop().continue_()
+    expect(page.locator("#freshness")).to_be_visible()
+    watched.settle()
+    wishes = {"filter": {"category": {"values": [category]}}}
+    wanted = [one["product_id"] for one in system.call("recommend", user_id=user, wishes=wishes)["products"]]
+    assert products(page) == wanted
 
 
 def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(watched: Watched, system: Shop) -> None:

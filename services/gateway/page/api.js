@@ -11,7 +11,7 @@ export class Problem extends Error {
 
   /** What whoever looks at the page can do. */
   get advice() {
-    if (this.status === 0) return "Is the gateway still running? `make demo KEEP=1` keeps everything up.";
+    if (this.status === 0) return "Is the gateway still running? “make demo KEEP=1” keeps everything up.";
     if (this.status === 400)
       return this.field ? `Change ${this.field} and ask again.` : "Change the request and ask again.";
     if (this.status === 403)

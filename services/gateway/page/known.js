@@ -25,7 +25,10 @@ export async function product(id) {
         id,
         getProduct({ product_id: id })
           .then((answer) => answer.product)
-          .catch(() => ({ product_id: id })),
+          .catch((error) => {
+            if (error.status !== 404) products.delete(id); // it may be told another time
+            return { product_id: id };
+          }),
       );
   }
   return products.get(id);

@@ -91,7 +91,7 @@ export function shop(root, { user = "" }, query, signal) {
     const details = await particulars(kind, id, given);
     if (!details) return;
     busy = true;
-    newest += 1;
+    const mine = ++newest;
     try {
       const before = answer;
       const name = title(await product(id));
@@ -100,9 +100,11 @@ export function shop(root, { user = "" }, query, signal) {
         position: at,
         took,
       } = await send(kind, id, details, { wishes: toWishes(chosen), requestId: answer?.request_id });
-      const moved = moves(ids(before), ids(after));
+      if (mine === newest) showAnswer(after, before);
+      else await load(); // other wishes were made meanwhile
+      const moved = moves(ids(before), ids(answer));
       last = { did: `${name} ${did(kind)}`, summary: summary(moved), position: at };
-      showAnswer(after, before);
+      showAside();
       say(`${last.did}. The list has seen it: ${last.summary}. ${ms(took)} milliseconds.`);
       known = await whoIs(user, signal).catch(() => known);
       showAside();

@@ -27,8 +27,11 @@ LEAST_LOOPS = 6
 # for each that follows the thread may have to be woken: after so many rounds without one nothing waits there (with six,
 # what one process could not carry waited unseen for half a second; with 32, calls at half load took longer: measured).
 QUIET_LOOPS = 14
-# While calls come, a turn ends after so many rounds: refusing alone helps nobody.
-MOST_LOOPS = 48
+# While calls come, taking them in lasts as long as this times what the turn's call computed: refusing alone helps
+# nobody. gRPC refuses for less what is not taken in then.
+TAKING_IN = 2.0
+# By this round the turn's call has computed.
+COMPUTED = 2
 
 
 class Turns:
@@ -46,7 +49,9 @@ class Turns:
         self._turn_seconds = 0.0  # decayed mean; 0: none was measured
         self._empty_at = clock()  # when the queue was empty last
         self._refused_at = -SOBER_SECONDS
-        self._began = 0.0  # clock seconds of the turn that goes on
+        self._began = self._computed = (
+            0.0  # clock seconds of the turn that goes on: its begin, and when it had computed
+        )
         self._goes_on = False  # whether one does
         self._loops = 0  # since it began
         self._quiet_loops = LEAST_LOOPS  # without a call, after which nothing waits inside gRPC
@@ -90,8 +95,9 @@ class Turns:
         """Once a loop: when it is time, let the next begin."""
         self._loops += 1
         self._quiet += 1
-        drained = self._quiet >= self._quiet_loops
-        if not (drained or (self._waiting and self._loops >= MOST_LOOPS)):
+        if self._loops == COMPUTED:
+            self._computed = self._clock()
+        if self._quiet < self._quiet_loops and not (self._waiting and self._is_over()):
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._goes_on = False
@@ -102,6 +108,12 @@ class Turns:
                 self._begin()
                 future.set_result(None)
                 return
+
+    def _is_over(self) -> bool:
+        """Whether calls were taken in for long enough."""
+        if self._loops < LEAST_LOOPS:
+            return False
+        return self._clock() - self._computed >= TAKING_IN * (self._computed - self._began)
 
     def _measure(self, seconds: float) -> None:
         mean = self._turn_seconds or seconds

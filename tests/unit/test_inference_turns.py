@@ -12,10 +12,10 @@ from services.inference.turns import (
     BURST_SECONDS,
     FEW,
     LEAST_LOOPS,
-    MOST_LOOPS,
     QUIET_LOOPS,
     RECENT_SECONDS,
     SOBER_SECONDS,
+    TAKING_IN,
     Turns,
 )
 
@@ -95,12 +95,12 @@ def test_what_comes_meanwhile_is_taken_in_before_the_next_turn_for_a_bounded_tim
         callers = Callers(Turns(1.0, clock), clock)
         tasks = callers.start(0, 1)
         await asyncio.sleep(0)
-        loops = 0
+        began = clock.now
         while callers.order == [0]:
             callers.turns.refuses()  # one comes in every loop
+            clock.now += TURN_SECONDS / 10
             await asyncio.sleep(0)
-            loops += 1
-        assert MOST_LOOPS - 1 <= loops <= MOST_LOOPS + 2
+        assert clock.now - began == pytest.approx(TURN_SECONDS * (TAKING_IN + 1), rel=0.3)
         assert callers.order == [0, 1]
         await asyncio.gather(*tasks)
 

@@ -74,8 +74,12 @@ def run(settings: BenchSettings) -> list[Figure]:
                     for seed in range(repeats)
                 ]
                 in_server = quantile_ms(before, inference.metrics(), "Recommend", 0.99)
+                empty = statistics.median(
+                    float(np.quantile(uvloop.run(loads[EMPTY].open(due(rate / 2, seconds, seed))), 0.99)) * 1000
+                    for seed in range(repeats)
+                )
                 note = f"{rates[name]} beside {rates[EMPTY]}; {products:,} products, {users:,} users, {note}"
-                figures += _figures(name, rates, wanted, quantiles, in_server, note)
+                figures += _figures(name, rates, wanted, quantiles, in_server, empty, note)
     return figures
 
 
@@ -85,6 +89,7 @@ def _figures(
     wanted: float,
     quantiles: Sequence[NDArray[np.float64]],
     in_server: float,
+    empty: float,
     note: str,
 ) -> list[Figure]:
     p50, p99 = (statistics.median(float(own[n]) for own in quantiles) for n in range(2))
@@ -108,7 +113,8 @@ def _figures(
             "",
             10.0,
             at_least=False,
-            note=f"{spread}, p50 {shown(p50)}; from when each call was due, Poisson arrivals",
+            note=f"{spread}, p50 {shown(p50)}; an empty method's {shown(empty)}; from when each call was due, "
+            "Poisson arrivals",
         ),
         Figure(
             f"{name}, p99 in the server at half that load",

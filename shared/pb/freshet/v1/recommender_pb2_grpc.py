@@ -102,7 +102,8 @@ class RecommenderServiceServicer:
     def Recommend(self, request, context):
         """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
         DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time.
+        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
+        CANCELLED when so many do that they can't all be read: ask again a little later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

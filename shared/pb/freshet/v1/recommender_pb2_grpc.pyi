@@ -34,7 +34,8 @@ class RecommenderServiceStub:
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
     DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time.
+    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
+    CANCELLED when so many do that they can't all be read: ask again a little later.
     """
     BatchRecommend: _grpc.UnaryStreamMultiCallable[_recommender_pb2.BatchRecommendRequest, _recommender_pb2.BatchRecommendResponse]
     """The same for many users in one call, for mail runs: an answer a user, in the order of the request."""
@@ -65,7 +66,8 @@ class RecommenderServiceAsyncStub(RecommenderServiceStub):
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
     DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time.
+    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
+    CANCELLED when so many do that they can't all be read: ask again a little later.
     """
     BatchRecommend: _aio.UnaryStreamMultiCallable[_recommender_pb2.BatchRecommendRequest, _recommender_pb2.BatchRecommendResponse]  # type: ignore[assignment]
     """The same for many users in one call, for mail runs: an answer a user, in the order of the request."""
@@ -99,7 +101,8 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recommender_pb2.RecommendResponse, _abc.Awaitable[_recommender_pb2.RecommendResponse]]:
         """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
         DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time.
+        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
+        CANCELLED when so many do that they can't all be read: ask again a little later.
         """
 
     @_abc_1.abstractmethod

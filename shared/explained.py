@@ -123,17 +123,12 @@ def _learned(
     """Put in what the heads add."""
     k = len(rows)
     known = np.flatnonzero((rows < len(learned)) & (learned[np.minimum(rows, len(learned) - 1)] > -np.inf))
-    every = len(known) == k
     heads = version.by_head(window, rows[known])
     n = heads[ALONE].shape[1] - 1
 
     def put(part: pb.Part.ValueType, after: FloatArray, unknown: float) -> None:
-        own = after[1:] - after[:-1]
-        if every:
-            parts[part], events[part] = after[-1], own
-            return
         parts[part], events[part] = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
-        parts[part][known], events[part][:, known] = after[-1], own
+        parts[part][known], events[part][:, known] = after[-1], after[1:] - after[:-1]
 
     alone = np.zeros(k, np.float32)
     alone[known] = heads[ALONE][-1, -1]

@@ -27,7 +27,7 @@ SENTIMENT = EVENT_FEATURES.index("sentiment")
 class _Read:
     """What was looked up of one user's window: who asks for the reasons of scores needs it once more."""
 
-    __slots__ = ("after_each", "beside", "features", "products", "window")
+    __slots__ = ("after_each", "beside", "explained", "features", "products", "window")
 
     def __init__(self, window: Window, length: int, products: int) -> None:
         newest = window.newest(length)  # events beyond those the version was trained on are left out
@@ -37,8 +37,8 @@ class _Read:
         self.features = newest.features[0, :n]  # (n, F)
         self.beside: Beside | None = None  # what co-occurs, once it was asked for
         self.after_each: FloatArray | None = None  # (W, n, Q·D) queries, once they were asked for
+        self.explained = False  # whether these are of all that `told` gives
 
-    @property
     def told(self) -> Sequence[FloatArray]:
         """Features as they are, and where texts had sentiment as if they had none: W of (n, F)."""
         if not self.features[:, SENTIMENT].any():
@@ -187,9 +187,9 @@ class Scorer:
 
     def _after_each(self, read: _Read, *, explained: bool = False) -> FloatArray:
         """As `QueryEncoder.after_each` tells it of this window."""
-        told = read.told if explained else [read.features]
-        if read.after_each is None or len(read.after_each) < len(told):
-            read.after_each = self._encoder.after_each(self._input[read.products], told)
+        if read.after_each is None or (explained and not read.explained):
+            told = read.told() if explained else [read.features]
+            read.after_each, read.explained = self._encoder.after_each(self._input[read.products], told), explained
         return read.after_each
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:

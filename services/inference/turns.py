@@ -49,9 +49,8 @@ class Turns:
         self._turn_seconds = 0.0  # decayed mean; 0: none was measured
         self._empty_at = clock()  # when the queue was empty last
         self._refused_at = -SOBER_SECONDS
-        self._began = self._computed = (
-            0.0  # clock seconds of the turn that goes on: its begin, and when it had computed
-        )
+        self._began = 0.0  # clock seconds of the turn that goes on,
+        self._computed = 0.0  # and when its call had computed
         self._goes_on = False  # whether one does
         self._loops = 0  # since it began
         self._quiet_loops = LEAST_LOOPS  # without a call, after which nothing waits inside gRPC

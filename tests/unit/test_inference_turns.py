@@ -187,6 +187,27 @@ def test_after_a_refusal_nothing_counts_as_a_burst_for_a_while() -> None:
     run(work)
 
 
+@pytest.mark.parametrize(("came", "waiting", "refused"), [(1, FEW - 1, False), (8, FEW - 1, True), (8, 0, False)])
+def test_the_more_come_to_a_turn_the_shorter_the_queue_may_be(came: int, waiting: int, refused: bool) -> None:
+    async def work(clock: Clock) -> None:
+        callers = Callers(Turns(TURN_SECONDS / 2, clock), clock)
+        await asyncio.gather(*callers.start(*range(10)))  # by now it is known how long a turn takes
+        for _ in range(50):
+            [task] = callers.start(0)
+            await asyncio.sleep(0)
+            for _ in range(came):
+                callers.turns.refuses()
+            await task
+            for _ in range(QUIET_LOOPS + 2):
+                await asyncio.sleep(0)
+        callers.start(*range(waiting + 1))
+        await asyncio.sleep(0)
+        clock.now += RECENT_SECONDS * 2
+        assert callers.turns.refuses() is refused
+
+    run(work)
+
+
 def test_one_slow_turn_is_no_sign() -> None:
     async def work(clock: Clock) -> None:
         turns = Turns(0.01, clock)

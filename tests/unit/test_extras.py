@@ -1,16 +1,21 @@
-"""Each service imports with what its extra installs, and nothing beside it: its image holds no more."""
+"""Each part imports with what its extra installs, and nothing beside it; the script `freshet` names what it lacks."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from services.console.script import PACKAGES
+
 ROOT = Path(__file__).parents[2]
-EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # Distribution → what it is imported as, of those that an image may lack.
 IMPORTED_AS = {
     "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "scipy": "scipy", "implicit": "implicit",
@@ -52,6 +57,7 @@ def test_a_policy_whose_library_is_not_installed_is_refused_with_what_to_do() ->
         ("services.gateway.__main__", "gateway"),
         ("services.gateway.server", "gateway"),
         ("replay.__main__", "replay"),
+        ("services.console.__main__", "console"),
     ],
 )
 def test_it_imports_without_what_its_extra_does_not_install(module: str, extra: str) -> None:
@@ -64,3 +70,56 @@ def test_it_imports_without_what_its_extra_does_not_install(module: str, extra: 
         program += "from services.evaluator.accuracy import BASELINES\nlist(map(class_of, BASELINES))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def run_script(before: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The script `freshet`, as pip writes it, after a line that takes something away."""
+    module, _, function = PROJECT["scripts"]["freshet"].partition(":")
+    program = f"import sys\n{before}\nfrom {module} import {function}\nsys.exit({function}())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_script_without_any_extra_says_which_one_carries_the_command_line() -> None:
+    lacking = sorted(name for packages in PACKAGES.values() for name in packages)
+    done = run_script(f"for name in {lacking}:\n    sys.modules[name] = None", "--help")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"freshet: \w+ is not installed: pip install 'freshet\[console\]'\n", done.stderr)
+
+
+def test_a_command_that_needs_more_says_which_extra_carries_it(tmp_path: Path) -> None:
+    lacking = sorted(PACKAGES["evaluate"])
+    data = tmp_path / "sales.csv"
+    data.write_text("user,product,time\na,b,2020-01-01\n")
+    done = run_script(f"for name in {lacking}:\n    sys.modules[name] = None", "graph", str(data))
+    assert done.returncode == 2
+    assert re.fullmatch(r"freshet: \w+ is not installed: pip install 'freshet\[evaluate\]'\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("sys.modules['services.console.topics'] = None", "services.console.topics"),
+        ("sys.modules['shared.errors'] = None", "shared.errors"),
+        ("import numpy\nsys.modules['numpy.typing'] = None", "numpy.typing"),  # numpy itself is there
+        ("sys.modules['argparse'] = None", "argparse"),
+    ],
+)
+def test_a_module_that_no_extra_carries_is_a_bug_and_stays_a_traceback(before: str, name: str) -> None:
+    done = run_script(before, "--help")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert f"ModuleNotFoundError: import of {name} halted" in done.stderr
+
+
+def test_the_script_knows_every_package_that_its_extras_install() -> None:
+    imported_as: dict[str, set[str]] = {}
+    for package, distributions in packages_distributions().items():
+        for distribution in distributions:
+            imported_as.setdefault(distribution.lower().replace("_", "-"), set()).add(package)
+    own = installed("console")
+    for distribution in own | installed("evaluate"):
+        extra = "console" if distribution in own else "evaluate"
+        assert imported_as[distribution.lower()] & set(PACKAGES[extra]), distribution

@@ -130,7 +130,7 @@ def _scalar(field: FieldDescriptor, requested: bool) -> Json:
 
 def _mask() -> Json:
     one = "|".join(field.name for field in Product.DESCRIPTOR.fields)
-    return {"type": "string", "pattern": f"^({one})(,({one}))*$"}
+    return {"type": "string", "pattern": f"^(({one})(,({one}))*)?$"}
 
 
 def _reachable(roots: Any) -> dict[str, Any]:

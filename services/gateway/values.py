@@ -90,8 +90,9 @@ def _text(value: Any, at: str) -> str:
 
 
 def mask(value: Any, at: str) -> list[str]:
-    """The paths of a FieldMask; protobuf's JSON has them as one string with commas."""
-    paths = _text(value, at).split(",")
+    """The paths of a FieldMask; protobuf's JSON has them as one string with commas, and none as the empty string."""
+    text = _text(value, at)
+    paths = text.split(",") if text else []
     for path in paths:
         if not re.fullmatch(r"[a-z][A-Za-z0-9_.]*", path):
             raise BadRequest(at, f"names of fields with commas between them, as title,price; got {shown(value)}")

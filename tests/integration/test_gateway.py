@@ -114,6 +114,7 @@ def test_what_is_recorded_over_http_is_in_the_log(shop: Gateway, kafka: KafkaSet
             },
         ),
         ("/v1/trending?category=x&count=2", "/v1/trending", {"category": "x", "wishes": {"count": 2}}),
+        ("/v1/trending?product_fields=", "/v1/trending", {"wishes": {"product_fields": ""}}),
         ("/v1/users?page_size=1", "/v1/list-users", {"page_size": 1}),
     ],
 )

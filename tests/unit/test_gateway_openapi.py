@@ -98,6 +98,13 @@ def test_the_limits_of_the_protos_comments_are_in_the_schemas(name: str, wrong: 
     assert not validator(name).is_valid(wrong)
 
 
+def test_a_mask_may_be_empty() -> None:
+    for fields in ("", "title", "title,price"):
+        validator("RecommendRequest").validate({"wishes": {"product_fields": fields}})
+    for fields in (",", "title,"):
+        assert not validator("RecommendRequest").is_valid({"wishes": {"product_fields": fields}})
+
+
 def test_times_may_be_numbers_or_strings() -> None:
     event = {"kind": "EVENT_KIND_VIEW", "product_id": "a"}
     for time in (1, "1"):

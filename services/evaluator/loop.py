@@ -16,6 +16,7 @@ from services.evaluator.versions import Versions
 from shared.content.places import Content
 from shared.errors import BadEvent
 from shared.evaluation.prequential import Prequential
+from shared.first_few import FirstFew
 from shared.kafka.clients import LogReader
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
@@ -66,6 +67,7 @@ class Evaluator:
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
         self._applied: dict[int, int] = {}  # partition → next offset not applied
         self._shown = 0.0  # monotonic seconds
+        self._lines = FirstFew(log.warning)
 
     def run(self) -> None:
         """Judge until told to stop.
@@ -93,6 +95,7 @@ class Evaluator:
         self._show(items)
 
     def _follow(self, seconds: float) -> None:
+        self._lines.due()
         for message in self._followed.poll(seconds):
             if message.topic() == self._products:
                 self._follow_product(message)
@@ -104,7 +107,7 @@ class Evaluator:
             product_id, product = parse_product(message.key(), message.value())
         except BadEvent as error:
             metrics.UNREADABLE.inc()
-            log.warning("%s offset %s left out: %s", message.topic(), message.offset(), error)
+            self._lines.add(error.reason, f"{message.topic()} offset {message.offset()} left out: {error}")
             return
         if product is None:
             self.prequential.remove(product_id)

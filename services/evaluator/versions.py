@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.evaluator import metrics
 from shared.errors import BadEvent
+from shared.first_few import FirstFew
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.published import Published, identity_of
 from shared.scoring import Scorer, load_scorer
@@ -32,6 +33,7 @@ class Versions:
         self._row_of = row_of
         self._products = products
         self._published = Published()
+        self._lines = FirstFew(log.warning)
         self._announced: ModelVersion | None = None  # of the one that judges
         self._left_out: set[tuple[str, str]] = set()  # version_id, hash of the manifest
         self._missed: set[tuple[str, str]] = set()
@@ -42,7 +44,7 @@ class Versions:
             self._published.apply(key, value)
         except BadEvent as error:
             metrics.LEFT_OUT.labels(error.reason).inc()
-            log.warning("a record of the models topic left out: %s", error)
+            self._lines.add(error.reason, f"a record of the models topic left out: {error}")
 
     def choose(self, positions: Mapping[int, int]) -> None:
         """Let the first wanted version judge that can; where none can, the one that judges goes on.
@@ -50,6 +52,7 @@ class Versions:
         Args:
             positions: partition of `freshet.events` → next offset not applied.
         """
+        self._lines.due()
         self.held_back = 0
         for version in self._published.wanted():
             if self._is_settled_by(version):

@@ -19,6 +19,7 @@ from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.errors import BadEvent, Unavailable
 from shared.events import key_of
+from shared.first_few import FirstFew
 from shared.kafka.clients import CountedProducer
 from shared.topics import Topics
 
@@ -26,9 +27,6 @@ log = logging.getLogger("features")
 
 # Brokers take records of 1 MiB by default, headers included; what is larger is cut, and the header `size` says so.
 MOST_LETTER_BYTES = 1_000_000
-
-# A flood of bad records must not flood the log: the dead letters hold each, `freshet dead-letters show` lists them.
-SILENT_SECONDS = 5.0
 
 POLL_SECONDS = 0.1
 
@@ -54,8 +52,7 @@ class Describer:
         self._producer = producer
         self._sentiment = _TimedSentiment()
         self._newest_ms = 0  # latest event time of any partition
-        self._clock = clock
-        self._told: dict[str, tuple[float, int]] = {}  # reason → when it is named again, records since it was
+        self._lines = FirstFew(log.warning, clock)  # the dead letters hold each, `freshet dead-letters show` lists them
 
     async def publish(self, batch: Sequence[Any]) -> None:
         """Publish Faust's messages in order and return once the broker has all that came of them.
@@ -65,6 +62,7 @@ class Describer:
         Raises:
             Unavailable: the broker refused something for good.
         """
+        self._lines.due()
         oldest = min(message.timestamp for message in batch)
         for message in batch:
             self._publish(message)
@@ -97,7 +95,8 @@ class Describer:
         metrics.EVENT_TIME_LAG.set((self._newest_ms - event.event_time_ms) / 1000)
 
     def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
-        self._tell(origin, error)
+        where = f"{origin.topic} [{origin.partition}] offset {origin.offset}"
+        self._lines.add(error.reason, f"{where} goes to the dead letters ({error.reason}): {error}")
         headers = [
             ("topic", origin.topic.encode()),
             ("partition", str(origin.partition).encode()),
@@ -112,20 +111,6 @@ class Describer:
             value = value[: MOST_LETTER_BYTES - len(key or b"")] if value else value
         self._producer.send(self._topics.dead_letters, key=key, value=value, headers=headers)
         metrics.DEAD_LETTERS[error.reason].inc()
-
-    def _tell(self, origin: Origin, error: BadEvent) -> None:
-        """Name the record in the log, unless another of the same reason was named just before."""
-        now = self._clock()
-        silent_until, untold = self._told.get(error.reason, (now, 0))
-        if now < silent_until:
-            self._told[error.reason] = (silent_until, untold + 1)
-            return
-        self._told[error.reason] = (now + SILENT_SECONDS, 0)
-        log.warning(
-            "%s [%d] offset %d goes to the dead letters (%s): %s%s",
-            origin.topic, origin.partition, origin.offset, error.reason, error,
-            f"; so did {untold:,} others since the last such line" if untold else "",
-        )  # fmt: skip
 
 
 def add_agent(app: FeaturesApp, settings: FeaturesSettings, topics: Topics, producer: CountedProducer) -> None:

@@ -18,6 +18,7 @@ from services.inference.lag import Lag, seconds_since
 from services.inference.listed import Listed
 from services.inference.snapshot import Restored, Snapshot
 from shared.errors import BadEvent
+from shared.first_few import FirstFew
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.products import parse_product
 from shared.settings import KafkaSettings
@@ -67,6 +68,7 @@ class Follower(threading.Thread):
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._lag = Lag()
+        self._lines = FirstFew(log.warning)
 
     async def stop(self) -> None:
         """Follow no longer; the loop must still run, since the thread may be handing something over."""
@@ -107,6 +109,7 @@ class Follower(threading.Thread):
                     asyncio.run_coroutine_threadsafe(self._catch_up(), self._loop).result()
                 if keeper is not None and self._ready:
                     keeper.take_if_due(self._applied, self._snapshot)
+                self._lines.due()
                 messages = reader.poll(POLL_SECONDS, MOST_AT_ONCE)
             if keeper is not None and self._ready:
                 keeper.take_last(self._applied, self._snapshot)
@@ -140,9 +143,8 @@ class Follower(threading.Thread):
             except BadEvent as error:
                 kind = "products" if message.topic() == self._topics.products else "states"
                 metrics.UNREADABLE.labels(kind).inc()
-                log.warning(
-                    "%s [%d] offset %d left out: %s", message.topic(), message.partition(), message.offset(), error
-                )
+                where = f"{message.topic()} [{message.partition()}] offset {message.offset()}"
+                self._lines.add((kind, error.reason), f"{where} left out: {error}")
         self._knowledge.wake()
         metrics.USERS.set(len(self._knowledge.histories.users))
         metrics.PRODUCTS.set(self._knowledge.catalogue.known)

@@ -13,6 +13,7 @@ from pathlib import Path
 from services.inference import metrics
 from services.inference.catalogue import Catalogue
 from shared.errors import BadEvent
+from shared.first_few import FirstFew
 from shared.kafka.clients import LogReader
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.published import Published, identity_of
@@ -70,6 +71,7 @@ class ModelWatcher(threading.Thread):
         self._rejected: set[tuple[str, str]] = set()  # version_id, hash of the manifest
         self._missed: set[tuple[str, str]] = set()
         self._stopping = threading.Event()
+        self._lines = FirstFew(log.error)  # of records
 
     async def stop(self) -> None:
         """Watch no longer."""
@@ -90,12 +92,14 @@ class ModelWatcher(threading.Thread):
         settled = 0.0  # monotonic seconds of the last choice
         try:
             while not self._stopping.is_set():
+                self._lines.due()
                 messages = reader.poll(POLL_SECONDS)
                 for message in messages:
                     try:
                         self._published.apply(message.key(), message.value())
                     except BadEvent as error:
-                        self._reject(f"record at offset {message.offset()}", error)
+                        metrics.REJECTED.labels(error.reason).inc()
+                        self._lines.add(error.reason, self._rejection(f"record at offset {message.offset()}", error))
                 # Before the end is reached once, a version may be long superseded.
                 if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
                     self.listing = Listing(self._published.newest_first(), self._published.pinned)
@@ -162,10 +166,8 @@ class ModelWatcher(threading.Thread):
 
     def _reject(self, name: str, error: BadEvent) -> None:
         metrics.REJECTED.labels(error.reason).inc()
-        log.error(
-            "%s not taken into service (%s): %s; %s stays",
-            name,
-            error.reason,
-            error,
-            self.serving.announced.version_id if self.serving else "trending",
-        )
+        log.error(self._rejection(name, error))
+
+    def _rejection(self, name: str, error: BadEvent) -> str:
+        stays = self.serving.announced.version_id if self.serving else "trending"
+        return f"{name} not taken into service ({error.reason}): {error}; {stays} stays"

@@ -16,6 +16,7 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared import folders
 from shared.errors import Unusable
+from shared.first_few import FirstFew
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
@@ -64,6 +65,7 @@ class Trainer:
         self._producer = CountedProducer(producer_config(kafka))
         self._pointers = LogReader(kafka, {(topics.models, 0): -1})
         self._pinned: dict[str, str] = {}  # pointer → version_id
+        self._lines = FirstFew(log.warning)
         self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
         if found is not None:
             log.info("resumed after %d events", self.learner.applied)
@@ -173,13 +175,15 @@ class Trainer:
 
     def _pins(self) -> list[str]:
         """Versions that pointers name now."""
+        self._lines.due()
         for message in self._pointers.poll(0.0):
             key = (message.key() or b"").decode(errors="replace")
             if key.startswith("live/"):
                 try:
                     self._pinned[key] = Pointer.FromString(message.value() or b"").version_id
                 except DecodeError:
-                    log.warning("%s offset %d left out: not a Pointer", self._models_topic, message.offset())
+                    where = f"{self._models_topic} offset {message.offset()}"
+                    self._lines.add("undecodable", f"{where} left out: not a Pointer")
         return list(self._pinned.values())
 
     def _show(self, items: Sequence[Positioned]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypedDict
 
 from shared.errors import BadEvent
+from shared.first_few import FirstFew
 from shared.kafka.clients import LogReader
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kafka.merge import OrderedMerge, Positioned, is_live
@@ -57,6 +58,7 @@ class OrderedReader:
         self._merge = OrderedMerge(self._watermarks)
         self._merge.ordered = snapshot["ordered"] if snapshot else True
         self._reader = LogReader(settings, {(topic, p): offset for p, offset in self.positions.items()})
+        self._lines = FirstFew(log.warning, clock)
         self._in_the_way: dict[int, float] = {}  # partition at its end → since when it holds others back
         self._paused: set[int] = set()
         self.repeats = 0
@@ -109,13 +111,15 @@ class OrderedReader:
         return released
 
     def _fetch(self, seconds: float) -> None:
+        self._lines.due()
         for message in self._reader.poll(seconds):
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
             try:
                 state = parse_state(message.value())
             except BadEvent as error:
                 self.unreadable += 1
-                log.warning("%s [%d] offset %d left out: %s", self._topic, partition, offset, error)
+                line = f"{self._topic} [{partition}] offset {offset} left out: {error}"
+                self._lines.add(error.reason, line)
                 continue
             if not is_live(state):
                 self._in_the_way.pop(partition, None)

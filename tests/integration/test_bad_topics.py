@@ -175,5 +175,17 @@ def test_poison_on_every_topic_ends_nobody_and_is_counted_and_the_good_go_on(
             assert "Traceback" not in service.log
         assert inference.stop() == 0
         assert "Traceback" not in inference.log
+        for reader, topic, words in (
+            (features, topics.events, "goes to the dead letters"),
+            (trainer, topics.states, f"{topics.states} ["),
+            (evaluator, topics.states, f"{topics.states} ["),
+            (evaluator, topics.products, f"{topics.products} offset"),
+            (evaluator, topics.models, "record of the models topic left out"),
+            (inference, topics.states, f"{topics.states} ["),
+            (inference, topics.products, f"{topics.products} ["),
+            (inference, topics.models, "record at offset"),
+        ):
+            told = sum(words in line for line in reader.log.splitlines())
+            assert 0 < told < total[topic] / 2, "named, but no flood"
     strays = [letter for letter in DeadLetters(kafka).letters() if letter.reason == STRAY]
     assert len(strays) == total[topics.dead_letters]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from shared.first_few import FEW, SECONDS
 from shared.kafka import ordered
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader, ReaderSnapshot
@@ -186,4 +187,25 @@ def test_a_partition_far_ahead_is_held_back_and_nothing_is_lost(
     source = reader(kafka)
     found = read(source, 3000, most=20)
     assert [state.product_id for state in events_of(found)] == [f"p{n}" for n in range(3000)]
+    source.close()
+
+
+def test_a_flood_of_states_that_can_not_be_read_is_counted_and_its_log_is_short(
+    kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    topic = Topics.of(kafka).states
+    producer = writer(kafka)
+    for n in range(100):
+        producer.send(topic, key=b"u", value=b"\xff%d" % n, partition=0)
+    producer.flush(30)
+    source = OrderedReader(kafka, topic, silence_seconds=1e9, clock=lambda: now)
+    while source.unreadable < 100:
+        source.poll(0.1)
+    said = [record.getMessage() for record in caplog.records if record.name == "ordered"]
+    assert [line.partition(" left")[0] for line in said] == [f"{topic} [0] offset {n}" for n in range(FEW)]
+    now += SECONDS
+    source.poll(0.0)
+    (said_later,) = [record.getMessage() for record in caplog.records if record.name == "ordered"][FEW:]
+    assert said_later.startswith(f"{100 - FEW} more in 10 s, the newest: {topic} [0] offset 99 left out: ")
     source.close()

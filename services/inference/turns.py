@@ -20,8 +20,8 @@ RECENT_SECONDS, BURST_SECONDS = 0.1, 0.05
 # After a refusal no queue counts as a burst for so long: refusing is what empties it.
 SOBER_SECONDS = 1.0
 # Of so few nobody is refused, however long a turn takes: some callers that each ask one thing after another. Where more
-# come to each turn than one, the queue may be as many times shorter: so soon there is a next one, and who waited less is
-# answered earlier.
+# than one come to each turn, the queue may be as many times shorter: the next one is there soon enough, and who waited
+# less is answered earlier.
 FEW = 8
 # Between two turns what waits inside gRPC is taken in. A thread of its own hands over one call after the other. The
 # first was handed over while the turn's call computed, and is seen within so many of the event loop's rounds;

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from services.embedded.broker import free_port
 from services.gateway.page import FOLDER
@@ -73,6 +73,10 @@ def expected_marks(before: list[str], after: list[str]) -> list[str]:
 
 def spoken(page: Page) -> Locator:
     return page.locator("#said")
+
+
+def is_after_an_event(request: Request) -> bool:
+    return "after_position" in (request.post_data or "")
 
 
 def test_a_user_is_found_and_sees_the_list_that_the_api_gives(watched: Watched, system: Shop, user: str) -> None:
@@ -228,9 +232,9 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     held: list[Route] = []
     page.route(
         "**/v1/recommend",
-        lambda route: held.append(route) if "after_position" in (route.request.post_data or "") else route.fallback(),
+        lambda route: route.fallback() if held or not is_after_an_event(route.request) else held.append(route),
     )
-    with page.expect_request(lambda request: "after_position" in (request.post_data or "")):
+    with page.expect_request(is_after_an_event):
         page.locator(".card").first.get_by_role("button", name="Click").click()
     page.get_by_label("Category").select_option(category)
     expect(spoken(page)).to_contain_text("The list anew")
@@ -240,6 +244,77 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     wishes = {"filter": {"category": {"values": [category]}}}
     wanted = [one["product_id"] for one in system.call("recommend", user_id=user, wishes=wishes)["products"]]
     assert products(page) == wanted
+
+
+def test_what_is_done_is_drawn_once_beside_the_list(watched: Watched, user: str) -> None:
+    page = watched.open(f"#/user/{user}")
+    products(page)
+    watched.settle()
+    page.evaluate(
+        """() => {
+          window.drawn = {};
+          for (const panel of ["freshness", "history"])
+            new MutationObserver((changes) => {
+              window.drawn[panel] = (window.drawn[panel] ?? 0) + changes.length;
+            }).observe(document.querySelector(`.${panel}`).parentElement, { childList: true });
+        }"""
+    )
+    page.locator(".card").first.get_by_role("button", name="Click").click()
+    expect(page.locator("#freshness")).to_be_visible()
+    watched.settle()
+    assert page.evaluate("window.drawn") == {"freshness": 1, "history": 1}
+
+
+def test_a_list_that_has_not_seen_the_event_is_not_said_to_have(watched: Watched, system: Shop, user: str) -> None:
+    watched.expected.append("ERR_FAILED")
+    page = watched.open(f"#/user/{user}")
+    category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
+    name = page.locator(".card h3").first.inner_text()
+    held: list[Route] = []
+    page.route("**/v1/recommend", lambda route: route.abort() if held else held.append(route))
+    with page.expect_request(is_after_an_event):
+        page.locator(".card").first.get_by_role("button", name="Click").click()
+    page.get_by_label("Category").select_option(category)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Nobody answers")
+    held[0].continue_()
+    watched.settle()
+    expect(spoken(page)).to_have_text("")
+    expect(alert).to_contain_text(f"{name} clicked: the log has it, but this list has not seen it.")
+    expect(page.locator("#freshness")).to_have_count(0)
+    page.unroute("**/v1/recommend")
+    with page.expect_request(is_after_an_event):
+        alert.get_by_role("button", name="Try again").click()
+    expect(spoken(page)).to_contain_text("The list anew: ")
+    expect(alert).to_have_count(0)
+    watched.settle()
+    wishes = {"filter": {"category": {"values": [category]}}}
+    wanted = [one["product_id"] for one in system.call("recommend", user_id=user, wishes=wishes)["products"]]
+    assert products(page) == wanted
+    expect(page.locator(".history li").first).to_contain_text(name)
+
+
+def test_an_event_whose_answer_was_lost_is_sent_again_and_counts_once(
+    watched: Watched, system: Shop, user: str
+) -> None:
+    watched.expected.append("ERR_FAILED")
+    page = watched.open(f"#/user/{user}")
+    name = page.locator(".card h3").first.inner_text()
+    events = system.call("get-user", user_id=user)["events"]
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/v1/record-events", lose, times=1)
+    page.locator(".card").first.get_by_role("button", name="Click").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(f"{name} clicked: the log has not acknowledged it.")
+    alert.get_by_role("button", name="Try again").click()
+    expect(spoken(page)).to_contain_text(f"{name} clicked. The list has seen it: ")
+    expect(alert).to_have_count(0)
+    expect(page.locator(".about")).to_contain_text(f"{events + 1:,} events")
+    assert system.call("get-user", user_id=user)["events"] == events + 1
 
 
 def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(watched: Watched, system: Shop) -> None:

@@ -75,6 +75,18 @@ def spoken(page: Page) -> Locator:
     return page.locator("#said")
 
 
+def newest_ms(system: Shop) -> int:
+    """Where the log stands; what is dated otherwise makes all that is known look long past."""
+    return max(int(user["newest_ms"]) for user in system.call("list-users", page_size=1000)["users"])
+
+
+def record(system: Shop, user: str, event: dict[str, object]) -> None:
+    """Record an event of a user, or of a guest, and wait until it is applied."""
+    dated = event | {"user_id": user, "event_time_ms": newest_ms(system)}
+    [recorded] = system.call("record-events", events=[dated])["events"]
+    system.call("recommend", user_id=user, after_position=recorded["position"])
+
+
 def is_after_an_event(request: Request) -> bool:
     return "after_position" in (request.post_data or "")
 
@@ -161,7 +173,7 @@ def test_what_is_done_is_an_event_of_its_kind(
 
 def test_an_event_is_dated_by_the_log_on_whichever_page_it_happens(watched: Watched, system: Shop) -> None:
     product = system.call("list-products", page_size=1)["products"][0]["product_id"]
-    newest = max(int(user["newest_ms"]) for user in system.call("list-users", page_size=USERS)["users"])
+    newest = newest_ms(system)
     page = watched.open(f"#/product/{quote(product)}")
     with page.expect_request("**/v1/record-events") as sent:
         page.get_by_role("button", name="Click: ").click()
@@ -357,6 +369,22 @@ def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched
         assert page.locator("main img, main script").count() == 0
     finally:
         system.call("remove-products", product_ids=[product["product_id"]])
+
+
+def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched: Watched, system: Shop) -> None:
+    watched.expected.append("ERR_FAILED")
+    [product] = system.call("list-products", page_size=1)["products"]
+    done = {"kind": "EVENT_KIND_DISLIKE", "product_id": product["product_id"]}  # so that no list brings its title
+    record(system, newcomer := str(uuid.uuid4()), done)
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/v1/list-products", lambda route: held.append(route))
+    watched.open(f"#/user/{newcomer}")
+    link = page.locator(".history li a")
+    expect(link).to_have_text(product["product_id"])
+    held.pop().abort()
+    expect(link).to_have_text(product["title"])
+    watched.settle()
 
 
 def test_models_and_leaderboard_show_what_the_api_says(watched: Watched, system: Shop) -> None:

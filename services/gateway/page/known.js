@@ -19,7 +19,7 @@ export function learn(...met) {
 /** A product; of one that nobody can tell of, the id alone. */
 export async function product(id) {
   if (!products.has(id)) {
-    await (listing ?? Promise.resolve());
+    await listing?.catch(() => {});
     if (!products.has(id))
       products.set(
         id,

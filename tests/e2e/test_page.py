@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 from services.embedded.broker import free_port
 from services.gateway.page import FOLDER
 from tests.support.browser import Watched, chromium
-from tests.support.gateway import gateway
+from tests.support.gateway import Answer, gateway
+from tests.support.inference import eventually
 from tests.support.shopping import EVENTS, PRODUCTS, USERS, Shop, shop
 
 VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard", "docs")
@@ -371,6 +372,53 @@ def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched
         system.call("remove-products", product_ids=[product["product_id"]])
 
 
+@pytest.mark.parametrize("removed", [False, True], ids=["of events alone", "not known at all"])
+def test_a_product_without_a_title_is_looked_up_again_after_a_while(
+    watched: Watched, system: Shop, removed: bool
+) -> None:
+    watched.expected.append("404")
+    late, newcomer = f"late-{uuid.uuid4()}", str(uuid.uuid4())
+    record(system, newcomer, {"kind": "EVENT_KIND_CLICK", "product_id": late})
+
+    def told() -> Answer:
+        return system.gateway.ask("/v1/get-product", {"product_id": late})
+
+    if removed:
+        system.call("remove-products", product_ids=[late])
+        eventually(lambda: told().status == 404)
+    looked_up: list[str] = []
+    page = watched.page
+    page.clock.install()
+    page.on("request", lambda asked: looked_up.append(asked.url) if late in (asked.post_data or "") else None)
+    watched.open(f"#/user/{newcomer}")
+    watched.settle()
+    link = page.locator(".history li a")
+
+    def lookups() -> int:
+        """How many more it takes to show the list and the history again."""
+        looked_up.clear()
+        page.get_by_role("button", name="Ask again").click()
+        watched.settle()
+        return len(looked_up)
+
+    expect(link).to_have_text(late)
+    assert (lookups(), lookups()) == (0, 0)
+    page.clock.fast_forward("00:31")
+    assert (lookups(), lookups()) == (1, 0)
+    system.call("upsert-products", products=[{"product_id": late, "title": "Late Lantern"}])
+    try:
+        eventually(lambda: b"Late Lantern" in told().body)
+        assert lookups() == 0
+        expect(link).to_have_text(late)
+        page.clock.fast_forward("00:31")
+        assert lookups() == 1
+        expect(link).to_have_text("Late Lantern")
+        page.clock.fast_forward("00:31")
+        assert lookups() == 0
+    finally:
+        system.call("remove-products", product_ids=[late])
+
+
 def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched: Watched, system: Shop) -> None:
     watched.expected.append("ERR_FAILED")
     [product] = system.call("list-products", page_size=1)["products"]
@@ -385,6 +433,28 @@ def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched
     held.pop().abort()
     expect(link).to_have_text(product["title"])
     watched.settle()
+
+
+def test_a_card_takes_the_title_that_a_list_brings(watched: Watched, system: Shop) -> None:
+    watched.expected.append("404")
+    late = f"late-{uuid.uuid4()}"
+    record(system, "", {"kind": "EVENT_KIND_CLICK", "product_id": late})
+    page = watched.page
+
+    def is_named(name: str) -> bool:
+        page.get_by_role("button", name="Ask again").click()
+        watched.settle()
+        card = page.locator(f'[data-product="{late}"]')
+        return card.count() == 1 and card.locator("h3").inner_text() == name
+
+    watched.open("#/guest?count=100")
+    eventually(lambda: is_named(late))
+    system.call("upsert-products", products=[{"product_id": late, "title": "Late Lantern"}])
+    try:
+        eventually(lambda: is_named("Late Lantern"))
+        expect(page.locator(f'[data-product="{late}"]').get_by_role("button", name="Buy: Late Lantern")).to_be_visible()
+    finally:
+        system.call("remove-products", product_ids=[late])
 
 
 def test_models_and_leaderboard_show_what_the_api_says(watched: Watched, system: Shop) -> None:

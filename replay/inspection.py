@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import duckdb
-import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from replay.datasets import Account
+from replay.findings import Findings, scales, spread
 from replay.formats import Format, recognise_products
 from replay.lines import Lines
 from replay.mapping import Mapping
 from replay.settings import ReplaySettings
-from shared.errors import BadEvent, Unusable
+from replay.tally import Tally
+from shared.errors import BadEvent
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_DISLIKE,
     EVENT_KIND_RATING,
@@ -28,9 +24,6 @@ from shared.pb.freshet.v1.events_pb2 import (
     EventKind,
     Product,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EXAMPLES = 3  # per reason
 
@@ -47,58 +40,13 @@ FIELDS = {
 PRODUCT_FIELDS = {"title": "title", "category": "categories", "brand": "brand", "price": "price"}
 
 _MASKED = (EVENT_KIND_REVIEW, EVENT_KIND_RATING, EVENT_KIND_DISLIKE)  # as every service masks by default
-_SAMPLE_ROWS = 100_000  # from which quantiles are taken
-_SCALE_QUANTILE = 0.99
 _TELLING_LINES = 1_000  # without one usable event: it holds none
-_BATCH_ROWS = 10_000
 
 _TYPES = "digest BIGINT, user BIGINT, product BIGINT, time_ms BIGINT, kind BIGINT, is_guest BIGINT, "
 _TYPES += "price DOUBLE, rating DOUBLE, helpful DOUBLE, is_helpful_alone BIGINT"
 
 
 Look = Callable[[float, int], None]  # the share that is done, the lines read
-
-
-class Spread(BaseModel):
-    """How the values of a number lie, from a sample where there are many."""
-
-    model_config = ConfigDict(frozen=True)
-
-    least: float
-    median: float
-    p99: float
-    most: float
-
-
-class Findings(BaseModel):
-    """What was found in a file."""
-
-    model_config = ConfigDict(frozen=True)
-
-    file: str
-    bytes: int
-    holds: str  # events or products
-    format: str
-    lines: int  # but blank ones
-    usable: int
-    repeats: int  # exact copies of an earlier line, left out of what follows
-    rejected: dict[str, int]  # reason → lines
-    examples: dict[str, list[str]]  # reason → the first few
-    broken: str
-    products: int
-    missing: dict[str, float]  # field → share of the usable records without it
-    price: Spread | None
-    users: int = 0
-    guests: int = 0  # events without a user
-    one_event_users: int = 0
-    seen_again: int = 0  # events of the masked kinds on a product that the user had reviewed or rated before
-    first_ms: int = 0
-    last_ms: int = 0
-    whole_days: bool = False
-    kinds: dict[str, int] = {}
-    stars: dict[str, int] = {}
-    helpful: Spread | None = None  # where the file does not say how many voted in all
-    scales: dict[str, float] = {}  # variable → a good value
 
 
 class _NoEvents(Exception):
@@ -136,7 +84,7 @@ def _events(path: Path, found: Format[Event], account: Account, settings: Replay
     rejections = _Rejections(account)
     missing = dict.fromkeys(FIELDS, 0)
     optional = [(name, field) for name, field in FIELDS.items() if field != "text"]
-    with _Tally(settings.ordering_memory_mb, _TYPES) as tally:
+    with Tally(settings.ordering_memory_mb, _TYPES) as tally:
         lines = Lines(path, settings.most_line_bytes, lambda: look(lines.done_ratio, account.lines))
         for _, content, event in found.read(lines, account, reject=rejections.add):
             missing["text"] += not event.text
@@ -163,7 +111,7 @@ def _events(path: Path, found: Format[Event], account: Account, settings: Replay
 
 
 def _told(
-    path: Path, found: Format[Event], account: Account, rejections: _Rejections, missing: dict[str, int], tally: _Tally
+    path: Path, found: Format[Event], account: Account, rejections: _Rejections, missing: dict[str, int], tally: Tally
 ) -> Findings:
     once = tally.without_copies()
     users, guests, products, first_ms, last_ms, whole_days = tally.one(
@@ -217,7 +165,7 @@ def _told(
 def _products(path: Path, found: Format[Product], account: Account, settings: ReplaySettings, look: Look) -> Findings:
     rejections = _Rejections(account)
     missing = dict.fromkeys(PRODUCT_FIELDS, 0)
-    with _Tally(settings.ordering_memory_mb, "digest BIGINT, product BIGINT, price DOUBLE") as tally:
+    with Tally(settings.ordering_memory_mb, "digest BIGINT, product BIGINT, price DOUBLE") as tally:
         lines = Lines(path, settings.most_line_bytes, lambda: look(lines.done_ratio, account.lines))
         for _, content, product in found.read(lines, account, reject=rejections.add):
             missing["title"] += not product.title
@@ -250,30 +198,6 @@ def _products(path: Path, found: Format[Product], account: Account, settings: Re
         )
 
 
-def spread(values: pd.Series[float]) -> Spread | None:
-    """How some values lie, None where there are none."""
-    if values.empty:
-        return None
-    least, median, p99, most = values.quantile([0.0, 0.5, _SCALE_QUANTILE, 1.0])
-    return Spread(least=least, median=median, p99=p99, most=most)
-
-
-def scales(price: Spread | None, helpful: Spread | None) -> dict[str, float]:
-    """Good values of the features service's scales: what 99 in 100 stay below, in round figures."""
-    found = {}
-    if price is not None:
-        found["FRESHET_FEATURES_PRICE_MAXIMUM"] = round_up(price.p99)
-    if helpful is not None:
-        found["FRESHET_FEATURES_HELPFUL_MAXIMUM"] = max(2.0, round_up(helpful.p99))
-    return found
-
-
-def round_up(value: float) -> float:
-    """The next number with two digits that count."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(round(value / unit, 6)) * unit:.6g}")
-
-
 def _shares(missing: dict[str, int], total: int) -> dict[str, float]:
     return {name: count / total for name, count in missing.items()}
 
@@ -297,68 +221,3 @@ class _Rejections:
         self._seen[error.reason] += 1
         if self._seen[error.reason] <= EXAMPLES:
             self.examples.setdefault(error.reason, []).append(f"line {line}: {error}")
-
-
-class _Tally:
-    """Rows of numbers in a database on the disk, for the length of a block."""
-
-    def __init__(self, memory_mb: int, types: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="freshet-inspect-")
-        config: dict[str, Any] = {
-            "memory_limit": f"{memory_mb}MiB",
-            "threads": 1,
-            "temp_directory": str(Path(self._folder.name) / "spill"),
-        }
-        self._database = duckdb.connect(str(Path(self._folder.name) / "tally.duckdb"), config=config)
-        self._database.execute(f"CREATE TABLE seen ({types})")
-        self._rows: list[tuple[float, ...]] = []
-
-    def __enter__(self) -> _Tally:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-        self._folder.cleanup()
-
-    def add(self, row: tuple[float, ...]) -> None:
-        """Take a row."""
-        self._rows.append(row)
-        if len(self._rows) >= _BATCH_ROWS:
-            self._flush()
-
-    def without_copies(self) -> int:
-        """Make the table `once`; how many rows it has."""
-        self._flush()
-        self._database.execute("CREATE TABLE once AS SELECT DISTINCT * FROM seen; DROP TABLE seen")
-        (count,) = self.one("SELECT count(*) FROM once")
-        return int(count)
-
-    def one(self, query: str) -> tuple[Any, ...]:
-        """The one row of a query."""
-        (row,) = self.all(query)
-        return row
-
-    def all(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        return self._database.execute(query).fetchall()
-
-    def sample(self) -> pd.DataFrame:
-        """So many rows, at random, always the same."""
-        return self._database.execute(
-            f"SELECT * FROM once USING SAMPLE reservoir({_SAMPLE_ROWS} ROWS) REPEATABLE (7)"  # noqa: S608  # a number
-        ).df()
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        batch = {str(place): np.array(values) for place, values in enumerate(zip(*self._rows, strict=True))}
-        self._database.register("batch", batch)
-        try:
-            self._database.execute("INSERT INTO seen SELECT * FROM batch")
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise Unusable(
-                f"what was read can't be kept in {self._folder.name}: {str(error).splitlines()[0]}. Name a folder "
-                "with more room with TMPDIR"
-            ) from error
-        self._database.unregister("batch")
-        self._rows.clear()

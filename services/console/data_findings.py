@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from replay.inspection import Findings, Spread
+    from replay.findings import Findings, Spread
 
 _COLUMN = 14
 

@@ -25,7 +25,7 @@ from shared.errors import Unusable
 from shared.settings import load
 
 if TYPE_CHECKING:
-    from replay.inspection import Findings
+    from replay.findings import Findings
 
 _QUIET_SECONDS = 1.0  # so long it takes to see a small file through
 

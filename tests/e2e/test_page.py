@@ -11,12 +11,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from services.embedded.broker import free_port
 from services.gateway.page import FOLDER
 from tests.support.browser import Watched, chromium
-from tests.support.gateway import gateway
+from tests.support.gateway import Answer, gateway
+from tests.support.inference import eventually
 from tests.support.shopping import EVENTS, PRODUCTS, USERS, Shop, shop
 
 VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard", "docs")
@@ -73,6 +74,22 @@ def expected_marks(before: list[str], after: list[str]) -> list[str]:
 
 def spoken(page: Page) -> Locator:
     return page.locator("#said")
+
+
+def newest_ms(system: Shop) -> int:
+    """Where the log stands; what is dated otherwise makes all that is known look long past."""
+    return max(int(user["newest_ms"]) for user in system.call("list-users", page_size=1000)["users"])
+
+
+def record(system: Shop, user: str, event: dict[str, object]) -> None:
+    """Record an event of a user, or of a guest, and wait until it is applied."""
+    dated = event | {"user_id": user, "event_time_ms": newest_ms(system)}
+    [recorded] = system.call("record-events", events=[dated])["events"]
+    system.call("recommend", user_id=user, after_position=recorded["position"])
+
+
+def is_after_an_event(request: Request) -> bool:
+    return "after_position" in (request.post_data or "")
 
 
 def test_a_user_is_found_and_sees_the_list_that_the_api_gives(watched: Watched, system: Shop, user: str) -> None:
@@ -157,7 +174,7 @@ def test_what_is_done_is_an_event_of_its_kind(
 
 def test_an_event_is_dated_by_the_log_on_whichever_page_it_happens(watched: Watched, system: Shop) -> None:
     product = system.call("list-products", page_size=1)["products"][0]["product_id"]
-    newest = max(int(user["newest_ms"]) for user in system.call("list-users", page_size=USERS)["users"])
+    newest = newest_ms(system)
     page = watched.open(f"#/product/{quote(product)}")
     with page.expect_request("**/v1/record-events") as sent:
         page.get_by_role("button", name="Click: ").click()
@@ -228,9 +245,9 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     held: list[Route] = []
     page.route(
         "**/v1/recommend",
-        lambda route: held.append(route) if "after_position" in (route.request.post_data or "") else route.fallback(),
+        lambda route: route.fallback() if held or not is_after_an_event(route.request) else held.append(route),
     )
-    with page.expect_request(lambda request: "after_position" in (request.post_data or "")):
+    with page.expect_request(is_after_an_event):
         page.locator(".card").first.get_by_role("button", name="Click").click()
     page.get_by_label("Category").select_option(category)
     expect(spoken(page)).to_contain_text("The list anew")
@@ -240,6 +257,77 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     wishes = {"filter": {"category": {"values": [category]}}}
     wanted = [one["product_id"] for one in system.call("recommend", user_id=user, wishes=wishes)["products"]]
     assert products(page) == wanted
+
+
+def test_what_is_done_is_drawn_once_beside_the_list(watched: Watched, user: str) -> None:
+    page = watched.open(f"#/user/{user}")
+    products(page)
+    watched.settle()
+    page.evaluate(
+        """() => {
+          window.drawn = {};
+          for (const panel of ["freshness", "history"])
+            new MutationObserver((changes) => {
+              window.drawn[panel] = (window.drawn[panel] ?? 0) + changes.length;
+            }).observe(document.querySelector(`.${panel}`).parentElement, { childList: true });
+        }"""
+    )
+    page.locator(".card").first.get_by_role("button", name="Click").click()
+    expect(page.locator("#freshness")).to_be_visible()
+    watched.settle()
+    assert page.evaluate("window.drawn") == {"freshness": 1, "history": 1}
+
+
+def test_a_list_that_has_not_seen_the_event_is_not_said_to_have(watched: Watched, system: Shop, user: str) -> None:
+    watched.expected.append("ERR_FAILED")
+    page = watched.open(f"#/user/{user}")
+    category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
+    name = page.locator(".card h3").first.inner_text()
+    held: list[Route] = []
+    page.route("**/v1/recommend", lambda route: route.abort() if held else held.append(route))
+    with page.expect_request(is_after_an_event):
+        page.locator(".card").first.get_by_role("button", name="Click").click()
+    page.get_by_label("Category").select_option(category)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Nobody answers")
+    held[0].continue_()
+    watched.settle()
+    expect(spoken(page)).to_have_text("")
+    expect(alert).to_contain_text(f"{name} clicked: the log has it, but this list has not seen it.")
+    expect(page.locator("#freshness")).to_have_count(0)
+    page.unroute("**/v1/recommend")
+    with page.expect_request(is_after_an_event):
+        alert.get_by_role("button", name="Try again").click()
+    expect(spoken(page)).to_contain_text("The list anew: ")
+    expect(alert).to_have_count(0)
+    watched.settle()
+    wishes = {"filter": {"category": {"values": [category]}}}
+    wanted = [one["product_id"] for one in system.call("recommend", user_id=user, wishes=wishes)["products"]]
+    assert products(page) == wanted
+    expect(page.locator(".history li").first).to_contain_text(name)
+
+
+def test_an_event_whose_answer_was_lost_is_sent_again_and_counts_once(
+    watched: Watched, system: Shop, user: str
+) -> None:
+    watched.expected.append("ERR_FAILED")
+    page = watched.open(f"#/user/{user}")
+    name = page.locator(".card h3").first.inner_text()
+    events = system.call("get-user", user_id=user)["events"]
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/v1/record-events", lose, times=1)
+    page.locator(".card").first.get_by_role("button", name="Click").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(f"{name} clicked: the log has not acknowledged it.")
+    alert.get_by_role("button", name="Try again").click()
+    expect(spoken(page)).to_contain_text(f"{name} clicked. The list has seen it: ")
+    expect(alert).to_have_count(0)
+    expect(page.locator(".about")).to_contain_text(f"{events + 1:,} events")
+    assert system.call("get-user", user_id=user)["events"] == events + 1
 
 
 def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(watched: Watched, system: Shop) -> None:
@@ -282,6 +370,91 @@ def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched
         assert page.locator("main img, main script").count() == 0
     finally:
         system.call("remove-products", product_ids=[product["product_id"]])
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["of events alone", "not known at all"])
+def test_a_product_without_a_title_is_looked_up_again_after_a_while(
+    watched: Watched, system: Shop, removed: bool
+) -> None:
+    watched.expected.append("404")
+    late, newcomer = f"late-{uuid.uuid4()}", str(uuid.uuid4())
+    record(system, newcomer, {"kind": "EVENT_KIND_CLICK", "product_id": late})
+
+    def told() -> Answer:
+        return system.gateway.ask("/v1/get-product", {"product_id": late})
+
+    if removed:
+        system.call("remove-products", product_ids=[late])
+        eventually(lambda: told().status == 404)
+    looked_up: list[str] = []
+    page = watched.page
+    page.clock.install()
+    page.on("request", lambda asked: looked_up.append(asked.url) if late in (asked.post_data or "") else None)
+    watched.open(f"#/user/{newcomer}")
+    watched.settle()
+    link = page.locator(".history li a")
+
+    def lookups() -> int:
+        """How many more it takes to show the list and the history again."""
+        looked_up.clear()
+        page.get_by_role("button", name="Ask again").click()
+        watched.settle()
+        return len(looked_up)
+
+    expect(link).to_have_text(late)
+    assert (lookups(), lookups()) == (0, 0)
+    page.clock.fast_forward("00:31")
+    assert (lookups(), lookups()) == (1, 0)
+    system.call("upsert-products", products=[{"product_id": late, "title": "Late Lantern"}])
+    try:
+        eventually(lambda: b"Late Lantern" in told().body)
+        assert lookups() == 0
+        expect(link).to_have_text(late)
+        page.clock.fast_forward("00:31")
+        assert lookups() == 1
+        expect(link).to_have_text("Late Lantern")
+        page.clock.fast_forward("00:31")
+        assert lookups() == 0
+    finally:
+        system.call("remove-products", product_ids=[late])
+
+
+def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched: Watched, system: Shop) -> None:
+    watched.expected.append("ERR_FAILED")
+    [product] = system.call("list-products", page_size=1)["products"]
+    done = {"kind": "EVENT_KIND_DISLIKE", "product_id": product["product_id"]}  # so that no list brings its title
+    record(system, newcomer := str(uuid.uuid4()), done)
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/v1/list-products", lambda route: held.append(route))
+    watched.open(f"#/user/{newcomer}")
+    link = page.locator(".history li a")
+    expect(link).to_have_text(product["product_id"])
+    held.pop().abort()
+    expect(link).to_have_text(product["title"])
+    watched.settle()
+
+
+def test_a_card_takes_the_title_that_a_list_brings(watched: Watched, system: Shop) -> None:
+    watched.expected.append("404")
+    late = f"late-{uuid.uuid4()}"
+    record(system, "", {"kind": "EVENT_KIND_CLICK", "product_id": late})
+    page = watched.page
+
+    def is_named(name: str) -> bool:
+        page.get_by_role("button", name="Ask again").click()
+        watched.settle()
+        card = page.locator(f'[data-product="{late}"]')
+        return card.count() == 1 and card.locator("h3").inner_text() == name
+
+    watched.open("#/guest?count=100")
+    eventually(lambda: is_named(late))
+    system.call("upsert-products", products=[{"product_id": late, "title": "Late Lantern"}])
+    try:
+        eventually(lambda: is_named("Late Lantern"))
+        expect(page.locator(f'[data-product="{late}"]').get_by_role("button", name="Buy: Late Lantern")).to_be_visible()
+    finally:
+        system.call("remove-products", product_ids=[late])
 
 
 def test_models_and_leaderboard_show_what_the_api_says(watched: Watched, system: Shop) -> None:

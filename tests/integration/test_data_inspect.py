@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from replay.findings import Findings, Spread
 from replay.formats import recognise
-from replay.inspection import Findings, Spread, inspect, round_up, scales
+from replay.inspection import inspect
 from replay.mapping import Mapping, load_mapping
 from replay.settings import ReplaySettings
 from services.console.data_findings import lines_of
@@ -125,13 +126,6 @@ def test_a_broken_file_says_how_far_it_could_be_read(tmp_path: Path) -> None:
 def test_more_than_memory_holds_is_counted_all_the_same(tmp_path: Path) -> None:
     found = found_in(snap.write(tmp_path / "r", snap.shop(25_000, users=9_000, products=800)), ordering_memory_mb=64)
     assert (found.usable, found.users, found.products) == (25_000, 9_000, 800)
-
-
-@pytest.mark.parametrize(("value", "up"), [(18.0, 18), (18.01, 19), (0.0123, 0.013), (1212.9, 1300), (99.5, 100)])
-def test_scales_are_round_figures(value: float, up: float) -> None:
-    assert round_up(value) == pytest.approx(up)
-    spread = Spread(least=0, median=0, p99=value, most=value)
-    assert scales(spread, None)["FRESHET_FEATURES_PRICE_MAXIMUM"] == pytest.approx(up)
 
 
 def test_an_unknown_csv_gets_a_mapping_that_can_be_edited_and_handed_on(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-// What somebody does with a product: an event in the log, and the answer that has seen it.
+// What somebody does with a product, as an event in the log, and how to ask for the list that has seen it.
 
-import { recommend, recordEvents } from "./api.js";
+import { recordEvents } from "./api.js";
 import { eventTime } from "./clock.js";
-import { measured } from "./freshness.js";
 import { people, product, title } from "./known.js";
 import { current, remember } from "./person.js";
 import { askForReview } from "./review.js";
@@ -25,16 +24,9 @@ export async function particulars(kind, id, given) {
   return { quantity: 1, ...(price !== undefined && { price }) };
 }
 
-/** Record one event, then ask for the list that includes it: {answer, position, took}; took, in ms, is what both took. */
-export async function act(kind, id, details, { wishes, requestId = "" }) {
-  const sent = performance.now();
-  const position = await record(kind, id, details, requestId);
-  const acknowledged = performance.now();
-  const answer = await recommend(requestFor(current(), wishes, position));
-  const took = performance.now() - sent;
-  measured(acknowledged - sent, took);
-  return { answer, position, took };
-}
+/** The id of a new event; sent again under the same, it counts once. */
+export const eventId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Record one event; its position in the log. */
 export async function record(kind, id, details = {}, requestId = "") {

@@ -7,45 +7,54 @@ import { empty, h } from "./elements.js";
 /** What is asked for of each product of a list. */
 export const FIELDS = "title,categories,brand,price";
 const AT_ONCE = 1000; // the most that a page of a listing holds
-const products = new Map(); // id → Product, or a promise of it
+const AGAIN_MS = 30_000; // so long a product without a title is taken as such, then asked for again when it is shown
+const products = new Map(); // id → {about: Product, or a promise of it; until: ms}
 let listing = null;
 let crowd = null;
 
-/** Remember products that an answer held whole. */
+/** Remember products that an answer held whole; a title that is known stays. */
 export function learn(...met) {
-  for (const product of met) if (product?.product_id) products.set(product.product_id, product);
+  for (const about of met)
+    if (about?.product_id && (about.title || !known(about.product_id)?.title))
+      products.set(about.product_id, { about, until: about.title ? Infinity : Date.now() + AGAIN_MS });
+}
+
+function known(id) {
+  const kept = products.get(id);
+  return kept?.until > Date.now() ? kept.about : null;
 }
 
 /** A product; of one that nobody can tell of, the id alone. */
 export async function product(id) {
-  if (!products.has(id)) {
-    await (listing ?? Promise.resolve());
-    if (!products.has(id))
-      products.set(
-        id,
-        getProduct({ product_id: id })
-          .then((answer) => answer.product)
-          .catch((error) => {
-            if (error.status !== 404) products.delete(id); // it may be told another time
-            return { product_id: id };
-          }),
-      );
+  if (!known(id)) {
+    await listing?.catch(() => {});
+    if (!known(id)) products.set(id, { about: lookUp(id), until: Infinity });
   }
-  return products.get(id);
+  return products.get(id).about;
+}
+
+async function lookUp(id) {
+  let about = { product_id: id };
+  try {
+    about = (await getProduct(about)).product;
+  } catch (error) {
+    if (error.status !== 404) {
+      products.delete(id); // it may be told the next time
+      return about;
+    }
+  }
+  learn(about);
+  return about;
 }
 
 export const title = (about) => about.title || about.product_id;
 export const productAddress = (id) => `#/product/${encodeURIComponent(id)}`;
 
 /** A link to a product, by its title once that is known. */
-export function productLink(id, properties = {}) {
-  const known = products.get(id);
-  const link = h(
-    "a",
-    { href: productAddress(id), class: "product", ...properties },
-    known?.product_id ? title(known) : id,
-  );
-  if (!known?.product_id)
+export function productLink(id) {
+  const about = known(id);
+  const link = h("a", { href: productAddress(id), class: "product" }, about?.title || id);
+  if (!about?.product_id)
     product(id).then((about) => {
       link.textContent = title(about);
     });

@@ -23,9 +23,9 @@ export function productList({ act = null, itself = "", label }) {
     const place = focused ? [...element.children].indexOf(focused.closest(".card")) : -1;
     const tops = new Map([...cards].map(([id, card]) => [id, card.element.getBoundingClientRect().top]));
     const rows = bars(products);
-    const wanted = new Set(products.map((one) => one.product_id));
+    const wanted = new Map(products.map((one) => [one.product_id, nameOf(one)]));
     for (const [id, card] of cards)
-      if (!wanted.has(id)) {
+      if (wanted.get(id) !== card.called) {
         card.element.remove();
         cards.delete(id);
       }
@@ -71,7 +71,7 @@ function card(product, act) {
   const facts = h("p", { class: "facts" });
   const why = h("p", { class: "why" });
   const parts = h("div", { class: "made" });
-  const called = title({ ...product.product, product_id: product.product_id });
+  const called = nameOf(product);
   const element = h(
     "li",
     { class: "card", "data-product": product.product_id },
@@ -98,8 +98,10 @@ function card(product, act) {
     );
     fill(parts, partsOf(one, row, itself));
   }
-  return { element, update };
+  return { element, update, called };
 }
+
+const nameOf = (one) => title({ ...one.product, product_id: one.product_id });
 
 function moveMark(mark) {
   if (!mark || mark.kind === "same") return null;

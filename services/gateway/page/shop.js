@@ -1,11 +1,11 @@
 // One person's list: what is recommended and why, what was done before, and how the list follows what is done now.
 
 import { getUser, recommend } from "./api.js";
-import { act as send, particulars, requestFor } from "./acting.js";
+import { eventId, particulars, record, requestFor } from "./acting.js";
 import { seen } from "./clock.js";
 import { fill, h, problem, say, waiting } from "./elements.js";
 import { form, fromQuery, toQuery, toWishes } from "./filters.js";
-import { panel as freshness } from "./freshness.js";
+import { panel as freshness, measured } from "./freshness.js";
 import { panel as history } from "./history.js";
 import { people, product, title } from "./known.js";
 import { productList } from "./list.js";
@@ -20,8 +20,7 @@ export function shop(root, { user = "" }, query, signal) {
   else becomeGuest();
   let chosen = fromQuery(query);
   let answer = null;
-  let known; // undefined: not asked yet; null: nothing is known
-  let last = null;
+  let owed = null; // {done, position} of an event in the log that the list shown has not seen
   let busy = false;
   let newest = 0; // the newest question; lists asked for earlier come too late
 
@@ -65,82 +64,120 @@ export function shop(root, { user = "" }, query, signal) {
     ),
   );
   fill(notes, waiting());
-  showAside();
+  fill(freshnessPlace, freshness(null));
   people()
     .catch(() => {})
     .finally(load);
 
   async function load() {
-    const mine = ++newest;
+    const before = answer;
     try {
-      const [person, fresh] = await Promise.all([
-        whoIs(user, signal),
-        recommend(requestFor(current(), toWishes(chosen)), signal),
-      ]);
-      if (mine !== newest) return;
-      known = person;
-      if (answer) say(`The list anew: ${summary(moves(ids(answer), ids(fresh)))}.`);
-      showAnswer(fresh, answer);
+      const moved = await askList();
+      if (!moved) return;
+      if (before) say(`The list anew: ${summary(moved)}.`);
+      await askPerson();
     } catch (error) {
-      if (mine === newest) failed(error, load);
+      failed(error, load);
     }
   }
 
-  async function act(kind, id, given = {}) {
-    if (busy) return;
-    const details = await particulars(kind, id, given);
-    if (!details) return;
-    busy = true;
-    const mine = ++newest;
-    try {
-      const before = answer;
+  function act(kind, id, given = {}) {
+    return alone(async () => {
+      const details = await particulars(kind, id, given);
+      if (!details) return;
       const name = title(await product(id));
-      const {
-        answer: after,
-        position: at,
-        took,
-      } = await send(kind, id, details, { wishes: toWishes(chosen), requestId: answer?.request_id });
-      if (mine === newest) showAnswer(after, before);
-      else await load(); // other wishes were made meanwhile
-      const moved = moves(ids(before), ids(answer));
-      last = { did: `${name} ${did(kind)}`, summary: summary(moved), position: at };
-      showAside();
-      say(`${last.did}. The list has seen it: ${last.summary}. ${ms(took)} milliseconds.`);
-      known = await whoIs(user, signal).catch(() => known);
-      showAside();
-    } catch (error) {
-      failed(error, load);
+      await send(`${name} ${did(kind)}`, [kind, id, { ...details, event_id: eventId() }, answer?.request_id]);
+    });
+  }
+
+  // One event at a time: what is pressed meanwhile counts for nothing.
+  async function alone(doing) {
+    if (busy) return;
+    busy = true;
+    try {
+      await doing();
     } finally {
       busy = false;
     }
   }
 
-  function showAnswer(after, before) {
-    answer = after;
-    fill(trouble);
-    const products = after.products ?? [];
-    const words = fallback(after);
-    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(after, toQuery(chosen) !== ""));
-    list.show(products, before && moves(ids(before), ids(after)).marks);
-    fill(lineage, lineageOf(after));
-    showAside();
+  /** Send an event, then show the list that has seen it; `done` says in words what was done. */
+  async function send(done, event) {
+    const before = ids(answer);
+    const sent = performance.now();
+    let position;
+    try {
+      position = await record(...event);
+    } catch (error) {
+      failed(error, () => alone(() => send(done, event)), `${done}: the log has not acknowledged it.`);
+      return;
+    }
+    const acknowledged = performance.now();
+    owed = { done, position };
+    try {
+      while (owed) await askList(); // once more where other wishes were made meanwhile
+    } catch (error) {
+      failed(error, load);
+      return;
+    }
+    const took = performance.now() - sent;
+    measured(acknowledged - sent, took);
+    const moved = summary(moves(before, ids(answer)));
+    fill(freshnessPlace, freshness({ did: done, summary: moved, position }));
+    say(`${done}. The list has seen it: ${moved}. ${ms(took)} milliseconds.`);
+    await askPerson().catch(() => {}); // the list has seen it all the same
   }
 
-  function showAside() {
-    fill(freshnessPlace, freshness(last));
-    if (known === undefined) return;
+  /** Show the list anew; how places moved, undefined where it was asked for once more meanwhile. */
+  async function askList() {
+    newest++;
+    const fresh = await unlessOvertaken(recommend(requestFor(current(), toWishes(chosen), owed?.position), signal));
+    return fresh && showAnswer(fresh);
+  }
+
+  async function askPerson() {
+    const known = await unlessOvertaken(whoIs(user, signal));
+    if (known !== undefined) showPerson(known);
+  }
+
+  // Once the list is asked for anew, what was asked for earlier comes too late: neither answer nor failure counts.
+  async function unlessOvertaken(asked) {
+    const mine = newest;
+    try {
+      const given = await asked;
+      return mine === newest ? given : undefined;
+    } catch (error) {
+      if (mine === newest) throw error;
+    }
+  }
+
+  function showAnswer(fresh) {
+    const moved = moves(ids(answer), ids(fresh));
+    const products = fresh.products ?? [];
+    const words = fallback(fresh);
+    fill(trouble);
+    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(fresh, toQuery(chosen) !== ""));
+    list.show(products, answer && moved.marks);
+    fill(lineage, lineageOf(fresh));
+    answer = fresh;
+    owed = null;
+    return moved;
+  }
+
+  /** Show what is known of the user; null: nothing. */
+  function showPerson(known) {
     const opened = historyPlace.contains(document.activeElement);
     fill(historyPlace, history(current(), known));
     if (opened) historyPlace.querySelector("a")?.focus();
     fill(about, aboutOf(user, known));
   }
 
-  function failed(error, again) {
+  function failed(error, again, so = owed && `${owed.done}: the log has it, but this list has not seen it.`) {
     if (signal.aborted) return;
     if (!answer) fill(notes);
     fill(
       trouble,
-      problem(error, error.advice, () => {
+      problem(error, [so, error.advice].filter(Boolean).join(" "), () => {
         fill(trouble);
         again();
       }),

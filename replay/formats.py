@@ -38,6 +38,10 @@ MessageT = TypeVar("MessageT", Event, Product)
 _Convert = Callable[[Any], MessageT]
 
 
+class ReviewsAsProducts(Unusable):
+    """A file of reviews where one of metadata belongs: read so, products would lose their titles and prices."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format(Generic[MessageT]):
     """How one file is read."""
@@ -97,6 +101,7 @@ def recognise_products(path: Path, mapping: Mapping | None, settings: ReplaySett
     """How the products of a file are read: metadata, or a CSV that says what its products are.
 
     Raises:
+        ReviewsAsProducts: it holds reviews.
         Unusable: nobody can tell, or the mapping does not fit; the message says what to do.
     """
     head = Head(path, settings.most_line_bytes)
@@ -104,6 +109,11 @@ def recognise_products(path: Path, mapping: Mapping | None, settings: ReplaySett
         _require_csv(head)
         return _by_mapping(head, "products of a CSV by its mapping", mapping, MappedRows.to_product)
     if head.holds_json:
+        if head.holds_reviews:
+            raise ReviewsAsProducts(
+                f"{path} holds reviews, not what products are called and cost: name the file of metadata; reviews are "
+                "sent with python -m replay run"
+            )
         return Format("product metadata, JSON lines", None, _json_lines, lambda line: to_product(parse_record(line)))
     shape = _shape(head)
     return _by_mapping(head, f"products of {shape.name}", shape.mapping, MappedRows.to_product, shape.time_formats)

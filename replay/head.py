@@ -96,6 +96,18 @@ class Head:
         return False
 
     @property
+    def holds_reviews(self) -> bool:
+        """Whether the first object that names a product names a user, too; what is said of products names none."""
+        for _, line in self.lines:
+            try:
+                record = parse_record(line or b"")
+            except BadEvent:
+                continue
+            if "asin" in record or "parent_asin" in record:
+                return "reviewerID" in record or "user_id" in record
+        return False
+
+    @property
     def first(self) -> bytes | None:
         """The first line that is not blank; None where it is too long."""
         return next(line for _, line in self.lines if line is None or line.strip())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from replay.datasets import Account
 from replay.findings import Findings, scales, spread
-from replay.formats import Format, recognise_products
+from replay.formats import Format, ReviewsAsProducts, recognise_products
 from replay.lines import Lines
 from replay.mapping import Mapping
 from replay.settings import ReplaySettings
@@ -73,7 +73,7 @@ def inspect(
         goods = Account()
         try:
             return _products(path, recognise_products(path, mapping, settings), goods, settings, look)
-        except _NoEvents:
+        except (_NoEvents, ReviewsAsProducts):
             account.require_use(path, found.name)
             raise AssertionError("a file of events without events") from None
 

@@ -139,7 +139,13 @@ def _since_ms(text: str) -> int:
     try:
         return time.time_ns() // 1_000_000 - round(duration(text) * 1000)
     except argparse.ArgumentTypeError:
+        pass
+    try:
         return moment_ms(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a date such as 2013-01-31 nor a time ago such as 2h"
+        ) from None
 
 
 def _new_file(path: Path) -> TextIO:

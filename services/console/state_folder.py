@@ -58,7 +58,7 @@ def _require_ours(folder: Path) -> None:
         raise Unusable(f"{folder} is not a folder of its own; name another --state-dir")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise Unusable(
-            f"{folder} holds files that no demo wrote, and a demo starts empty; "
+            f"{folder} holds files that Freshet did not write, and it would be emptied; "
             "name another --state-dir, or remove the folder yourself"
         )
 

@@ -8,7 +8,8 @@ from services.console import progress
 from services.console.running import Running
 from services.console.scrape import Figures
 
-# Readers that have not applied every event are waited for until their figures stand still for so long.
+# Readers that have not applied every event are waited for until their figures stand still for so long, and so long the
+# last version for its being served.
 STILL_SECONDS = 20.0
 
 
@@ -19,11 +20,15 @@ class Flow:
         self._running = running
         self._rate = progress.Rate()
         self._serving = ""
+        self._served_events = 0
         self._replay: Figures = {}
         self._settled_since = (time.monotonic(), (0.0,) * 3)
 
     def follow(self, *, most_seconds: float = float("inf")) -> int:
-        """Wait until every event was sent and every reader has applied it; the number of versions that went live.
+        """Wait until every event was sent, every reader has applied it and the version that is due then answers.
+
+        Returns:
+            The number of versions that went live.
 
         Raises:
             Unusable, Unavailable: a program ended for good.
@@ -32,6 +37,7 @@ class Flow:
         self._versions = 0
         running.wait(lambda: self._replay.get("freshet_replay_done") == 1.0, most_seconds, self._tick)
         running.wait(self._is_settled, most_seconds, self._tick)
+        running.wait(self._is_last_live, STILL_SECONDS, self._tick)
         self._tick()
         events = self._replay.get("freshet_replay_events_total", 0.0)
         learned = running.figures("trainer").get("freshet_trainer_applied_events_total", 0.0)
@@ -51,12 +57,17 @@ class Flow:
         trainer = running.figures("trainer")
         version = running.shop.serving_version()
         if version is not None and version.version_id != self._serving:
-            self._serving = version.version_id
+            self._serving, self._served_events = version.version_id, version.applied_events
             self._versions += 1
             running.terminal.say(progress.gone_live(version))
         events = self._replay.get("freshet_replay_events_total", 0.0)
         rate, width = self._rate.at(time.monotonic(), events), running.terminal.status_columns
         running.terminal.status(progress.line(self._replay, trainer, rate, width))
+
+    def _is_last_live(self) -> bool:
+        every = int(self._running.system.environment["FRESHET_TRAINER_PUBLISH_EVENTS"])
+        learned = self._running.figures("trainer").get("freshet_trainer_applied_events_total", 0.0)
+        return self._served_events >= learned // every * every
 
     def _is_settled(self) -> bool:
         applied = (

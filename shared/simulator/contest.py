@@ -25,7 +25,7 @@ class Contest:
 
     policies: dict[str, dict[str, Interval]]  # in the test period, by figure
     trained: dict[str, float]  # cumulative reward in the training period, of the same policies
-    runs: dict[str, list[float]]  # of learned policies: cumulative reward in the test period of each seed
+    runs: dict[str, list[float]]  # of policies run under several seeds: cumulative reward of each in the test period
     ahead: dict[str, dict[str, Interval]]  # learned policy → other policy → reward more per visit
     curves: dict[str, list[dict[str, float]]]  # of learned policies' first seed
     setting: dict[str, Any]
@@ -40,9 +40,10 @@ class Contest:
         for policy, others in self.ahead.items():
             said += ["", f"{policy}: reward a visit more than"]
             said += [f"  {name:<{width}}  {_shown(more, '+.3f')}  {_verdict(more)}" for name, more in others.items()]
-        said += ["", "reward of each run: " + "; ".join(
-            f"{policy} {', '.join(f'{reward:.3f}' for reward in rewards)}" for policy, rewards in self.runs.items()
-        )]  # fmt: skip
+        if self.runs:
+            said += ["", "reward of each run: " + "; ".join(
+                f"{policy} {', '.join(f'{reward:.3f}' for reward in rewards)}" for policy, rewards in self.runs.items()
+            )]  # fmt: skip
         return said
 
     def to_json(self) -> dict[str, Any]:

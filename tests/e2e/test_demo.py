@@ -22,7 +22,7 @@ from tests.support.processes import ROOT
 EVENTS = 900
 PATIENCE_SECONDS = 110.0
 ENVIRONMENT = {
-    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_DIMENSION": "128",
     "FRESHET_TRAINER_BATCH": "16",
     "FRESHET_TRAINER_CHECKPOINT_EVENTS": "300",
     "FRESHET_TRAINER_PUBLISH_EVENTS": "300",
@@ -96,7 +96,9 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     headings = re.findall(r"^([1-5])\. ", output, flags=re.MULTILINE)
     assert headings == ["1", "2", "3", "4", "5"]
     assert f"All {EVENTS} events were sent and acknowledged; {EVENTS} learned, " in output
-    assert re.search(r"● model 0+300-[0-9a-f]{8} is live", output)
+    last = re.search(rf"● model 0+{EVENTS}-[0-9a-f]{{8}} is live", output)
+    assert last is not None
+    assert last.start() < output.index(f"All {EVENTS} events"), "the last version is waited for, too"
     assert len(re.findall(r"ms after the call of RecordEvents", output)) == 3
     assert len(re.findall(r"^ +10  .*", output, flags=re.MULTILINE)) == 3, "three tables of ten places"
     assert re.search(r"\d+ were of a product not known before: a miss for both", output)
@@ -142,7 +144,7 @@ def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: 
         (("--data", "no-such-file.json"), "no such file: no-such-file.json"),
         (("--data", "."), "is not a file"),
         (("--metadata", "README.md"), "name that with --data"),
-        (("--state-dir", "services"), "holds files that no demo wrote"),
+        (("--state-dir", "services"), "holds files that Freshet did not write"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_starts(

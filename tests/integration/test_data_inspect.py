@@ -160,6 +160,7 @@ def test_as_json(tmp_path: Path) -> None:
         ("picture.png", b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(4000), "in no format that is known"),
         ("letter.txt", b"Dear Sir,\nwe write to you\nabout nothing\n", "begins with 'Dear Sir,'"),
         ("book.xlsx", b"PK\x03\x04rest", "save it as CSV"),
+        ("undated.json", b'{"parent_asin": "B1", "user_id": "A1", "title": "Nice"}\n', "timestamp: missing"),
         ("cities.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", "no column looks like the time or the product"),
     ],
 )

@@ -207,7 +207,9 @@ def test_what_a_setting_caused_is_put_back_as_it_is(kafka: KafkaSettings) -> Non
     ]
 
 
-def test_what_can_not_be_done_is_said(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_not_be_done_is_said(
+    kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path, said in (
         (tmp_path / "none.jsonl", "No such file or directory; check its name"),
         (tmp_path, "is a folder; name a file"),
@@ -219,6 +221,7 @@ def test_what_can_not_be_done_is_said(kafka: KafkaSettings, tmp_path: Path, monk
     for wrong in (("show", "--reason", "bad_luck"), ("show", "--since", "then"), ("replay",), ("replay", "--all", "x")):
         with pytest.raises(SystemExit, match="2"):
             console(kafka, *wrong)
+    assert "'then' is neither a date such as 2013-01-31 nor a time ago such as 2h" in capsys.readouterr().err
     monkeypatch.setattr(dead_letters_log, "PATIENCE_SECONDS", 0.5)
     away = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     with pytest.raises(Unavailable, match="start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS"):

@@ -134,6 +134,12 @@ def test_a_wish_that_there_is_not_is_refused() -> None:
         messages.recommend_request("ann", [], None, {"colour": "red"})  # type: ignore[typeddict-unknown-key]
 
 
+def test_a_count_that_cant_be_sent_is_refused_by_name() -> None:
+    with pytest.raises(freshet.InvalidRequest, match="must not be negative, got -1") as refused:
+        messages.recommend_request("ann", [], None, {"count": -1})
+    assert (refused.value.field, refused.value.code) == ("wishes.count", None)
+
+
 def test_products_and_reasons_are_told_beside_what_is_recommended() -> None:
     lamp = freshet.Product(
         "p1", title="A lamp", categories=("Home",), price=0.0, availability=freshet.Availability.PRE_ORDER,

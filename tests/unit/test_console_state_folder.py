@@ -28,7 +28,7 @@ def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
 
 def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(Unusable, match="holds files that no demo wrote"), state_folder.empty(tmp_path):
+    with pytest.raises(Unusable, match="holds files that Freshet did not write"), state_folder.empty(tmp_path):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 

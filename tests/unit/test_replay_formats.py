@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from replay.formats import recognise
+from replay.formats import recognise, recognise_products
 from replay.mapping import Columns, Kind, Mapping
 from replay.settings import ReplaySettings
 from shared.errors import Unusable
@@ -198,6 +198,16 @@ def test_a_mapping_is_for_a_csv(tmp_path: Path) -> None:
     path.write_text(json.dumps(review()))
     with pytest.raises(Unusable, match="leave --mapping out"):
         recognise(path, Mapping(columns=Columns(product=1)), ReplaySettings())
+
+
+@pytest.mark.parametrize("record", [review(), {"parent_asin": "B1", "asin": "B2", "user_id": "A1", "rating": 5.0}])
+def test_reviews_are_no_metadata(tmp_path: Path, record: dict[str, object]) -> None:
+    path = tmp_path / "r"
+    path.write_text("{cut\n" + json.dumps(record))
+    with pytest.raises(Unusable, match="holds reviews, not what products are called"):
+        recognise_products(path, None, ReplaySettings())
+    path.write_text(json.dumps({"asin": "B1", "title": "A lamp", "reviews": 22}))
+    assert recognise_products(path, None, ReplaySettings()).name == "product metadata, JSON lines"
 
 
 def test_times_that_are_in_no_plain_format_ask_for_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -139,3 +140,6 @@ def test_a_contest_judges_all_by_the_same_visits() -> None:
     assert any("run 2" in line for line in said)
     assert found.to_json()["policies"]["dqn 0"]["slates"]["mean"] > 1
     assert any(line.startswith("dqn 0.5") for line in found.lines())
+    assert found.lines()[-1].startswith("reward of each run: dqn 0 ")
+    once = dataclasses.replace(found, runs={})  # as with one seed
+    assert not any("of each run" in line for line in once.lines())

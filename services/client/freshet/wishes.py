@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from freshet.errors import InvalidRequest
 from freshet.filters import Filter
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 
@@ -29,14 +30,18 @@ def wishes_message(wishes: Wishes) -> calls.Wishes:
 
     Raises:
         TypeError: there is no such wish.
+        InvalidRequest: a count that can't be sent; the service refuses what can be, and is too much.
     """
     unknown = [name for name in wishes if name not in Wishes.__annotations__]
     if unknown:
         raise TypeError(f"there is no argument {unknown[0]!r}; there are {', '.join(Wishes.__annotations__)}")
+    count = wishes.get("count", 0)
+    if count < 0:
+        raise InvalidRequest(f"wishes.count: must not be negative, got {count}")
     wanted = wishes.get("filter")
     fields = list(wishes.get("fields", ()))
     return calls.Wishes(
-        count=wishes.get("count", 0),
+        count=count,
         exclude_product_ids=wishes.get("exclude", ()),
         filter=None if wanted is None else wanted.message,
         boosts=[

@@ -108,7 +108,7 @@ def _show(
     terminal.say("  Both answers leave the reviewed product out, so what is seen are the moves of the others.\n")
     somebody = reviews.show(running, kafka, arguments.users)
 
-    terminal.heading(4, "Live accuracy: the learned policy beside trending")
+    terminal.heading(4, "Live accuracy: the learned policy beside trending and markov")
     evaluator = load(EvaluatorSettings, system.environment)
     for line in verdict.lines(running.figures("evaluator"), evaluator.recent_events):
         terminal.say(line)

@@ -1,4 +1,4 @@
-"""Live accuracy of the learned policy beside trending, as the evaluator measured it. Pure."""
+"""Live accuracy of the learned policy beside trending and markov, as the evaluator measured it. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 
 from services.console.scrape import Figures
 
+POLICIES = LEARNED, TRENDING, MARKOV = "learned", "trending", "markov"
+
 
 def lines(figures: Figures, recent_events: int) -> list[str]:
-    """A small table and what it says, also when trending is ahead.
+    """A small table and what it says, also when another is ahead.
 
     Args:
         recent_events: how many judged events the evaluator's window of recent ones holds.
@@ -21,15 +23,15 @@ def lines(figures: Figures, recent_events: int) -> list[str]:
     unknown = figures.get("freshet_evaluator_unknown_products_total", 0.0)
     masked = figures.get("freshet_evaluator_masked_events_total", 0.0)
     said = [
-        f"  Before each event was learned, both policies ranked the whole catalogue: {judged:,.0f} events judged,",
+        f"  Before each event was learned, all three ranked the whole catalogue: {judged:,.0f} events judged,",
         f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first",
         "  one, or from users without a history.",
-        f"  {unknown:,.0f} were of a product not known before: a miss for both.",
+        f"  {unknown:,.0f} were of a product not known before: a miss for each.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         *_others(figures),
         "",
-        f"  {'':<30}{'HR@10':^22}{'NDCG@10':^22}",
-        f"  {'events':<30}{'learned':>10}{'trending':>10}  {'learned':>10}{'trending':>10}",
+        f"  {'':<28}{'HR@10':^30}{'NDCG@10':^30}",
+        f"  {'events':<28}" + "".join(f"{policy:>10}" for policy in POLICIES * 2),
     ]
     windows = (  # as the evaluator calls them
         ("all", "all judged, as served"),
@@ -37,10 +39,15 @@ def lines(figures: Figures, recent_events: int) -> list[str]:
         ("recent", f"the last {recent_events:,} judged"),
     )
     said += [
-        f"  {name:<30}" + "  ".join(_pair(figures, metric, window) for metric in ("hit", "ndcg"))
+        f"  {name:<28}"
+        + "".join(
+            f"{_shown(_figure(figures, metric, policy, window)):>10}"
+            for metric in ("hit", "ndcg")
+            for policy in POLICIES
+        )
         for window, name in windows
     ]
-    return [*said, "", "  " + _sentence(figures)]
+    return [*said, "", *(f"  {sentence}" for sentence in _sentences(figures))]
 
 
 def _others(figures: Figures) -> list[str]:
@@ -51,22 +58,25 @@ def _others(figures: Figures) -> list[str]:
     return [f"  So are events that nothing can be asked of: {named}."] if named else []
 
 
-def _pair(figures: Figures, metric: str, window: str) -> str:
-    learned, trending = (_figure(figures, metric, policy, window) for policy in ("learned", "trending"))
-    return f"{_shown(learned):>10}{_shown(trending):>10}"
-
-
-def _sentence(figures: Figures) -> str:
-    learned = _figure(figures, "ndcg", "learned", "learned")
-    trending = _figure(figures, "ndcg", "trending", "learned")
-    if math.isnan(learned) or math.isnan(trending) or not figures.get("freshet_evaluator_learned_events_total"):
-        return "No learned version has judged an event, so there is nothing to compare."
-    if learned > trending:
-        ahead = f"{learned / trending:.2f} times" if trending > 0 else "ahead of"
-        return f"On the same events, the learned policy's NDCG@10 is {ahead} that of trending."
-    if learned < trending:
-        return "On the same events, trending is ahead of the learned policy."
-    return "On the same events, both are equal."
+def _sentences(figures: Figures) -> list[str]:
+    """How the learned policy fares beside each other one, on the events that a version judged."""
+    learned, trending, markov = (_figure(figures, "ndcg", policy, "learned") for policy in POLICIES)
+    if math.isnan(learned) or not figures.get("freshet_evaluator_learned_events_total"):
+        return ["No learned version has judged an event, so there is nothing to compare."]
+    beside = " and ".join(
+        f"{learned / other:.2f} times that of {policy}" if other > 0 else f"{learned:.4f} beside 0 of {policy}"
+        for policy, other in ((TRENDING, trending), (MARKOV, markov))
+        if not math.isnan(other)
+    )
+    said = [f"On the same events, the learned policy's NDCG@10 is {beside}."]
+    if trending > learned:
+        said.append("Trending is ahead of it.")
+    if markov > learned:
+        said += [
+            "Markov is ahead of it: it counts with every event; a version knows nothing that came after it was made.",
+            "`freshet evaluate` compares policies that each learn with every event.",
+        ]
+    return said
 
 
 def _figure(figures: Figures, metric: str, policy: str, window: str) -> float:

@@ -132,7 +132,7 @@ def test_a_version_that_goes_live_tells_what_it_learned() -> None:
     assert progress.gone_live(version).endswith("validation NDCG@10 -")
 
 
-def judged(learned: float, trending: float, *, by_learned: int = 900) -> dict[str, float]:
+def judged(learned: float, trending: float, markov: float = 0.14, *, by_learned: int = 900) -> dict[str, float]:
     figures = {
         "freshet_evaluator_judged_events_total": 1000.0,
         "freshet_evaluator_learned_events_total": by_learned,
@@ -140,7 +140,7 @@ def judged(learned: float, trending: float, *, by_learned: int = 900) -> dict[st
         "freshet_evaluator_masked_events_total": 12.0,
     }
     for window in ("all", "learned", "recent"):
-        for policy, value in (("learned", learned), ("trending", trending)):
+        for policy, value in (("learned", learned), ("trending", trending), ("markov", markov)):
             figures[f'freshet_evaluator_hit_ratio{{k="10",policy="{policy}",window="{window}"}}'] = 2 * value
             figures[f'freshet_evaluator_ndcg_ratio{{k="10",policy="{policy}",window="{window}"}}'] = value
     return figures
@@ -152,9 +152,10 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     assert "900 of them (90%) by a learned version" in text
     assert "31 were of a product not known before" in text
     assert "Left out are 12 events" in text
-    assert "the learned policy's NDCG@10 is 3.00 times that of trending" in text
+    assert "the learned policy's NDCG@10 is 3.00 times that of trending and 1.50 times that of markov." in text
+    assert "ahead" not in text
     row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)
-    assert row.split()[-4:] == ["0.4200", "0.1400", "0.2100", "0.0700"]
+    assert row.split()[-6:] == ["0.4200", "0.1400", "0.2800", "0.2100", "0.0700", "0.1400"]
     assert "\n  the last 1,500 judged  " in text
 
 
@@ -168,9 +169,21 @@ def test_the_verdict_names_what_else_was_left_out() -> None:
     assert not [line for line in verdict.lines(judged(0.21, 0.07), 1500) if "So are" in line]
 
 
-def test_the_verdict_admits_that_trending_is_ahead() -> None:
-    assert "trending is ahead" in verdict.lines(judged(0.05, 0.07), 2000)[-1]
-    assert "both are equal" in verdict.lines(judged(0.07, 0.07), 2000)[-1]
+def test_the_verdict_admits_who_is_ahead() -> None:
+    both, markov, trending = (
+        "\n".join(verdict.lines(judged(*values), 2000))
+        for values in ((0.05, 0.07, 0.1), (0.1, 0.07, 0.2), (0.1, 0.2, 0.1))
+    )
+    assert "0.71 times that of trending and 0.50 times that of markov" in both
+    assert "Trending is ahead" in both and "Markov is ahead" in both
+    assert "Markov is ahead" in markov and "Trending is ahead" not in markov
+    assert "Trending is ahead" in trending and "Markov is ahead" not in trending
+
+
+def test_the_verdict_divides_by_nothing() -> None:
+    assert "is 0.1000 beside 0 of trending and 1.00 times that of markov." in "".join(
+        verdict.lines(judged(0.1, 0.0, 0.1), 9)
+    )
 
 
 def test_the_verdict_compares_nothing_without_a_learned_version() -> None:

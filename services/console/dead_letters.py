@@ -98,6 +98,8 @@ def show(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
                 _write(letter, sink, terminal)
             else:
                 _say(letter, terminal)
+    if arguments.output and not reasons:
+        arguments.output.unlink()  # empty, it would only be in the way of the next
     if not arguments.json:
         _summarise(reasons, done, arguments, min(sum(reasons.values()), most or sum(reasons.values())), terminal)
     return 0
@@ -128,7 +130,7 @@ def _summarise(reasons: Counter[str], done: int, arguments: argparse.Namespace, 
         terminal.say(f"{reason:<14} {letters:>10,}")
     total = sum(reasons.values())
     kept = f"; {done:,} were put back" if done else ""
-    if arguments.output:
+    if arguments.output and total:
         terminal.say(f"{shown:,} of {total:,} dead letters written to {arguments.output}{kept}")
     else:
         terminal.say(f"{total:,} dead letters, {shown:,} shown{kept}" if total else f"no dead letters{kept}")

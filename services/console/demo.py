@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replay import options
+from replay.formats import recognise, recognise_products
+from replay.mapping import load_mapping
+from replay.settings import ReplaySettings
 from services.console import howto, reviews, state_folder, verdict
 from services.console.known import refuse_wrong
 from services.console.running import Running, launched
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         if about is not None and data is None:
             raise Unusable(f"{name} tells about a file of your own: name that with --data")
     refuse_wrong(DEFAULTS | dict(environ))
+    if data is not None:
+        _look_at(data, metadata, mapping, load(ReplaySettings, environ))
     with state_folder.empty(arguments.state_dir) as folder:
         system = plan(folder, environ, defaults=DEFAULTS)
         kafka = load(KafkaSettings, system.environment)
@@ -89,6 +94,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     terminal.say("  For a report on this data, its policies side by side, as a page with figures (minutes):\n")
     terminal.say(f"    {report_command(data, {'--metadata': metadata, '--mapping': mapping}, folder / 'report')}\n")
     return 0
+
+
+def _look_at(data: Path, metadata: Path | None, mapping: Path | None, settings: ReplaySettings) -> None:
+    """See by their beginnings whether files can be read, as the replay will do it."""
+    recognise(data, None if mapping is None else load_mapping(mapping), settings)
+    if metadata is not None:
+        recognise_products(metadata, None, settings)
 
 
 def _show(

@@ -157,16 +157,21 @@ def test_what_cannot_be_used_is_said_before_anything_starts(
     assert demo.left_running() == []
 
 
-def test_an_empty_file_and_one_of_another_kind_end_the_demo_with_the_reason(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Path, reviews: tuple[Path, Path]) -> None:
     empty, other = tmp_path / "empty.json", tmp_path / "other.json"
     empty.touch()
     other.write_text("dear diary\n" * 20)
-    demo = Demo(tmp_path, "--data", str(empty))
-    assert demo.process.wait(60) == 2
-    assert "is empty" in demo.output
-    demo = Demo(tmp_path, "--data", str(other))
-    assert demo.process.wait(100) == 2, demo.output
-    assert "other.json" in demo.output
-    assert "dear diary" in demo.output, "what was seen instead"
-    assert "--mapping" in demo.output
-    assert demo.left_running() == []
+    data = str(reviews[0])
+    for arguments, said in (
+        (("--data", str(empty)), ("is empty",)),
+        (("--data", str(other)), ("other.json", "dear diary", "--mapping")),  # what was seen instead
+        (("--data", data, "--metadata", data), ("holds reviews", "name the file of metadata")),
+        (("--data", data, "--mapping", str(other)), ("other.json",)),
+    ):
+        demo = Demo(tmp_path, *arguments)
+        assert demo.process.wait(60) == 2, demo.output
+        for part in said:
+            assert part in demo.output
+        assert "What is started" not in demo.output
+        assert "Traceback" not in demo.output
+        assert demo.left_running() == []

@@ -218,6 +218,9 @@ def test_what_can_not_be_done_is_said(
         assert (status, said in complaint) == (2, True)
     status, complaint = console(kafka, "show", "--output", tmp_path / "none" / "letters")
     assert (status, "can't be written: No such file or directory" in complaint) == (2, True)
+    status, said = console(kafka, "show", "--output", tmp_path / "letters.jsonl")
+    assert (status, "no dead letters" in said) == (0, True)
+    assert not (tmp_path / "letters.jsonl").exists(), "it would be in the way of the next"
     for wrong in (("show", "--reason", "bad_luck"), ("show", "--since", "then"), ("replay",), ("replay", "--all", "x")):
         with pytest.raises(SystemExit, match="2"):
             console(kafka, *wrong)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from replay import blocks
 from replay.lines import Lines, require_readable
 from replay.mapping import DELIMITERS
-from replay.records import parse_record
+from replay.records import Record, parse_record
 from replay.rows import Dialect, rows
 from shared.errors import BadEvent, Unusable
 
@@ -84,11 +84,7 @@ class Head:
     @property
     def is_of_2023(self) -> bool:
         """Whether the first object that names a user or a product does so in the names of 2023."""
-        for _, line in self.lines:
-            try:
-                record = parse_record(line or b"")
-            except BadEvent:
-                continue
+        for record in self._objects():
             if "reviewerID" in record:
                 return False
             if "user_id" in record or "parent_asin" in record:
@@ -98,14 +94,19 @@ class Head:
     @property
     def holds_reviews(self) -> bool:
         """Whether the first object that names a product names a user, too; what is said of products names none."""
+        for record in self._objects():
+            if "asin" in record or "parent_asin" in record:
+                return "reviewerID" in record or "user_id" in record
+        return False
+
+    def _objects(self) -> Iterator[Record]:
+        """The lines that are objects with fields."""
         for _, line in self.lines:
             try:
                 record = parse_record(line or b"")
             except BadEvent:
                 continue
-            if "asin" in record or "parent_asin" in record:
-                return "reviewerID" in record or "user_id" in record
-        return False
+            yield record
 
     @property
     def first(self) -> bytes | None:

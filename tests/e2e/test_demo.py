@@ -101,8 +101,11 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     assert last.start() < output.index(f"All {EVENTS} events"), "the last version is waited for, too"
     assert len(re.findall(r"ms after the call of RecordEvents", output)) == 3
     assert len(re.findall(r"^ +10  .*", output, flags=re.MULTILINE)) == 3, "three tables of ten places"
-    assert re.search(r"\d+ were of a product not known before: a miss for both", output)
+    assert re.search(r"\d+ were of a product not known before: a miss for each", output)
     assert re.search(r"of them \(\d+%\) by a learned version", output)
+    assert re.search(
+        r"NDCG@10 is [0-9.]+ times that of trending and [0-9.]+ times that of markov\.$", output, re.MULTILINE
+    )
 
     snippet = re.search(r"^\S+ - <<'EOF'$.*?^EOF$", output, flags=re.MULTILINE | re.DOTALL)
     assert snippet is not None

@@ -7,6 +7,7 @@ import time
 from services.console import progress
 from services.console.running import Running
 from services.console.scrape import Figures
+from shared.pb.freshet.v1.events_pb2 import ModelVersion
 
 # Readers that have not applied every event are waited for until their figures stand still for so long, and so long the
 # last version for its being served.
@@ -19,8 +20,7 @@ class Flow:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._rate = progress.Rate()
-        self._serving = ""
-        self._served_events = 0
+        self._serving: ModelVersion | None = None
         self._replay: Figures = {}
         self._settled_since = (time.monotonic(), (0.0,) * 3)
 
@@ -56,8 +56,8 @@ class Flow:
         self._replay = running.figures("replay") or self._replay
         trainer = running.figures("trainer")
         version = running.shop.serving_version()
-        if version is not None and version.version_id != self._serving:
-            self._serving, self._served_events = version.version_id, version.applied_events
+        if version is not None and (self._serving is None or version.version_id != self._serving.version_id):
+            self._serving = version
             self._versions += 1
             running.terminal.say(progress.gone_live(version))
         events = self._replay.get("freshet_replay_events_total", 0.0)
@@ -67,7 +67,8 @@ class Flow:
     def _is_last_live(self) -> bool:
         every = int(self._running.system.environment["FRESHET_TRAINER_PUBLISH_EVENTS"])
         learned = self._running.figures("trainer").get("freshet_trainer_applied_events_total", 0.0)
-        return self._served_events >= learned // every * every
+        served = 0 if self._serving is None else self._serving.applied_events
+        return served >= learned // every * every
 
     def _is_settled(self) -> bool:
         applied = (

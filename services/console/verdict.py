@@ -6,7 +6,7 @@ import math
 
 from services.console.scrape import Figures
 
-POLICIES = LEARNED, TRENDING, MARKOV = "learned", "trending", "markov"
+POLICIES = ("learned", "trending", "markov")
 
 
 def lines(figures: Figures, recent_events: int) -> list[str]:
@@ -65,7 +65,7 @@ def _sentences(figures: Figures) -> list[str]:
         return ["No learned version has judged an event, so there is nothing to compare."]
     beside = " and ".join(
         f"{learned / other:.2f} times that of {policy}" if other > 0 else f"{learned:.4f} beside 0 of {policy}"
-        for policy, other in ((TRENDING, trending), (MARKOV, markov))
+        for policy, other in zip(POLICIES[1:], (trending, markov), strict=True)
         if not math.isnan(other)
     )
     said = [f"On the same events, the learned policy's NDCG@10 is {beside}."]

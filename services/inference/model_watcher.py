@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.inference import metrics
@@ -98,8 +99,8 @@ class ModelWatcher(threading.Thread):
                     try:
                         self._published.apply(message.key(), message.value())
                     except BadEvent as error:
-                        metrics.REJECTED.labels(error.reason).inc()
-                        self._lines.add(error.reason, self._rejection(f"record at offset {message.offset()}", error))
+                        say = partial(self._lines.add, error.reason)
+                        self._reject(f"record at offset {message.offset()}", error, say)
                 # Before the end is reached once, a version may be long superseded.
                 if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
                     self.listing = Listing(self._published.newest_first(), self._published.pinned)
@@ -164,10 +165,7 @@ class ModelWatcher(threading.Thread):
         metrics.MODEL_APPLIED.set(chosen.announced.applied_events)
         log.info("serving %s, learned from %d events", chosen.announced.version_id, chosen.announced.applied_events)
 
-    def _reject(self, name: str, error: BadEvent) -> None:
+    def _reject(self, name: str, error: BadEvent, say: Callable[[str], object] = log.error) -> None:
         metrics.REJECTED.labels(error.reason).inc()
-        log.error(self._rejection(name, error))
-
-    def _rejection(self, name: str, error: BadEvent) -> str:
         stays = self.serving.announced.version_id if self.serving else "trending"
-        return f"{name} not taken into service ({error.reason}): {error}; {stays} stays"
+        say(f"{name} not taken into service ({error.reason}): {error}; {stays} stays")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.inference.catalogue import Catalogue
 from services.inference.reasons import PastEvent, tell
 from services.inference.recommend import Placed
-from services.inference.wishes import PRODUCT_FIELDS, fields_of
+from services.inference.wishes import PRODUCT_FIELDS
 from shared.explained import Reasons
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product
@@ -37,7 +37,7 @@ def recommended(
         for placed in places
     ]
     tell(products, reasons, events)
-    asked = frozenset(fields_of(wishes))
+    asked = frozenset(wishes.product_fields.paths)
     if asked:
         unasked = [name for name in PRODUCT_FIELDS if name not in asked]
         for placed, message in zip(places, products, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from services.inference.bad_request import MOST_BATCH, MOST_COUNT, BadRequest
@@ -45,16 +45,10 @@ def check_wishes(wishes: pb.Wishes, path: str = "wishes") -> None:
         raise BadRequest(f"{path}.diversity: 0 to 1, got {wishes.diversity:g}")
     if wishes.HasField("minimum_score") and not math.isfinite(wishes.minimum_score):
         raise BadRequest(f"{path}.minimum_score: a finite number, got {wishes.minimum_score:g}")
-    for n, name in enumerate(fields_of(wishes)):
+    for n, name in enumerate(wishes.product_fields.paths):
         if name not in PRODUCT_FIELDS:
             known = ", ".join(PRODUCT_FIELDS)
             raise BadRequest(f"{path}.product_fields.paths[{n}]: Product has {known}, but not {name!r:.80}")
-
-
-def fields_of(wishes: pb.Wishes) -> Sequence[str]:
-    """The fields of Product that are asked for."""
-    paths = wishes.product_fields.paths
-    return () if list(paths) == [""] else paths  # what splitting JSON's "" at its commas leaves is an empty mask, too
 
 
 def check_filter(condition: pb.Filter, path: str) -> None:

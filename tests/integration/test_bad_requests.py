@@ -104,7 +104,7 @@ CASES: dict[str, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
         ),
         "explain": ((True, False), ()),
     },
-    "FieldMask": {"paths": (([""], ["product_id", "categories"]), (["", ""], ["*"], ["title", "titel"]))},
+    "FieldMask": {"paths": ((["product_id", "categories"],), ([""], ["*"], ["title", "titel"]))},
     "Boost": {
         "products": ((CHEAP, nested(10)), (nested(11),)),
         "factor": ((5e-324, 1.0, 1e6), (NAN, INF, -INF, 0.0, -1.0, 1_000_001.0)),

@@ -110,10 +110,9 @@ def test_the_fields_that_are_asked_for_come_along(inference: Inference) -> None:
     assert [(p.product.title, p.product.price) for p in answer.products][:2] == [("Red boot", 80.0), ("Red shoe", 50.0)]
     assert answer.products[0].product == ev.Product(title="Red boot", price=80.0), "and no others"
     assert not recommend(inference, user="ann").products[0].HasField("product")
-    for paths in ([], [""]):  # as the readers of JSON make of an empty string
-        wishes = pb.Wishes(product_fields={"paths": paths})
-        none = inference.stub.Recommend(pb.RecommendRequest(user_id="ann", wishes=wishes), timeout=20)
-        assert [p.HasField("product") for p in none.products] == [False] * len(answer.products)
+    wishes = pb.Wishes(product_fields={"paths": []})
+    none = inference.stub.Recommend(pb.RecommendRequest(user_id="ann", wishes=wishes), timeout=20)
+    assert [p.HasField("product") for p in none.products] == [False] * len(answer.products)
     whole = recommend(
         inference, user="ann", product_fields=",".join(f.camelcase_name for f in ev.Product.DESCRIPTOR.fields)
     )

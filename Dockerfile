@@ -17,10 +17,10 @@ RUN touch README.md \
  && python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv/bin/python install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" \
  # What torch brings to compile against it, and tests that packages bring of themselves.
- && rm -rf /opt/venv/lib/python3.11/site-packages/torch/include /opt/venv/lib/python3.11/site-packages/torch/test \
-      /opt/venv/lib/python3.11/site-packages/pandas/tests \
- && find /opt/venv/lib/python3.11/site-packages/numpy /opt/venv/lib/python3.11/site-packages/sympy \
-      /opt/venv/lib/python3.11/site-packages/networkx -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
+ && rm -rf /opt/venv/lib/python3.*/site-packages/torch/include /opt/venv/lib/python3.*/site-packages/torch/test \
+      /opt/venv/lib/python3.*/site-packages/pandas/tests \
+ && find /opt/venv/lib/python3.*/site-packages/numpy /opt/venv/lib/python3.*/site-packages/sympy \
+      /opt/venv/lib/python3.*/site-packages/networkx -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
 
 FROM ${BASE} AS code
 WORKDIR /app

@@ -1,8 +1,11 @@
 # Freshet: `make demo` shows the whole loop, `make test` proves it.
-PYTHON ?= python3.11
+# The newest of the Pythons that Freshet runs on. A version manager puts names on the path that don't run: try each.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do "$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+RUNS   := $(VENV)/.runs       # all that the system needs to run is installed
+STAMP  := $(VENV)/.installed  # and all that builds and tests it
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
 
 .PHONY: help install demo test kafka-test stack-test bench check format protos clean
@@ -11,17 +14,27 @@ PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-install: $(STAMP)  ## Create .venv and install the project with its pinned dependencies.
+install: $(STAMP)  ## Create .venv and install the project, with what builds and tests it.
 
-$(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Freshet needs Python 3.11: '$(PYTHON)' was not found. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Installing into $(VENV): about 350 MB to download where pip finds the CPU build of torch."
-	@echo "On Linux x86-64 pip's ordinary index gives torch's CUDA build, several GB; the README says how to get the CPU build."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+$(RUNS): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c '' 2>/dev/null || { echo "Freshet needs Python 3.13, 3.12 or 3.11, and $(if $(PYTHON),$(PYTHON) does not run,found none of them). Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "Installing into $(VENV), for $$($(BIN)/python --version)."
+	@echo "With torch's CPU build, about 350 MB are to be downloaded."
+ifeq ($(shell uname -sm)$(PIP_EXTRA_INDEX_URL),Linux x86_64)
+	@echo "On Linux x86-64 pip's ordinary index has only the CUDA build: about 3 GB in all."
+	@echo "For the CPU build, stop here with Ctrl-C and set this before you start again:"
+	@echo "  export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+endif
+	$(PIP) '.[all]'
 	@touch $@
 
-demo: $(STAMP)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] [MAPPING=<file>] for your data, KEEP=1 to leave it running.
+$(STAMP): $(RUNS)
+	@echo "Installing what builds and tests Freshet: about 150 MB more."
+	$(PIP) '.[dev]'
+	@touch $@
+
+demo: $(RUNS)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] [MAPPING=<file>] for your data, KEEP=1 to leave it running.
 	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.

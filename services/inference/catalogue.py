@@ -98,7 +98,8 @@ class Catalogue:
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Copies, by row, of how many events were applied and of the earliest event time; beyond the end both are 0."""
-        return self._events[: len(self.ids)].copy(), self._first_event_ms[: len(self.ids)].copy()
+        rows = len(self.ids)  # once: a version that is being loaded may add products meanwhile
+        return self._events[:rows].copy(), self._first_event_ms[:rows].copy()
 
     def resume(
         self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64], content: Mapping[str, NDArray[Any]]

@@ -16,7 +16,7 @@ from services.inference.keeper import Keeper
 from services.inference.knowledge import Knowledge
 from services.inference.lag import Lag, seconds_since
 from services.inference.listed import Listed
-from services.inference.snapshot import Restored, Snapshot
+from services.inference.snapshot import ProductFigures, Restored, Snapshot
 from shared.errors import BadEvent
 from shared.first_few import FirstFew
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
@@ -119,7 +119,12 @@ class Follower(threading.Thread):
                 keeper.close()
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot.take(self._knowledge, self._listed, self._positions)
+        """What is known now: nothing is applied meanwhile, but calls are answered."""
+        products = asyncio.run_coroutine_threadsafe(self._product_figures(), self._loop).result()
+        return Snapshot.take(self._knowledge, products, self._listed, self._positions)
+
+    async def _product_figures(self) -> ProductFigures:
+        return ProductFigures.copy(self._knowledge)
 
     async def _resume(self, restored: Restored) -> None:
         restored.hand_over(self._knowledge)

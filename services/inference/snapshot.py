@@ -74,6 +74,27 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductFigures:
+    """Copies of what is counted by product: answers make these arrays grow, so only the event loop may copy them.
+
+    They are small beside the histories, which nothing but the log changes.
+    """
+
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]]  # of the catalogue
+    weights: NDArray[np.float64]  # of trending
+    base_ms: int  # likewise
+    ids: Sequence[str]  # row → product_id; no fewer rows than the others have
+    content: Mapping[str, NDArray[Any]]  # what it learned of new products
+
+    @classmethod
+    def copy(cls, knowledge: Knowledge) -> ProductFigures:
+        """What is known of products now."""
+        counts, weights = knowledge.catalogue.counts(), knowledge.trending.to_array()
+        ids = list(knowledge.catalogue.ids)  # after those: a version that is being loaded may add products meanwhile
+        return cls(counts, weights, knowledge.trending.base_ms, ids, knowledge.catalogue.content.learned(len(ids)))
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was known once the records before `positions` had been applied."""
 
@@ -83,20 +104,21 @@ class Snapshot:
     base_ms: int  # of trending
 
     @classmethod
-    def take(cls, knowledge: Knowledge, listed: Listed, positions: Mapping[int, int]) -> Snapshot:
-        """Copy what is known; any thread may, while nothing is applied."""
+    def take(
+        cls, knowledge: Knowledge, products: ProductFigures, listed: Listed, positions: Mapping[int, int]
+    ) -> Snapshot:
+        """Copy what is known; any thread may, while nothing is applied after `products` were copied."""
         arrays = knowledge.histories.to_arrays()
         arrays["users"] = _text(knowledge.histories.users)
-        arrays["events"], arrays["first_event_ms"] = knowledge.catalogue.counts()
+        arrays["events"], arrays["first_event_ms"] = products.counts
         arrays["view_reward"] = np.array([knowledge.view_reward])
-        arrays["weights"], base_ms = knowledge.trending.to_array(), knowledge.trending.base_ms
-        products = list(knowledge.catalogue.ids)  # last: whatever the others name has a row by now
-        said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products)
-        arrays["products_said"] = np.fromiter(said, np.uint8, len(products))
-        arrays["product_ids"] = _text(products)
-        for name, array in knowledge.catalogue.content.learned(len(products)).items():
+        arrays["weights"] = products.weights
+        said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products.ids)
+        arrays["products_said"] = np.fromiter(said, np.uint8, len(products.ids))
+        arrays["product_ids"] = _text(products.ids)
+        for name, array in products.content.items():
             arrays[f"{CONTENT}{name}"] = array
-        return cls(arrays, dict(positions), knowledge.marks(), base_ms)
+        return cls(arrays, dict(positions), knowledge.marks(), products.base_ms)
 
     def restore(self, origin: Origin) -> Restored:
         """Build what was copied."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +18,28 @@ import numpy as np
 import pytest
 
 from services.inference.catalogue import Catalogue
+from services.inference.follower import Follower
 from services.inference.keeper import Keeper
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
-from services.inference.snapshot import KEPT, MANIFEST, TENSORS, Origin, Snapshot, folders, read, write
+from services.inference.snapshot import (
+    KEPT,
+    MANIFEST,
+    TENSORS,
+    Origin,
+    ProductFigures,
+    Snapshot,
+    folders,
+    read,
+    write,
+)
+from shared.content.discount import Discount
 from shared.history import Histories
 from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.policies.trending import Trending
-from shared.settings import load
+from shared.settings import KafkaSettings, load
 from shared.times import DAY_MS
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
@@ -46,10 +61,16 @@ def apply(knowledge: Knowledge, states: list[ev.StateVector], first: int = 0) ->
         knowledge.apply(state, n % 2)
 
 
+def snapshot_of(
+    knowledge: Knowledge, listed: Listed | None = None, positions: Mapping[int, int] = POSITIONS
+) -> Snapshot:
+    return Snapshot.take(knowledge, ProductFigures.copy(knowledge), listed or Listed(), positions)
+
+
 def taken(events: int = 90) -> Snapshot:
     knowledge = fresh()
     apply(knowledge, list(shoppers(events)))
-    return Snapshot.take(knowledge, Listed(), POSITIONS)
+    return snapshot_of(knowledge)
 
 
 def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
@@ -61,7 +82,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     listed.upsert("p1")
     listed.remove("p2")
     first.catalogue.row_of("only a version's")
-    folder = write(tmp_path, Snapshot.take(first, listed, POSITIONS), ORIGIN)
+    folder = write(tmp_path, snapshot_of(first, listed), ORIGIN)
     found = read(folder, ORIGIN)
     assert found.positions == POSITIONS
     restored = found.restore(ORIGIN)
@@ -113,7 +134,7 @@ def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
     apply(went_on, [state for state in states[:200] if int(state.product_id[1:]) < 40])
     places(went_on)
     apply(went_on, states[200:300], first=200)
-    folder = write(tmp_path, Snapshot.take(went_on, Listed(), POSITIONS), ORIGIN)
+    folder = write(tmp_path, snapshot_of(went_on), ORIGIN)
     read(folder, ORIGIN).restore(ORIGIN).hand_over(second)
     put_all(second)
     assert places(second) == places(went_on) != []
@@ -124,8 +145,44 @@ def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
     assert learned[0] == learned[1] != learned[2]
 
 
+def test_no_answer_changes_what_is_being_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The discounts of new products grow with an answer, after a version came that knows more products."""
+    copy = Discount.to_arrays
+    answered = threading.Event()
+
+    async def take() -> Snapshot:
+        loop = asyncio.get_running_loop()
+
+        def answer() -> None:
+            knowledge.catalogue.content._discount._grow_to(5_000)
+            answered.set()
+
+        def copy_while_one_asks(discount: Discount, products: int) -> dict[str, np.ndarray]:
+            loop.call_soon_threadsafe(answer)
+            assert not answered.wait(0.3), "an answer came between"
+            return copy(discount, products)
+
+        monkeypatch.setattr(Discount, "to_arrays", copy_while_one_asks)
+        follower = Follower(
+            knowledge,
+            load(KafkaSettings, {}),
+            loop,
+            keeper=lambda _: None,
+            on_begun=lambda: None,
+            on_ready=lambda: None,
+            on_failure=lambda _: None,
+        )
+        return await asyncio.to_thread(follower._snapshot)
+
+    knowledge = fresh()
+    apply(knowledge, list(shoppers(90)))
+    snapshot = asyncio.run(take())
+    assert answered.is_set(), "answers go on once it is copied"
+    assert snapshot.arrays["content/due"].shape == (len(knowledge.catalogue),)
+
+
 def test_an_empty_one_is_restored_empty(tmp_path: Path) -> None:
-    folder = write(tmp_path, Snapshot.take(fresh(), Listed(), {0: -1, 1: -1}), ORIGIN)
+    folder = write(tmp_path, snapshot_of(fresh(), positions={0: -1, 1: -1}), ORIGIN)
     restored = read(folder, ORIGIN).restore(ORIGIN)
     assert (restored.histories.users, restored.products, restored.listed.removed) == ([], [], set())
 

@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed  # and all that builds and tests it
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
 
-.PHONY: help install demo test kafka-test stack-test bench check format protos clean
+.PHONY: help install demo test kafka-test stack-test bench check format protos client clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -68,6 +68,9 @@ protos: $(STAMP)  ## Generate shared/pb and the gateway's OpenAPI document from 
 	$(BIN)/python -m grpc_tools.protoc -I protos --include_source_info --descriptor_set_out=build/protos.pb $(PROTOS)
 	$(BIN)/python -P -m services.gateway.openapi build/protos.pb > build/openapi.json
 	mv build/openapi.json services/gateway/openapi.json
+
+client: $(STAMP)  ## Write the client for threads from the one for asyncio.
+	$(BIN)/python -m tests.support.sync_client
 
 clean:  ## Remove .venv and everything that can be made again.
 	rm -rf $(VENV) .freshet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

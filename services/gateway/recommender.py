@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from freshet.channel import OPTIONS
+from freshet.calling import OPTIONS
 from services.gateway import metrics
 from services.gateway.methods import METHODS, Method
 from services.gateway.problems import Problem, of_rpc

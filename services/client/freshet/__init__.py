@@ -32,6 +32,7 @@ from freshet.answers import (
 )
 from freshet.async_client import AsyncClient
 from freshet.async_recorder import AsyncRecorder
+from freshet.calling import Retries
 from freshet.client import Client
 from freshet.errors import (
     DeadlineExceeded,
@@ -57,10 +58,9 @@ from freshet.events import (
     view,
 )
 from freshet.filters import Availability, Filter
+from freshet.messages import Wishes
 from freshet.recorder import Recorder
-from freshet.retry import Retries
 from freshet.waiting import Limits
-from freshet.wishes import Wishes
 
 __all__ = [
     "AsyncClient",

@@ -1,8 +1,7 @@
-"""The client for asyncio: the same calls as `client`."""
+"""The client: `AsyncClient` for asyncio, and `Client`, which `make client` writes from it."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from random import Random
@@ -23,26 +22,25 @@ from freshet.answers import (
     User,
 )
 from freshet.async_recorder import AsyncRecorder
-from freshet.batches import batches, id_batches
-from freshet.channel import ADDRESS, OPTIONS, TIMEOUT_SECONDS
+from freshet.batches import PendingUsers, batches, id_batches
+from freshet.calling import ADDRESS, TIMEOUT_SECONDS, Attempts, Retries
 from freshet.errors import failure_of
 from freshet.events import Event, Product
 from freshet.filters import Filter
-from freshet.many import Asked, user_batches
-from freshet.recorder import Failed
-from freshet.retry import Attempts, Retries
-from freshet.waiting import Limits
-from freshet.wishes import Wishes, wishes_message
+from freshet.messages import Wishes, wishes_message
+from freshet.runtimes import async_channel, async_sleep
+from freshet.waiting import Limits, OnFailure
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 
 
 class AsyncClient:
-    """Calls the recommender, from the event loop on which it was made.
+    """Calls the recommender. Any number of threads may share a `Client`; an `AsyncClient` belongs to one event loop.
 
     A call that can't be answered now is tried again until its deadline; every call may be, since events carry their ids
-    and products are replaced whole.
+    and products are replaced whole. Make it after a server forks its workers, not before: gRPC's connections don't
+    survive a fork.
 
     Args:
         address: `host:port`.
@@ -61,11 +59,7 @@ class AsyncClient:
         retries: Retries = Retries(),
         options: Iterable[tuple[str, Any]] = (),
     ) -> None:
-        arguments = [*OPTIONS, *options]
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, arguments)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, arguments)
+        self._channel = async_channel(address, credentials, options)
         self._stub = RecommenderServiceStub(self._channel)
         self._timeout = timeout
         self._retries = retries
@@ -107,17 +101,17 @@ class AsyncClient:
         Raises:
             FreshetError: the answers broke off, and could not be gone on with in time.
         """
-        for batch in user_batches(users):
-            asked = Asked(batch, wishes_message(wishes))
+        for batch in id_batches(users):
+            pending = PendingUsers(batch, wishes_message(wishes))
             attempts = Attempts(self._retries, self._rng, self._until(timeout))
-            while asked.left:
+            while pending.left:
                 try:
-                    answers = self._stub.BatchRecommend(asked.request(), timeout=attempts.begin(time.monotonic()))
+                    answers = self._stub.BatchRecommend(pending.request(), timeout=attempts.begin(time.monotonic()))
                     async for answer in answers:
-                        yield asked.answered(answer)
+                        yield pending.take(answer)
                 except grpc.RpcError as error:
                     pause = attempts.pause_after(failure_of(error), time.monotonic())
-                    await asyncio.sleep(pause)
+                    await async_sleep(pause)
 
     async def similar(
         self, product_id: str, *, timeout: float | None = None, **wishes: Unpack[Wishes]
@@ -141,7 +135,8 @@ class AsyncClient:
             FreshetError: there is no answer.
         """
         request = calls.TrendingRequest(category=category, wishes=wishes_message(wishes))
-        return messages.recommended((await self._call(self._stub.Trending, request, self._until(timeout))).products)
+        answer = await self._call(self._stub.Trending, request, self._until(timeout))
+        return messages.recommended(answer.products)
 
     async def record(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Recorded]:
         """Append events to the log; the broker has acknowledged all of them when this returns, in their order.
@@ -164,13 +159,14 @@ class AsyncClient:
         Raises:
             FreshetError: it was not recorded, as far as is known.
         """
-        return (await self.record([event], timeout=timeout))[0]
+        (recorded,) = await self.record([event], timeout=timeout)
+        return recorded
 
     def recorder(
         self,
         *,
         limits: Limits = Limits(),
-        on_failure: Failed | None = None,
+        on_failure: OnFailure | None = None,
     ) -> AsyncRecorder:
         """Record events in batches, in the background, until it is closed: a context manager."""
         return AsyncRecorder(self._record_within, limits=limits, on_failure=on_failure)
@@ -185,7 +181,8 @@ class AsyncClient:
         upserted = 0
         for batch in batches(map(messages.product_message, products)):
             request = calls.UpsertProductsRequest(products=batch)
-            upserted += (await self._call(self._stub.UpsertProducts, request, until)).upserted
+            answer = await self._call(self._stub.UpsertProducts, request, until)
+            upserted += answer.upserted
         return upserted
 
     async def remove_products(self, product_ids: Iterable[str], *, timeout: float | None = None) -> int:
@@ -198,7 +195,8 @@ class AsyncClient:
         removed = 0
         for ids in id_batches(product_ids):
             request = calls.RemoveProductsRequest(product_ids=ids)
-            removed += (await self._call(self._stub.RemoveProducts, request, until)).removed
+            answer = await self._call(self._stub.RemoveProducts, request, until)
+            removed += answer.removed
         return removed
 
     async def products(
@@ -215,8 +213,8 @@ class AsyncClient:
         """
         request = calls.ListProductsRequest(query=query, filter=None if filter is None else filter.message)
         async for page in self._pages(self._stub.ListProducts, request, timeout):
-            for found in page.products:
-                yield messages.product(found)
+            for message in page.products:
+                yield messages.product(message)
 
     async def product(self, product_id: str, *, timeout: float | None = None) -> KnownProduct:
         """What is known of a product.
@@ -239,8 +237,8 @@ class AsyncClient:
         """
         request = calls.ListUsersRequest()
         async for page in self._pages(self._stub.ListUsers, request, timeout):
-            for found in page.users:
-                yield messages.known_user(found)
+            for message in page.users:
+                yield messages.known_user(message)
 
     async def user(self, user_id: str, *, timeout: float | None = None) -> User:
         """What is known of a user.
@@ -291,7 +289,7 @@ class AsyncClient:
                 return await method(request, timeout=attempts.begin(time.monotonic()))
             except grpc.RpcError as error:
                 pause = attempts.pause_after(failure_of(error), time.monotonic())
-            await asyncio.sleep(pause)
+            await async_sleep(pause)
 
     async def __aenter__(self) -> Self:
         return self

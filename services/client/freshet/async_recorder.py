@@ -1,43 +1,41 @@
-"""Records events in batches, in a task of its own."""
+"""Records events in batches, in the background: a task for asyncio, a thread otherwise."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from freshet.errors import DeadlineExceeded, FreshetError, Full
 from freshet.events import Event
-from freshet.recorder import Failed, told
-from freshet.waiting import Held, Limits, Waiting, parted
-from shared.pb.freshet.v1 import events_pb2 as pb
+from freshet.runtimes import AsyncCondition, AsyncSend, AsyncWorker
+from freshet.waiting import Held, Limits, OnFailure, Waiting, hand_over, parted
 
 log = logging.getLogger("freshet")
 
-AsyncSend = Callable[[list[pb.Event], float], Awaitable[None]]  # events and the deadline of the call, seconds
-
 
 class AsyncRecorder:
-    """Collects events and records them, on one event loop. Made by `AsyncClient.recorder`.
+    """Collects events and records them in the background. A client's `recorder` makes it.
 
-    Nothing is lost silently: what can't be delivered goes to `on_failure`; without one `flush` and `close` raise it,
-    and so does `add` once memory is full of it. It must be closed: a loop that ends before takes its task with it, and
-    the log says how many events were left.
+    Nothing is lost silently: what can't be delivered goes to `on_failure`, called in the background; without one
+    `flush` and `close` raise it, and so does `add` once memory is full of it.
+
+    Any number of threads may share a `Recorder`; a program that ends without `close` waits for it all the same. An
+    `AsyncRecorder` belongs to one event loop and must be closed: a loop that ends before takes it along, and the log
+    says how many events were left.
     """
 
-    def __init__(self, send: AsyncSend, *, limits: Limits, on_failure: Failed | None) -> None:
+    def __init__(self, send: AsyncSend, *, limits: Limits, on_failure: OnFailure | None) -> None:
         self._send = send
         self._limits = limits
         self._on_failure = on_failure
         self._waiting = Waiting(limits)
-        self._changed = asyncio.Condition()
+        self._changed = AsyncCondition()
         self._closing = False
         self._until = float("inf")  # no call goes on beyond
-        self._task = asyncio.create_task(self._run(), name="freshet-recorder")
+        self._worker = AsyncWorker(self._run, at_exit=self.close)
 
     async def add(self, event: Event) -> None:
         """Take an event; it is recorded soon.
@@ -89,7 +87,7 @@ class AsyncRecorder:
             self._closing = True
             self._waiting.hurry()
             self._changed.notify_all()
-        await asyncio.shield(self._task)
+        await self._worker.join()
         async with self._changed:
             self._raise_undelivered()
 
@@ -103,7 +101,7 @@ class AsyncRecorder:
             while batch := await self._next():
                 failed = await self._deliver(batch)
                 if failed and self._on_failure is not None:
-                    failed = told(self._on_failure, failed)
+                    failed = hand_over(failed, self._on_failure)
                 async with self._changed:
                     self._waiting.settle(batch, failed)
                     self._changed.notify_all()
@@ -117,9 +115,7 @@ class AsyncRecorder:
             while (wait := self._waiting.due_in(time.monotonic())) is None or wait > 0:
                 if wait is None and self._closing:
                     return []
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
+                await self._changed.wait_within(wait)
             return self._waiting.take()
 
     async def _deliver(self, batch: Sequence[Held]) -> list[tuple[Held, FreshetError]]:
@@ -135,7 +131,7 @@ class AsyncRecorder:
             except FreshetError as error:
                 given_up, rest = parted(rest, error)
                 failed += [(held, error) for held in given_up]
-            except Exception as error:  # noqa: BLE001  # the task's boundary: whatever it was, the events are told of
+            except Exception as error:  # noqa: BLE001  # a boundary: whatever it was, the events are reported
                 failed += [(held, FreshetError(f"{type(error).__name__}: {error}")) for held in rest]
                 break
             else:

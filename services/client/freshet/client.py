@@ -1,4 +1,5 @@
-"""The client."""
+# Written by `make client` from async_client.py: change that one.
+"""The client: `AsyncClient` for asyncio, and `Client`, which `make client` writes from it."""
 
 from __future__ import annotations
 
@@ -21,23 +22,22 @@ from freshet.answers import (
     Recorded,
     User,
 )
-from freshet.batches import batches, id_batches
-from freshet.channel import ADDRESS, OPTIONS, TIMEOUT_SECONDS
+from freshet.batches import PendingUsers, batches, id_batches
+from freshet.calling import ADDRESS, TIMEOUT_SECONDS, Attempts, Retries
 from freshet.errors import failure_of
 from freshet.events import Event, Product
 from freshet.filters import Filter
-from freshet.many import Asked, user_batches
-from freshet.recorder import Failed, Recorder
-from freshet.retry import Attempts, Retries
-from freshet.waiting import Limits
-from freshet.wishes import Wishes, wishes_message
+from freshet.messages import Wishes, wishes_message
+from freshet.recorder import Recorder
+from freshet.runtimes import channel, sleep
+from freshet.waiting import Limits, OnFailure
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 
 
 class Client:
-    """Calls the recommender; any number of threads may share one.
+    """Calls the recommender. Any number of threads may share a `Client`; an `AsyncClient` belongs to one event loop.
 
     A call that can't be answered now is tried again until its deadline; every call may be, since events carry their ids
     and products are replaced whole. Make it after a server forks its workers, not before: gRPC's connections don't
@@ -60,11 +60,7 @@ class Client:
         retries: Retries = Retries(),
         options: Iterable[tuple[str, Any]] = (),
     ) -> None:
-        arguments = [*OPTIONS, *options]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, arguments)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, arguments)
+        self._channel = channel(address, credentials, options)
         self._stub = RecommenderServiceStub(self._channel)
         self._timeout = timeout
         self._retries = retries
@@ -106,17 +102,17 @@ class Client:
         Raises:
             FreshetError: the answers broke off, and could not be gone on with in time.
         """
-        for batch in user_batches(users):
-            asked = Asked(batch, wishes_message(wishes))
+        for batch in id_batches(users):
+            pending = PendingUsers(batch, wishes_message(wishes))
             attempts = Attempts(self._retries, self._rng, self._until(timeout))
-            while asked.left:
+            while pending.left:
                 try:
-                    answers = self._stub.BatchRecommend(asked.request(), timeout=attempts.begin(time.monotonic()))
+                    answers = self._stub.BatchRecommend(pending.request(), timeout=attempts.begin(time.monotonic()))
                     for answer in answers:
-                        yield asked.answered(answer)
+                        yield pending.take(answer)
                 except grpc.RpcError as error:
                     pause = attempts.pause_after(failure_of(error), time.monotonic())
-                    time.sleep(pause)
+                    sleep(pause)
 
     def similar(
         self, product_id: str, *, timeout: float | None = None, **wishes: Unpack[Wishes]
@@ -140,7 +136,8 @@ class Client:
             FreshetError: there is no answer.
         """
         request = calls.TrendingRequest(category=category, wishes=wishes_message(wishes))
-        return messages.recommended((self._call(self._stub.Trending, request, self._until(timeout))).products)
+        answer = self._call(self._stub.Trending, request, self._until(timeout))
+        return messages.recommended(answer.products)
 
     def record(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Recorded]:
         """Append events to the log; the broker has acknowledged all of them when this returns, in their order.
@@ -163,13 +160,14 @@ class Client:
         Raises:
             FreshetError: it was not recorded, as far as is known.
         """
-        return self.record([event], timeout=timeout)[0]
+        (recorded,) = self.record([event], timeout=timeout)
+        return recorded
 
     def recorder(
         self,
         *,
         limits: Limits = Limits(),
-        on_failure: Failed | None = None,
+        on_failure: OnFailure | None = None,
     ) -> Recorder:
         """Record events in batches, in the background, until it is closed: a context manager."""
         return Recorder(self._record_within, limits=limits, on_failure=on_failure)
@@ -184,7 +182,8 @@ class Client:
         upserted = 0
         for batch in batches(map(messages.product_message, products)):
             request = calls.UpsertProductsRequest(products=batch)
-            upserted += self._call(self._stub.UpsertProducts, request, until).upserted
+            answer = self._call(self._stub.UpsertProducts, request, until)
+            upserted += answer.upserted
         return upserted
 
     def remove_products(self, product_ids: Iterable[str], *, timeout: float | None = None) -> int:
@@ -197,7 +196,8 @@ class Client:
         removed = 0
         for ids in id_batches(product_ids):
             request = calls.RemoveProductsRequest(product_ids=ids)
-            removed += self._call(self._stub.RemoveProducts, request, until).removed
+            answer = self._call(self._stub.RemoveProducts, request, until)
+            removed += answer.removed
         return removed
 
     def products(
@@ -214,8 +214,8 @@ class Client:
         """
         request = calls.ListProductsRequest(query=query, filter=None if filter is None else filter.message)
         for page in self._pages(self._stub.ListProducts, request, timeout):
-            for found in page.products:
-                yield messages.product(found)
+            for message in page.products:
+                yield messages.product(message)
 
     def product(self, product_id: str, *, timeout: float | None = None) -> KnownProduct:
         """What is known of a product.
@@ -238,8 +238,8 @@ class Client:
         """
         request = calls.ListUsersRequest()
         for page in self._pages(self._stub.ListUsers, request, timeout):
-            for found in page.users:
-                yield messages.known_user(found)
+            for message in page.users:
+                yield messages.known_user(message)
 
     def user(self, user_id: str, *, timeout: float | None = None) -> User:
         """What is known of a user.
@@ -290,7 +290,7 @@ class Client:
                 return method(request, timeout=attempts.begin(time.monotonic()))
             except grpc.RpcError as error:
                 pause = attempts.pause_after(failure_of(error), time.monotonic())
-            time.sleep(pause)
+            sleep(pause)
 
     def __enter__(self) -> Self:
         return self

@@ -1,45 +1,42 @@
-"""Records events in batches, in a thread of its own."""
+# Written by `make client` from async_recorder.py: change that one.
+"""Records events in batches, in the background: a task for asyncio, a thread otherwise."""
 
 from __future__ import annotations
 
-import atexit
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from freshet.errors import DeadlineExceeded, FreshetError, Full, Undelivered
+from freshet.errors import DeadlineExceeded, FreshetError, Full
 from freshet.events import Event
-from freshet.waiting import Held, Limits, Waiting, parted, undelivered
-from shared.pb.freshet.v1 import events_pb2 as pb
+from freshet.runtimes import Condition, Send, Worker
+from freshet.waiting import Held, Limits, OnFailure, Waiting, hand_over, parted
 
 log = logging.getLogger("freshet")
 
-Send = Callable[[list[pb.Event], float], None]  # events and the deadline of the call, seconds
-Failed = Callable[[Undelivered], None]
-
 
 class Recorder:
-    """Collects events and records them; any number of threads may share one. Made by `Client.recorder`.
+    """Collects events and records them in the background. A client's `recorder` makes it.
 
-    Nothing is lost silently: what can't be delivered goes to `on_failure`, called in the recorder's thread; without one
-    `flush` and `close` raise it, and so does `add` once memory is full of it. A program that ends without `close` waits
-    for it all the same.
+    Nothing is lost silently: what can't be delivered goes to `on_failure`, called in the background; without one
+    `flush` and `close` raise it, and so does `add` once memory is full of it.
+
+    Any number of threads may share a `Recorder`; a program that ends without `close` waits for it all the same. An
+    `AsyncRecorder` belongs to one event loop and must be closed: a loop that ends before takes it along, and the log
+    says how many events were left.
     """
 
-    def __init__(self, send: Send, *, limits: Limits, on_failure: Failed | None) -> None:
+    def __init__(self, send: Send, *, limits: Limits, on_failure: OnFailure | None) -> None:
         self._send = send
         self._limits = limits
         self._on_failure = on_failure
         self._waiting = Waiting(limits)
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._closing = False
         self._until = float("inf")  # no call goes on beyond
-        self._thread = threading.Thread(target=self._run, name="freshet-recorder", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)
+        self._worker = Worker(self._run, at_exit=self.close)
 
     def add(self, event: Event) -> None:
         """Take an event; it is recorded soon.
@@ -69,9 +66,13 @@ class Recorder:
             Undelivered: some could not be.
         """
         with self._changed:
-            self._flush()
+            mark = self._waiting.added
+            self._waiting.hurry()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting.settled >= mark)
+            self._raise_undelivered()
 
-    def close(self, *, timeout: float | None = None) -> None:
+    def close(self, *, timeout: float | None = None) -> None:  # ends calls, not this wait
         """Record what is left, and end; a second time does nothing.
 
         Args:
@@ -87,17 +88,9 @@ class Recorder:
             self._closing = True
             self._waiting.hurry()
             self._changed.notify_all()
-        self._thread.join()
-        atexit.unregister(self.close)
+        self._worker.join()
         with self._changed:
             self._raise_undelivered()
-
-    def _flush(self) -> None:
-        mark = self._waiting.added
-        self._waiting.hurry()
-        self._changed.notify_all()
-        self._changed.wait_for(lambda: self._waiting.settled >= mark)
-        self._raise_undelivered()
 
     def _raise_undelivered(self) -> None:
         if (error := self._waiting.undelivered()) is not None:
@@ -105,13 +98,17 @@ class Recorder:
             raise error
 
     def _run(self) -> None:
-        while batch := self._next():
-            failed = self._deliver(batch)
-            if failed and self._on_failure is not None:
-                failed = told(self._on_failure, failed)
-            with self._changed:
-                self._waiting.settle(batch, failed)
-                self._changed.notify_all()
+        try:
+            while batch := self._next():
+                failed = self._deliver(batch)
+                if failed and self._on_failure is not None:
+                    failed = hand_over(failed, self._on_failure)
+                with self._changed:
+                    self._waiting.settle(batch, failed)
+                    self._changed.notify_all()
+        finally:
+            if left := self._waiting.added - self._waiting.settled:
+                log.error("%d events were not delivered: the loop ended before the recorder was closed", left)
 
     def _next(self) -> list[Held]:
         """The next batch; empty at the end."""
@@ -119,7 +116,7 @@ class Recorder:
             while (wait := self._waiting.due_in(time.monotonic())) is None or wait > 0:
                 if wait is None and self._closing:
                     return []
-                self._changed.wait(wait)
+                self._changed.wait_within(wait)
             return self._waiting.take()
 
     def _deliver(self, batch: Sequence[Held]) -> list[tuple[Held, FreshetError]]:
@@ -135,7 +132,7 @@ class Recorder:
             except FreshetError as error:
                 given_up, rest = parted(rest, error)
                 failed += [(held, error) for held in given_up]
-            except Exception as error:  # noqa: BLE001  # the thread's boundary: whatever it was, the events are told of
+            except Exception as error:  # noqa: BLE001  # a boundary: whatever it was, the events are reported
                 failed += [(held, FreshetError(f"{type(error).__name__}: {error}")) for held in rest]
                 break
             else:
@@ -147,13 +144,3 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def told(on_failure: Failed, failed: list[tuple[Held, FreshetError]]) -> list[tuple[Held, FreshetError]]:
-    """Hand over what failed; what is still to be told of then."""
-    try:
-        on_failure(undelivered(failed))
-    except Exception:  # a recorder's boundary: `flush` and `close` raise what it was to be told
-        log.exception("on_failure failed")
-        return failed
-    return []

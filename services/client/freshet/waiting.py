@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,10 @@ from freshet.errors import FreshetError, InvalidRequest, Undelivered
 from freshet.events import Event
 from freshet.messages import event_message
 from shared.pb.freshet.v1 import events_pb2 as pb
+
+log = logging.getLogger("freshet")
+
+OnFailure = Callable[[Undelivered], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +159,13 @@ def parted(batch: Sequence[Held], error: FreshetError) -> tuple[list[Held], list
     if isinstance(error, InvalidRequest) and error.index is not None and error.index < len(batch):
         return [batch[error.index]], [*batch[: error.index], *batch[error.index + 1 :]]
     return list(batch), []
+
+
+def hand_over(failed: list[tuple[Held, FreshetError]], on_failure: OnFailure) -> list[tuple[Held, FreshetError]]:
+    """Call `on_failure` with what failed; all of it comes back where that fails, for `flush` and `close` to raise."""
+    try:
+        on_failure(undelivered(failed))
+    except Exception:  # a recorder's boundary: the shop's code must not end it
+        log.exception("on_failure failed")
+        return failed
+    return []

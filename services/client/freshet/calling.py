@@ -1,8 +1,9 @@
-"""When a call that failed is tried again. Pure: the caller brings the time and waits.
+"""How a call is made: the connection's options, and when a call that failed is tried again. Pure: the caller brings the
+time and waits.
 
 gRPC has a retry policy of its own. It is not used: it takes a message that is too large for a service that has too much
 to do (one status for both), ends after five attempts however much time is left, and can't be tried out on a virtual
-clock. It is switched off in `channel`, so that one loop alone tries again.
+clock. It is switched off in `OPTIONS`, so that one loop alone tries again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,24 @@ from dataclasses import dataclass, field
 from random import Random
 
 from freshet.errors import DeadlineExceeded, FreshetError, Unavailable
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # `Attempts` tries again; two loops, one in the other, would multiply attempts.
+    ("grpc.enable_retries", 0),
+    # A call fails at once while its channel waits to connect again, so that wait must be short: gRPC's grows to 2 min.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A peer that went away without a word (a machine lost, a firewall that forgot) is found out while calls wait for
+    # it. Where no call waits, a service may hang up on whoever asks more often than every 5 minutes.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+ADDRESS = "127.0.0.1:50051"
+TIMEOUT_SECONDS = 5.0
 
 # Below, no answer can come any more: the call would only end with another status.
 _LEAST_SECONDS = 0.001

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freshet.calling import Attempts, Retries
 from freshet.errors import (
     DeadlineExceeded,
     FreshetError,
@@ -20,7 +21,6 @@ from freshet.errors import (
     failure_of,
 )
 from freshet.events import view
-from freshet.retry import Attempts, Retries
 
 AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
 AWAY = error_of(grpc.StatusCode.UNAVAILABLE, "the broker is away")

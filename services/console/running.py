@@ -11,9 +11,9 @@ from services.console.scrape import Figures, scrape
 from services.console.shop import Shop
 from services.console.terminal import Terminal
 from services.embedded.broker import accepts
-from services.embedded.supervisor import Program, Supervisor
 from services.embedded.system import SERVICES, System
 from shared.errors import Unavailable
+from shared.process.supervisor import Program, Supervisor
 
 CHECK_SECONDS = 0.2
 START_SECONDS = 90.0

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.embedded import broker
-from services.embedded.supervisor import Program
 from shared.errors import Unusable
+from shared.process.supervisor import Program
 
 BOOTSTRAP = "FRESHET_KAFKA_BOOTSTRAP_SERVERS"
 GRPC_PORT = "FRESHET_INFERENCE_GRPC_PORT"

@@ -115,7 +115,7 @@ def test_each_answers_shows_its_own_metrics_and_is_started_again_when_it_is_kill
         eventually(both_answered)
         victim = children(processes.process.pid)[0]
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: "ended with status -9; starting it again" in processes.log)
+        eventually(lambda: "ended (SIGKILL); starting it again" in processes.log)
         processes.wait_until_ready()
         assert victim not in children(processes.process.pid)
         processes.process.send_signal(signal.SIGTERM)

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.embedded import broker
-from services.embedded.supervisor import MOST_ENDS_IN_A_ROW, Program, Supervisor
 from services.embedded.system import BOOTSTRAP, GRPC_PORT, HTTP_PORT, RECOMMENDER, plan
 from shared.errors import Unavailable, Unusable
+from shared.process.supervisor import MOST_ENDS_IN_A_ROW, Program, Supervisor
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -59,18 +60,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def reports() -> list[str]:
     return []
 
 
 @pytest.fixture
-def supervisor(clock: Clock, said: list[str]) -> Iterator[Supervisor]:
-    with Supervisor(said.append, clock) as running:
+def supervisor(clock: Clock, reports: list[str]) -> Iterator[Supervisor]:
+    with Supervisor(reports.append, clock) as running:
         yield running
 
 
 def test_what_ends_is_started_again_after_a_growing_pause(
-    supervisor: Supervisor, clock: Clock, said: list[str], tmp_path: Path
+    supervisor: Supervisor, clock: Clock, reports: list[str], tmp_path: Path
 ) -> None:
     supervisor.start(program(tmp_path, "raise SystemExit(3)"))
     for restarts, pause in enumerate((0.5, 1.0, 2.0)):
@@ -82,7 +83,7 @@ def test_what_ends_is_started_again_after_a_growing_pause(
         clock.now += 0.02
         supervisor.check()
         assert supervisor.restarts("worker") == restarts + 1
-    assert said[0].startswith("worker ended (status 3); starting it again in 0.5 s")
+    assert reports[0].startswith("worker ended (status 3); starting it again in 0.5 s")
 
 
 def test_who_stays_up_for_a_while_has_recovered(supervisor: Supervisor, clock: Clock, tmp_path: Path) -> None:
@@ -108,6 +109,31 @@ def test_what_never_stays_up_is_given_up_with_its_last_words(
             clock.now += 10.0
             supervisor.check()
     assert supervisor.restarts("worker") == MOST_ENDS_IN_A_ROW - 1
+
+
+def test_what_must_not_be_given_up_is_started_again_however_often_it_ends(
+    supervisor: Supervisor, clock: Clock, tmp_path: Path
+) -> None:
+    supervisor.start(replace(program(tmp_path, "raise SystemExit(3)"), most_ends_in_a_row=float("inf")))
+    for restarts in range(1, MOST_ENDS_IN_A_ROW + 3):
+        until(lambda: supervisor.status("worker") is not None)
+        supervisor.check()
+        clock.now += 10.0
+        supervisor.check()
+        assert supervisor.restarts("worker") == restarts
+
+
+def test_without_a_log_file_a_program_writes_where_its_supervisor_does(
+    supervisor: Supervisor, clock: Clock, reports: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, code in (("one", "raise SystemExit('the disk is on fire')"), ("two", "print('up'); raise SystemExit(2)")):
+        supervisor.start(replace(program(tmp_path, code, name=name), log_file=None))
+        until(lambda name=name: supervisor.status(name) is not None)  # type: ignore[misc]
+    with pytest.raises(Unusable, match=r"^two can't go on; its own message stands above$"):
+        supervisor.check()
+    assert reports == ["one ended (status 1); starting it again in 0.5 s"]
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("up\n", "the disk is on fire\n")
 
 
 def test_status_2_ends_everything_and_shows_why(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -169,7 +195,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 from services.embedded import broker
-from services.embedded.supervisor import Program, Supervisor
+from shared.process.supervisor import Program, Supervisor
 supervisor = Supervisor()
 folder = Path({str(tmp_path)!r})
 port = broker.free_port()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +35,10 @@ class Program:
 
     name: str
     command: Sequence[str]
-    log_file: Path
+    log_file: Path | None  # None: it writes where this process does
     environment: Mapping[str, str] = field(default_factory=dict)  # the whole of it
     restart: bool = True  # False: it may end by itself, once
+    most_ends_in_a_row: float = MOST_ENDS_IN_A_ROW  # then it is given up
     irreplaceable: str = ""  # why its end is everybody's; empty: it is not
 
 
@@ -56,7 +58,7 @@ class Supervisor:
     def __init__(
         self, say: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`say` is told of every unexpected end."""
+        """`say` is called with a sentence about every unexpected end."""
         self._running: dict[str, _Running] = {}
         self._say = say
         self._clock = clock
@@ -116,24 +118,28 @@ class Supervisor:
     def _judge_end(self, running: _Running) -> None:
         program, status, now = running.program, running.process.returncode, self._clock()
         if status == UNUSABLE:
-            raise Unusable(f"{program.name} can't go on:\n{_tail(program)}")
+            raise Unusable(f"{program.name} can't go on{_last_output(program)}")
         if program.irreplaceable:
-            raise Unavailable(f"{program.name} ended ({_named(status)}): {program.irreplaceable}\n{_tail(program)}")
+            raise Unavailable(
+                f"{program.name} ended ({_named(status)}): {program.irreplaceable}{_last_output(program)}"
+            )
         if not program.restart:
             if status != 0:
-                raise Unavailable(f"{program.name} failed ({_named(status)}):\n{_tail(program)}")
+                raise Unavailable(f"{program.name} failed ({_named(status)}){_last_output(program)}")
             return
         if now - running.started >= RECOVERED_SECONDS:
             running.ends_in_a_row = 0
         running.ends_in_a_row += 1
-        if running.ends_in_a_row >= MOST_ENDS_IN_A_ROW:
+        if running.ends_in_a_row >= program.most_ends_in_a_row:
             raise Unavailable(
                 f"{program.name} does not stay up: it ended {running.ends_in_a_row} times in a row, "
-                f"the last time with {_named(status)}:\n{_tail(program)}"
+                f"the last time with {_named(status)}{_last_output(program)}"
             )
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (running.ends_in_a_row - 1), LONGEST_PAUSE_SECONDS)
+        doublings = min(running.ends_in_a_row - 1, 64)  # more would overflow, long above the longest pause
+        pause = min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS)
         running.restart_at = now + pause
-        self._say(f"{program.name} ended ({_named(status)}); starting it again in {pause:g} s, see {program.log_file}")
+        see = "" if program.log_file is None else f", see {program.log_file}"
+        self._say(f"{program.name} ended ({_named(status)}); starting it again in {pause:g} s{see}")
 
     def _restart_when_due(self, running: _Running) -> None:
         if running.restart_at is None or self._clock() < running.restart_at:
@@ -145,9 +151,12 @@ class Supervisor:
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
-    program.log_file.parent.mkdir(parents=True, exist_ok=True)
-    with program.log_file.open("ab") as sink:
-        return subprocess.Popen(
+    with ExitStack() as files:
+        sink = None
+        if program.log_file is not None:
+            program.log_file.parent.mkdir(parents=True, exist_ok=True)
+            sink = files.enter_context(program.log_file.open("ab"))
+        return subprocess.Popen(  # noqa: S603  # the programs that it is there to start
             leashed(program.command),
             env=dict(program.environment),
             stdout=sink,
@@ -179,10 +188,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _tail(program: Program) -> str:
-    """The last lines it wrote, and where the others are."""
+def _last_output(program: Program) -> str:
+    """How an error about a program ends: the last lines that it wrote, and where the others are."""
+    if program.log_file is None:
+        return "; its own message stands above"
     lines = program.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join([*(f"  {line}" for line in lines), f"  ({program.log_file})"])
+    return "\n".join([":", *(f"  {line}" for line in lines), f"  ({program.log_file})"])
 
 
 def _named(status: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from replay.settings import ReplaySettings
 from replay.staging import Staging
 from replay.state_folder import room_in
 from shared.errors import BadEvent
-from shared.folders import sync_folder
+from shared.folders import whole_folder
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 
 log = logging.getLogger("replay")
@@ -107,20 +106,8 @@ class _Source(Generic[MessageT]):
 
 def _make(folder: Path, ordering: _Ordering) -> None:
     """Make the copy in a folder that appears whole or not at all."""
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-    try:
-        with room_in(folder.parent):
-            unfinished.mkdir(parents=True)
-            ordering.write(unfinished)
-            for file in unfinished.iterdir():
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
-            sync_folder(unfinished)
-            unfinished.rename(folder)
-            sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with room_in(folder.parent), whole_folder(folder) as unfinished:
+        ordering.write(unfinished)
 
 
 class _Ordering:

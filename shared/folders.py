@@ -1,12 +1,15 @@
-"""Folders that a service writes: tried at the start, whole or not at all, and what to do where that can't be done."""
+"""Folders that a service writes: tried at the start, whole or not at all, each file checked as it is read again."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import Unusable
@@ -47,32 +50,85 @@ def what_is_wrong(error: OSError) -> str:
     return f"{words}; free some space" if error.errno == errno.ENOSPC else words
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes | Iterable[bytes | memoryview]]) -> None:
-    """Write files, each at once or piece by piece, into a new folder that appears whole or not at all.
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a manifest says of a file."""
 
-    Even across a power cut.
+    sha256: str  # in hexadecimal
+    size_bytes: int | None = None  # None: the manifest does not say
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A place to write files; as the block ends they appear as `folder`, all at once, even across a power cut.
+
+    Where the block raises, nothing half written stays behind.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    root = folder.parent
+    temporary = root / f".{folder.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        sync_folder(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(root)
+
+
+def write_folder(
+    folder: Path,
+    files: Mapping[str, bytes | Iterable[bytes | memoryview]],
+    manifest: str,
+    content_of_manifest: Callable[[Mapping[str, Digest]], bytes],
+) -> None:
+    """Write files, each at once or piece by piece, and a manifest, into a folder that appears whole or not at all.
+
+    Args:
+        manifest: its name.
+        content_of_manifest: called with the digest of each file.
 
     Raises:
         OSError: the disk is full, say; nothing half written stays behind.
     """
-    root = folder.parent
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{folder.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        for name, content in files.items():
-            with (temporary / name).open("wb") as sink:
-                for piece in [content] if isinstance(content, bytes) else content:
-                    sink.write(piece)
-                sink.flush()
-                os.fsync(sink.fileno())
-        sync_folder(temporary)
-        temporary.rename(folder)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(root)
+    with whole_folder(folder) as place:
+        digests = {name: _write(place / name, content) for name, content in files.items()}
+        _write(place / manifest, content_of_manifest(digests))
+
+
+def read_folder(folder: Path, manifest: str, digests: Mapping[str, Digest]) -> dict[str, bytes]:
+    """Read the files that a manifest names, each checked against its digest.
+
+    Raises:
+        ValueError: a file is not what the manifest says.
+        OSError: one is missing, or can't be read.
+    """
+    return {name: _read(folder / name, manifest, digest) for name, digest in digests.items()}
+
+
+def _write(file: Path, content: bytes | Iterable[bytes | memoryview]) -> Digest:
+    sha256, size = hashlib.sha256(), 0
+    with file.open("wb") as sink:
+        for piece in [content] if isinstance(content, bytes) else content:
+            size += sink.write(piece)
+            sha256.update(piece)
+    return Digest(sha256.hexdigest(), size)
+
+
+def _read(file: Path, manifest: str, digest: Digest) -> bytes:
+    if digest.size_bytes not in (None, file.stat().st_size):  # before any of it is in memory
+        raise ValueError(f"{file.name} has not the size that {manifest} says")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest.sha256:
+        raise ValueError(f"{file.name} is not what {manifest} says")
+    return content
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.numpy import save as save_tensors
 
 from shared.errors import BadEvent
 from shared.event_features import EVENT_FEATURES
-from shared.folders import write_folder
+from shared.folders import Digest, read_folder, write_folder
 from shared.history import Window
 from shared.models import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Golden, Manifest, Parts, StoredFile
 from shared.neighbours import Neighbours
@@ -50,11 +50,14 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
                 for name, tensor in (("starts", own.starts), ("products", own.products), ("values", own.values))
             }
         )
-    stored = {name: StoredFile(sha256=_sha256(content), size_bytes=len(content)) for name, content in files.items()}
-    text = manifest.model_copy(update={"files": stored}).model_dump_json(indent=1).encode()
+
+    def content_of_manifest(digests: Mapping[str, Digest]) -> bytes:
+        stored = {name: StoredFile(sha256=of.sha256, size_bytes=of.size_bytes or 0) for name, of in digests.items()}
+        return manifest.model_copy(update={"files": stored}).model_dump_json(indent=1).encode()
+
     folder = root / manifest.version_id
     if not folder.exists():
-        write_folder(folder, files | {MANIFEST: text})
+        write_folder(folder, files, MANIFEST, content_of_manifest)
     return folder, _sha256((folder / MANIFEST).read_bytes())
 
 
@@ -91,7 +94,7 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     """
     manifest = read_manifest(folder, manifest_sha256)
     wanted = [*FILES, NEIGHBOURS] if manifest.neighbours else FILES
-    content = {name: _read_file(folder / name, manifest.files.get(name)) for name in wanted}
+    content = _read_files(folder, wanted, manifest.files)
     try:
         neighbours = load_tensors(content[NEIGHBOURS]) if manifest.neighbours else {}
         tensors = load_tensors(content["items.safetensors"])
@@ -149,18 +152,18 @@ def _items(parts: Parts) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def _read_file(path: Path, stored: StoredFile | None) -> bytes:
-    if stored is None:
-        raise BadEvent("manifest", f"the manifest says nothing of {path.name}")
+def _read_files(folder: Path, names: Iterable[str], stored: Mapping[str, StoredFile]) -> dict[str, bytes]:
+    digests = {}
+    for name in names:
+        if name not in stored:
+            raise BadEvent("manifest", f"the manifest says nothing of {folder / name}")
+        digests[name] = Digest(stored[name].sha256, stored[name].size_bytes)
     try:
-        if path.stat().st_size != stored.size_bytes:
-            raise BadEvent("hash", f"{path} has not the size its manifest says")
-        content = path.read_bytes()
+        return read_folder(folder, MANIFEST, digests)
     except OSError as error:
-        raise BadEvent("missing", f"{path}: {error.strerror}") from error
-    if _sha256(content) != stored.sha256:
-        raise BadEvent("hash", f"{path} is not what its manifest says")
-    return content
+        raise BadEvent("missing", f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadEvent("hash", f"{folder.name}: {error}") from error
 
 
 def _check(

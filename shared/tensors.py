@@ -5,9 +5,8 @@ The format: https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,3 @@ def pieces(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for start in range(0, len(content), PIECE_BYTES):
             yield content[start : start + PIECE_BYTES]
-
-
-def sha256_of(content: Iterable[bytes | memoryview]) -> str:
-    """Of all pieces together, in hexadecimal."""
-    found = hashlib.sha256()
-    for piece in content:
-        found.update(piece)
-    return found.hexdigest()

@@ -23,12 +23,12 @@ from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
 from services.inference.settings import InferenceSettings
 from shared.event_features import EVENT_FEATURES
-from shared.folders import write_folder
+from shared.folders import Digest, read_folder, write_folder
 from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
-from shared.tensors import pieces, sha256_of
+from shared.tensors import pieces
 from shared.times import DAY_MS
 
 SCHEMA_VERSION = 2
@@ -171,18 +171,21 @@ def write(root: Path, snapshot: Snapshot, origin: Origin) -> Path:
     Raises:
         OSError: the disk is full, say; the earlier snapshots are untouched.
     """
-    body = {
-        "origin": origin.as_json(),
-        "tensors_sha256": sha256_of(pieces(snapshot.arrays)),
-        "positions": {str(p): offset for p, offset in snapshot.positions.items()},
-        "marks": {str(p): own for p, own in snapshot.marks.items()},
-        "base_ms": snapshot.base_ms,
-    }
+
+    def manifest(digests: Mapping[str, Digest]) -> bytes:
+        body = {
+            "origin": origin.as_json(),
+            "tensors_sha256": digests[TENSORS].sha256,
+            "positions": {str(p): offset for p, offset in snapshot.positions.items()},
+            "marks": {str(p): marks for p, marks in snapshot.marks.items()},
+            "base_ms": snapshot.base_ms,
+        }
+        return json.dumps({"sha256": _sha256_of(body), "body": body}).encode()
+
     before = folders(root)
     number = int(before[-1].name.rpartition("-")[2]) + 1 if before else 1
     folder = root / f"snapshot-{number:012d}"
-    manifest = json.dumps({"sha256": _sha256_of(body), "body": body}).encode()
-    write_folder(folder, {TENSORS: pieces(snapshot.arrays), MANIFEST: manifest})
+    write_folder(folder, {TENSORS: pieces(snapshot.arrays)}, MANIFEST, manifest)
     for old in folders(root)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
@@ -203,11 +206,9 @@ def read(folder: Path, origin: Origin) -> Snapshot:
     for name in sorted(body["origin"].keys() | wanted.keys()):
         if body["origin"].get(name) != wanted.get(name):
             raise ValueError(f"{name} was {body['origin'].get(name)}, now it is {wanted.get(name)}")
-    content = (folder / TENSORS).read_bytes()
-    if hashlib.sha256(content).hexdigest() != body["tensors_sha256"]:
-        raise ValueError(f"{TENSORS} is not what {MANIFEST} says")
+    content = read_folder(folder, MANIFEST, {TENSORS: Digest(body["tensors_sha256"])})
     return Snapshot(
-        load_tensors(content),
+        load_tensors(content[TENSORS]),
         {int(p): offset for p, offset in body["positions"].items()},
         {int(p): own for p, own in body["marks"].items()},
         body["base_ms"],

@@ -6,7 +6,6 @@ SHA-256 of the former. The newest two are kept, so that a damaged one costs only
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -23,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 from services.trainer.learner import Snapshot, SnapshotState
 from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
-from shared.folders import write_folder
+from shared.folders import Digest, read_folder, write_folder
 from shared.kafka.ordered import ReaderSnapshot
 
 log = logging.getLogger("trainer")
@@ -74,18 +73,21 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
     Raises:
         OSError: the disk is full, say; the earlier checkpoints are untouched.
     """
-    tensors = save_tensors(checkpoint.learner.arrays)
-    state = State(
-        schema_version=SCHEMA_VERSION,
-        tensors_sha256=hashlib.sha256(tensors).hexdigest(),
-        log_identity=checkpoint.log_identity,
-        settings=fixed_settings(settings),
-        reader=checkpoint.reader,
-        learner=checkpoint.learner.state,
-    )
+
+    def state(digests: Mapping[str, Digest]) -> bytes:
+        content = State(
+            schema_version=SCHEMA_VERSION,
+            tensors_sha256=digests[TENSORS].sha256,
+            log_identity=checkpoint.log_identity,
+            settings=fixed_settings(settings),
+            reader=checkpoint.reader,
+            learner=checkpoint.learner.state,
+        )
+        return json.dumps(content).encode()
+
     folder = settings.state_dir / f"checkpoint-{checkpoint.learner.state['stream']['applied']:012d}"
     if not folder.exists():
-        write_folder(folder, {TENSORS: tensors, STATE: json.dumps(state).encode()})
+        write_folder(folder, {TENSORS: save_tensors(checkpoint.learner.arrays)}, STATE, state)
     for old in _folders(settings.state_dir)[:-KEPT]:
         shutil.rmtree(old)
     return folder
@@ -128,10 +130,8 @@ def _read(folder: Path) -> tuple[State, dict[str, NDArray[Any]]]:
             f"{folder} has schema {state['schema_version']}, this trainer reads {SCHEMA_VERSION}; "
             "run the release that wrote it, or move the folder away to learn anew"
         )
-    tensors = (folder / TENSORS).read_bytes()
-    if hashlib.sha256(tensors).hexdigest() != state["tensors_sha256"]:
-        raise ValueError(f"{TENSORS} is not what {STATE} says")
-    return state, load_tensors(tensors)
+    content = read_folder(folder, STATE, {TENSORS: Digest(state["tensors_sha256"])})
+    return state, load_tensors(content[TENSORS])
 
 
 def _refuse_other_settings(folder: Path, then: Mapping[str, object], now: Mapping[str, object]) -> None:

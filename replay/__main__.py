@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -24,8 +25,11 @@ from replay.catalogue import send_catalogue
 from replay.run import run
 from replay.settings import ReplaySettings
 from shared.errors import Unavailable, Unusable
+from shared.process.running_system import environment_here, running_here
 from shared.settings import KafkaSettings, describe, load
 from shared.telemetry import setup_logging, start_metrics
+
+ADDRESS = "127.0.0.1:50051"
 
 _RUN = """\
 Send a file of what users did. What it is, is told from its content, plain or gzip:
@@ -167,7 +171,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="that holds a fitted simulator")
     parser.add_argument(
-        "--address", default="127.0.0.1:50051", metavar="HOST:PORT", help="of the gRPC service (default: %(default)s)"
+        "--address",
+        metavar="HOST:PORT",
+        help=f"of the gRPC service (default: of the system that runs in this folder, else {ADDRESS})",
     )
     parser.add_argument(
         "--users", type=options.count, default=100, metavar="N", help="at a time (default: %(default)s)"
@@ -196,6 +202,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     stop = _stopped_by_signals()
     settings = load(ReplaySettings)
     simulator = Simulator.load(arguments.model)
+    system = None if arguments.address else running_here(_say)
+    address = arguments.address or (system.grpc_address if system else ADDRESS)
     setup_logging(settings)
     start_metrics("replay", settings)
     asked = Asked(
@@ -207,7 +215,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         with_products=arguments.upsert_products,
     )
     watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
-    Crowd(simulator, arguments.address, asked, stop, watch).run()
+    Crowd(simulator, address, asked, stop, watch).run()
     return 0
 
 
@@ -220,10 +228,14 @@ def _products(arguments: argparse.Namespace) -> int:
 def _started() -> tuple[ReplaySettings, KafkaSettings, threading.Event]:
     """The settings, with logs and metrics at work, and what SIGTERM and Ctrl-C set."""
     stop = _stopped_by_signals()
-    settings, kafka = load(ReplaySettings), load(KafkaSettings)
+    settings, kafka = load(ReplaySettings), load(KafkaSettings, environment_here(os.environ, _say))
     setup_logging(settings)
     start_metrics("replay", settings)
     return settings, kafka, stop
+
+
+def _say(line: str) -> None:
+    print(f"replay: {line}", file=sys.stderr)
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -10,31 +10,80 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from types import FrameType
-
-from services.console import (
-    data,
-    dead_letters,
-    demo,
-    evaluate,
-    graph,
-    models,
-    report,
-    settings_table,
-    simulate,
-    topics,
-    up,
-)
-from services.console.known import refuse_unknown
-from services.console.terminal import Terminal
-from shared.errors import FreshetError, Unusable
+from typing import NamedTuple
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 
+class Command(NamedTuple):
+    """One command of the console, whose module is imported only when the command is named."""
+
+    module: str  # has add(parser), which says what the command takes
+    help: str  # one line
+    calls_system: bool = False  # it finds the system that runs in this folder
+
+
+COMMANDS = {
+    "demo": Command("services.console.demo", "show the whole loop on one machine"),
+    "up": Command("services.console.up", "run the system, without a replay"),
+    "data": Command("services.console.data", "get a dataset from its publisher, and see what a file holds"),
+    "evaluate": Command("services.console.evaluate", "judge policies on a dataset"),
+    "report": Command("services.console.report", "figures of how policies learn and compare, as a page"),
+    "simulate": Command("services.console.simulate", "a simulated shop: what a policy is worth in the long run"),
+    "graph": Command("services.console.graph", "which products go together"),
+    "topics": Command(
+        "services.console.topics", "create the topics that are missing, check the others", calls_system=True
+    ),
+    "models": Command(
+        "services.console.models", "list the model versions, or pin the one that is served", calls_system=True
+    ),
+    "dead-letters": Command(
+        "services.console.dead_letters",
+        "look at what could not be understood, and put the repaired back",
+        calls_system=True,
+    ),
+    "settings": Command("services.console.settings_table", "list every variable, its default and what it means"),
+}
+
+# Extra → what is imported of it. `evaluate` carries all that some commands need beside the console's own.
+PACKAGES = {
+    "console": (
+        "confluent_kafka", "duckdb", "grpc_health", "numpy", "pandas", "prometheus_client", "pydantic",
+        "pydantic_settings", "requests", "safetensors",
+    ),
+    "evaluate": (
+        "cramjam", "faust", "grpc_reflection", "gymnasium", "implicit", "matplotlib", "networkx", "onnx", "onnxruntime",
+        "pyarrow", "scipy", "seaborn", "threadpoolctl", "torch", "uvloop", "vaderSentiment",
+    ),
+}  # fmt: skip
+
+
 def main() -> int:
-    """Run one command; its exit status."""
-    arguments = _parser().parse_args()
+    """Run one command; its exit status. A package that is not installed is named, with the extra that carries it."""
+    try:
+        return _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        extra = next((extra for extra, packages in PACKAGES.items() if missing in packages), None)
+        if extra is None or find_spec(missing) is not None:  # a module of ours, say, or a wrong name in a package
+            raise
+        print(f"freshet: {missing} is not installed: pip install 'freshet[{extra}]'", file=sys.stderr)
+        return UNUSABLE
+
+
+def _run(words: Sequence[str]) -> int:
+    arguments = parse(words)
+    from services.console.known import refuse_unknown  # what follows would cost `--help` half a second
+    from services.console.terminal import Terminal
+    from shared.errors import FreshetError, Unusable
+    from shared.process.running_system import environment_here
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ★ still gets its line
@@ -42,29 +91,33 @@ def main() -> int:
         signal.signal(number, _interrupt)
     try:
         refuse_unknown(os.environ)
-        return int(arguments.run(arguments, Terminal(sys.stdout), os.environ))
+        environ: Mapping[str, str] = os.environ
+        if COMMANDS[arguments.command].calls_system:
+            environ = environment_here(os.environ, say=lambda line: print(f"freshet: {line}", file=sys.stderr))
+        return int(arguments.run(arguments, Terminal(sys.stdout), environ))
     except Unusable as error:
         print(f"freshet: {error}", file=sys.stderr)
         return UNUSABLE
     except FreshetError as error:
         print(f"freshet: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:  # who read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What a command line says; of its commands only the one that is named is imported."""
     parser = argparse.ArgumentParser(
         prog="freshet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    every = (demo, up, data, evaluate, report, simulate, graph, topics, models, dead_letters, settings_table)
-    for command in every:
-        command.add(commands)
-    return parser
+    named = next((word for word in words if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(name, help=command.help)
+        if name == named:
+            import_module(command.module).add(added)
+    return parser.parse_args(words)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

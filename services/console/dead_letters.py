@@ -39,16 +39,12 @@ would take it for a repeat. The headers dead-letter and dead-letter-reason of th
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser(
-        "dead-letters",
-        help="look at what could not be understood, and put the repaired back",
-        description="Records that could not be understood lie in the dead letters, each with the reason.",
-        epilog=_REPAIR,
-        formatter_class=raw,
-    )
+    parser.description = "Records that could not be understood lie in the dead letters, each with the reason."
+    parser.epilog = _REPAIR
+    parser.formatter_class = raw
     what = parser.add_subparsers(dest="what", required=True, metavar="show | replay")
     showing = what.add_parser("show", help="list them, with a summary", epilog=_REPAIR, formatter_class=raw)
     showing.add_argument("--reason", choices=LETTER_REASONS, metavar="REASON", help=", ".join(LETTER_REASONS))

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replay import options
-from replay.formats import recognise, recognise_products
-from replay.mapping import load_mapping
-from replay.settings import ReplaySettings
-from services.console import howto, reviews, state_folder, verdict
-from services.console.known import refuse_wrong
-from services.console.running import Running, launched
-from services.console.stream import Flow
-from services.console.terminal import Terminal
-from services.embedded.system import SERVICES, System, plan
-from services.evaluator.settings import EvaluatorSettings
-from shared.errors import Unusable
-from shared.settings import KafkaSettings, load
 
-# Shorter than a service's own defaults where that is what a minute needs; the operator's variables win.
-DEFAULTS = {
-    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000",
-    "FRESHET_TRAINER_PUBLISH_EVENTS": "1000",
-}
+if TYPE_CHECKING:
+    from services.console.terminal import Terminal
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "demo",
-        help="show the whole loop on one machine",
-        description="Replay reviews into an embedded broker, learn from them, serve, and show what comes of it. "
-        "Everything runs on 127.0.0.1 and starts empty; nothing is left running.",
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = (
+        "Replay reviews into an embedded broker, learn from them, serve, and show what comes of it. "
+        "Everything runs on 127.0.0.1 and starts empty; nothing is left running."
     )
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="reviews, or a shop's export; default: a generated sample"
@@ -65,140 +46,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unusable: what was given can't be used; said before anything starts where that can be known.
         Unavailable: a part failed.
     """
-    data, metadata = _readable(arguments.data, "--data"), _readable(arguments.metadata, "--metadata")
-    mapping = _readable(arguments.mapping, "--mapping")
-    for name, about in (("--metadata", metadata), ("--mapping", mapping)):
-        if about is not None and data is None:
-            raise Unusable(f"{name} tells about a file of your own: name that with --data")
-    refuse_wrong(DEFAULTS | dict(environ))
-    if data is not None:
-        _look_at(data, metadata, mapping, load(ReplaySettings, environ))
-    with state_folder.empty(arguments.state_dir) as folder:
-        system = plan(folder, environ, defaults=DEFAULTS)
-        kafka = load(KafkaSettings, system.environment)
-        before = []
-        terminal.heading(1, "What is started")
-        if data is None:
-            data, metadata = folder / "sample.json.gz", folder / "sample-products.json.gz"
-            before = [system.replay("sample", "--out", str(data), "--meta", str(metadata), name="sample")]
-        with launched(system, terminal, embedded=True, before=before) as running:
-            try:
-                _show(running, kafka, data, {"--metadata": metadata, "--mapping": mapping}, arguments)
-            except KeyboardInterrupt:
-                terminal.say("\n  Interrupted; stopping everything.")
-                raise
-            if arguments.keep:
-                _stay(running)
-            terminal.say("  Stopping everything.")
-    terminal.say(f"  Nothing is left running. Logs and models stay in {arguments.state_dir} until the next demo.")
-    terminal.say("  For a report on this data, its policies side by side, as a page with figures (minutes):\n")
-    terminal.say(f"    {report_command(data, {'--metadata': metadata, '--mapping': mapping}, folder / 'report')}\n")
+    from services.console.demo_task import demo  # takes half a second, which `--help` need not wait for
+
+    demo(arguments, terminal, environ)
     return 0
-
-
-def _look_at(data: Path, metadata: Path | None, mapping: Path | None, settings: ReplaySettings) -> None:
-    """See by their beginnings whether files can be read, as the replay will do it."""
-    recognise(data, None if mapping is None else load_mapping(mapping), settings)
-    if metadata is not None:
-        recognise_products(metadata, None, settings)
-
-
-def _show(
-    running: Running, kafka: KafkaSettings, data: Path, about: Mapping[str, Path | None], arguments: argparse.Namespace
-) -> None:
-    terminal, system = running.terminal, running.system
-    given = [part for name, file in about.items() if file is not None for part in (name, str(file))]
-    replay = system.replay("run", str(data), "--within", arguments.within, "--evenly", *given, "--stay")
-    running.start(replay, f"sends {data.name} within {arguments.within}")
-
-    terminal.heading(2, "Events flow, the learner learns, model versions go live")
-    every = system.environment["FRESHET_TRAINER_PUBLISH_EVENTS"]
-    terminal.say(f"  A version comes every {every} events (FRESHET_TRAINER_PUBLISH_EVENTS).")
-    Flow(running).follow()
-
-    terminal.heading(3, "One more review, and what it changes at once")
-    terminal.say("  Both answers leave the reviewed product out, so what is seen are the moves of the others.\n")
-    somebody = reviews.show(running, kafka, arguments.users)
-
-    terminal.heading(4, "Live accuracy: the learned policy beside trending and markov")
-    evaluator = load(EvaluatorSettings, system.environment)
-    for line in verdict.lines(running.figures("evaluator"), evaluator.recent_events):
-        terminal.say(line)
-
-    terminal.heading(5, "Where to call")
-    for line in where_to_call(system, somebody, kept=arguments.keep):
-        terminal.say(line)
-
-
-def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> str:
-    """What to type to have a report on the demo's own data."""
-    given = [part for name, file in about.items() if file is not None for part in (name, str(file))]
-    return shlex.join([_beside_python("freshet"), "report", str(data), *given, "--out", str(out)])
-
-
-def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
-    """The lines of the last part."""
-    if kept:
-        head = "  It stays up until Ctrl-C. In a browser, and from another terminal:"
-    else:
-        head = (
-            "  With KEEP=1 (`make demo KEEP=1`, or `freshet demo --keep`) it stays up, and these work as printed then\n"
-            "  (the ports differ from run to run, unless FRESHET_GATEWAY_PORT and FRESHET_INFERENCE_GRPC_PORT say):"
-        )
-    return [
-        head,
-        "",
-        f"  The page: {system.page_url}",
-        "",
-        howto.grpcurl(system.grpc_address, user_id),
-        "",
-        howto.snippet(_python(), system.grpc_address, user_id),
-        "",
-        howto.curl(system.page_url, user_id),
-        "",
-        "  Metrics:",
-        *(f"    {name:<10} {system.metrics_url(name)}" for name in ("replay", *SERVICES)),
-        "",
-    ]
-
-
-def _stay(running: Running) -> None:
-    running.terminal.say("  Staying up; Ctrl-C ends it.")
-    try:
-        running.watch()
-    except KeyboardInterrupt:
-        running.terminal.say()
-
-
-def _python() -> str:
-    """This interpreter, as one would type it here."""
-    return _shortened(Path(sys.executable))
-
-
-def _beside_python(program: str) -> str:
-    """A program of the same environment, as one would type it here."""
-    return _shortened(Path(sys.executable).with_name(program))
-
-
-def _shortened(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _readable(path: Path | None, option: str) -> Path | None:
-    if path is None:
-        return None
-    if not path.exists():
-        raise Unusable(f"{option}: no such file: {path}")
-    if not path.is_file():
-        raise Unusable(f"{option}: {path} is not a file")
-    if not os.access(path, os.R_OK):
-        raise Unusable(f"{option}: {path} may not be read; check its permissions")
-    if not path.stat().st_size:
-        raise Unusable(f"{option}: {path} is empty")
-    return path
 
 
 def _duration(text: str) -> str:

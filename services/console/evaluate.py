@@ -14,16 +14,13 @@ from typing import Any
 
 from replay import options
 from services.console.dataset_options import add_dataset
+from services.console.evaluate_protocols import HISTORY, LONG_HISTORY, NEW_PRODUCTS, PROTOCOLS, VARIANTS
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.policies.registry import POLICIES
 
-PROTOCOLS = ("prequential", "temporal", "leave-one-out")
-VARIANTS = ("strict", "all-but-last")
 DEFAULT_POLICIES = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
-NEW_PRODUCTS = ("unlisted", "listed", "placed")
-HISTORY, LONG_HISTORY = 20, 50
 
 _ABOUT = """\
 Judge policies side by side on one identical stream, in this process and without a broker: the readers of a replay, the
@@ -45,15 +42,11 @@ propensities, which no dataset holds.
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="judge policies on a dataset",
-        description=_ABOUT,
-        epilog=f"policies: {', '.join(POLICIES)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = _ABOUT
+    parser.epilog = f"policies: {', '.join(POLICIES)}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_dataset(parser, data="reviews, a shop's export, or a file of sequences", metadata="what the products cost")
     parser.add_argument(
         "--policies", type=_policies, default=DEFAULT_POLICIES, metavar="NAME,NAME",

@@ -13,8 +13,8 @@ from typing import Any
 from replay.ordered_copy import selection_of
 from replay.settings import ReplaySettings
 from services.console import evaluate_report as report
-from services.console.evaluate import HISTORY, LONG_HISTORY, NEW_PRODUCTS
 from services.console.evaluate_options import arguments_of
+from services.console.evaluate_protocols import HISTORY, LONG_HISTORY, NEW_PRODUCTS
 from services.console.evaluate_reading import (
     Dataset,
     Describing,

@@ -25,14 +25,10 @@ users, damped where they are few; an edge weighs the sum of its relations. Commu
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "graph",
-        help="which products go together",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = _ABOUT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_dataset(parser, metadata="what the products are called and sold with")
     options.add_selection(parser)
     parser.add_argument("--product", metavar="ID", help="show the neighbours of one product")

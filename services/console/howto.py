@@ -21,7 +21,7 @@ EOF"""
 def grpcurl(address: str, user_id: str) -> str:
     """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
     request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
-    return f"grpcurl -plaintext -d {request} {address} freshet.v1.RecommenderService/Recommend"
+    return f"grpcurl -plaintext -d {request} \\\n  {address} freshet.v1.RecommenderService/Recommend"
 
 
 def curl(page_url: str, user_id: str) -> str:

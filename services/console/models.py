@@ -17,12 +17,10 @@ from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "models",
-        help="list the model versions, or pin the one that is served",
-        description="Inference serves the newest version unless one is pinned. Pinning takes effect within a second.",
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = (
+        "Inference serves the newest version unless one is pinned. Pinning takes effect within a second."
     )
     what = parser.add_subparsers(dest="what", required=True, metavar="list | pin VERSION | unpin")
     what.add_parser("list", help="newest first").set_defaults(run=list_versions)

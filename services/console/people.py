@@ -70,6 +70,11 @@ def choose(people: Mapping[str, Person], count: int) -> list[Person]:
     return sorted(worth, key=lambda person: (-person.newest_ms, -person.events, person.user_id))[:count]
 
 
+def share_of_single(people: Mapping[str, Person]) -> float:
+    """Of the users, the share that has one event."""
+    return sum(person.events == 1 for person in people.values()) / len(people) if people else 0.0
+
+
 def _whole(kafka: KafkaSettings, positions: Mapping[tuple[str, int], int]) -> Iterator[Message]:
     reader = LogReader(kafka, positions)
     quiet = 0

@@ -98,10 +98,10 @@ def _evaluate(arguments: argparse.Namespace, target: Path, screen: Terminal, env
     for option, value in (("--metadata", arguments.metadata), ("--mapping", arguments.mapping)):
         words += [] if value is None else [option, str(value)]
     words += ["--json", str(target), "--parquet", str(target.with_suffix(".parquet"))]
-    parser = argparse.ArgumentParser(prog="freshet")
-    evaluate.add(parser.add_subparsers())
+    parser = argparse.ArgumentParser(prog="freshet evaluate")
+    evaluate.add(parser)
     evaluate_task.evaluate(
-        parser.parse_args(words), command_of(words, environ), Terminal(io.StringIO()), screen, environ
+        parser.parse_args(words[1:]), command_of(words, environ), Terminal(io.StringIO()), screen, environ
     )
 
 

@@ -17,6 +17,7 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW
 from shared.settings import KafkaSettings
 
 SHOWN_EVENTS = 5
+MOST_COLUMNS = 80
 OPINIONS = (EVENT_KIND_REVIEW, EVENT_KIND_RATING)
 _HOUR_MS = 3_600_000
 _PLEASED = "Exactly what I hoped for\nExcellent quality, it works perfectly and I love it. Highly recommended!"
@@ -33,17 +34,22 @@ def show(running: Running, kafka: KafkaSettings, count: int) -> str:
     titles = people.read_titles(kafka)
     chosen = people.choose(known, count)
     if len(chosen) < count:
-        running.terminal.say(f"  Only {len(chosen)} users have {people.LEAST_EVENTS} or more events.")
+        single = people.share_of_single(known)
+        running.terminal.say(
+            f"  Only {len(chosen)} users have {people.LEAST_EVENTS} or more events; {single:.0%} have one."
+        )
     now_ms = max((person.newest_ms for person in known.values()), default=0) + _HOUR_MS
     for n, person in enumerate(chosen, start=1):
         running.supervisor.check()
-        _show(running, person, titles, pleased=n % 3 != 0, now_ms=now_ms)
+        _show(running, person, titles, pleased=n % 3 != 0, now_ms=now_ms, single=people.share_of_single(known))
     somebody = chosen or sorted(known.values(), key=lambda person: person.user_id)
     return somebody[0].user_id if somebody else ""
 
 
-def _show(running: Running, person: Person, titles: Mapping[str, str], *, pleased: bool, now_ms: int) -> None:
-    say, width = running.terminal.say, running.terminal.columns
+def _show(
+    running: Running, person: Person, titles: Mapping[str, str], *, pleased: bool, now_ms: int, single: float
+) -> None:
+    say, width = running.terminal.say, min(running.terminal.columns, MOST_COLUMNS)
     user = running.shop.user(person.user_id)
     shown = user.history[-SHOWN_EVENTS:]
     what = "review" if all(event.kind in OPINIONS for event in shown) else "event"
@@ -66,15 +72,60 @@ def _show(running: Running, person: Person, titles: Mapping[str, str], *, please
         rating=5.0 if pleased else 1.0,
     )
     change = running.shop.review(review)
-    say(f"  now reviews the first product recommended, {name(product, titles)}, with {stars(review.rating)}:")
+    say(f"  now reviews the first product of the list, with {stars(review.rating)}:")
+    say(f"    {name(product, titles, width - 4)}")
     title, body = text.split("\n")
     say(f"    “{cut(f'{title}. {body}', width - 6)}”")
-    say(f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the first answer came that has seen it")
+    say(f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the new list came, with the review in it")
     say(f"  (partition {change.position.partition}, offset {change.position.offset}; {_origin(change.after)}).")
     say()
     for line in table(change, titles, width):
         say(line)
+    if not has_moved(change):
+        explained = running.shop.recommend(person.user_id, [product], change.position, explain=True)
+        for line in why_unmoved(explained, product, single):
+            say(f"    {line}")
     say()
+
+
+def has_moved(change: Change) -> bool:
+    """Whether the two lists differ."""
+    return [p.product_id for p in change.before.products] != [p.product_id for p in change.after.products]
+
+
+def why_unmoved(answer: pb.RecommendResponse, product_id: str, single: float) -> list[str]:
+    """Why one more event changed no place, from what made the scores.
+
+    Args:
+        answer: explained, with the event in it.
+        product_id: of the event.
+        single: share of the users that have one event.
+    """
+    if answer.strategy != pb.STRATEGY_LEARNED:
+        return ["Popularity ranks here, the same for everybody; a user's events change nothing."]
+    popularity = [
+        sum(reason.score for reason in product.reasons if reason.part == pb.PART_TRENDING)
+        for product in answer.products
+    ]
+    named = [
+        abs(event.score)
+        for product in answer.products
+        for reason in product.reasons
+        for event in reason.events
+        if event.product_id == product_id
+    ]
+    if named:
+        lines = [f"The review adds {max(named):.2g} to a score at most, less than what lies between two places."]
+    else:
+        lines = ["The review is not among the events that count most for these products."]
+    if popularity == sorted(popularity, reverse=True):
+        lines = ["Popularity alone gives the same order; the review changes too little to show."]
+    if single >= 0.5:
+        lines += [
+            f"{single:.0%} of the users have one event only, so little can be learned about",
+            "which products go together.",
+        ]
+    return lines
 
 
 def history_line(event: pb.HistoryEvent, titles: Mapping[str, str], width: int) -> str:
@@ -107,7 +158,7 @@ def table(change: Change, titles: Mapping[str, str], width: int) -> list[str]:
     elif all(mark == "=" for mark in marks):
         lines.append("    No place changed.")
     if change.before.model_version != change.after.model_version:
-        lines.append("    A new model version went live in between, so not every move is the review's.")
+        lines.append("    A new model version went live in between: not every move is the review's.")
     return lines
 
 

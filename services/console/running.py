@@ -13,6 +13,7 @@ from services.console.terminal import Terminal
 from services.embedded.broker import accepts
 from services.embedded.system import SERVICES, System
 from shared.errors import Unavailable
+from shared.process import running_system
 from shared.process.supervisor import Program, Supervisor
 
 CHECK_SECONDS = 0.2
@@ -31,7 +32,7 @@ class Running:
     def start(self, program: Program, what: str) -> None:
         """Start a program and say so in one line."""
         self.supervisor.start(program)
-        self.terminal.say(f"  {program.name:<10} {what:<58} {program.log_file}")
+        self.terminal.say(f"  {program.name:<10} {what}")
 
     def figures(self, service: str) -> Figures:
         """What a service's metrics say now; none while it starts."""
@@ -76,7 +77,7 @@ def launched(
     with Supervisor(say=lambda text: terminal.say(f"  ! {text}")) as supervisor, Shop(system.grpc_address) as shop:
         running = Running(system, supervisor, terminal, shop)
         for program in before:
-            running.start(program, "writes the reviews")
+            running.start(program, "writes the reviews of this demo")
             running.wait(lambda program=program: supervisor.status(program.name) == 0, START_SECONDS)  # type: ignore[misc]
         if embedded:
             running.start(system.broker(), f"Kafka-compatible, in memory, on {system.bootstrap_servers}")
@@ -85,7 +86,8 @@ def launched(
             running.start(system.service(name), _WHAT[name].format(system=system))
         _require(running, shop.is_serving, "inference")
         _require(running, lambda: all(running.figures(name) for name in SERVICES), "the metrics of every service")
-        yield running
+        with running_system.shown(system.state_dir, system.environment, system.grpc_address, system.page_url):
+            yield running
 
 
 def _require(running: Running, condition: Callable[[], bool], what: str) -> None:
@@ -99,6 +101,6 @@ _WHAT = {
     "features": "scores texts, makes state vectors (Faust)",
     "trainer": "learns, publishes model versions (PyTorch)",
     "inference": "answers gRPC on {system.grpc_address}",
-    "evaluator": "judges every event before it is learned",
-    "gateway": "answers HTTP, and shows the page: {system.page_url}",
+    "evaluator": "judges the policies on every event before it is learned",
+    "gateway": "answers HTTP and shows the page: {system.page_url}",
 }

@@ -12,13 +12,9 @@ from services.console.terminal import Terminal
 from shared.settings import ServiceSettings, describe, names_of, prefix_of
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "settings",
-        help="list every variable, its default and what it means",
-        description="List every variable of every service, its default and what it means.",
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = "List every variable of every service, its default and what it means."
     parser.add_argument("--markdown", action="store_true", help="as the README shows them")
     parser.set_defaults(run=run)
 

@@ -68,14 +68,20 @@ class Shop:
         return known
 
     def recommend(
-        self, user_id: str, exclude: Sequence[str] = (), after: events.LogPosition | None = None
+        self,
+        user_id: str,
+        exclude: Sequence[str] = (),
+        after: events.LogPosition | None = None,
+        *,
+        explain: bool = False,
     ) -> pb.RecommendResponse:
-        """The user's best products.
+        """The user's best products; with `explain` each with what made its score.
 
         Raises:
             Unavailable: the call failed.
         """
         request = pb.RecommendRequest(user_id=user_id, count=TOP, exclude_product_ids=exclude, after_position=after)
+        request.wishes.explain = explain
         try:
             answer: pb.RecommendResponse = self._stub.Recommend(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-STATUS_EVERY_SECONDS = 3.0
+STATUS_EVERY_SECONDS = 15.0
 PLAIN_COLUMNS = 110
 MOST_COLUMNS = 120
 

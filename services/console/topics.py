@@ -12,13 +12,11 @@ from shared.topics import ensure_topics, specifications
 PATIENCE_SECONDS = 10.0
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "topics",
-        help="create the topics that are missing, check the others",
-        description="Create the topics that are missing and check the others. Doing it again changes nothing; "
-        "every service does the same when it starts.",
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = (
+        "Create the topics that are missing and check the others. Doing it again changes nothing; "
+        "every service does the same when it starts."
     )
     parser.add_argument(
         "--wait", type=float, default=PATIENCE_SECONDS, metavar="SECONDS",

@@ -9,13 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.console import state_folder
-from services.console.known import refuse_wrong
-from services.console.running import launched
 from services.console.terminal import Terminal
 from services.embedded.system import BOOTSTRAP, KAFKA_PORT, SERVICES, plan
-from services.gateway.settings import GatewaySettings
-from services.inference.settings import InferenceSettings
 from shared.errors import Unusable
+from shared.process import running_system
 
 _MARKED_OR_KEPT = (
     "With the embedded broker everything starts empty, since it keeps the log in memory. "
@@ -23,13 +20,9 @@ _MARKED_OR_KEPT = (
 )
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "up",
-        help="run the system, without a replay",
-        description=f"Run every service as a process of its own until Ctrl-C or SIGTERM. {_MARKED_OR_KEPT}",
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = f"Run every service as a process of its own until Ctrl-C or SIGTERM. {_MARKED_OR_KEPT}"
     parser.add_argument(
         "--state-dir", type=Path, default=Path(".freshet/up"), metavar="FOLDER",
         help="checkpoints, model versions and logs (default: %(default)s)",
@@ -48,6 +41,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unusable: a setting, a port or the folder can't be used.
         Unavailable: a part failed.
     """
+    from services.console.known import refuse_wrong  # takes half a second, which `--help` need not wait for
+    from services.console.running import launched
+    from services.gateway.settings import GatewaySettings
+    from services.inference.settings import InferenceSettings
+
     refuse_wrong(environ)
     own_kafka = environ.get(BOOTSTRAP)
     with _folder(arguments.state_dir, lasting=own_kafka is not None) as folder:
@@ -60,11 +58,18 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
             http_port=int(GatewaySettings.model_fields["port"].default),
         )
         with launched(system, terminal, embedded=own_kafka is None) as running:
-            terminal.say(f"\n  Kafka {system.bootstrap_servers}, gRPC {system.grpc_address}, page {system.page_url}")
+            terminal.say(f"\n  Logs: {folder / 'logs'}/\n")
+            terminal.say(f"  Kafka {system.bootstrap_servers}, gRPC {system.grpc_address}, page {system.page_url}")
             terminal.say("  Metrics:")
             for name in SERVICES:
                 terminal.say(f"    {name:<10} {system.metrics_url(name)}")
-            terminal.say("\n  Running; Ctrl-C ends it.")
+            terminal.say()
+            if running_system.is_found_here(folder):
+                terminal.say("  `freshet` commands in this folder find this system by themselves.")
+            else:
+                terminal.say("  Other `freshet` commands find this system with")
+                terminal.say(f"  {BOOTSTRAP}={system.bootstrap_servers}")
+            terminal.say("  Running; Ctrl-C ends it.")
             try:
                 running.watch()
             except KeyboardInterrupt:

@@ -7,47 +7,56 @@ import math
 from services.console.scrape import Figures
 
 POLICIES = ("learned", "trending", "markov")
+LEAST_EVENTS = 100  # judged by a version, before policies are compared
 
 
-def lines(figures: Figures, recent_events: int) -> list[str]:
+def lines(figures: Figures, recent_events: int, *, unlearned: float = 0.0) -> list[str]:
     """A small table and what it says, also when another is ahead.
 
     Args:
         recent_events: how many judged events the evaluator's window of recent ones holds.
+        unlearned: events that were sent and that the learner had not come to.
     """
     judged = figures.get("freshet_evaluator_judged_events_total", 0.0)
     if not judged:
         return ["  The evaluator has not judged any event yet."]
-    by_learned = figures.get("freshet_evaluator_learned_events_total", 0.0)
-    share = by_learned / judged
+    by_version = figures.get("freshet_evaluator_learned_events_total", 0.0)
     unknown = figures.get("freshet_evaluator_unknown_products_total", 0.0)
     masked = figures.get("freshet_evaluator_masked_events_total", 0.0)
-    said = [
-        f"  Before each event was learned, all three ranked the whole catalogue: {judged:,.0f} events judged,",
-        f"  {by_learned:,.0f} of them ({share:.0%}) by a learned version; the others came before the first",
-        "  one, or from users without a history.",
+    account = [
+        f"  Before each event was learned, every policy ranked the whole catalogue:\n"
+        f"  {judged:,.0f} events judged, {by_version:,.0f} of them ({by_version / judged:.0%}) by a learned version.",
+        "  The others came before the first version, or from users without a history;",
+        "  these get what is trending. So compare the policies by the first row.",
         f"  {unknown:,.0f} were of a product not known before: a miss for each.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         *_others(figures),
+    ]
+    if unlearned:
+        account += [
+            f"  The learner had not come to {unlearned:,.0f} of the events: its versions knew less",
+            "  than the baselines, which count every event at once.",
+        ]
+    account += [
         "",
-        f"  {'':<28}{'HR@10':^30}{'NDCG@10':^30}",
-        f"  {'events':<28}" + "".join(f"{policy:>10}" for policy in POLICIES * 2),
+        f"  {'':<22}{'HR@10':^27}{'NDCG@10':^27}".rstrip(),
+        f"  {'':<14}{'events':>8}" + "".join(f"{policy:>9}" for policy in POLICIES * 2),
     ]
     windows = (  # as the evaluator calls them
-        ("all", "all judged, as served"),
-        ("learned", "judged by a learned version"),
-        ("recent", f"the last {recent_events:,} judged"),
+        ("learned", "by a version", by_version),
+        ("all", "as served", judged),
+        ("recent", "the last", min(judged, recent_events)),
     )
-    said += [
-        f"  {name:<28}"
+    account += [
+        f"  {name:<14}{events:>8,.0f}"
         + "".join(
-            f"{_shown(_figure(figures, metric, policy, window)):>10}"
+            f"{_shown(_figure(figures, metric, policy, window)):>9}"
             for metric in ("hit", "ndcg")
             for policy in POLICIES
         )
-        for window, name in windows
+        for window, name, events in windows
     ]
-    return [*said, "", *(f"  {sentence}" for sentence in _sentences(figures))]
+    return [*account, "", *(f"  {sentence}" for sentence in _sentences(figures))]
 
 
 def _others(figures: Figures) -> list[str]:
@@ -55,28 +64,32 @@ def _others(figures: Figures) -> list[str]:
     reasons = {"guest_events_total": "of guests", "unwanted_events_total": "returns or dislikes", "late_total": "late"}
     counts = {what: figures.get(f"freshet_evaluator_{name}", 0.0) for name, what in reasons.items()}
     named = ", ".join(f"{count:,.0f} {what}" for what, count in counts.items() if count)
-    return [f"  So are events that nothing can be asked of: {named}."] if named else []
+    return [f"  So are events that can't be judged: {named}."] if named else []
 
 
 def _sentences(figures: Figures) -> list[str]:
     """How the learned policy fares beside each other one, on the events that a version judged."""
+    by_version = figures.get("freshet_evaluator_learned_events_total", 0.0)
     learned, trending, markov = (_figure(figures, "ndcg", policy, "learned") for policy in POLICIES)
-    if math.isnan(learned) or not figures.get("freshet_evaluator_learned_events_total"):
+    if math.isnan(learned) or not by_version:
         return ["No learned version has judged an event, so there is nothing to compare."]
-    beside = " and ".join(
+    if by_version < LEAST_EVENTS:
+        return [f"A version has judged only {by_version:,.0f} events: too few to compare, {LEAST_EVENTS} are needed."]
+    beside = " and\n  ".join(
         f"{learned / other:.2f} times that of {policy}" if other > 0 else f"{learned:.4f} beside 0 of {policy}"
         for policy, other in zip(POLICIES[1:], (trending, markov), strict=True)
         if not math.isnan(other)
     )
-    said = [f"On the same events, the learned policy's NDCG@10 is {beside}."]
+    sentences = [f"On these {by_version:,.0f} events, the learned policy's NDCG@10 is", f"{beside}."]
     if trending > learned:
-        said.append("Trending is ahead of it.")
+        sentences.append("Trending is ahead of it.")
     if markov > learned:
-        said += [
-            "Markov is ahead of it: it counts with every event; a version knows nothing that came after it was made.",
-            "`freshet evaluate` compares policies that each learn with every event.",
+        sentences += [
+            "Markov is ahead of it: it counts with every event; a version knows nothing",
+            "that came after it was made. `freshet evaluate` compares policies that each",
+            "learn with every event.",
         ]
-    return said
+    return sentences
 
 
 def _figure(figures: Figures, metric: str, policy: str, window: str) -> float:

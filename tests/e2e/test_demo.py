@@ -95,16 +95,18 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     output = kept.output
     headings = re.findall(r"^([1-5])\. ", output, flags=re.MULTILINE)
     assert headings == ["1", "2", "3", "4", "5"]
-    assert f"All {EVENTS} events were sent and acknowledged; {EVENTS} learned, " in output
-    last = re.search(rf"● model 0+{EVENTS}-[0-9a-f]{{8}} is live", output)
-    assert last is not None
-    assert last.start() < output.index(f"All {EVENTS} events"), "the last version is waited for, too"
+    assert max(map(len, output.splitlines())) <= 80
+    assert re.match(r"  This takes about 2 minutes, of which the replay takes 6 s;", output)
+    assert f"All {EVENTS} events were sent and acknowledged; {EVENTS} learned,\n" in output
+    assert re.search(rf"^  0+{EVENTS}-[0-9a-f]{{8}} +{EVENTS} events ", output, re.MULTILINE), (
+        "the last version is waited for, too"
+    )
     assert len(re.findall(r"ms after the call of RecordEvents", output)) == 3
     assert len(re.findall(r"^ +10  .*", output, flags=re.MULTILINE)) == 3, "three tables of ten places"
     assert re.search(r"\d+ were of a product not known before: a miss for each", output)
     assert re.search(r"of them \(\d+%\) by a learned version", output)
     assert re.search(
-        r"NDCG@10 is [0-9.]+ times that of trending and [0-9.]+ times that of markov\.$", output, re.MULTILINE
+        r"NDCG@10 is\n  [0-9.]+ times that of trending and\n  [0-9.]+ times that of markov\.$", output, re.MULTILINE
     )
 
     snippet = re.search(r"^\S+ - <<'EOF'$.*?^EOF$", output, flags=re.MULTILINE | re.DOTALL)
@@ -114,7 +116,10 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     )
     assert re.match(r"1 B?\S+ -?[0-9.]+\n2 ", said.stdout)
     assert "answered by 0" in said.stdout
-    assert re.search(r"grpcurl -plaintext -d '\{\"user_id\": .*\}' 127\.0\.0\.1:\d+ freshet\.v1\.\S+/Recommend", output)
+    assert re.search(
+        r"grpcurl -plaintext -d '\{\"user_id\": .*\}' \\\n  127\.0\.0\.1:\d+ freshet\.v1\.\S+/Recommend", output
+    )
+    assert re.search(r"^  Kafka:    127\.0\.0\.1:\d+$", output, re.MULTILINE)
     page = re.search(r"The page: (http://127\.0\.0\.1:\d+/)$", output, flags=re.MULTILINE)
     curl = re.search(r"^curl '?(http\S+?count=5)'?$", output, flags=re.MULTILINE)
     assert page is not None

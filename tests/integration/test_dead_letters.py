@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Message
 
 from services.console import dead_letters_log
-from services.console.__main__ import _parser
+from services.console.__main__ import parse
 from services.console.dead_letters_letter import Place, as_live, event_in
 from services.console.dead_letters_log import DeadLetters, Repaired
 from services.console.terminal import Terminal
@@ -58,7 +58,7 @@ def send(kafka: KafkaSettings, topic: str, *records: tuple[bytes | None, bytes |
 
 def console(kafka: KafkaSettings, *arguments: str | Path) -> tuple[int, str]:
     """`freshet dead-letters …`: exit status, and what it says or complains of."""
-    parsed = _parser().parse_args(["dead-letters", *map(str, arguments)])
+    parsed = parse(["dead-letters", *map(str, arguments)])
     stream = io.StringIO()
     try:
         status = parsed.run(parsed, Terminal(stream), kafka_environment(kafka))

@@ -11,7 +11,7 @@ import networkx as nx
 import pytest
 from matplotlib.image import imread
 
-from services.console.__main__ import _parser
+from services.console.__main__ import parse
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 
@@ -82,12 +82,12 @@ def test_what_cannot_be_done_is_refused(shop: Path, given: list[str], said: str)
 
 def test_an_export_in_no_known_format_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        _parser().parse_args(["graph", "reviews.json", "--out", "shop.txt"])
+        parse(["graph", "reviews.json", "--out", "shop.txt"])
     assert "argument --out: 'shop.txt' must end with .graphml or .json" in capsys.readouterr().err
 
 
 def graph(*given: str) -> list[str]:
     """What the command says, run in the folder of the files."""
-    arguments, stream = _parser().parse_args(["graph", "reviews.json", *given]), io.StringIO()
+    arguments, stream = parse(["graph", "reviews.json", *given]), io.StringIO()
     assert arguments.run(arguments, Terminal(stream), {"FRESHET_REPLAY_STATE_DIR": "state"}) == 0
     return stream.getvalue().splitlines()

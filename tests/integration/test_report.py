@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from services.console.__main__ import _parser
-from services.console.demo import report_command
+from services.console.__main__ import parse
+from services.console.demo_task import report_command
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 
@@ -116,6 +116,6 @@ def test_the_demo_says_how_to_have_a_report_on_its_data() -> None:
 
 def report(*given: str) -> list[str]:
     """What the command says, run in the folder of the files."""
-    arguments, stream = _parser().parse_args(["report", NAME, *given]), io.StringIO()
+    arguments, stream = parse(["report", NAME, *given]), io.StringIO()
     assert arguments.run(arguments, Terminal(stream), {"FRESHET_REPLAY_STATE_DIR": "state"}) == 0
     return stream.getvalue().splitlines()

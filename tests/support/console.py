@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from services.console.__main__ import _parser
+from services.console.__main__ import parse
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 
@@ -30,7 +30,7 @@ def freshet(folder: Path, *words: str, **environ: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with chdir(folder), patch.object(sys, "argv", ["freshet", *words]), redirect_stderr(err), redirect_stdout(out):
         try:
-            arguments = _parser().parse_args(words)
+            arguments = parse(words)
             code = arguments.run(arguments, Terminal(out), environ)
         except Unusable as error:
             return Done(2, out.getvalue(), f"freshet: {error}")

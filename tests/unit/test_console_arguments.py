@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.console.__main__ import _parser
+from services.console.__main__ import parse
 from services.console.known import refuse_unknown, refuse_wrong
 from services.console.terminal import Terminal
 from shared.errors import Unusable
@@ -16,27 +16,27 @@ from shared.errors import Unusable
 @pytest.mark.parametrize("within", ["foo", "60", "0s"])
 def test_a_time_that_is_none_is_a_usage_error(within: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        _parser().parse_args(["demo", "--within", within])
+        parse(["demo", "--within", within])
     assert f"argument --within: '{within}' is no time above 0 such as 90s" in capsys.readouterr().err
 
 
 def test_a_time_is_passed_on_as_it_was_written() -> None:
-    assert _parser().parse_args(["demo", "--within", "1.5m"]).within == "1.5m"
-    assert _parser().parse_args(["demo"]).within == "60s"
+    assert parse(["demo", "--within", "1.5m"]).within == "1.5m"
+    assert parse(["demo"]).within == "60s"
 
 
 @pytest.mark.parametrize("port", ["99999999", "65536", "0", "-1", "many"])
 def test_a_port_that_is_none_is_a_usage_error(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        _parser().parse_args(["up", "--kafka-port", port])
+        parse(["up", "--kafka-port", port])
     assert f"argument --kafka-port: '{port}' is no port, 1 to 65535" in capsys.readouterr().err
-    assert _parser().parse_args(["up", "--kafka-port", "65535"]).kafka_port == 65535
+    assert parse(["up", "--kafka-port", "65535"]).kafka_port == 65535
 
 
 @pytest.mark.parametrize("command", ["demo", "up"])
 @pytest.mark.parametrize("name", ["FRESHET_TRAINER_BATCH", "FRESHET_REPLAY_TICK_EVENTS", "FRESHET_KAFKA_PARTITIONS"])
 def test_a_wrong_value_is_refused_before_the_folder_is_touched(command: str, name: str, tmp_path: Path) -> None:
-    arguments = _parser().parse_args([command, "--state-dir", str(tmp_path / "state")])
+    arguments = parse([command, "--state-dir", str(tmp_path / "state")])
     stream = io.StringIO()
     with pytest.raises(Unusable, match=f"wrong setting: {name}='0': "):
         arguments.run(arguments, Terminal(stream), {name: "0"})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.console import howto, progress, reviews, verdict
 from services.console.moves import left, moves
-from services.console.people import Person, choose
+from services.console.people import Person, choose, share_of_single
 from services.console.scrape import parse
 from services.console.shop import Change
 from services.console.terminal import PLAIN_COLUMNS, Terminal, cut
@@ -33,103 +33,95 @@ def test_moves_cancel_out_when_nobody_enters(before: list[str], after: list[str]
     assert sum(steps[move[0]] * int(move[1:]) for move in moves(before, after) if move != "=") == 0
 
 
-def test_the_progress_line_fits_and_names_what_it_shows() -> None:
-    replay = {
-        "freshet_replay_events_total": 1_234_567.0,
-        "freshet_replay_progress_ratio": 0.3712,
-        "freshet_replay_event_time_seconds": 1_300_000_000.0,
-        "freshet_replay_behind_seconds": 0.2,
-    }
-    trainer = {
-        "freshet_trainer_steps_total": 154_320.0,
-        "freshet_trainer_loss": 5.43219,
-        "freshet_trainer_mean_max_q": -0.41678,
-        "freshet_trainer_epsilon": 0.6123,
-    }
-    line = progress.line(replay, trainer, 201.4)
-    assert line == (
-        "   37%  1,234,567 events    201/s  2011-03-13 │ learner: 154,320 steps  loss 5.432  mean max-Q -0.417  ε 0.61"
+def sent(events: float, share: float, *, done: bool = False) -> dict[str, float]:
+    figures = {"freshet_replay_events_total": events, "freshet_replay_progress_ratio": share}
+    return figures | ({"freshet_replay_done": 1.0} if done else {})
+
+
+def test_the_progress_line_says_how_far_it_is_and_what_is_left() -> None:
+    line = progress.line(sent(4_440, 0.3712), 4_100, 4, 47.6)
+    assert line == "   37% sent, about 48 s left, 4,440 events, 4,100 learned, 4 versions live"
+    assert progress.line(sent(600, 0.05), 0, 1, None) == "    5% sent, 600 events, 0 learned, 1 version live"
+    assert progress.line({}, 0, 0, None) == "  Reading the file …"
+    done = sent(12_000, 1.0, done=True)
+    assert progress.line(done, 11_000, 11, 5.0) == (
+        "  all sent, about 5 s left, 12,000 events, 11,000 learned, 11 versions live"
     )
-    assert len(line) <= PLAIN_COLUMNS
-    late = replay | {"freshet_replay_behind_seconds": 12.3}
-    assert "  2011-03-13  12 s behind │ learner: " in progress.line(late, trainer, 0.0, 130)
-    assert "  12 s late │ learner " in progress.line(late, trainer, 0.0, PLAIN_COLUMNS)
-
-
-def test_the_progress_line_before_anything_flows() -> None:
-    assert progress.line({}, {}, 0.0) == "  replay: reading the file │ learner: collecting its first events"
+    assert (
+        progress.line(done, 12_000, 12, 0.0)
+        == "  all sent and learned, 12,000 events, 12,000 learned, 12 versions live"
+    )
 
 
 @given(
-    steps=st.integers(1, 9_999_000),
-    rate=st.floats(0, 300_000),
-    behind=st.floats(0, 999),
-    loss=st.floats(0, 99),
-    q=st.floats(-9.99, 9.99),
+    events=st.integers(1, 99_000_000),
+    share=st.floats(0, 1),
+    versions=st.integers(0, 99_999),
+    left=st.floats(0, 1e6),
+    width=st.integers(20, 200),
 )
-@example(steps=9_999_000, rate=9999.0, behind=999.0, loss=99.0, q=-9.99)
-def test_on_eighty_columns_the_line_is_whole(steps: int, rate: float, behind: float, loss: float, q: float) -> None:
-    replay = {
-        "freshet_replay_events_total": 9_000_000.0,
-        "freshet_replay_progress_ratio": 1.0,
-        "freshet_replay_event_time_seconds": 1_300_000_000.0,
-        "freshet_replay_behind_seconds": behind,
-    }
-    trainer = {
-        "freshet_trainer_steps_total": float(steps),
-        "freshet_trainer_loss": loss,
-        "freshet_trainer_mean_max_q": q,
-        "freshet_trainer_epsilon": 0.61,
-    }
-    line = progress.line(replay, trainer, rate, progress.SHORT)
-    assert len(line) <= progress.SHORT == 79
-    assert line.endswith(f"maxQ {q:.2f}  ε 0.61")
+@example(events=99_000_000, share=1.0, versions=99_999, left=7199.0, width=79)
+def test_the_progress_line_fits(events: int, share: float, versions: int, left: float, width: int) -> None:
+    line = progress.line(sent(events, share), events, versions, left, width)
+    assert len(line) <= width
+    assert "% sent" in line
 
 
-def test_the_short_line_names_the_same() -> None:
-    replay = {
-        "freshet_replay_events_total": 600.0,
-        "freshet_replay_progress_ratio": 0.05,
-        "freshet_replay_event_time_seconds": 1_300_000_000.0,
-    }
-    trainer = {
-        "freshet_trainer_steps_total": 63.0,
-        "freshet_trainer_loss": 5.014,
-        "freshet_trainer_mean_max_q": 0.7,
-        "freshet_trainer_epsilon": 0.45,
-    }
-    told = "learner 63 steps  loss 5.01  maxQ 0.70  ε 0.45"
-    assert progress.line(replay, trainer, 201.4, 79) == f"   5%  201/s  2011-03 │ {told}"
-    late = replay | {"freshet_replay_behind_seconds": 12.3}
-    assert progress.line(late, trainer, 12_345.0, 109) == f"   5%  12k/s  12 s late │ {told}"
-    done = replay | {"freshet_replay_done": 1.0}
-    assert progress.line(done, trainer | {"freshet_trainer_applied_events_total": 600.0}, 0.0, 79) == (
-        f"  replay done │ {told}"
-    )
-    assert progress.line(done, trainer | {"freshet_trainer_applied_events_total": 222.0}, 0.0, 79) == (
-        f"  all sent, 37% learned │ {told}"
-    )
-    assert progress.line(done, {}, 0.0) == "  all sent, 0% learned │ learner: collecting its first events"
+def test_what_is_left_goes_by_the_slower_of_the_replay_and_the_learner() -> None:
+    half = sent(500, 0.5)  # 1,000 in all
+    assert progress.left_seconds(half, 500, 50.0, 100.0, 60.0) == pytest.approx(10.0)
+    assert progress.left_seconds(half, 100, 50.0, 30.0, 60.0) == pytest.approx(30.0)  # 900 of 30 a second
+    assert progress.left_seconds(half, 100, 50.0, 1.0, 60.0) == pytest.approx(70.0), "the learner is waited for 60 s"
+    assert progress.left_seconds(half, 0, 50.0, 0.0, 60.0) == pytest.approx(70.0)
+    done = sent(1000, 1.0, done=True)
+    assert progress.left_seconds(done, 900, 0.0, 10.0, 60.0) == pytest.approx(10.0)
+    assert progress.left_seconds(done, 900, 0.0, 10.0, 4.0) == pytest.approx(4.0)
+    assert progress.left_seconds(done, 1000, 0.0, 0.0, 60.0) in (0.0, 60.0)
+    assert progress.left_seconds({}, 0, 0.0, 0.0, 60.0) is None
+    assert progress.left_seconds(sent(1, 0.001), 0, 9.0, 9.0, 60.0) is None, "too early to tell"
+
+
+def test_times_are_for_people() -> None:
+    assert [progress.lasting(seconds) for seconds in (0.4, 60.0, 119.0, 120.0, 7199.0, 7200.0)] == [
+        "0 s", "60 s", "119 s", "2 min", "120 min", "2 h",
+    ]  # fmt: skip
 
 
 def test_the_rate_is_of_the_last_seconds() -> None:
     rate = progress.Rate()
     assert rate.at(0.0, 0) == 0.0
     assert rate.at(1.0, 100) == pytest.approx(100.0)
-    for second in range(2, 10):
+    for second in range(2, 20):
         rate.at(float(second), 100)
-    assert rate.at(10.0, 100) == 0.0
+    assert rate.at(20.0, 100) == 0.0
 
 
-def test_a_version_that_goes_live_tells_what_it_learned() -> None:
-    version = events.ModelVersion(version_id="000000004000-1a2b3c4d", applied_events=4000)
-    version.metrics.update({"validation_ndcg_at_10": 0.1417, "validation_ndcg_at_10_popularity": 0.0712})
-    assert progress.gone_live(version) == (
-        "  ● model 000000004000-1a2b3c4d is live: learned from 4,000 events, "
-        "validation NDCG@10 0.142 (popularity alone 0.071)"
-    )
-    del version.metrics["validation_ndcg_at_10"], version.metrics["validation_ndcg_at_10_popularity"]
-    assert progress.gone_live(version).endswith("validation NDCG@10 -")
+def version(events_learned: int, ndcg: float = math.nan, popularity: float = math.nan) -> events.ModelVersion:
+    made = events.ModelVersion(version_id=f"{events_learned:012}-1a2b3c4d", applied_events=events_learned)
+    if not math.isnan(ndcg):
+        made.metrics.update({"validation_ndcg_at_10": ndcg, "validation_ndcg_at_10_popularity": popularity})
+    return made
+
+
+def test_versions_are_listed_with_what_they_learned() -> None:
+    head, first, second = progress.of_versions([version(1000), version(2000, 0.1417, 0.0712)])
+    assert head.split() == ["version", "learned", "from", "NDCG@10", "popularity"]
+    assert first.split() == ["000000001000-1a2b3c4d", "1,000", "events", "-", "-"]
+    assert second.split() == ["000000002000-1a2b3c4d", "2,000", "events", "0.142", "0.071"]
+    many = progress.of_versions([version(n) for n in range(1, 101)])
+    assert [line.split()[1] for line in many[1:]] == ["1", "26", "51", "75", "100"], "the first and the last among them"
+    assert all(len(line) <= 80 for line in many)
+
+
+def test_the_learner_says_how_it_stands() -> None:
+    figures = {
+        "freshet_trainer_steps_total": 154_320.0,
+        "freshet_trainer_loss": 5.43219,
+        "freshet_trainer_mean_max_q": -0.41678,
+        "freshet_trainer_epsilon": 0.6123,
+    }
+    assert progress.of_learner(figures) == ("  The learner made 154,320 steps: loss 5.432, mean max-Q -0.417, ε 0.61.")
+    assert progress.of_learner({}) == ""
 
 
 def judged(learned: float, trending: float, markov: float = 0.14, *, by_learned: int = 900) -> dict[str, float]:
@@ -147,16 +139,19 @@ def judged(learned: float, trending: float, markov: float = 0.14, *, by_learned:
 
 
 def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
-    text = "\n".join(verdict.lines(judged(0.21, 0.07), 1500))
-    assert "1,000 events judged" in text
-    assert "900 of them (90%) by a learned version" in text
+    lines = verdict.lines(judged(0.21, 0.07), 1500)
+    text = "\n".join(lines)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "1,000 events judged, 900 of them (90%) by a learned version" in text
     assert "31 were of a product not known before" in text
     assert "Left out are 12 events" in text
-    assert "the learned policy's NDCG@10 is 3.00 times that of trending and 1.50 times that of markov." in text
-    assert "ahead" not in text
-    row = next(line for line in text.splitlines() if "judged by a learned version" in line and "0." in line)
-    assert row.split()[-6:] == ["0.4200", "0.1400", "0.2800", "0.2100", "0.0700", "0.1400"]
-    assert "\n  the last 1,500 judged  " in text
+    assert "On these 900 events, the learned policy's NDCG@10 is" in text
+    assert "\n  3.00 times that of trending and\n  1.50 times that of markov." in text
+    assert "ahead" not in text and "had not come to" not in text
+    rows = [line.split() for line in lines if line.count("0.") == 6]
+    assert [row[:-7] for row in rows] == [["by", "a", "version"], ["as", "served"], ["the", "last"]]
+    assert [row[-7] for row in rows] == ["900", "1,000", "1,000"], "no more recent ones than were judged"
+    assert rows[0][-6:] == ["0.4200", "0.1400", "0.2800", "0.2100", "0.0700", "0.1400"]
 
 
 def test_the_verdict_names_what_else_was_left_out() -> None:
@@ -165,7 +160,7 @@ def test_the_verdict_names_what_else_was_left_out() -> None:
         "freshet_evaluator_late_total": 3.0,
         "freshet_evaluator_unwanted_events_total": 0.0,
     }
-    assert "  So are events that nothing can be asked of: 1,350 of guests, 3 late." in verdict.lines(figures, 1500)
+    assert "  So are events that can't be judged: 1,350 of guests, 3 late." in verdict.lines(figures, 1500)
     assert not [line for line in verdict.lines(judged(0.21, 0.07), 1500) if "So are" in line]
 
 
@@ -174,14 +169,14 @@ def test_the_verdict_admits_who_is_ahead() -> None:
         "\n".join(verdict.lines(judged(*values), 2000))
         for values in ((0.05, 0.07, 0.1), (0.1, 0.07, 0.2), (0.1, 0.2, 0.1))
     )
-    assert "0.71 times that of trending and 0.50 times that of markov" in both
+    assert "0.71 times that of trending and\n  0.50 times that of markov" in both
     assert "Trending is ahead" in both and "Markov is ahead" in both
     assert "Markov is ahead" in markov and "Trending is ahead" not in markov
     assert "Trending is ahead" in trending and "Markov is ahead" not in trending
 
 
 def test_the_verdict_divides_by_nothing() -> None:
-    assert "is 0.1000 beside 0 of trending and 1.00 times that of markov." in "".join(
+    assert "0.1000 beside 0 of trending and\n  1.00 times that of markov." in "".join(
         verdict.lines(judged(0.1, 0.0, 0.1), 9)
     )
 
@@ -189,6 +184,14 @@ def test_the_verdict_divides_by_nothing() -> None:
 def test_the_verdict_compares_nothing_without_a_learned_version() -> None:
     assert "nothing to compare" in verdict.lines(judged(math.nan, math.nan, by_learned=0), 2000)[-1]
     assert verdict.lines({}, 2000) == ["  The evaluator has not judged any event yet."]
+
+
+def test_the_verdict_of_a_learner_that_fell_behind_says_so_and_compares_no_handful() -> None:
+    text = "\n".join(verdict.lines(judged(0.21, 0.07, by_learned=99), 2000, unlearned=700))
+    assert "The learner had not come to 700 of the events" in text
+    assert "A version has judged only 99 events: too few to compare" in text
+    assert "times that of" not in text
+    assert "times that of" in "\n".join(verdict.lines(judged(0.21, 0.07, by_learned=100), 2000, unlearned=700))
 
 
 def test_a_line_of_history_shows_day_stars_sentiment_and_title() -> None:
@@ -232,6 +235,37 @@ def test_products_that_read_alike_carry_their_ids() -> None:
     assert reviews.names(["a", "a", "c"], titles, 20) == {"a": "Capo", "c": "Strap"}
 
 
+def explained(*scores: tuple[float, float], reviewed: float | None = None) -> pb.RecommendResponse:
+    """Products with what popularity and their sequence add; `reviewed`: what the review of "r" adds to the latter."""
+    answer = pb.RecommendResponse(strategy=pb.STRATEGY_LEARNED)
+    for popularity, sequence in scores:
+        product = answer.products.add(product_id="p", score=popularity + sequence)
+        product.reasons.add(part=pb.PART_TRENDING, score=popularity)
+        reason = product.reasons.add(part=pb.PART_SEQUENCE, score=sequence)
+        reason.events.add(product_id="other", score=0.4)
+        if reviewed is not None:
+            reason.events.add(product_id="r", score=-reviewed)
+    return answer
+
+
+def test_a_list_that_does_not_move_says_why() -> None:
+    trending = pb.RecommendResponse(strategy=pb.STRATEGY_TRENDING, fallback=pb.FALLBACK_NO_MODEL)
+    assert "Popularity ranks here" in reviews.why_unmoved(trending, "r", 0.1)[0]
+    by_popularity = reviews.why_unmoved(explained((3.0, 0.1), (2.0, 0.2), reviewed=0.01), "r", 0.94)
+    assert by_popularity[0].startswith("Popularity alone gives the same order")
+    assert by_popularity[1].startswith("94% of the users have one event only")
+    assert reviews.why_unmoved(explained((1.0, 5.0), (2.0, 0.2), reviewed=0.0123), "r", 0.1) == [
+        "The review adds 0.012 to a score at most, less than what lies between two places."
+    ]
+    assert "not among the events that count most" in reviews.why_unmoved(explained((1.0, 5.0), (2.0, 0.2)), "r", 0.1)[0]
+
+
+def test_how_many_users_have_one_event() -> None:
+    known = {name: Person(name, count, 1) for name, count in (("a", 1), ("b", 1), ("c", 3), ("d", 1))}
+    assert share_of_single(known) == 0.75
+    assert share_of_single({}) == 0.0
+
+
 def test_it_says_when_nothing_moved_and_when_the_model_changed() -> None:
     assert reviews.table(change("abc", "abc"), {}, 100)[-1].strip() == "No place changed."
     assert "not every move is the review's" in reviews.table(change("abc", "bac", version="v2"), {}, 100)[-1]
@@ -246,7 +280,7 @@ def test_users_with_a_history_come_first_and_always_the_same() -> None:
 
 def test_the_ways_to_call_survive_any_user_id() -> None:
     user = """O'Brien "the $HOME" `x` \\ ü"""
-    words = shlex.split(howto.grpcurl("127.0.0.1:50051", user))
+    words = shlex.split(howto.grpcurl("127.0.0.1:50051", user).replace("\\\n", ""))  # as a shell joins lines
     assert json.loads(words[words.index("-d") + 1]) == {"user_id": user, "count": 5}
     assert words[-2:] == ["127.0.0.1:50051", "freshet.v1.RecommenderService/Recommend"]
     code = howto.snippet("python", "127.0.0.1:50051", user).split("<<'EOF'\n")[1].removesuffix("EOF")
@@ -274,11 +308,11 @@ class Clock:
 def test_a_file_gets_whole_status_lines_now_and_then() -> None:
     stream, clock = io.StringIO(), Clock()
     terminal = Terminal(stream, clock)
-    for tick in range(10):
+    for tick in range(40):
         clock.now = tick * 0.5
         terminal.status(f"at {clock.now}")
     terminal.say("done")
-    assert stream.getvalue() == "at 0.0\nat 3.0\ndone\n"
+    assert stream.getvalue() == "at 0.0\nat 15.0\ndone\n"
 
 
 class Screen(io.StringIO):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.console.script import PACKAGES
+from services.console.__main__ import COMMANDS, PACKAGES, parse
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -83,10 +83,35 @@ def run_script(before: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def test_the_script_without_any_extra_says_which_one_carries_the_command_line() -> None:
     lacking = sorted(name for packages in PACKAGES.values() for name in packages)
-    done = run_script(f"for name in {lacking}:\n    sys.modules[name] = None", "--help")
+    done = run_script(f"for name in {lacking}:\n    sys.modules[name] = None", "topics")
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"freshet: \w+ is not installed: pip install 'freshet\[console\]'\n", done.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["up", "--help"]])
+def test_help_imports_nothing_that_takes_its_time(arguments: list[str]) -> None:
+    program = "import sys\nfrom services.console.__main__ import main\n"
+    program += "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    program += "print(*sorted({name.partition('.')[0] for name in sys.modules}), sep='\\n', file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(" ".join(["usage: freshet", *arguments[:-1]]))
+    imported = set(done.stderr.split())
+    assert "argparse" in imported
+    heavy = {package for packages in PACKAGES.values() for package in packages} | {"grpc", "aiohttp", "asyncio"}
+    assert not imported & heavy
+
+
+def test_every_command_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in COMMANDS.items():
+        with pytest.raises(SystemExit, match="0"):
+            parse([name, "--help"])
+        assert f"usage: freshet {name} " in capsys.readouterr().out
+        with pytest.raises(SystemExit, match="0"):
+            parse(["--help"])
+        assert " ".join(command.help.split()) in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_command_that_needs_more_says_which_extra_carries_it(tmp_path: Path) -> None:
@@ -108,7 +133,7 @@ def test_a_command_that_needs_more_says_which_extra_carries_it(tmp_path: Path) -
     ],
 )
 def test_a_module_that_no_extra_carries_is_a_bug_and_stays_a_traceback(before: str, name: str) -> None:
-    done = run_script(before, "--help")
+    done = run_script(before, "topics")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
     assert f"ModuleNotFoundError: import of {name} halted" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay.__main__ import _parser as replay_parser
-from services.console.__main__ import _parser as console_parser
+from services.console.__main__ import parse
 from services.console.settings_table import markdown
 from tests.support.processes import ROOT
 
@@ -32,7 +32,7 @@ def test_every_command_line_is_understood() -> None:
     lines = commands("freshet ")
     assert len(lines) >= 5
     for arguments in lines:
-        console_parser().parse_args([word.replace("VERSION", "v1") for word in arguments])
+        parse([word.replace("VERSION", "v1") for word in arguments])
     runs = commands("python -m replay ")
     assert len(runs) >= 5
     for arguments in runs:

@@ -21,7 +21,7 @@ class Published:
 
     def __init__(self) -> None:
         self._versions: dict[str, ModelVersion] = {}  # in the order of their last announcement
-        self.pinned = ""  # version_id; empty: the newest is wanted
+        self._pointers: dict[str, str] = {}  # live/<name> → version_id
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Take up one record.
@@ -34,8 +34,7 @@ class Published:
             if kind == "version":
                 self._announce(name, value)
             elif kind == "live":
-                if f"{kind}/{name}" == SERVING_POINTER:
-                    self.pinned = Pointer.FromString(value).version_id if value else ""
+                self._pointers[f"{kind}/{name}"] = Pointer.FromString(value).version_id if value else ""
             else:
                 raise BadEvent("undecodable", f"key {key!r} is neither version/<id> nor live/<name>")
         except DecodeError as error:
@@ -52,6 +51,16 @@ class Published:
             raise BadEvent("undecodable", f"version/{version_id}: created_ms {version.created_ms} is no time")
         self._versions.pop(version_id, None)
         self._versions[version_id] = version
+
+    @property
+    def pinned(self) -> str:
+        """The version that is to be served; empty: the newest."""
+        return self._pointers.get(SERVING_POINTER, "")
+
+    @property
+    def pointed_at(self) -> frozenset[str]:
+        """Every version that a pointer of any name names, so that it must stay."""
+        return frozenset(self._pointers.values()) - {""}
 
     def newest_first(self) -> tuple[ModelVersion, ...]:
         """Every version, newest first."""

@@ -8,19 +8,18 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
-from google.protobuf.message import DecodeError
 
 from services.trainer import checkpoint, metrics, publish
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
+from services.trainer.retention import Retention
 from services.trainer.settings import TrainerSettings
 from shared import folders
 from shared.errors import Unusable
-from shared.first_few import FirstFew
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.kafka.clients import CountedProducer, producer_config
 from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Pointer, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import KafkaSettings
 from shared.topics import Topics
@@ -63,9 +62,7 @@ class Trainer:
             silence_seconds=settings.silence_seconds,
         )
         self._producer = CountedProducer(producer_config(kafka))
-        self._pointers = LogReader(kafka, {(topics.models, 0): -1})
-        self._pinned: dict[str, str] = {}  # pointer → version_id
-        self._lines = FirstFew(log.warning)
+        self._retention = Retention(settings.models_dir, kafka, self._producer)
         self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
         if found is not None:
             log.info("resumed after %d events", self.learner.applied)
@@ -88,7 +85,7 @@ class Trainer:
         self._make_durable()
         self._producer.flush(FLUSH_SECONDS)
         self._reader.close()
-        self._pointers.close()
+        self._retention.close()
 
     def _learn(self) -> None:
         every = self._settings.checkpoint_events
@@ -104,6 +101,7 @@ class Trainer:
         if learned and self.learner.applied % every == 0:
             self._make_durable()
             self._publish_if_due()
+        self._retention.turn()
 
     def _apply(self, state: StateVector) -> None:
         start = time.perf_counter()
@@ -169,22 +167,7 @@ class Trainer:
             "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in TOLD),
             manifest.heads,
         )
-        publish.forget(
-            self._settings.models_dir, pinned=self._pins(), producer=self._producer, topic=self._models_topic
-        )
-
-    def _pins(self) -> list[str]:
-        """Versions that pointers name now."""
-        self._lines.due()
-        for message in self._pointers.poll(0.0):
-            key = (message.key() or b"").decode(errors="replace")
-            if key.startswith("live/"):
-                try:
-                    self._pinned[key] = Pointer.FromString(message.value() or b"").version_id
-                except DecodeError:
-                    where = f"{self._models_topic} offset {message.offset()}"
-                    self._lines.add("undecodable", f"{where} left out: not a Pointer")
-        return list(self._pinned.values())
+        self._retention.make_due()
 
     def _show(self, items: Sequence[Positioned]) -> None:
         learner = self.learner

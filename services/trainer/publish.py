@@ -1,32 +1,21 @@
-"""Model versions: written from what the learner has learned, announced on `freshet.models`, and forgotten in time."""
+"""Model versions: written from what the learner has learned and announced on `freshet.models`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import shutil
 import time
-from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from services.trainer.checkpoint import fixed_settings
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.errors import BadEvent
 from shared.event_features import EVENT_FEATURES
 from shared.kafka.clients import CountedProducer
 from shared.kafka.ordered import ReaderSnapshot
-from shared.model_files import read_manifest, write_version
-from shared.models import MANIFEST, Manifest
+from shared.model_files import write_version
+from shared.models import Manifest
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
 from shared.policies.policy import no_golden
-from shared.policies.registry import POLICIES
-
-log = logging.getLogger("trainer")
-
-KEPT_NEWEST = 10
-KEPT_HOURS = 24
 
 
 def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
@@ -94,32 +83,3 @@ def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: 
         products=manifest.products,
     )
     producer.send(topic, key=f"version/{manifest.version_id}".encode(), value=message.SerializeToString())
-
-
-def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], now: float) -> list[str]:
-    """Versions that need not be kept: all but the newest ten, the last of each hour of a day, and what is pinned.
-
-    Args:
-        versions: id and Unix time in seconds of each, oldest first.
-    """
-    kept = {version for version, _ in versions[-KEPT_NEWEST:]} | set(pinned)
-    last_of_hour = {int(at // 3600): version for version, at in versions if now - at < KEPT_HOURS * 3600}
-    kept |= set(last_of_hour.values())
-    return [version for version, _ in versions if version not in kept]
-
-
-def forget(root: Path, *, pinned: Collection[str], producer: CountedProducer, topic: str) -> None:
-    """Remove what `expired` names: first the announcement, then the folder."""
-    folders = sorted(path.parent for path in root.glob(f"[!.]*/{MANIFEST}"))
-    versions = [(folder.name, (folder / MANIFEST).stat().st_mtime) for folder in folders if _is_ours(folder)]
-    for version in expired(versions, pinned=pinned, now=time.time()):
-        producer.send(topic, key=f"version/{version}".encode(), value=None)
-        shutil.rmtree(root / version)
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        return read_manifest(folder).policy in POLICIES
-    except BadEvent as error:
-        log.warning("left alone: %s", error)
-        return False

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.trainer.loop import MOST_AT_ONCE, Trainer
+from services.trainer.retention import KEPT_NEWEST
 from services.trainer.settings import TrainerSettings
 from shared.event_features import EVENT_FEATURES
 from shared.history import Window
@@ -25,6 +26,7 @@ from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.processes import Service, kafka_environment, running
+from tests.support.versions import point, withdraw
 
 EVENTS = 1200
 F = len(EVENT_FEATURES)
@@ -223,6 +225,24 @@ def test_a_stop_waits_for_no_whole_checkpoint_interval(
     monkeypatch.setattr(trainer.learner, "apply", learn_and_stop)
     trainer.run()
     assert 0 < trainer.learner.applied <= MOST_AT_ONCE
+
+
+@pytest.mark.timeout(300)
+def test_a_pinned_version_outlives_the_first_publication_after_a_restart(kafka: KafkaSettings, folder: Path) -> None:
+    """The pin stands behind more records than one look at the topic gives."""
+    states.write(kafka, states.shoppers(EVENTS))
+    whole = learn_all(kafka, folder, PUBLISH_EVENTS="100")
+    assert len(whole) == KEPT_NEWEST
+    pinned, next_to_go, *_ = whole
+    withdraw(kafka, *(f"long-gone-{n}" for n in range(3000)))
+    point(kafka, pinned)
+    (folder / "models" / list(whole)[-1]).rename(folder / "unpublished")  # killed between a checkpoint and its version
+    append(kafka, [states.review(f"late{n}", f"p{n % 40}", 100) for n in range(250)])
+    with running("services.trainer", environment(kafka, folder, PUBLISH_EVENTS="100"), folder / "log") as trainer:
+        trainer.wait_for(lambda: has_learned(folder, EVENTS + 200), "two more versions")
+        trainer.wait_for(lambda: next_to_go not in versions(folder), "the removal of the oldest that nobody pinned")
+        assert trainer.stop() == 0
+    assert pinned in versions(folder)
 
 
 def append(kafka: KafkaSettings, more: list[states.pb.StateVector]) -> None:

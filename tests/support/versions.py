@@ -97,9 +97,9 @@ def announce(kafka: KafkaSettings, *versions: ModelVersion) -> None:
     _send(kafka, [(f"version/{version.version_id}", version.SerializeToString()) for version in versions])
 
 
-def withdraw(kafka: KafkaSettings, version_id: str) -> None:
-    """Send the tombstone of a version that was retained away."""
-    _send(kafka, [(f"version/{version_id}", None)])
+def withdraw(kafka: KafkaSettings, *version_ids: str) -> None:
+    """Send the tombstones of versions that were retained away."""
+    _send(kafka, [(f"version/{version_id}", None) for version_id in version_ids])
 
 
 def point(kafka: KafkaSettings, version_id: str, name: str = "serving") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer import checkpoint, publish
+from services.trainer import checkpoint, publish, retention
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
@@ -110,7 +110,7 @@ def test_ten_versions_are_kept_and_the_last_of_each_hour_of_a_day_and_what_is_pi
     hour = 3600.0
     now = 1000 * hour
     versions = [(f"v{n:03d}", now - (60 - n) * hour / 2) for n in range(60)]  # two an hour over thirty hours
-    gone = set(publish.expired(versions, pinned=["v001"], now=now))
+    gone = set(retention.expired(versions, pinned=["v001"], now=now))
     kept = [v for v, _ in versions if v not in gone]
     assert kept[-10:] == [f"v{n:03d}" for n in range(50, 60)]
     assert kept[0] == "v001"

@@ -1,0 +1,91 @@
+"""Which model versions are kept, and the removal of the others."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from shared.errors import BadEvent
+from shared.first_few import FirstFew
+from shared.kafka.clients import CountedProducer, LogReader
+from shared.model_files import read_manifest
+from shared.models import MANIFEST
+from shared.policies.registry import POLICIES
+from shared.published import Published
+from shared.settings import KafkaSettings
+from shared.topics import Topics
+
+log = logging.getLogger("trainer")
+
+KEPT_NEWEST = 10
+KEPT_HOURS = 24
+
+
+class Retention:
+    """Removes versions after each publication, once it is known which ones are pinned.
+
+    Until the models topic has been read to its end a pin may be unknown, so that nothing is removed before.
+
+    Args:
+        root: the folder of the model versions.
+    """
+
+    def __init__(self, root: Path, kafka: KafkaSettings, producer: CountedProducer) -> None:
+        self._root = root
+        self._topic = Topics.of(kafka).models
+        self._producer = producer
+        self._reader = LogReader(kafka, {(self._topic, 0): -1})
+        self._published = Published()
+        self._due = False
+        self._lines = FirstFew(log.warning)
+
+    def make_due(self) -> None:
+        """A version was published: remove others as soon as it is known which."""
+        self._due = True
+
+    def turn(self) -> None:
+        """Read on in the models topic, and remove what need not be kept."""
+        self._lines.due()
+        for message in self._reader.poll(0.0):
+            try:
+                self._published.apply(message.key(), message.value())
+            except BadEvent as error:
+                self._lines.add(error.reason, f"{self._topic} offset {message.offset()} left out: {error}")
+        if self._due and self._reader.caught_up:
+            self._due = False
+            self._remove()
+
+    def close(self) -> None:
+        """Read the topic no longer."""
+        self._reader.close()
+
+    def _remove(self) -> None:
+        """Remove what `expired` names: first the announcement, then the folder."""
+        folders = sorted(path.parent for path in self._root.glob(f"[!.]*/{MANIFEST}"))
+        versions = [(folder.name, (folder / MANIFEST).stat().st_mtime) for folder in folders if _is_ours(folder)]
+        for version in expired(versions, pinned=self._published.pointed_at, now=time.time()):
+            self._producer.send(self._topic, key=f"version/{version}".encode(), value=None)
+            shutil.rmtree(self._root / version)
+
+
+def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], now: float) -> list[str]:
+    """Versions that need not be kept: all but the newest ten, the last of each hour of a day, and what is pinned.
+
+    Args:
+        versions: id and Unix time in seconds of each, oldest first.
+    """
+    kept = {version for version, _ in versions[-KEPT_NEWEST:]} | set(pinned)
+    last_of_hour = {int(at // 3600): version for version, at in versions if now - at < KEPT_HOURS * 3600}
+    kept |= set(last_of_hour.values())
+    return [version for version, _ in versions if version not in kept]
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return read_manifest(folder).policy in POLICIES
+    except BadEvent as error:
+        log.warning("left alone: %s", error)
+        return False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from services.trainer import metrics
 from shared.errors import BadEvent
 from shared.first_few import FirstFew
+from shared.folders import what_is_wrong
 from shared.kafka.clients import CountedProducer, LogReader
 from shared.model_files import read_manifest
 from shared.models import MANIFEST
@@ -22,6 +24,7 @@ log = logging.getLogger("trainer")
 
 KEPT_NEWEST = 10
 KEPT_HOURS = 24
+REMOVED = ".removed"  # what a folder's name ends with once it need only be deleted
 
 
 class Retention:
@@ -63,12 +66,37 @@ class Retention:
         self._reader.close()
 
     def _remove(self) -> None:
-        """Remove what `expired` names: first the announcement, then the folder."""
-        folders = sorted(path.parent for path in self._root.glob(f"[!.]*/{MANIFEST}"))
-        versions = [(folder.name, (folder / MANIFEST).stat().st_mtime) for folder in folders if _is_ours(folder)]
-        for version in expired(versions, pinned=self._published.pointed_at, now=time.time()):
+        """Remove what `expired` names: first the announcement, then the folder. What fails is tried again next time."""
+        for folder in self._root.glob(f".*{REMOVED}"):
+            self._try(shutil.rmtree, folder)
+        for version in expired(self._oldest_first(), pinned=self._published.pointed_at, now=time.time()):
             self._producer.send(self._topic, key=f"version/{version}".encode(), value=None)
-            shutil.rmtree(self._root / version)
+            self._try(_remove_whole, self._root / version)
+
+    def _try(self, remove: Callable[[Path], object], folder: Path) -> None:
+        try:
+            remove(folder)
+        except OSError as error:
+            metrics.REMOVAL_FAILURES.inc()
+            log.error(  # noqa: TRY400  # the disk's answer says all
+                "can't remove %s: %s. Trying again after the next version", folder, what_is_wrong(error)
+            )
+
+    def _oldest_first(self) -> list[tuple[str, float]]:
+        folders = [path.parent for path in self._root.glob(f"[!.]*/{MANIFEST}")]
+        versions = [(folder.name, (folder / MANIFEST).stat().st_mtime) for folder in folders if _is_ours(folder)]
+        return sorted(versions)
+
+
+def _remove_whole(folder: Path) -> None:
+    """Remove a folder that others may be reading: it is gone at once, or stays as it was.
+
+    Raises:
+        OSError: it can't be removed, or only under another name, which `REMOVED` ends.
+    """
+    aside = folder.with_name(f".{folder.name}{REMOVED}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
 
 
 def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], now: float) -> list[str]:

@@ -190,11 +190,13 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How many writes failed in the last hour?",
-                about="Versions and checkpoints. The disk is full, say: the trainer's log tells.",
+                about="Versions, checkpoints, and the removal of old versions. The disk is full, say: the trainer's "
+                "log tells.",
                 unit="short",
                 queries=[
                     Query("sum(increase(freshet_trainer_publish_failures_total[1h]))", "versions"),
                     Query("sum(increase(freshet_trainer_checkpoint_failures_total[1h]))", "checkpoints"),
+                    Query("sum(increase(freshet_trainer_removal_failures_total[1h]))", "removals"),
                 ],
                 empty=_AWAY,
                 kind="stat",

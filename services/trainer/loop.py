@@ -167,7 +167,7 @@ class Trainer:
             "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in TOLD),
             manifest.heads,
         )
-        self._retention.make_due()
+        self._retention.make_due(manifest.version_id)
 
     def _show(self, items: Sequence[Positioned]) -> None:
         learner = self.learner

@@ -42,11 +42,13 @@ class Retention:
         self._producer = producer
         self._reader = LogReader(kafka, {(self._topic, 0): -1})
         self._published = Published()
+        self._newest = ""  # version_id
         self._due = False
         self._lines = FirstFew(log.warning)
 
-    def make_due(self) -> None:
-        """A version was published: remove others as soon as it is known which."""
+    def make_due(self, newest: str) -> None:
+        """A version was published, this one: remove others as soon as it is known which."""
+        self._newest = newest
         self._due = True
 
     def turn(self) -> None:
@@ -83,9 +85,22 @@ class Retention:
             )
 
     def _oldest_first(self) -> list[tuple[str, float]]:
-        folders = [path.parent for path in self._root.glob(f"[!.]*/{MANIFEST}")]
-        versions = [(folder.name, (folder / MANIFEST).stat().st_mtime) for folder in folders if _is_ours(folder)]
-        return sorted(versions)
+        """Id and Unix time in seconds of each version, in the order in which they were published.
+
+        That is the order of their announcements: a name begins with the number of events a version has learned from,
+        which begins anew with each lineage. Before them come those that nobody announced, as after the log was lost.
+        """
+        announced = {version.version_id: version.created_ms / 1000 for version in self._published.newest_first()[::-1]}
+        announced.pop(self._newest, None)
+        announced[self._newest] = time.time()  # its own announcement may still be on its way
+        places = {version_id: place for place, version_id in enumerate(announced, start=1)}
+        versions = []
+        for folder in self._root.glob("[!.]*"):
+            if (folder / MANIFEST).exists() and (ours := _ours(folder)) is not None:
+                written, learned = ours
+                at = announced.get(folder.name, written)
+                versions.append((places.get(folder.name, 0), at, learned, folder.name))
+        return [(version_id, at) for _, at, _, version_id in sorted(versions)]
 
 
 def _remove_whole(folder: Path) -> None:
@@ -111,9 +126,12 @@ def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], n
     return [version for version, _ in versions if version not in kept]
 
 
-def _is_ours(folder: Path) -> bool:
+def _ours(folder: Path) -> tuple[float, int] | None:
+    """When a version of ours was written, Unix time in seconds, and the events it has learned from; None: not ours."""
     try:
-        return read_manifest(folder).policy in POLICIES
-    except BadEvent as error:
+        manifest = read_manifest(folder)
+        written = (folder / MANIFEST).stat().st_mtime
+    except (BadEvent, OSError) as error:
         log.warning("left alone: %s", error)
-        return False
+        return None
+    return (written, manifest.applied_events) if manifest.policy in POLICIES else None

@@ -7,9 +7,10 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaException
+from pydantic_settings import BaseSettings
 
 from shared.errors import Unavailable, Unusable
 from shared.settings import KafkaSettings, ServiceSettingsT, describe, load
@@ -23,6 +24,8 @@ def run_service(
     about: str | None,
     settings_class: type[ServiceSettingsT],
     work: Callable[[ServiceSettingsT, KafkaSettings, threading.Event], None],
+    *,
+    also: Sequence[type[BaseSettings]] = (),
 ) -> int:
     """Run a service until SIGTERM or Ctrl-C; its exit status.
 
@@ -30,11 +33,12 @@ def run_service(
         name: as in `services.<name>` and its metrics.
         about: what `--help` says before the settings.
         work: returns once the event is set and what is in flight is finished.
+        also: further settings that `work` reads, for `--help`.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m services.{name}",
         description=about,
-        epilog=describe(settings_class, KafkaSettings),
+        epilog=describe(settings_class, *also, KafkaSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()

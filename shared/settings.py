@@ -14,6 +14,16 @@ from shared.errors import Unusable
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
+# Variables that several services had each for itself, and the one that they all read now.
+RENAMED = {
+    f"FRESHET_{service}_{name}": f"FRESHET_SHOP_{name}"
+    for service in ("TRAINER", "INFERENCE", "EVALUATOR")
+    for name in (
+        "HISTORY_LENGTH", "SESSION_GAP_DAYS", "MASKED_KINDS", "TRENDING_HALF_LIFE_DAYS", "PLACE_NEW_PRODUCTS",
+        "MODELS_DIR",
+    )
+}  # fmt: skip
+
 
 class KafkaSettings(BaseSettings):
     """How every service reaches Kafka. Topic names are fixed; the prefix lets several installations share a cluster."""
@@ -92,11 +102,12 @@ def names_of(settings: type[BaseSettings]) -> list[str]:
 
 
 def refuse_unknown(classes: Iterable[type[BaseSettings]], environ: Mapping[str, str]) -> None:
-    """Refuse variables under the classes' own prefixes that none of them knows.
+    """Refuse variables under the classes' own prefixes that none of them knows, and any that has another name now.
 
     Raises:
-        Unusable: names the first unknown variable and the known one it is nearest to.
+        Unusable: names the first such variable, and its new name or the known one that it is nearest to.
     """
+    refuse_renamed(environ)
     classes = list(classes)
     known = {name for cls in classes for name in names_of(cls)}
     for name in sorted(environ):
@@ -107,6 +118,17 @@ def refuse_unknown(classes: Iterable[type[BaseSettings]], environ: Mapping[str, 
         near = difflib.get_close_matches(name.upper().removeprefix(prefix), siblings, n=1)
         hint = f"; did you mean {prefix}{near[0]}?" if near else "; --help lists the settings"
         raise Unusable(f"unknown setting {name}{hint}")
+
+
+def refuse_renamed(environ: Mapping[str, str]) -> None:
+    """Refuse variables that have another name now, whichever service they were for.
+
+    Raises:
+        Unusable: names the first one and its new name.
+    """
+    for name in sorted(environ):
+        if name.upper() in RENAMED:
+            raise Unusable(f"{name} is now {RENAMED[name.upper()]}, which all services read: rename it")
 
 
 def load(settings: type[SettingsT], environ: Mapping[str, str] | None = None) -> SettingsT:

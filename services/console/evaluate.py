@@ -14,7 +14,7 @@ from typing import Any
 
 from replay import options
 from services.console.dataset_options import add_dataset
-from services.console.evaluate_protocols import HISTORY, LONG_HISTORY, NEW_PRODUCTS, PROTOCOLS, VARIANTS
+from services.console.evaluate_protocols import LONG_HISTORY, NEW_PRODUCTS, PROTOCOLS, VARIANTS
 from services.console.terminal import Terminal
 from shared.errors import Unusable
 from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
@@ -60,13 +60,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="run under so many, each one above the other (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--masked-kinds", type=_kinds, default=",".join(DEFAULT_MASKED_KINDS), metavar="KIND,KIND",
+        "--masked-kinds", type=_kinds, metavar="KIND,KIND",
         help="kinds of events after which a product is not recommended to the user again; '' for none, so that "
-        "repeats count (default: %(default)s)",
+        f"repeats count (default: FRESHET_SHOP_MASKED_KINDS, {','.join(DEFAULT_MASKED_KINDS)} where it is not set)",
     )  # fmt: skip
     parser.add_argument(
         "--history-length", type=options.count, metavar="N",
-        help=f"events of a user that make the state (default: {HISTORY}; {LONG_HISTORY} in leave-one-out)",
+        help="events of a user that make the state (default: FRESHET_SHOP_HISTORY_LENGTH, 20 where it is not set; "
+        f"{LONG_HISTORY} in leave-one-out)",
     )  # fmt: skip
     parser.add_argument(
         "--spam", type=options.share, default=0.0, metavar="SHARE",
@@ -114,8 +115,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
 
 
 def command_of(words: list[str], environ: Mapping[str, str]) -> str:
-    """What to type to have the same again, with the variables that events are described by."""
-    names = sorted(name for name in environ if name.startswith("FRESHET_FEATURES_"))
+    """What to type to have the same again, with the variables that events are described and kept by."""
+    from shared.settings import prefix_of  # they take a while, which `--help` need not wait for
+    from shared.state.shop import ShopSettings, StreamSettings
+
+    kept_by = {f"{prefix_of(ShopSettings)}{field}".upper() for field in StreamSettings.model_fields}
+    names = sorted(name for name in environ if name.startswith("FRESHET_FEATURES_") or name in kept_by)
     shaping = [f"{name}={shlex.quote(environ[name])}" for name in names]
     return " ".join([*shaping, shlex.join(["freshet", *words])])
 

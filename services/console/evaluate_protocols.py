@@ -5,4 +5,4 @@ from __future__ import annotations
 PROTOCOLS = ("prequential", "temporal", "leave-one-out")
 VARIANTS = ("strict", "all-but-last")  # of leave-one-out
 NEW_PRODUCTS = ("unlisted", "listed", "placed")
-HISTORY, LONG_HISTORY = 20, 50  # events of a user that make the state; the latter in leave-one-out
+LONG_HISTORY = 50  # events of a user that make the state in leave-one-out; elsewhere as the shop has it

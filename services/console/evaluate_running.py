@@ -24,12 +24,11 @@ from shared.evaluation.leave_one_out import Variant, leave_one_out
 from shared.evaluation.record import Answers, Record
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.registry import class_of
-from shared.policies.stream import StreamSettings
+from shared.state.shop import StreamSettings
 
 NOT_A_BASELINE = frozenset({"freshet"})
 # In leave-one-out there are no times: popularity is all that was counted.
 NO_DECAY_DAYS = 1e9
-LONG_HISTORY = 50
 
 _SHOW_SECONDS = 0.2
 

@@ -14,7 +14,7 @@ from replay.ordered_copy import selection_of
 from replay.settings import ReplaySettings
 from services.console import evaluate_report as report
 from services.console.evaluate_options import arguments_of
-from services.console.evaluate_protocols import HISTORY, LONG_HISTORY, NEW_PRODUCTS
+from services.console.evaluate_protocols import LONG_HISTORY, NEW_PRODUCTS
 from services.console.evaluate_reading import (
     Dataset,
     Describing,
@@ -34,8 +34,8 @@ from shared.evaluation.figures import PRIMARY
 from shared.evaluation.leave_one_out import VARIANTS, Variant
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.registry import class_of
-from shared.policies.stream import StreamSettings
 from shared.settings import load
+from shared.state.shop import ShopSettings, StreamSettings
 
 Tried = Mapping[str, list[dict[str, Any]]]  # policy → the settings to try, in order
 
@@ -60,7 +60,7 @@ def evaluate(
     asked = Asked(
         policies=arguments.policies,
         seeds=[arguments.seed + n for n in range(arguments.seeds)],
-        settings=_stream_settings(arguments, protocol),
+        settings=_stream_settings(arguments, protocol, environ),
         options={policy: candidates[0] for policy, candidates in tried.items()},
         spam_share=arguments.spam,
         listings=_listings(arguments, found),
@@ -160,14 +160,17 @@ def _refuse_spam(arguments: argparse.Namespace) -> None:
         raise Unusable("--spam needs times, which leave-one-out has none of: leave it out, or ask for another protocol")
 
 
-def _stream_settings(arguments: argparse.Namespace, protocol: str) -> StreamSettings:
+def _stream_settings(arguments: argparse.Namespace, protocol: str, environ: Mapping[str, str]) -> StreamSettings:
+    """The shop's own, where no option says otherwise; leave-one-out has no times and so no decay."""
+    asked: dict[str, object] = {}
     if protocol == "leave-one-out":
-        return StreamSettings(
-            history_length=arguments.history_length or LONG_HISTORY,
-            masked_kinds=arguments.masked_kinds,
-            trending_half_life_days=NO_DECAY_DAYS,
-        )
-    return StreamSettings(history_length=arguments.history_length or HISTORY, masked_kinds=arguments.masked_kinds)
+        asked = {"history_length": LONG_HISTORY, "trending_half_life_days": NO_DECAY_DAYS}
+    if arguments.history_length:
+        asked["history_length"] = arguments.history_length
+    if arguments.masked_kinds is not None:
+        asked["masked_kinds"] = arguments.masked_kinds
+    shop = load(ShopSettings, environ)
+    return StreamSettings.model_validate({name: getattr(shop, name) for name in StreamSettings.model_fields} | asked)
 
 
 def _tried(arguments: argparse.Namespace) -> Tried:

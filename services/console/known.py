@@ -16,9 +16,11 @@ from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
 from shared.settings import KafkaSettings, load, names_of, prefix_of
 from shared.settings import refuse_unknown as refuse_unknown_of_services
+from shared.state.shop import ShopSettings
 
 CLASSES: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
+    ShopSettings,
     ReplaySettings,
     FeaturesSettings,
     TrainerSettings,

@@ -22,7 +22,9 @@ from shared.errors import Unusable
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.policy import StepReport
 from shared.policies.registry import make
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.settings import load
+from shared.state.shop import ShopSettings, StreamSettings
 
 LEARNERS = ("freshet", "dqn")  # that tell of their gradient steps
 _EVALUATED = ("command", "seeds", "policies", "slices", "catalogue")
@@ -69,15 +71,16 @@ def gather(arguments: argparse.Namespace, screen: Terminal, environ: Mapping[str
         raise Unusable(f"{given} was made of other data than {arguments.data}, or that was read otherwise")
     parquet = given.with_suffix(".parquet")
     events = pd.read_parquet(parquet) if parquet.is_file() else None
-    steps = {name: gradient_steps(name, data.states, arguments.seed, screen) for name in LEARNERS}
+    shop = load(ShopSettings, environ)
+    steps = {name: gradient_steps(name, data.states, shop, arguments.seed, screen) for name in LEARNERS}
     return Inputs(data, evaluation, events, simulation, steps)
 
 
 def gradient_steps(
-    name: str, states: Sequence[StateVector], seed: int, screen: Terminal | None = None
+    name: str, states: Sequence[StateVector], settings: StreamSettings, seed: int, screen: Terminal | None = None
 ) -> list[StepReport]:
     """Let a policy learn a stream; what it says of its gradient steps."""
-    stream = Stream(StreamSettings())
+    stream = Stream(settings)
     policy = make(name, stream, seed)
     reports = []
     with one_thread():

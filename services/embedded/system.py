@@ -25,9 +25,7 @@ _FOLDERS = {
     "FRESHET_TRAINER_STATE_DIR": "trainer",
     "FRESHET_INFERENCE_STATE_DIR": "inference",
     "FRESHET_REPLAY_STATE_DIR": "replay",
-    "FRESHET_TRAINER_MODELS_DIR": "models",
-    "FRESHET_INFERENCE_MODELS_DIR": "models",
-    "FRESHET_EVALUATOR_MODELS_DIR": "models",
+    "FRESHET_SHOP_MODELS_DIR": "models",
 }
 
 

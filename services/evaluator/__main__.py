@@ -16,18 +16,20 @@ from threadpoolctl import threadpool_limits
 from services.evaluator.loop import Evaluator
 from services.evaluator.settings import EvaluatorSettings
 from shared.service import run_service
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 from shared.topics import ensure_topics
 
 
 def work(settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
     """Judge until told to stop."""
+    shop = load(ShopSettings)
     os.nice(settings.niceness)
     ensure_topics(kafka, stop=stop)
     if not stop.is_set():
         with threadpool_limits(1, "blas"):  # others would spin for the next event's few sums on every core
-            Evaluator(settings, kafka, stop).run()
+            Evaluator(settings, shop, kafka, stop).run()
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("evaluator", __doc__, EvaluatorSettings, work))
+    sys.exit(run_service("evaluator", __doc__, EvaluatorSettings, work, also=[ShopSettings]))

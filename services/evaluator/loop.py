@@ -22,9 +22,10 @@ from shared.kafka.merge import Positioned
 from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.registry import make
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
 from shared.products import parse_product
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from shared.topics import Topics
 
 log = logging.getLogger("evaluator")
@@ -43,25 +44,16 @@ class Evaluator:
     are those of this moment, since their topic keeps no others.
     """
 
-    def __init__(self, settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: EvaluatorSettings, shop: ShopSettings, kafka: KafkaSettings, stop: threading.Event
+    ) -> None:
         self._stop = stop
         topics = Topics.of(kafka)
-        stream = Stream(
-            StreamSettings(
-                history_length=settings.history_length,
-                masked_kinds=settings.masked_kinds,
-                trending_half_life_days=settings.trending_half_life_days,
-            )
-        )
-        self.prequential = Prequential(stream, content=Content() if settings.place_new_products else None)
+        stream = Stream(shop)
+        self.prequential = Prequential(stream, content=Content() if shop.place_new_products else None)
         self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
-        self._versions = Versions(
-            settings.models_dir,
-            settings.history_length,
-            self.prequential.row_of,
-            lambda: len(self.prequential),
-        )
+        self._versions = Versions(shop.models_dir, self.prequential.row_of, lambda: len(self.prequential))
         self._products = topics.products
         self._followed = LogReader(kafka, {(topics.models, 0): -1, (topics.products, 0): -1})
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)

@@ -23,13 +23,10 @@ class Versions:
         row_of, products: as in `shared.scoring.Scorer`.
     """
 
-    def __init__(
-        self, models_dir: Path, history_length: int, row_of: Callable[[str], int], products: Callable[[], int]
-    ) -> None:
+    def __init__(self, models_dir: Path, row_of: Callable[[str], int], products: Callable[[], int]) -> None:
         self.judging: Scorer | None = None
         self.held_back = 0  # wanted versions whose positions were not reached yet
         self._models_dir = models_dir
-        self._history_length = history_length
         self._row_of = row_of
         self._products = products
         self._published = Published()
@@ -83,14 +80,6 @@ class Versions:
         manifest = scorer.manifest
         if manifest.positions != {str(p.partition): p.offset for p in version.positions}:
             raise BadEvent("positions", f"{version.version_id} was announced at other positions than its manifest says")
-        if manifest.history_length > self._history_length:
-            log.warning(
-                "%s was trained on %d events of history, %d are kept: set FRESHET_EVALUATOR_HISTORY_LENGTH=%d",
-                version.version_id,
-                manifest.history_length,
-                self._history_length,
-                manifest.history_length,
-            )
         self.judging, self._announced = scorer, version
         metrics.SWAPS.inc()
         metrics.MODEL_APPLIED.set(version.applied_events)

@@ -20,26 +20,30 @@ from services.inference import processes
 from services.inference.service import run
 from services.inference.settings import InferenceSettings
 from shared.service import run_service
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 
 
 def work(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Event) -> None:
     """Answer until told to stop."""
+    shop = load(ShopSettings)
     if settings.processes > 1:
         processes.run(settings, told)
         return
     # One call's sums are too small to share out: BLAS's other threads would spin for the next one on every core.
     with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(settings, kafka, told))
+        runner.run(_until_told(settings, shop, kafka, told))
 
 
-async def _until_told(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+async def _until_told(
+    settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, told: threading.Event
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if not told.is_set():
-        await run(settings, kafka, stop)
+        await run(settings, shop, kafka, stop)
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("inference", __doc__, InferenceSettings, work))
+    sys.exit(run_service("inference", __doc__, InferenceSettings, work, also=[ShopSettings]))

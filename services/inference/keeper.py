@@ -15,6 +15,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.snapshot import DAMAGES, Origin, Snapshot, folders, read, write
 from shared.folders import what_is_wrong
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from shared.topics import Topics, wait_for_identity
 
 log = logging.getLogger("inference")
@@ -26,7 +27,9 @@ REST = 20.0
 LAST_SECONDS = 2.0
 
 
-def keeper_of(settings: InferenceSettings, kafka: KafkaSettings, stop: threading.Event) -> Keeper | None:
+def keeper_of(
+    settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, stop: threading.Event
+) -> Keeper | None:
     """The keeper of this log's snapshots, None where none are wanted; waits for a broker, or until `stop` (None)."""
     if settings.state_dir is None:
         return None
@@ -35,7 +38,7 @@ def keeper_of(settings: InferenceSettings, kafka: KafkaSettings, stop: threading
     products = wait_for_identity(kafka, topics.products, stop)
     if states is None or products is None:
         return None
-    origin = Origin.of(settings, kafka.partitions, states=states, products=products)
+    origin = Origin.of(shop, kafka.partitions, states=states, products=products)
     return Keeper(settings.state_dir, origin, settings.snapshot_events)
 
 

@@ -52,7 +52,6 @@ class ModelWatcher(threading.Thread):
         self,
         models_dir: Path,
         catalogue: Catalogue,
-        history_length: int,
         kafka: KafkaSettings,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -63,7 +62,6 @@ class ModelWatcher(threading.Thread):
         self.listing = Listing()
         self._models_dir = models_dir
         self._catalogue = catalogue
-        self._history_length = history_length
         self._kafka = kafka
         self._loop = loop
         self._on_failure = on_failure
@@ -149,14 +147,6 @@ class ModelWatcher(threading.Thread):
             return self._last
         folder = self._models_dir / version.version_id
         scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
-        if scorer.manifest.history_length > self._history_length:
-            log.warning(
-                "%s was trained on %d events of history, %d are kept: set FRESHET_INFERENCE_HISTORY_LENGTH=%d",
-                version.version_id,
-                scorer.manifest.history_length,
-                self._history_length,
-                scorer.manifest.history_length,
-            )
         return Serving(scorer, version)
 
     def _swap(self, chosen: Serving) -> None:

@@ -23,6 +23,7 @@ from shared.history import Histories
 from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from shared.times import DAY_MS
 from shared.topics import Topics, ensure_topics
 
@@ -33,7 +34,7 @@ FLUSH_SECONDS = 2.0
 POSITION_SECONDS = 2.0
 
 
-async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.Event) -> None:
+async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, stop: asyncio.Event) -> None:
     """Answer until `stop` is set, then end what is in flight.
 
     Raises:
@@ -50,15 +51,13 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
         stop.set()
 
     knowledge = Knowledge(
-        Histories(settings.history_length, masked_kinds_of(settings.masked_kinds)),
-        Trending(settings.trending_half_life_days * DAY_MS),
+        Histories(shop.history_length, masked_kinds_of(shop.masked_kinds)),
+        Trending(shop.trending_half_life_days * DAY_MS),
         kafka.partitions,
-        places_new_products=settings.place_new_products,
+        places_new_products=shop.place_new_products,
     )
     writer = LogWriter(kafka, loop)
-    watcher = ModelWatcher(
-        settings.models_dir, knowledge.catalogue, settings.history_length, kafka, loop, on_failure=fail
-    )
+    watcher = ModelWatcher(shop.models_dir, knowledge.catalogue, kafka, loop, on_failure=fail)
     turns = Turns(settings.longest_queue_ms / 1000)
     servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns)
     server = Server(settings, servicer, turns)
@@ -79,7 +78,7 @@ async def run(settings: InferenceSettings, kafka: KafkaSettings, stop: asyncio.E
         knowledge,
         kafka,
         loop,
-        keeper=partial(keeper_of, settings, kafka),
+        keeper=partial(keeper_of, settings, shop, kafka),
         # Not before: a version gives products rows, and those of a snapshot must be as they were.
         on_begun=lambda: None if stop.is_set() else watcher.start(),
         on_ready=lambda: announcing.append(loop.create_task(ready())),

@@ -8,7 +8,6 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.settings import ServiceSettings
 
 
@@ -57,23 +56,10 @@ class InferenceSettings(ServiceSettings):
     )
     drain_seconds: float = Field(10.0, ge=0, description="time that calls in flight get at shutdown, seconds")
 
-    models_dir: Path = Field(Path(".freshet/models"), description="folder of the model versions")
     state_dir: Path | None = Field(
         None, description="folder of the snapshots that a start goes on from; none: it reads the whole log"
     )
     snapshot_events: int = Field(50_000, ge=1, description="states applied between two snapshots")
-    history_length: int = Field(
-        20, ge=1, le=500, description="events kept per user; no less than FRESHET_TRAINER_HISTORY_LENGTH"
-    )
-    masked_kinds: str = Field(
-        ",".join(DEFAULT_MASKED_KINDS), description="kinds of events after which a product is not recommended again"
-    )
-    trending_half_life_days: float = Field(30.0, gt=0, description="an event's weight in trending halves in, days")
-    place_new_products: bool = Field(
-        default=True,
-        description="give products with few events a place by their category, brand, price and texts, from the "
-        "places of the products most like them",
-    )
     explore: bool = Field(
         default=False, description="place products at random in learned answers, as often as the version's epsilon says"
     )
@@ -97,9 +83,3 @@ class InferenceSettings(ServiceSettings):
     @classmethod
     def _is_named(cls, value: object) -> object:
         return value or None  # an empty variable means none, not the working folder
-
-    @field_validator("masked_kinds")
-    @classmethod
-    def _are_kinds(cls, value: str) -> str:
-        masked_kinds_of(value)
-        return value

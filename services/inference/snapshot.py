@@ -21,13 +21,13 @@ from safetensors.numpy import load as load_tensors
 
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
-from services.inference.settings import InferenceSettings
 from shared.event_features import EVENT_FEATURES
 from shared.folders import Digest, read_folder, write_folder
 from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
+from shared.state.shop import ShopSettings
 from shared.tensors import pieces
 from shared.times import DAY_MS
 
@@ -56,15 +56,15 @@ class Origin:
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
-    def of(cls, settings: InferenceSettings, partitions: int, *, states: str, products: str) -> Origin:
+    def of(cls, shop: ShopSettings, partitions: int, *, states: str, products: str) -> Origin:
         """Of what these settings make of these topics."""
         return cls(
             states=states,
             products=products,
             partitions=partitions,
-            history_length=settings.history_length,
-            masked_kinds=tuple(sorted(masked_kinds_of(settings.masked_kinds))),
-            trending_half_life_days=settings.trending_half_life_days,
+            history_length=shop.history_length,
+            masked_kinds=tuple(sorted(masked_kinds_of(shop.masked_kinds))),
+            trending_half_life_days=shop.trending_half_life_days,
         )
 
     def as_json(self) -> dict[str, Any]:

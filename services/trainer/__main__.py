@@ -17,22 +17,24 @@ from services.trainer.loop import Trainer
 from services.trainer.settings import TrainerSettings
 from shared import folders
 from shared.service import run_service
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 from shared.topics import Topics, ensure_topics, wait_for_identity
 
 
 def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
     """Learn until told to stop."""
+    shop = load(ShopSettings)
     os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
     folders.prepare(settings.state_dir, "FRESHET_TRAINER_STATE_DIR")
-    folders.prepare(settings.models_dir, "FRESHET_TRAINER_MODELS_DIR")
+    folders.prepare(shop.models_dir, "FRESHET_SHOP_MODELS_DIR")
     ensure_topics(kafka, stop=stop)
     identity = wait_for_identity(kafka, Topics.of(kafka).states, stop)
     if identity is not None:
-        Trainer(settings, kafka, identity, stop).run()
+        Trainer(settings, shop, kafka, identity, stop).run()
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("trainer", __doc__, TrainerSettings, work))
+    sys.exit(run_service("trainer", __doc__, TrainerSettings, work, also=[ShopSettings]))

@@ -24,6 +24,8 @@ from services.trainer.settings import TrainerSettings
 from shared.errors import Unusable
 from shared.folders import Digest, read_folder, write_folder
 from shared.kafka.ordered import ReaderSnapshot
+from shared.settings import names_of
+from shared.state.shop import ShopSettings
 
 log = logging.getLogger("trainer")
 
@@ -35,8 +37,8 @@ STATE = "state.json"
 # What may differ between a checkpoint and the settings it is resumed with: nothing that is learned depends on these.
 FREE_SETTINGS = frozenset(
     {
-        "log_level", "log_format", "metrics_host", "metrics_port", "state_dir", "models_dir", "silence_seconds",
-        "checkpoint_events", "publish_events", "niceness",
+        "log_level", "log_format", "metrics_host", "metrics_port", "state_dir", "silence_seconds",
+        "checkpoint_events", "publish_events", "niceness", "models_dir", "place_new_products",
     }
 )  # fmt: skip
 
@@ -61,13 +63,16 @@ class Checkpoint:
     log_identity: str
 
 
-def fixed_settings(settings: TrainerSettings) -> dict[str, object]:
-    """The settings that what is learned depends on."""
-    values: dict[str, object] = settings.model_dump(mode="json", exclude=set(FREE_SETTINGS))
+def fixed_settings(settings: TrainerSettings, shop: ShopSettings) -> dict[str, object]:
+    """The settings that what is learned depends on, the trainer's and the shop's, by the names of their fields."""
+    free = set(FREE_SETTINGS)
+    values: dict[str, object] = settings.model_dump(mode="json", exclude=free) | shop.model_dump(
+        mode="json", exclude=free
+    )
     return values
 
 
-def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
+def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings) -> Path:
     """Write a checkpoint and drop those no longer needed.
 
     Raises:
@@ -79,7 +84,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
             schema_version=SCHEMA_VERSION,
             tensors_sha256=digests[TENSORS].sha256,
             log_identity=checkpoint.log_identity,
-            settings=fixed_settings(settings),
+            settings=fixed_settings(settings, shop),
             reader=checkpoint.reader,
             learner=checkpoint.learner.state,
         )
@@ -93,7 +98,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings) -> Path:
     return folder
 
 
-def newest(settings: TrainerSettings) -> Checkpoint | None:
+def newest(settings: TrainerSettings, shop: ShopSettings) -> Checkpoint | None:
     """The newest checkpoint that is whole, None when there is none at all.
 
     Raises:
@@ -109,7 +114,7 @@ def newest(settings: TrainerSettings) -> Checkpoint | None:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
             continue
-        _refuse_other_settings(folder, state["settings"], fixed_settings(settings))
+        _refuse_other_settings(folder, state["settings"], fixed_settings(settings, shop))
         return Checkpoint(Snapshot(tensors, state["learner"]), state["reader"], state["log_identity"])
     if folders:
         raise Unusable(
@@ -138,6 +143,14 @@ def _refuse_other_settings(folder: Path, then: Mapping[str, object], now: Mappin
     for name in sorted(then.keys() | now.keys()):
         if then.get(name) != now.get(name):
             raise Unusable(
-                f"{folder} was learned with FRESHET_TRAINER_{name.upper()}={then.get(name)}, now it is "
+                f"{folder} was learned with {_variable(name)}={then.get(name)}, now it is "
                 f"{now.get(name)}; set it back, or give another FRESHET_TRAINER_STATE_DIR to learn anew"
             )
+
+
+def _variable(name: str) -> str:
+    """The variable that a field is read from; one that this release has no more was the trainer's."""
+    for cls in (TrainerSettings, ShopSettings):
+        if name in cls.model_fields:
+            return dict(zip(cls.model_fields, names_of(cls), strict=True))[name]
+    return f"FRESHET_TRAINER_{name.upper()}"

@@ -15,6 +15,7 @@ from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.policy import PolicySnapshot, StepReport
 from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamState
+from shared.state.shop import ShopSettings
 
 
 class SnapshotState(TypedDict):
@@ -36,8 +37,8 @@ class Snapshot:
 class Learner:
     """Everything the trainer knows; see `services.trainer.checkpoint` for how it is kept."""
 
-    def __init__(self, settings: TrainerSettings) -> None:
-        self._take(settings, Stream(settings))
+    def __init__(self, settings: TrainerSettings, shop: ShopSettings) -> None:
+        self._take(settings, Stream(shop))
         self.parent = ""  # the newest version published
 
     def _take(self, settings: TrainerSettings, stream: Stream) -> None:
@@ -67,14 +68,14 @@ class Learner:
         return Snapshot(arrays, SnapshotState(parent=self.parent, stream=stream_state, policy=policy.state))
 
     @classmethod
-    def restore(cls, settings: TrainerSettings, snapshot: Snapshot) -> Learner:
+    def restore(cls, settings: TrainerSettings, shop: ShopSettings, snapshot: Snapshot) -> Learner:
         """The learner that `snapshot` was taken of; the settings must be the same."""
 
         def part(name: str) -> dict[str, NDArray[Any]]:
             return {k.removeprefix(name): a for k, a in snapshot.arrays.items() if k.startswith(name)}
 
-        learner = cls(settings)
-        learner._take(settings, Stream.restore(settings, part("stream/"), snapshot.state["stream"]))
+        learner = cls(settings, shop)
+        learner._take(settings, Stream.restore(shop, part("stream/"), snapshot.state["stream"]))
         learner.policy.restore(PolicySnapshot(part("policy/"), snapshot.state["policy"]))
         learner.parent = snapshot.state["parent"]
         return learner

@@ -22,6 +22,7 @@ from shared.kafka.ordered import OrderedReader
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from shared.topics import Topics
 
 log = logging.getLogger("trainer")
@@ -45,16 +46,24 @@ class Trainer:
         Unusable: the newest checkpoint belongs to another log or to other settings.
     """
 
-    def __init__(self, settings: TrainerSettings, kafka: KafkaSettings, identity: str, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        shop: ShopSettings,
+        kafka: KafkaSettings,
+        identity: str,
+        stop: threading.Event,
+    ) -> None:
         self._settings = settings
+        self._shop = shop
         self._stop = stop
         topics = Topics.of(kafka)
         self._models_topic = topics.models
         self._identity = identity
-        found = checkpoint.newest(settings)
+        found = checkpoint.newest(settings, shop)
         if found is not None:
             _refuse_other_log(found, identity, settings)
-        self.learner = Learner.restore(settings, found.learner) if found else Learner(settings)
+        self.learner = Learner.restore(settings, shop, found.learner) if found else Learner(settings, shop)
         self._reader = OrderedReader(
             kafka,
             topics.states,
@@ -62,7 +71,7 @@ class Trainer:
             silence_seconds=settings.silence_seconds,
         )
         self._producer = CountedProducer(producer_config(kafka))
-        self._retention = Retention(settings.models_dir, kafka, self._producer)
+        self._retention = Retention(shop.models_dir, kafka, self._producer)
         self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
         if found is not None:
             log.info("resumed after %d events", self.learner.applied)
@@ -125,7 +134,7 @@ class Trainer:
         made = Checkpoint(self.learner.snapshot(), self._reader.snapshot(), self._identity)
         try:
             with metrics.CHECKPOINT_SECONDS.time():
-                checkpoint.write(made, self._settings)
+                checkpoint.write(made, self._settings, self._shop)
         except OSError as error:
             metrics.CHECKPOINT_FAILURES.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all
@@ -145,12 +154,12 @@ class Trainer:
             return
         try:
             with metrics.PUBLISH_SECONDS.time():
-                manifest, sha256 = publish.write(self.learner, self._reader.snapshot(), self._settings)
+                manifest, sha256 = publish.write(self.learner, self._reader.snapshot(), self._settings, self._shop)
         except OSError as error:
             metrics.PUBLISH_FAILURES.inc()
             log.error(  # noqa: TRY400
                 "no version in %s: %s. The last one stays in use",
-                self._settings.models_dir,
+                self._shop.models_dir,
                 folders.what_is_wrong(error),
             )
             return

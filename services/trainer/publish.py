@@ -16,6 +16,7 @@ from shared.model_files import write_version
 from shared.models import Manifest
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
 from shared.policies.policy import no_golden
+from shared.state.shop import ShopSettings
 
 
 def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
@@ -23,9 +24,9 @@ def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
     return {partition: marks["source_offset"] + 1 for partition, marks in reader["marks"].items()}
 
 
-def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings) -> str:
+def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings) -> str:
     """The name that follows from where in the log a version stands and what it was learned with."""
-    lineage = json.dumps([source_positions(reader), fixed_settings(settings)], sort_keys=True)
+    lineage = json.dumps([source_positions(reader), fixed_settings(settings, shop)], sort_keys=True)
     return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
 
 
@@ -34,7 +35,9 @@ def applied_of(version_id: str) -> int:
     return int(version_id.partition("-")[0] or 0)
 
 
-def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -> tuple[Manifest, str]:
+def write(
+    learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings
+) -> tuple[Manifest, str]:
     """Write what the learner has learned as a version; its manifest and the manifest's SHA-256.
 
     Raises:
@@ -42,13 +45,13 @@ def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -
     """
     learned = learner.policy.learned()
     manifest = Manifest(
-        version_id=version_id(learner.applied, reader, settings),
+        version_id=version_id(learner.applied, reader, settings, shop),
         policy=learner.policy.name,
         parent=learner.parent,
         heads=learned.heads,
         popularity_weight=learned.popularity_weight,
         neighbours=learned.neighbours,
-        history_length=settings.history_length,
+        history_length=shop.history_length,
         event_features=list(EVENT_FEATURES),
         dimension=learned.parts.input.shape[1],
         products=len(learned.parts.products),
@@ -61,7 +64,7 @@ def write(learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings) -
         ordered=reader["ordered"],
     )
     _, sha256 = write_version(
-        settings.models_dir, manifest, learned.parts, learned.golden or no_golden(settings.history_length)
+        shop.models_dir, manifest, learned.parts, learned.golden or no_golden(shop.history_length)
     )
     return manifest, sha256
 

@@ -10,17 +10,15 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.registry import POLICIES
-from shared.policies.stream import StreamSettings
 from shared.settings import ServiceSettings
 
 
-class TrainerSettings(ServiceSettings, StreamSettings, FreshetSettings):
+class TrainerSettings(ServiceSettings, FreshetSettings):
     """Everything is counted in applied events or gradient steps, never in seconds, so that a replay repeats exactly."""
 
     model_config = SettingsConfigDict(env_prefix="FRESHET_TRAINER_", frozen=True)
 
     state_dir: Path = Field(Path(".freshet/trainer"), description="folder of the checkpoints")
-    models_dir: Path = Field(Path(".freshet/models"), description="folder of the model versions, shared with readers")
     checkpoint_events: int = Field(1000, ge=1, description="a checkpoint every so many applied events")
     publish_events: int = Field(
         1000, ge=1, description="a model version every so many applied events; a multiple of checkpoint_events"

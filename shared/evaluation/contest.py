@@ -17,7 +17,8 @@ from shared.evaluation.spam import SOURCE
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Product, StateVector
 from shared.policies.policy import Policy
 from shared.policies.registry import make
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 
 
 class Pass(Protocol):

@@ -6,42 +6,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.history import Histories
-from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
+from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.policy import Seen
 from shared.policies.trending import Trending
+from shared.state.shop import StreamSettings
 from shared.times import DAY_MS
 from shared.transitions import Assembler
-
-
-class StreamSettings(BaseModel):
-    """How events become histories and transitions, the same for all policies of a stream."""
-
-    model_config = ConfigDict(frozen=True)
-
-    history_length: int = Field(default=20, ge=1, le=500, description="events of the history that make the state")
-    session_gap_days: float = Field(default=30.0, gt=0, description="a longer pause of a user ends the episode, days")
-    masked_kinds: str = Field(
-        default=",".join(DEFAULT_MASKED_KINDS),
-        description="kinds of events after which a product is not recommended again",
-    )
-    trending_half_life_days: float = Field(
-        default=30.0, gt=0, description="an event's weight in trending halves in, days"
-    )
-
-    @field_validator("masked_kinds")
-    @classmethod
-    def _are_kinds(cls, value: str) -> str:
-        masked_kinds_of(value)
-        return value
-
-    @property
-    def session_gap_ms(self) -> int:
-        """The pause that ends an episode, ms."""
-        return int(self.session_gap_days * DAY_MS)
 
 
 class StreamState(TypedDict):

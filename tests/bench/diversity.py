@@ -33,6 +33,7 @@ from shared.policies.policy import no_golden
 from shared.policies.served import served_scores
 from shared.policies.trending import UNCOUNTED_KINDS
 from shared.scoring import Scorer
+from shared.state.shop import ShopSettings
 from shared.times import DAY_MS
 from tests.bench.figures import BenchSettings, Figure
 from tests.support import snap
@@ -73,7 +74,7 @@ def run(settings: BenchSettings) -> list[Figure]:
 
 
 def _judged(states: Sequence[StateVector], categories: dict[str, str]) -> dict[float, Lists]:
-    learner = Learner(TrainerSettings(policy="freshet", seed=1))
+    learner = Learner(TrainerSettings(policy="freshet", seed=1), ShopSettings())
     attributes, scorer = Attributes(), None
     found = {strength: Lists() for strength in STRENGTHS}
     for n, state in enumerate(states):
@@ -116,7 +117,7 @@ def _published(learner: Learner) -> Scorer:
         heads=learned.heads,
         popularity_weight=learned.popularity_weight,
         neighbours=learned.neighbours,
-        history_length=learner.settings.history_length,
+        history_length=learner.stream.settings.history_length,
         event_features=list(EVENT_FEATURES),
         dimension=learned.parts.input.shape[1],
         products=len(learned.parts.products),
@@ -127,7 +128,7 @@ def _published(learner: Learner) -> Scorer:
         steps=learned.steps,
         ordered=True,
     )
-    golden = learned.golden or no_golden(learner.settings.history_length)
+    golden = learned.golden or no_golden(learner.stream.settings.history_length)
     rows = learner.stream.rows
     return Scorer(manifest, learned.parts, golden, rows.__getitem__, rows.__len__)
 

@@ -24,6 +24,7 @@ from shared.kinds import DEFAULT_MASKED_KINDS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.trending import Trending
 from shared.settings import load
+from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.shop import product_ids, user_ids
 from tests.support.processes import ROOT
@@ -134,7 +135,7 @@ def _applied(apply: Callable[[StateVector], object], states: list[StateVector], 
 
 def _trainer(states: list[StateVector]) -> tuple[float, float]:
     torch.set_num_threads(1)  # as the trainer's default
-    learner = Learner(load(TrainerSettings, SMALL))
+    learner = Learner(load(TrainerSettings, SMALL), load(ShopSettings, {}))
     return _applied(learner.apply, states, min(LAST, len(states)))
 
 

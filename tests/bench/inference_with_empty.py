@@ -18,6 +18,7 @@ from services.inference.server import Server
 from services.inference.settings import InferenceSettings
 from shared.pb.freshet.v1.recommender_pb2 import RecommendRequest, RecommendResponse
 from shared.service import run_service
+from shared.state.shop import ShopSettings
 
 SERVICE, METHOD = "freshet.bench.Empty", "Recommend"
 EMPTY = f"/{SERVICE}/{METHOD}"
@@ -40,4 +41,4 @@ async def _answer(request: RecommendRequest, context: Any) -> RecommendResponse:
 
 if __name__ == "__main__":
     service.Server = WithEmpty  # type: ignore[misc]
-    sys.exit(run_service("inference", __doc__, InferenceSettings, work))
+    sys.exit(run_service("inference", __doc__, InferenceSettings, work, also=[ShopSettings]))

@@ -11,7 +11,7 @@ import numpy as np
 from services.console.evaluate_running import one_thread
 from shared.evaluation.contest import Contest
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, StateVector
-from shared.policies.stream import StreamSettings
+from shared.state.shop import StreamSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.shop import product_ids, user_ids
 from tests.support.states import review

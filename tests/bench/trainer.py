@@ -18,6 +18,7 @@ from shared.policies.freshet.double_dqn import td_targets
 from shared.policies.freshet.network import Encoder, at
 from shared.policies.freshet.policy import FreshetPolicy
 from shared.settings import load
+from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.repeats import interleaved
 from tests.bench.shop import histories
@@ -55,7 +56,7 @@ def run(settings: BenchSettings) -> list[Figure]:
 
 def _ours(products: int, steps: int) -> Callable[[], float]:
     """A learner that has read the shop's histories; only its sampling and stepping is timed."""
-    learner = Learner(load(TrainerSettings, {"FRESHET_TRAINER_WARMUP_TRANSITIONS": "1000000"}))
+    learner = Learner(load(TrainerSettings, {"FRESHET_TRAINER_WARMUP_TRANSITIONS": "1000000"}), load(ShopSettings, {}))
     for state in histories(USERS, products):
         learner.apply(state)
     policy = learner.policy
@@ -79,7 +80,7 @@ def _bare(products: int, steps: int) -> Callable[[], float]:
     """
     s = load(TrainerSettings, {})
     generator = torch.Generator().manual_seed(s.seed)
-    b, t, d = s.batch, s.history_length + 1, s.dimension
+    b, t, d = s.batch, load(ShopSettings, {}).history_length + 1, s.dimension
 
     def table(*shape: int) -> Tensor:
         return (0.05 * torch.randn(shape, generator=generator)).requires_grad_()

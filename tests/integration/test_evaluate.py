@@ -230,3 +230,15 @@ def test_real_reviews_rank_as_by_hand(data: Path, tmp_path: Path) -> None:
     assert found["judged"] + sum(found["not_judged"].values()) == found["data"]["events"] == 2972
     assert found["unknown_products"] == pytest.approx(found["data"]["products"] / found["judged"])
     assert all(math.isfinite(own["low"]) for own in found["policies"]["trending"].values())
+
+
+def test_what_no_option_says_is_as_the_shop_has_it(reviews: Path, tmp_path: Path) -> None:
+    words = (reviews.name, "--policies", "markov")
+    shop = {"FRESHET_SHOP_MASKED_KINDS": "purchase", "FRESHET_SHOP_HISTORY_LENGTH": "3"}
+    found = evaluated(tmp_path, *words, **shop)
+    assert found["masked_kinds"] == "purchase"
+    assert found["command"].startswith("FRESHET_SHOP_HISTORY_LENGTH=3 FRESHET_SHOP_MASKED_KINDS=purchase freshet ")
+    same = evaluated(tmp_path, *words, "--masked-kinds", "purchase", "--history-length", "3")
+    assert same["policies"]["markov"]["ndcg@10"] == found["policies"]["markov"]["ndcg@10"]
+    assert evaluated(tmp_path, *words, "--masked-kinds", "", **shop)["masked_kinds"] == ""
+    assert freshet(tmp_path, *words, FRESHET_SHOP_MASKED_KINDS="sneeze").returncode == 2

@@ -14,6 +14,7 @@ import pytest
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from shared.times import DAY_MS
 from shared.topics import Topics, ensure_topics
 from tests.support import states
@@ -28,8 +29,10 @@ SHELF = {f"p{n}": 10.0 * n for n in range(40)}
 
 @contextmanager
 def evaluating(kafka: KafkaSettings, folder: Path, **more: str) -> Iterator[Service]:
-    settings = {"MODELS_DIR": str(folder / "models")} | more
-    environment = kafka_environment(kafka) | {f"FRESHET_EVALUATOR_{k}": v for k, v in settings.items()}
+    environment = kafka_environment(kafka) | {"FRESHET_SHOP_MODELS_DIR": str(folder / "models")}
+    for name, value in more.items():
+        service = "SHOP" if name.lower() in ShopSettings.model_fields else "EVALUATOR"
+        environment[f"FRESHET_{service}_{name}"] = value
     with running("services.evaluator", environment, folder / "evaluator.log") as service:
         yield service
 
@@ -203,9 +206,15 @@ def test_what_the_operator_must_change_is_said(kafka: KafkaSettings, tmp_path: P
         with evaluating(kafka, tmp_path, METRICS_PORT=str(first.metrics_port)) as second:
             assert "choose another FRESHET_EVALUATOR_METRICS_PORT" in ended(second)
     with evaluating(kafka, tmp_path, MASKED_KINDS="review,sneeze") as wrong:
-        assert "FRESHET_EVALUATOR_MASKED_KINDS" in ended(wrong)
-    with evaluating(kafka, tmp_path, MODEL_DIR="x") as unknown:
-        assert "did you mean FRESHET_EVALUATOR_MODELS_DIR?" in ended(unknown)
+        assert "FRESHET_SHOP_MASKED_KINDS" in ended(wrong)
+    with evaluating(kafka, tmp_path, RECENT_EVENT="5") as unknown:
+        assert "did you mean FRESHET_EVALUATOR_RECENT_EVENTS?" in ended(unknown)
+    environment = kafka_environment(kafka) | {"FRESHET_INFERENCE_MASKED_KINDS": "review"}
+    with running("services.evaluator", environment, tmp_path / "old.log") as old:
+        assert "FRESHET_INFERENCE_MASKED_KINDS is now FRESHET_SHOP_MASKED_KINDS" in ended(old)
+    environment = kafka_environment(kafka) | {"FRESHET_SHOP_MODEL_DIR": "x"}
+    with running("services.evaluator", environment, tmp_path / "shop.log") as misspelt:
+        assert "did you mean FRESHET_SHOP_MODELS_DIR?" in ended(misspelt)
 
 
 def test_help_lists_the_settings_and_judging_imports_no_torch() -> None:

@@ -410,7 +410,7 @@ def test_what_the_operator_must_change_is_said(kafka: KafkaSettings, inference: 
     assert "Traceback" not in message
     status, message = ended(masked_kinds="review,sneeze")
     assert status == 2
-    assert "FRESHET_INFERENCE_MASKED_KINDS" in message
+    assert "FRESHET_SHOP_MASKED_KINDS" in message
 
 
 def test_serving_imports_no_torch() -> None:

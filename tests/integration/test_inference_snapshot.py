@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from services.inference import snapshot
-from services.inference.settings import InferenceSettings
 from services.inference.snapshot import LISTED, Origin, Snapshot
 from shared.kafka.partitioner import partition_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 from shared.topics import Topics, log_identity
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
@@ -188,7 +188,7 @@ def rewrite(kafka: KafkaSettings, root: Path, change: Callable[[Snapshot], Snaps
     """Let the newest snapshot say something else."""
     topics = Topics.of(kafka)
     origin = Origin.of(
-        load(InferenceSettings, {}),
+        load(ShopSettings, {}),
         kafka.partitions,
         states=log_identity(kafka, topics.states),
         products=log_identity(kafka, topics.products),

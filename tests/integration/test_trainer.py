@@ -23,6 +23,7 @@ from shared.policies.policy import StepReport
 from shared.policies.served import served_scores
 from shared.scoring import load_scorer
 from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.processes import Service, kafka_environment, running
@@ -44,7 +45,7 @@ SMALL = {
 def environment(kafka: KafkaSettings, folder: Path, **more: str) -> dict[str, str]:
     folders = {
         "FRESHET_TRAINER_STATE_DIR": str(folder / "state"),
-        "FRESHET_TRAINER_MODELS_DIR": str(folder / "models"),
+        "FRESHET_SHOP_MODELS_DIR": str(folder / "models"),
     }
     return SMALL | folders | kafka_environment(kafka) | {f"FRESHET_TRAINER_{k}": v for k, v in more.items()}
 
@@ -213,9 +214,9 @@ def test_a_stop_waits_for_no_whole_checkpoint_interval(
     """Told to stop at its first event, with a backlog and the next checkpoint far off."""
     states.write(kafka, states.shoppers(EVENTS))
     small = {**SMALL, "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000000", "FRESHET_TRAINER_PUBLISH_EVENTS": "1000000"}
-    folders = {"FRESHET_TRAINER_STATE_DIR": str(folder / "s"), "FRESHET_TRAINER_MODELS_DIR": str(folder / "m")}
+    folders = {"FRESHET_TRAINER_STATE_DIR": str(folder / "s"), "FRESHET_SHOP_MODELS_DIR": str(folder / "m")}
     stop = threading.Event()
-    trainer = Trainer(load(TrainerSettings, small | folders), kafka, "this log", stop)
+    trainer = Trainer(load(TrainerSettings, small | folders), load(ShopSettings, folders), kafka, "this log", stop)
     learn = trainer.learner.apply
 
     def learn_and_stop(state: states.pb.StateVector) -> StepReport | None:

@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
 from shared.settings import KafkaSettings
+from shared.state.shop import ShopSettings
 from tests.support.processes import kafka_environment
 
 PATIENCE_SECONDS = 60.0
@@ -105,9 +106,10 @@ def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[
     own = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
     own |= kafka_environment(kafka) | {
         "FRESHET_INFERENCE_GRPC_PORT": "0",
-        "FRESHET_INFERENCE_MODELS_DIR": str(models),
+        "FRESHET_SHOP_MODELS_DIR": str(models),
     }
-    return own | {f"FRESHET_INFERENCE_{name.upper()}": str(value) for name, value in settings.items()}
+    prefix = {name: "SHOP" if name in ShopSettings.model_fields else "INFERENCE" for name in settings}
+    return own | {f"FRESHET_{prefix[name]}_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextmanager

@@ -31,9 +31,7 @@ class Loop:
             **kafka_environment(kafka),
             "FRESHET_TRAINER_STATE_DIR": str(folder / "trainer"),
             "FRESHET_REPLAY_STATE_DIR": str(folder / "replay"),
-            "FRESHET_TRAINER_MODELS_DIR": str(folder / "models"),
-            "FRESHET_INFERENCE_MODELS_DIR": str(folder / "models"),
-            "FRESHET_EVALUATOR_MODELS_DIR": str(folder / "models"),
+            "FRESHET_SHOP_MODELS_DIR": str(folder / "models"),
             "FRESHET_INFERENCE_GRPC_PORT": "0",
             **settings,
         }

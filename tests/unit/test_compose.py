@@ -112,6 +112,17 @@ def test_what_the_trainer_writes_the_others_read() -> None:
         assert "models:/var/lib/freshet/models:ro" in SERVICES[reader]["volumes"]
 
 
+def test_the_settings_that_must_agree_are_given_to_all_that_read_them() -> None:
+    given = {
+        name: {key: value for key, value in service.get("environment", {}).items() if key.startswith("FRESHET_SHOP_")}
+        for name, service in SERVICES.items()
+    }
+    readers = ("trainer", "inference", "evaluator")
+    assert {name for name, shop in given.items() if shop} == set(readers)
+    assert given["trainer"] == given["inference"] == given["evaluator"] == COMPOSE["x-shop"]
+    assert given["trainer"]["FRESHET_SHOP_MODELS_DIR"] == "/var/lib/freshet/models"
+
+
 def test_a_folder_that_a_service_goes_on_from_outlives_its_container() -> None:
     for name in ("replay", "trainer", "inference"):
         folder = SERVICES[name]["environment"][f"FRESHET_{name.upper()}_STATE_DIR"]

@@ -15,7 +15,8 @@ from shared.evaluation.prequential import Judgement, Outcome, Prequential
 from shared.history import Window
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.registry import make
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from shared.times import DAY_MS
 
 VIEW, REVIEW, DISLIKE = pb.EVENT_KIND_VIEW, pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE

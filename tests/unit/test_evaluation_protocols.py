@@ -24,7 +24,7 @@ from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.policy import Seen
 from shared.policies.registry import POLICIES
 from shared.policies.sequences import Passes, Progress
-from shared.policies.stream import StreamSettings
+from shared.state.shop import StreamSettings
 from shared.times import DAY_MS
 from tests.support.states import START_MS, review, shoppers
 

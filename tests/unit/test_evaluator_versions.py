@@ -25,7 +25,7 @@ FIRST, SECOND, THIRD = {0: 10, 1: 10}, {0: 20, 1: 20}, {0: 30, 1: 30}
 def versions(tmp_path: Path) -> Versions:
     """Follows versions under `tmp_path`, in rows of its own."""
     rows: dict[str, int] = {}
-    return Versions(tmp_path, 20, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
+    return Versions(tmp_path, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
 
 
 def made(folder: Path, name: str, positions: dict[int, int], created_ms: int, **more: float) -> ModelVersion:

@@ -22,7 +22,6 @@ from services.inference.follower import Follower
 from services.inference.keeper import Keeper
 from services.inference.knowledge import Knowledge
 from services.inference.listed import Listed
-from services.inference.settings import InferenceSettings
 from services.inference.snapshot import (
     KEPT,
     MANIFEST,
@@ -40,11 +39,12 @@ from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.policies.trending import Trending
 from shared.settings import KafkaSettings, load
+from shared.state.shop import ShopSettings
 from shared.times import DAY_MS
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
 
-SETTINGS = load(InferenceSettings, {"FRESHET_INFERENCE_HISTORY_LENGTH": "3"})
+SETTINGS = load(ShopSettings, {"FRESHET_SHOP_HISTORY_LENGTH": "3"})
 ORIGIN = Origin.of(SETTINGS, 2, states="c/s", products="c/p")
 POSITIONS = {0: 7, 1: -1}
 
@@ -270,8 +270,8 @@ def test_one_of_another_log_or_other_settings_is_left_aside(
 
 def test_the_order_of_the_masked_kinds_is_nobodys_business() -> None:
     other = load(
-        InferenceSettings,
-        {"FRESHET_INFERENCE_HISTORY_LENGTH": "3", "FRESHET_INFERENCE_MASKED_KINDS": "dislike,rating,review"},
+        ShopSettings,
+        {"FRESHET_SHOP_HISTORY_LENGTH": "3", "FRESHET_SHOP_MASKED_KINDS": "dislike,rating,review"},
     )
     assert Origin.of(other, 2, states="c/s", products="c/p") == ORIGIN
 

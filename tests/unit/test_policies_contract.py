@@ -20,8 +20,9 @@ from shared.policies.policy import Policy, PolicySnapshot, no_golden
 from shared.policies.registry import POLICIES, make
 from shared.policies.sequences import Passes
 from shared.policies.served import served_scores
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
 from shared.scoring import Scorer
+from shared.state.shop import StreamSettings
 from tests.support.states import review, shoppers
 
 NAMES = list(POLICIES)

@@ -13,7 +13,8 @@ from shared.event_features import EVENT_FEATURES, FUTURE_FEATURES
 from shared.history import Window
 from shared.policies import dqn
 from shared.policies.dqn import DqnPolicy, DqnSettings
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 SETTINGS = DqnSettings(hidden=16, batch=32, warmup=32, transitions_per_step=1, target_steps=20, learning_rate=0.01)

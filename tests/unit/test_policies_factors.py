@@ -16,7 +16,8 @@ from shared.policies.bpr import users_from_products
 from shared.policies.fold_in import fold_in, to_onnx, whitened
 from shared.policies.registry import make
 from shared.policies.served import served_scores
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 SMALL = {"ials": {"factors": 8}, "bpr": {"factors": 8, "iterations": 60}, "itemknn": {}, "ease": {}}

@@ -23,13 +23,15 @@ from shared.policies.freshet.policy import FreshetPolicy
 from shared.policies.freshet.validation import UNDECIDED
 from shared.policies.served import served_scores
 from shared.scoring import Scorer
+from shared.state.shop import ShopSettings
 from tests.support.states import review, shoppers
 
 SMALL = {
     "dimension": 16, "batch": 32, "warmup_transitions": 64, "transitions_per_step": 4,
     "most_transitions_per_step": 4,
-    "history_length": 8, "holdout_every": 5, "learning_rate": 0.01, "dropout": 0.1,
+    "holdout_every": 5, "learning_rate": 0.01, "dropout": 0.1,
 }  # fmt: skip
+SHOP = ShopSettings(history_length=8)
 
 
 GLAD = "Wonderful, I love it. It works perfectly."
@@ -38,7 +40,7 @@ SENTIMENT = Sentiment()
 
 
 def a_learner(**settings: object) -> Learner:
-    return Learner(TrainerSettings.model_validate(SMALL | settings))
+    return Learner(TrainerSettings.model_validate(SMALL | settings), SHOP)
 
 
 def freshet(learner: Learner) -> FreshetPolicy:
@@ -216,7 +218,7 @@ def test_learning_on_from_a_snapshot_is_learning_without_a_pause(cut: int) -> No
     first = a_learner(buffer_size=150, holdout_size=10)
     for state in states[:cut]:
         first.apply(state)
-    second = Learner.restore(first.settings, first.snapshot())
+    second = Learner.restore(first.settings, SHOP, first.snapshot())
     first.apply(states[0])  # a snapshot shares nothing with what goes on
     for state in states[cut:]:
         second.apply(state)

@@ -7,7 +7,8 @@ import pytest
 
 from shared.policies.freshet.trend import Trend
 from shared.policies.policy import Seen
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 

@@ -17,8 +17,9 @@ from shared.policies.freshet.whole import WEIGHTS, window_of
 from shared.policies.policy import no_golden
 from shared.policies.sequences import Passes
 from shared.policies.served import served_scores
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
 from shared.scoring import Scorer
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 SETTINGS = StreamSettings(history_length=6)

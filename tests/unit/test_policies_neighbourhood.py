@@ -18,7 +18,8 @@ from shared.policies.ease import EasePolicy
 from shared.policies.itemknn import ItemKnnPolicy, cosines
 from shared.policies.registry import make
 from shared.policies.served import served_scores
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 # Users by products: 0 and 1 were chosen together twice, 2 and 3 once; 1 alone once more, 3 twice more.

@@ -27,7 +27,8 @@ from shared.policies.sequences import (
     padded,
     prefixes,
 )
-from shared.policies.stream import Stream, StreamSettings
+from shared.policies.stream import Stream
+from shared.state.shop import StreamSettings
 from tests.support.states import review
 
 POLICIES = [Gru4RecPolicy, SasRecPolicy]

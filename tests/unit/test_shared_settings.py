@@ -6,10 +6,21 @@ from pathlib import Path
 
 import pytest
 from pydantic import Field, ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.console import known
 from shared.errors import Unusable
-from shared.settings import KafkaSettings, ServiceSettings, describe, load, names_of, prefix_of, refuse_unknown
+from shared.settings import (
+    RENAMED,
+    KafkaSettings,
+    ServiceSettings,
+    describe,
+    load,
+    names_of,
+    prefix_of,
+    refuse_unknown,
+)
+from shared.state.shop import ShopSettings
 
 
 class BakerySettings(ServiceSettings):
@@ -63,6 +74,25 @@ def test_other_prefixes_are_nobodys_business() -> None:
     refuse_unknown([BakerySettings], environ)
     with pytest.raises(Unusable, match="FRESHET_KAFKA_NONSENSE"):
         refuse_unknown([BakerySettings, KafkaSettings], environ)
+
+
+@pytest.mark.parametrize(
+    "old", ["FRESHET_TRAINER_MASKED_KINDS", "FRESHET_INFERENCE_HISTORY_LENGTH", "FRESHET_EVALUATOR_MODELS_DIR"]
+)
+@pytest.mark.parametrize("read", [BakerySettings, KafkaSettings, ShopSettings])
+def test_an_old_name_is_refused_with_the_new_one_by_whoever_reads_settings(old: str, read: type[BaseSettings]) -> None:
+    new = f"FRESHET_SHOP_{old.split('_', 2)[2]}"
+    for spelt in (old, old.lower()):
+        with pytest.raises(Unusable, match=f"^{spelt} is now {new}, "):
+            load(read, {spelt: ""})
+        with pytest.raises(Unusable, match=f"^{spelt} is now {new}, "):
+            known.refuse_unknown({spelt: ""})
+    assert new in names_of(ShopSettings)
+
+
+def test_every_old_name_has_a_new_one_that_is_known_and_is_no_setting_itself() -> None:
+    assert set(RENAMED.values()) == set(names_of(ShopSettings))
+    assert not set(RENAMED) & {name for cls in known.CLASSES for name in names_of(cls)}
 
 
 @pytest.mark.parametrize("value", ["0", "many", "2.5", ""])

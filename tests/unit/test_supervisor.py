@@ -262,7 +262,7 @@ def test_the_gateway_is_told_where_the_others_are(tmp_path: Path) -> None:
     assert told["FRESHET_GATEWAY_EVALUATOR_METRICS"] == system.metrics_url("evaluator")
 
 
-@pytest.mark.parametrize("name", ["FRESHET_TRAINER_MODELS_DIR", BOOTSTRAP, RECOMMENDER])
+@pytest.mark.parametrize("name", ["FRESHET_SHOP_MODELS_DIR", BOOTSTRAP, RECOMMENDER])
 def test_what_is_decided_here_can_not_be_set(name: str, tmp_path: Path) -> None:
     with pytest.raises(Unusable, match=f"{name} is decided here"):
         plan(tmp_path, {name: "elsewhere"})

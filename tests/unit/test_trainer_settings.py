@@ -12,7 +12,6 @@ from shared.settings import load
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MASKED_KINDS", "review,foo", "FRESHET_TRAINER_MASKED_KINDS='review,foo': no kind of event is called 'foo'"),
         ("PUBLISH_EVENTS", "1500", "PUBLISH_EVENTS=1500 must be a multiple of FRESHET_TRAINER_CHECKPOINT_EVENTS=1000"),
         ("DISCOUNT", "1.5", "FRESHET_TRAINER_DISCOUNT='1.5': Input should be less than 1"),
     ],
@@ -22,7 +21,3 @@ def test_wrong_values_are_refused_with_what_is_wrong(name: str, value: str, said
         load(TrainerSettings, {f"FRESHET_TRAINER_{name}": value})
     assert said in str(refused.value)
     assert "Value error" not in str(refused.value)
-
-
-def test_nothing_may_be_masked() -> None:
-    assert load(TrainerSettings, {"FRESHET_TRAINER_MASKED_KINDS": ""}).masked_kinds == ""

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUNS   := $(VENV)/.runs       # all that the system needs to run is installed
 STAMP  := $(VENV)/.installed  # and all that builds and tests it
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
-PROTOS := protos/freshet/v1/events.proto protos/freshet/v1/recommender.proto
+PROTOS := $(wildcard protos/freshet/v1/*.proto)
 
 .PHONY: help install demo test kafka-test stack-test bench check format protos client clean
 .DEFAULT_GOAL := help
@@ -63,7 +63,7 @@ protos: $(STAMP)  ## Generate shared/pb and the gateway's OpenAPI document from 
 	$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=shared/pb --grpc_python_out=shared/pb --mypy_out=quiet:shared/pb --mypy_grpc_out=quiet:shared/pb $(PROTOS)
-	find shared/pb -name '*.py*' -exec sed -i -E 's/^(from|import) freshet\.v1/\1 shared.pb.freshet.v1/; s/\bfreshet\.v1\.(events|recommender)_pb2/shared.pb.freshet.v1.\1_pb2/g' {} +
+	find shared/pb -name '*.py*' -exec sed -i -E 's/^(from|import) freshet\.v1/\1 shared.pb.freshet.v1/; s/\bfreshet\.v1\.(events|limits|recommender)_pb2/shared.pb.freshet.v1.\1_pb2/g' {} +
 	mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -I protos --include_source_info --descriptor_set_out=build/protos.pb $(PROTOS)
 	$(BIN)/python -P -m services.gateway.openapi build/protos.pb > build/openapi.json

@@ -117,7 +117,11 @@ class Crowd:
                     return
                 answer = self._call(
                     stub.Recommend,
-                    pb.RecommendRequest(user_id=user, count=self._asked.slate, after_position=positions.get(user)),
+                    pb.RecommendRequest(
+                        user_id=user,
+                        wishes=pb.Wishes(count=self._asked.slate),
+                        after_position=positions.get(user),
+                    ),
                 )
                 if answer is None:
                     return

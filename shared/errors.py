@@ -17,6 +17,18 @@ class BadEvent(FreshetError):
         self.reason = reason
 
 
+class BadRequest(FreshetError):
+    """The caller must change the request.
+
+    Attributes:
+        field: the path of the field that is wrong, as in `events[3].rating`; empty where it is the whole request.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
 class Unavailable(FreshetError):
     """The other side is away: retry with backoff."""
 

@@ -14,10 +14,15 @@ from confluent_kafka import Message
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
-from services.inference.requests import AHEAD_MS, MOST_RECORD_BYTES
+from services.inference.requests import AHEAD_MS
 from shared.errors import BadEvent
-from shared.events import MOST_EVENT_ID_BYTES, REASONS, check_event
+from shared.events import REASONS, check_event
+from shared.log.limits import limits_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
+from shared.pb.freshet.v1.recommender_pb2 import RecordEventsRequest
+
+MOST_EVENT_ID_BYTES = limits_of(Event, "event_id").max_bytes
+MOST_RECORD_BYTES = limits_of(RecordEventsRequest, "events").max_bytes
 
 # A record of the dead letters that nobody of ours wrote; it is its own place.
 STRAY = "stray"

@@ -80,8 +80,8 @@ class Shop:
         Raises:
             Unavailable: the call failed.
         """
-        request = pb.RecommendRequest(user_id=user_id, count=TOP, exclude_product_ids=exclude, after_position=after)
-        request.wishes.explain = explain
+        wishes = pb.Wishes(count=TOP, exclude_product_ids=exclude, explain=explain)
+        request = pb.RecommendRequest(user_id=user_id, wishes=wishes, after_position=after)
         try:
             answer: pb.RecommendResponse = self._stub.Recommend(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:

@@ -15,8 +15,8 @@ from services.gateway.problems import Problem
 from services.gateway.reading import fill, from_json
 from services.gateway.recommender import Recommender
 from services.gateway.settings import GatewaySettings
-from services.gateway.values import BadRequest
 from services.gateway.writing import to_json
+from shared.errors import BadRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

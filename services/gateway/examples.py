@@ -11,9 +11,9 @@ USER, PRODUCT = "A00245B5VXREUJ", "B00005TB7U"
 BODIES: Mapping[str, Mapping[str, Any]] = {
     "Recommend": {
         "user_id": USER,
-        "count": 5,
         "session_product_ids": [PRODUCT],
         "wishes": {
+            "count": 5,
             "filter": {
                 "all_of": {
                     "filters": [

@@ -19,7 +19,7 @@ from services.gateway import metrics
 from services.gateway.problems import CLIENT_CLOSED_REQUEST, CONTENT_TYPE, Problem
 from services.gateway.settings import GatewaySettings
 from services.gateway.unread import of_unread
-from services.gateway.values import BadRequest
+from shared.errors import BadRequest
 
 log = logging.getLogger("gateway")
 

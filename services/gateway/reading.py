@@ -14,7 +14,8 @@ from typing import Any, NoReturn, TypeVar
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.gateway.values import SHOWN, BadRequest, mask, parsed, scalar, shown
+from services.gateway.values import SHOWN, mask, parsed, scalar, shown
+from shared.errors import BadRequest
 
 MessageT = TypeVar("MessageT", bound=Message)
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from services.gateway.comments import Limits, limits
 from services.gateway.methods import METHODS
 from services.gateway.reading import FIELD_MASK
 from services.gateway.values import INTEGERS, WIDE
 from services.gateway.writing import PARTIAL
+from shared.log.limits import UNPRINTABLE, field_limits, message_limits
 from shared.pb.freshet.v1.events_pb2 import Product
 
 Json = dict[str, Any]
 
-# What a request must give; proto3 itself has no word for it.
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "GetProductRequest": ("product_id",),
-    "GetUserRequest": ("user_id",),
-    "SimilarProductsRequest": ("product_id",),
-    "Boost": ("products", "factor"),
-    "Event": ("kind", "product_id"),
-    "Product": ("product_id",),
-}
+PRINTABLE = f"^[^{UNPRINTABLE}]*$"
+# JSON Schema's word → the option.
+_OPTIONS: Mapping[str, Any] = {"minimum": "minimum", "exclusiveMinimum": "above", "maximum": "maximum"}
 NOT_FINITE = ["NaN", "Infinity", "-Infinity"]
 
 
@@ -57,33 +51,38 @@ class Schemas:
         return schema, described
 
     def _message(self, message: Any) -> Json:
-        properties = self._properties(message)
-        found: Json = {"type": "object", "description": self._comments[message.full_name], "properties": properties}
+        described = self._comments[message.full_name]
+        found: Json = {"type": "object", "description": described, "properties": self._properties(message)}
         if message.full_name not in self._requested:
             required = [f.name for f in message.fields if not f.has_presence]
         else:
+            limits = message_limits(message)
             found["additionalProperties"] = False
-            required = [n for n, p in properties.items() if p.get("minItems") or n in REQUIRED.get(message.name, ())]
-            if len(message.oneofs) == 1 and len(message.oneofs[0].fields) == len(message.fields) > 1:
-                found |= {"minProperties": 1, "maxProperties": 1}
-            elif found["description"].startswith("At least one "):
+            required = [f.name for f in message.fields if _is_required(f)]
+            if limits.some_field:
                 found["minProperties"] = 1
+            if len(message.oneofs) == 1 and len(message.oneofs[0].fields) == len(message.fields) > 1:
+                found["maxProperties"] = 1
+            if limits.max_depth:
+                found["description"] += f" It nests at most {limits.max_depth} deep."
+            if limits.max_messages:
+                found["description"] += f" At most {limits.max_messages} lie in one, itself counted."
         return found | ({"required": required} if required else {})
 
     def _properties(self, message: Any) -> dict[str, Json]:
-        properties: dict[str, Json] = {}
-        before: Limits = {}
-        for field in message.fields:
-            said = self._comments[field.full_name]
-            requested = message.full_name in self._requested
-            before = limits(field, said, before) if requested else {}
-            own = dict(before)
-            if field.name in REQUIRED.get(message.name, ()) and field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-                own["minLength"] = 1
-            properties[field.name] = {**self._field(field, own, requested), "description": said}
-        return properties
+        requested = message.full_name in self._requested
+        return {field.name: self._described(field, requested) for field in message.fields}
 
-    def _field(self, field: FieldDescriptor, own: Limits, requested: bool) -> Json:
+    def _described(self, field: FieldDescriptor, requested: bool) -> Json:
+        described = self._comments[field.full_name]
+        if not requested:
+            return {**self._field(field, {}, requested), "description": described}
+        for said in _beyond_schemas(field):
+            described = f"{described.rstrip('.')}. {said}" if described else said
+        deprecated = {"deprecated": True} if field.GetOptions().deprecated else {}
+        return {**self._field(field, _limited(field), requested), "description": described, **deprecated}
+
+    def _field(self, field: FieldDescriptor, limited: Json, requested: bool) -> Json:
         kind = field.message_type
         if kind is not None and kind.GetOptions().map_entry:
             return {"type": "object", "additionalProperties": _scalar(kind.fields_by_name["value"], requested)}
@@ -95,10 +94,10 @@ class Schemas:
         else:
             one = _scalar(field, requested)
         if field.is_repeated:
-            return {"type": "array", **own, "items": {**one, **own.get("items", {})}}
-        if "minimum" in own and "pattern" in one:  # int64 as a string, which no minimum binds
+            return {"type": "array", **limited, "items": {**one, **limited.get("items", {})}}
+        if "minimum" in limited and "pattern" in one:  # int64 as a string, which no minimum binds
             one["pattern"] = one["pattern"].replace("-?", "")
-        return {**one, **own}
+        return {**one, **limited}
 
     def _enum(self, enum: Any) -> Json:
         values = {value.name: self._comments[f"{enum.full_name}.{value.name}"] for value in enum.values}
@@ -108,6 +107,45 @@ class Schemas:
             "enum": list(values),
             "description": f"{self._comments[enum.full_name]} {listed}".strip(),
         }
+
+
+def _is_required(field: FieldDescriptor) -> bool:
+    limits = field_limits(field)
+    return limits.min_items > 0 if field.is_repeated else limits.required
+
+
+def _limited(field: FieldDescriptor) -> Json:
+    """What JSON Schema can say of a field's limits."""
+    limits = field_limits(field)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        limited: Json = {"minLength": 1} if limits.required else {}
+        if limits.max_bytes:
+            limited["maxLength"] = limits.max_bytes  # no more characters than bytes
+        if limits.printable:
+            limited["pattern"] = PRINTABLE
+    else:
+        limited = {
+            word: int(number) if number.is_integer() else number
+            for word, option in _OPTIONS.items()
+            if limits.HasField(option)
+            for number in (getattr(limits, option),)
+        }
+        if limits.zero_means:
+            limited |= {"minimum": 0, "default": limits.zero_means}
+    if not field.is_repeated:
+        return limited
+    items = {"items": limited} if limited else {}
+    sizes = {"minItems": limits.min_items, "maxItems": limits.max_items}
+    return {**{word: size for word, size in sizes.items() if size}, **items}
+
+
+def _beyond_schemas(field: FieldDescriptor) -> Iterator[str]:
+    """What JSON Schema can't say of a field's limits."""
+    limits = field_limits(field)
+    if limits.max_bytes:
+        yield f"At most {limits.max_bytes} bytes{' each' if field.is_repeated else ''}."
+    if limits.zero_means:
+        yield f"0 means {limits.zero_means}."
 
 
 def _scalar(field: FieldDescriptor, requested: bool) -> Json:

@@ -9,6 +9,8 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from shared.errors import BadRequest
+
 INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
@@ -17,14 +19,6 @@ INTEGERS = {
 }
 SHOWN = 80  # characters of what is wrong that a message repeats
 WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
-
-
-class BadRequest(Exception):
-    """The caller must change the request; `field` is the wrong one, empty where none is."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}" if field else message)
-        self.field = field
 
 
 def parsed(text: str, field: FieldDescriptor) -> Any:

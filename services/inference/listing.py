@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.inference.bad_request import BadRequest
 from services.inference.catalogue import Catalogue
+from shared.errors import BadRequest
 
 # Products whose words are compared before other calls get their turn.
 AT_ONCE = 500
@@ -101,7 +101,7 @@ def last_of(page_token: str, asked: bytes) -> str:
             return content[4:].decode()
     except ValueError:
         pass
-    raise BadRequest("page_token: no page of this query and filter gave it; leave it empty for the first page")
+    raise BadRequest("page_token", "no page of this query and filter gave it; leave it empty for the first page")
 
 
 def _sum(last: bytes, asked: bytes) -> bytes:

@@ -15,6 +15,7 @@ from services.inference.log_writer import Record
 from services.inference.refusals import Context, Refusal
 from shared.errors import BadEvent, Unavailable
 from shared.events import key_of
+from shared.log.limits import check
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import LogPosition
 
@@ -24,7 +25,7 @@ class LogCalls(Calls):
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         """Append events to the log."""
-        events = requests.completed_events(request.events, time.time_ns() // 1_000_000)
+        events = requests.completed_events(request, time.time_ns() // 1_000_000)
         records = [Record(self._topics.events, key_of(e), e.SerializeToString()) for e in events]
         positions = await self._write(
             "events", records, context, advice="retry with the same event_ids: what was stored counts once"
@@ -38,7 +39,7 @@ class LogCalls(Calls):
 
     async def UpsertProducts(self, request: pb.UpsertProductsRequest, context: Context) -> pb.UpsertProductsResponse:
         """Add products or replace them whole."""
-        requests.check_products(request.products)
+        check(request)
         records = [
             Record(self._topics.products, p.product_id.encode(), p.SerializeToString()) for p in request.products
         ]
@@ -47,7 +48,7 @@ class LogCalls(Calls):
 
     async def RemoveProducts(self, request: pb.RemoveProductsRequest, context: Context) -> pb.RemoveProductsResponse:
         """Remove products."""
-        requests.check_product_ids(request.product_ids)
+        check(request)
         records = [Record(self._topics.products, product.encode(), None) for product in request.product_ids]
         done = await self._write("product_ids", records, context, advice="retry: removing again changes nothing")
         return pb.RemoveProductsResponse(removed=len(done))

@@ -10,11 +10,12 @@ import numpy as np
 from grpc import StatusCode
 
 from services.inference import requests
-from services.inference.bad_request import BadRequest
 from services.inference.calls import Calls
 from services.inference.listing import Listing, last_of, token
 from services.inference.refusals import Context, Refusal
+from shared.errors import BadRequest
 from shared.event_features import EVENT_FEATURES
+from shared.log.limits import check
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EventKind
 from shared.user_class import user_class
@@ -29,7 +30,7 @@ class LookUpCalls(Calls):
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
         """What is known of a user."""
-        requests.check_named("user_id", request.user_id)
+        check(request)
         self._refuse_unless_ready()
         histories, ids = self._knowledge.histories, self._knowledge.catalogue.ids
         row = histories.row(request.user_id)
@@ -57,13 +58,13 @@ class LookUpCalls(Calls):
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         """The users, in the order in which they became known."""
-        size = requests.check_page(request)
+        size = requests.page_size(request)
         self._refuse_unless_ready()
         histories = self._knowledge.histories
         last = last_of(request.page_token, b"users")
         before = histories.row(last) if last else -1
         if before is None:
-            raise BadRequest("page_token: names a user of whom nothing is known; leave it empty for the first page")
+            raise BadRequest("page_token", "names a user of whom nothing is known; leave it empty for the first page")
         rows = range(before + 1, min(before + 1 + size, len(histories.users)))
         return pb.ListUsersResponse(
             users=[
@@ -81,7 +82,7 @@ class LookUpCalls(Calls):
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
         """What is known of a product."""
-        requests.check_named("product_id", request.product_id)
+        check(request)
         self._refuse_unless_ready()
         row = self.known_row(request.product_id)
         catalogue, shares = self._knowledge.catalogue, self._knowledge.shares()
@@ -96,7 +97,7 @@ class LookUpCalls(Calls):
 
     async def ListProducts(self, request: pb.ListProductsRequest, context: Context) -> pb.ListProductsResponse:
         """The catalogue, in the order of the products' ids."""
-        size = requests.check_page(request)
+        size = requests.page_size(request)
         self._refuse_unless_ready()
         asked = request.query.encode() + b"\0" + request.filter.SerializeToString(deterministic=True)
         after = last_of(request.page_token, asked)

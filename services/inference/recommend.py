@@ -55,7 +55,6 @@ class Asked:
 
     count: int
     wishes: pb.Wishes
-    excluded: Sequence[str] = ()  # beside those of the wishes
 
 
 def recommend(
@@ -121,9 +120,8 @@ def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: 
         values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
     values += catalogue.bars(rows)
     ranking.mask(values, seen)
-    for excluded in filter(None, (asked.excluded, wishes.exclude_product_ids)):
-        found = [row for row in map(catalogue.find, excluded) if row is not None and row < rows]
-        ranking.mask(values, np.array(found, np.int32))
+    excluded = [row for row in map(catalogue.find, wishes.exclude_product_ids) if row is not None and row < rows]
+    ranking.mask(values, np.array(excluded, np.int32))
 
 
 def place(

@@ -14,8 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from services.inference import metrics
-from services.inference.bad_request import BadRequest
 from services.inference.shedding import COMPUTING, Shedding
+from shared.errors import BadRequest
 
 log = logging.getLogger("inference")
 
@@ -121,7 +121,7 @@ def _told(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def _checked(request: Any) -> Any:
     if isinstance(request, DecodeError):
-        raise BadRequest(f"request: {request}")
+        raise BadRequest("request", str(request))
     return request
 
 

@@ -1,51 +1,45 @@
-"""What a request may hold. Pure; every refusal names the field."""
+"""What a request may hold beyond the protos' limits, and what it leaves to the service. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from uuid import uuid4
 
-from services.inference.bad_request import MOST_BATCH, MOST_COUNT, BadRequest
 from services.inference.wishes import check_filter, check_wishes
-from shared.errors import BadEvent
-from shared.events import END_MS, check_event, check_id
+from shared.errors import BadRequest
+from shared.events import check_fields
+from shared.log.limits import Check, check, limits_of
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Availability, Event, Product
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 
-DEFAULT_COUNT = 10
-DEFAULT_PAGE = 50
-MOST_SESSION = 500
-MOST_USERS = 100_000  # of one BatchRecommend
-MOST_QUERY_BYTES = 256
+DEFAULT_COUNT = limits_of(pb.Wishes, "count").zero_means
 # How far ahead of this machine's clock an event may be: one of a later year would outweigh and outwait all others.
 AHEAD_MS = 86_400_000
-# Kafka's own default limit of a record is 1 MiB with its headers.
-MOST_RECORD_BYTES = 1_000_000
+
+_check_events = Check(pb.RecordEventsRequest.DESCRIPTOR, deep=False)  # each event is completed first
 
 
-def check_recommend(request: pb.RecommendRequest, partitions: int) -> int:
-    """The number of products wanted.
+def recommend_wishes(request: pb.RecommendRequest, partitions: int) -> pb.Wishes:
+    """What the answer is to be like; what the request's deprecated fields say is among it.
 
     Raises:
         BadRequest: a field is wrong.
     """
-    if request.user_id:
-        check_named("user_id", request.user_id)
-    if request.count > MOST_COUNT:
-        raise BadRequest(f"count: 0 to {MOST_COUNT}, got {request.count}")
-    if len(request.exclude_product_ids) > MOST_BATCH:
-        raise BadRequest(f"exclude_product_ids: at most {MOST_BATCH}, got {len(request.exclude_product_ids)}")
-    if len(request.session_product_ids) > MOST_SESSION:
-        raise BadRequest(f"session_product_ids: at most {MOST_SESSION}, got {len(request.session_product_ids)}")
-    if request.HasField("after_position"):
-        position = request.after_position
-        if not 0 <= position.partition < partitions:
-            raise BadRequest(f"after_position.partition: 0 to {partitions - 1}, got {position.partition}")
-        if position.offset < 0:
-            raise BadRequest(f"after_position.offset: must not be negative, got {position.offset}")
+    check(request)
     check_wishes(request.wishes)
-    return request.count or wanted(request.wishes)
+    if request.HasField("after_position") and request.after_position.partition >= partitions:
+        raise BadRequest("after_position.partition", f"0 to {partitions - 1}, got {request.after_position.partition}")
+    if not request.count and not request.exclude_product_ids:
+        return request.wishes
+    if request.count and request.wishes.count not in (0, request.count):
+        raise BadRequest(
+            "wishes.count", f"{request.wishes.count}, but count, which is deprecated, says {request.count}; give one"
+        )
+    wishes = pb.Wishes()
+    wishes.CopyFrom(request.wishes)
+    wishes.count = wishes.count or request.count
+    wishes.exclude_product_ids.extend(request.exclude_product_ids)
+    return wishes
 
 
 def wanted(wishes: pb.Wishes) -> int:
@@ -65,111 +59,39 @@ def trending_wishes(request: pb.TrendingRequest) -> pb.Wishes:
     return wishes
 
 
-def check_batch(request: pb.BatchRecommendRequest) -> None:
-    """Refuse what can't be answered user by user.
-
-    Raises:
-        BadRequest: there are no users or too many, or a field is wrong.
-    """
-    if not 1 <= len(request.user_ids) <= MOST_USERS:
-        raise BadRequest(f"user_ids: 1 to {MOST_USERS}, got {len(request.user_ids)}")
-    for n, user_id in enumerate(request.user_ids):
-        check_named(f"user_ids[{n}]", user_id)
-    check_wishes(request.wishes)
-
-
-def check_page(request: pb.ListProductsRequest | pb.ListUsersRequest) -> int:
+def page_size(request: pb.ListProductsRequest | pb.ListUsersRequest) -> int:
     """The number of products or users wanted.
 
     Raises:
         BadRequest: a field is wrong.
     """
-    if request.page_size > MOST_COUNT:
-        raise BadRequest(f"page_size: 0 to {MOST_COUNT}, got {request.page_size}")
-    if isinstance(request, pb.ListProductsRequest):
-        if len(request.query.encode()) > MOST_QUERY_BYTES:
-            raise BadRequest(f"query: at most {MOST_QUERY_BYTES} bytes, got {len(request.query.encode())}")
-        if request.HasField("filter"):
-            check_filter(request.filter, "filter")
-    return request.page_size or DEFAULT_PAGE
+    check(request)
+    if isinstance(request, pb.ListProductsRequest) and request.HasField("filter"):
+        check_filter(request.filter, "filter")
+    return request.page_size or limits_of(type(request), "page_size").zero_means
 
 
-def completed_events(events: Sequence[Event], now_ms: int) -> Sequence[Event]:
+def completed_events(request: pb.RecordEventsRequest, now_ms: int) -> Sequence[Event]:
     """The request's own events, each given an id and a time where it has none.
 
     Raises:
         BadRequest: there are none or too many, or a field of one is wrong.
     """
-    _check_batch("events", len(events))
+    _check_events(request)
     batch = uuid4().hex
-    for n, event in enumerate(events):
+    for n, event in enumerate(request.events):
         if event.kind == EVENT_KIND_TICK:
-            raise BadRequest(f"events[{n}].kind: a tick is a replay's, not a caller's")
+            raise BadRequest(f"events[{n}].kind", "a tick is a replay's, not a caller's")
         if event.source or event.sequence:
-            raise BadRequest(f"events[{n}].{'source' if event.source else 'sequence'}: a replay's, not a caller's")
+            raise BadRequest(f"events[{n}].{'source' if event.source else 'sequence'}", "a replay's, not a caller's")
         if not event.event_id:
             event.event_id = f"{batch}-{n}"
         if not event.event_time_ms:
             event.event_time_ms = now_ms
-        try:
-            check_event(event)
-        except BadEvent as error:
-            raise BadRequest(f"events[{n}].{error}") from error
+        check_fields(event, f"events[{n}]")
         if event.event_time_ms > now_ms + AHEAD_MS:
             raise BadRequest(
-                f"events[{n}].event_time_ms: at most a day ahead of the service's clock, which says {now_ms}, "
-                f"got {event.event_time_ms}"
+                f"events[{n}].event_time_ms",
+                f"at most a day ahead of the service's clock, which says {now_ms}, got {event.event_time_ms}",
             )
-        if event.ByteSize() > MOST_RECORD_BYTES:
-            raise BadRequest(f"events[{n}]: at most {MOST_RECORD_BYTES} bytes, got {event.ByteSize()}; cut the text")
-    return events
-
-
-def check_products(products: Sequence[Product]) -> None:
-    """Refuse products that can't be known.
-
-    Raises:
-        BadRequest: there are none or too many, or a field of one is wrong.
-    """
-    _check_batch("products", len(products))
-    for n, product in enumerate(products):
-        check_named(f"products[{n}].product_id", product.product_id)
-        if product.HasField("price") and not 0.0 <= product.price < math.inf:
-            raise BadRequest(f"products[{n}].price: a finite number, not negative, got {product.price:g}")
-        if product.availability not in Availability.values():
-            raise BadRequest(f"products[{n}].availability: must be one of Availability, got {product.availability}")
-        if product.HasField("listed_ms") and not 0 < product.listed_ms < END_MS:
-            raise BadRequest(
-                f"products[{n}].listed_ms: milliseconds since 1970, above 0 and before the year 2200, "
-                f"got {product.listed_ms}"
-            )
-        if product.ByteSize() > MOST_RECORD_BYTES:
-            raise BadRequest(f"products[{n}]: at most {MOST_RECORD_BYTES} bytes, got {product.ByteSize()}")
-
-
-def check_product_ids(product_ids: Sequence[str]) -> None:
-    """Refuse what names no product.
-
-    Raises:
-        BadRequest: there are none or too many, or one is wrong.
-    """
-    _check_batch("product_ids", len(product_ids))
-    for n, product_id in enumerate(product_ids):
-        check_named(f"product_ids[{n}]", product_id)
-
-
-def _check_batch(field: str, size: int) -> None:
-    if not 1 <= size <= MOST_BATCH:
-        raise BadRequest(f"{field}: 1 to {MOST_BATCH}, got {size}")
-
-
-def check_named(field: str, value: str) -> None:
-    """Refuse what names no user and no product.
-
-    Raises:
-        BadRequest: it does not.
-    """
-    try:
-        check_id(field, value)
-    except BadEvent as error:
-        raise BadRequest(str(error)) from error
+    return request.events

@@ -20,6 +20,7 @@ from services.inference.refusals import Context
 from services.inference.scored import score, score_similar
 from services.inference.viewers import Viewer, viewer_of
 from services.inference.wishes import check_wishes
+from shared.log.limits import check
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceServicer
 
@@ -31,19 +32,20 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """The best products for one user or session now."""
-        count = requests.check_recommend(request, self._knowledge.partitions)
+        wishes = requests.recommend_wishes(request, self._knowledge.partitions)
         self._refuse_unless_ready()
         if request.HasField("after_position"):
             await self._wait_for(request.after_position, context)
         self._refuse_if_late(context)
-        asked = Asked(count, request.wishes, request.exclude_product_ids)
+        asked = Asked(requests.wanted(wishes), wishes)
         return self._answer(request.user_id, request.session_product_ids, asked)
 
     async def BatchRecommend(
         self, request: pb.BatchRecommendRequest, context: Context
     ) -> AsyncGenerator[pb.BatchRecommendResponse, None]:
         """The same for many users, other calls answered in between."""
-        requests.check_batch(request)
+        check(request)
+        check_wishes(request.wishes)
         self._refuse_unless_ready()
         asked = Asked(requests.wanted(request.wishes), request.wishes)
         for user_id in request.user_ids:
@@ -53,6 +55,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
 
     async def Trending(self, request: pb.TrendingRequest, context: Context) -> pb.TrendingResponse:
         """What is popular now."""
+        check(request)
         check_wishes(request.wishes)
         self._refuse_unless_ready()
         self._refuse_if_late(context)
@@ -63,7 +66,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
         """What goes with a product, whoever asks."""
-        requests.check_named("product_id", request.product_id)
+        check(request)
         check_wishes(request.wishes)
         self._refuse_unless_ready()
         self._refuse_if_late(context)

@@ -64,7 +64,7 @@ def problem(answer: Answer, status: int) -> dict[str, Any]:
 
 
 def test_a_post_answers_what_grpc_answers(shop: Gateway, served: Inference) -> None:
-    asked = {"user_id": "ada", "count": 3, "exclude_product_ids": ["p1"]}
+    asked = {"user_id": "ada", "wishes": {"count": 3, "exclude_product_ids": ["p1"]}}
     answer = shop.ask("/v1/recommend", asked)
     expected = MessageToDict(
         served.recommend("ada", 3, ["p1"]),

@@ -18,7 +18,7 @@ from services.gateway.examples import BODIES, PRODUCT, USER
 from services.gateway.methods import METHODS
 from services.gateway.openapi import FILE
 from services.gateway.reading import from_json
-from services.gateway.values import BadRequest
+from shared.errors import BadRequest
 from shared.pb.freshet.v1.events_pb2 import LogPosition
 from shared.settings import KafkaSettings
 from shared.topics import ensure_topics

@@ -197,7 +197,7 @@ def test_refusals_name_the_field(inference: Inference) -> None:
     at = pb.RecommendRequest(user_id="a", after_position=ev.LogPosition(partition=9))
     stub = inference.stub
     cases = [
-        (stub.Recommend, pb.RecommendRequest(user_id="a", count=5000), "count: 0 to 1000, got 5000"),
+        (stub.Recommend, pb.RecommendRequest(wishes=pb.Wishes(count=5000)), "wishes.count: 0 to 1000, got 5000"),
         (stub.Recommend, pb.RecommendRequest(user_id="ü" * 129), "user_id: at most 256 bytes, got 258"),
         (stub.Recommend, pb.RecommendRequest(user_id="a\nb"), "user_id: must not hold control characters"),
         (stub.Recommend, at, "after_position.partition: 0 to 2, got 9"),
@@ -233,7 +233,7 @@ def test_versions_swap_under_load_without_a_failed_call(
             recommend = RecommenderServiceStub(channel).Recommend
             while not done.is_set():
                 try:
-                    answer = recommend(pb.RecommendRequest(user_id="ann", count=1), timeout=20)
+                    answer = recommend(pb.RecommendRequest(user_id="ann", wishes=pb.Wishes(count=1)), timeout=20)
                     seen.append((answer.model_version, ids(answer)[0]))
                 except grpc.RpcError as error:
                     failures.append(error)

@@ -97,12 +97,23 @@ def test_an_answer_is_as_wished(inference: Inference, wishes: dict[str, Any], ex
     assert answer.fallback == (pb.FALLBACK_UNSPECIFIED if expected else pb.FALLBACK_NOTHING_LEFT)
 
 
-def test_scores_below_the_minimum_are_left_out_and_counts_of_both_kinds_are_known(inference: Inference) -> None:
+def test_scores_below_the_minimum_are_left_out(inference: Inference) -> None:
     full = recommend(inference, user="ann")
     least = full.products[1].score
     assert ids(recommend(inference, user="ann", minimum_score=least).products) == ["boot", "shoe"]
-    request = pb.RecommendRequest(user_id="ann", count=1, wishes=pb.Wishes(count=3), exclude_product_ids=["boot"])
-    assert ids(inference.stub.Recommend(request, timeout=20).products) == ["shoe"]
+
+
+def test_the_deprecated_count_and_excluded_products_are_still_honoured(inference: Inference) -> None:
+    def shown(**fields: Any) -> list[str]:
+        return ids(inference.stub.Recommend(pb.RecommendRequest(user_id="ann", **fields), timeout=20).products)
+
+    assert shown(count=1) == shown(count=1, wishes=pb.Wishes(count=1)) == ["boot"]
+    assert shown(exclude_product_ids=["boot"], wishes=pb.Wishes(count=1)) == ["shoe"]
+    assert shown(exclude_product_ids=["boot"], wishes=pb.Wishes(exclude_product_ids=["shoe"], count=1)) == ["told"]
+    with pytest.raises(grpc.RpcError) as refused:
+        shown(count=1, wishes=pb.Wishes(count=3))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details() == "wishes.count: 3, but count, which is deprecated, says 1; give one"
 
 
 def test_the_fields_that_are_asked_for_come_along(inference: Inference) -> None:

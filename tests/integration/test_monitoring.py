@@ -82,7 +82,7 @@ def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub,
         http.ask("/v1/trending")
         producer.send(Topics.of(kafka).events, key=b"u", value=b"\xff no event")
         producer.flush(20)
-        stub.Recommend(pb.RecommendRequest(user_id="nobody", count=5), timeout=20)
+        stub.Recommend(pb.RecommendRequest(user_id="nobody", wishes=pb.Wishes(count=5)), timeout=20)
         for method, request in (
             ("GetUser", pb.GetUserRequest(user_id="nobody")),
             ("ListModels", pb.ListModelsRequest()),

@@ -48,7 +48,7 @@ class Load(threading.Thread):
             user, product = f"live-{number % 50}", self._products[number % len(self._products)]
             self._record(shop, Event(event_id=f"view-{number}", kind=EVENT_KIND_VIEW, user_id=user, product_id=product))
             try:
-                shop.Recommend(pb.RecommendRequest(user_id=user, count=10), timeout=2)
+                shop.Recommend(pb.RecommendRequest(user_id=user, wishes=pb.Wishes(count=10)), timeout=2)
                 self.recommended += 1
             except grpc.RpcError:
                 self.refused += 1

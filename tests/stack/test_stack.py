@@ -75,7 +75,7 @@ def load(stack: Stack) -> Iterator[Load]:
 def recommended(channel: grpc.Channel) -> pb.RecommendResponse:
     """An answer for somebody new, waiting for a server that is not up."""
     answer: pb.RecommendResponse = RecommenderServiceStub(channel).Recommend(
-        pb.RecommendRequest(user_id="somebody", count=10), timeout=5, wait_for_ready=True
+        pb.RecommendRequest(user_id="somebody", wishes=pb.Wishes(count=10)), timeout=5, wait_for_ready=True
     )
     return answer
 

@@ -79,7 +79,7 @@ class Inference:
     def recommend(
         self, user: str, count: int = 0, exclude: Sequence[str] = (), timeout: float = 20
     ) -> pb.RecommendResponse:
-        request = pb.RecommendRequest(user_id=user, count=count, exclude_product_ids=exclude)
+        request = pb.RecommendRequest(user_id=user, wishes=pb.Wishes(count=count, exclude_product_ids=exclude))
         answer: pb.RecommendResponse = self.stub.Recommend(request, timeout=timeout)
         return answer
 

@@ -36,7 +36,7 @@ OTHER_SCHEMAS: tuple[Message, ...] = (
     ),
     pb.Pointer(version_id="v1", set_ms=1),
     pb.LogPosition(partition=1, offset=1),
-    service.RecommendRequest(user_id="u1", count=3, exclude_product_ids=["p1"]),
+    service.RecommendRequest(user_id="u1", wishes=service.Wishes(count=3, exclude_product_ids=["p1"])),
     service.RecordEventsRequest(events=[pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u1", product_id="p1")]),
 )  # fmt: skip
 

@@ -56,7 +56,8 @@ def test_every_kind_can_be_told_and_the_service_takes_each() -> None:
         "EVENT_KIND_UNSPECIFIED", "EVENT_KIND_TICK",
     }  # fmt: skip
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
-    taken = completed_events([messages.event_message(event) for event in EVERY], now_ms)
+    request = calls.RecordEventsRequest(events=[messages.event_message(event) for event in EVERY])
+    taken = completed_events(request, now_ms)
     assert [event.event_id for event in taken] == [event.event_id for event in EVERY], "ids are the client's"
     assert all(abs(event.event_time_ms - now_ms) < 3_600_000 for event in taken)
     assert len({event.event_id for event in taken}) == len(EVERY)

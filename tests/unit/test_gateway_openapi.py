@@ -76,6 +76,12 @@ def test_the_example_is_read_and_fits_its_schema(name: str) -> None:
         ("RecommendRequest", {"usr": "a"}),
         ("RecommendRequest", {"user_id": "a" * 257}),
         ("RecommendRequest", {"count": 1001}),
+        ("RecommendRequest", {"wishes": {"count": 1001}}),
+        ("RecommendRequest", {"wishes": {"filter": {"brand": {"values": [""]}}}}),
+        ("UpsertProductsRequest", {"products": [{"product_id": "a", "price": -1}]}),
+        ("UpsertProductsRequest", {"products": [{"product_id": "a", "listed_ms": 0}]}),
+        ("RecordEventsRequest", {"events": [{"kind": "EVENT_KIND_VIEW", "product_id": "a", "total_votes": -1}]}),
+        ("RecordEventsRequest", {"events": [{"kind": "EVENT_KIND_VIEW", "product_id": "a", "event_time_ms": 8e12}]}),
         ("RecommendRequest", {"session_product_ids": ["a"] * 501}),
         ("RecommendRequest", {"after_position": {"offset": "-1"}}),
         ("RecommendRequest", {"wishes": {"diversity": 1.5}}),
@@ -94,8 +100,26 @@ def test_the_example_is_read_and_fits_its_schema(name: str) -> None:
         ("RecordEventsRequest", {"events": [{"kind": "EVENT_KIND_VIEW", "product_id": "a", "quantity": 0}]}),
     ],
 )
-def test_the_limits_of_the_protos_comments_are_in_the_schemas(name: str, wrong: Any) -> None:
+def test_the_limits_of_the_protos_are_in_the_schemas(name: str, wrong: Any) -> None:
     assert not validator(name).is_valid(wrong)
+
+
+def test_what_a_schema_can_not_say_of_a_limit_is_told() -> None:
+    assert "nests at most 10 deep" in SCHEMAS["Filter"]["description"]
+    assert "At most 1000000 bytes each." in SCHEMAS["RecordEventsRequest"]["properties"]["events"]["description"]
+    count = SCHEMAS["Wishes"]["properties"]["count"]
+    assert (count["minimum"], count["default"]) == (0, 10)
+    assert "0 means 10." in count["description"]
+
+
+def test_what_is_deprecated_is_marked() -> None:
+    marked = [
+        (name, field)
+        for name, schema in SCHEMAS.items()
+        for field, told in schema.get("properties", {}).items()
+        if told.get("deprecated")
+    ]
+    assert marked == [("RecommendRequest", "count"), ("RecommendRequest", "exclude_product_ids")]
 
 
 def test_a_mask_may_be_empty() -> None:

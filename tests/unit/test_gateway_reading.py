@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.gateway.methods import METHODS
 from services.gateway.reading import MOST_DEEP, fill, from_json
-from services.gateway.values import BadRequest
+from shared.errors import BadRequest
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from tests.support.messages import messages
 

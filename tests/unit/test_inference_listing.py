@@ -7,9 +7,9 @@ import asyncio
 import numpy as np
 import pytest
 
-from services.inference.bad_request import BadRequest
 from services.inference.catalogue import Catalogue
 from services.inference.listing import Listing, last_of, token
+from shared.errors import BadRequest
 from shared.pb.freshet.v1.events_pb2 import Product
 
 

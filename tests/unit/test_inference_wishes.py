@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from services.inference.bad_request import BadRequest
 from services.inference.wishes import check_wishes
+from shared.errors import BadRequest
+from shared.log.limits import check
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 
 CHEAP = {"price": {"at_most": 5}}
@@ -29,7 +30,7 @@ BOTH = {"price": {"at_least": 10, "at_most": 5}}
         ),
         ({"filter": {"age": {}}}, "wishes.filter.age: give at_least_days, at_most_days or both"),
         ({"filter": {"brand": {"values": ["a", ""]}}}, "wishes.filter.brand.values[1]: must not be empty"),
-        ({"boosts": [{"products": CHEAP, "factor": 2}, {"factor": 2}]}, "wishes.boosts[1].products: say which"),
+        ({"boosts": [{"products": CHEAP, "factor": 2}, {"factor": 2}]}, "wishes.boosts[1].products: must be given"),
         ({"boosts": [{"products": BOTH, "factor": 2}]}, "wishes.boosts[0].products.price.at_most: must not be below"),
         ({"boosts": [{"products": CHEAP}]}, "wishes.boosts[0].factor: above 0, at most 1,000,000, got 0"),
         ({"diversity": 1.5}, "wishes.diversity: 0 to 1, got 1.5"),
@@ -44,8 +45,10 @@ BOTH = {"price": {"at_least": 10, "at_most": 5}}
     ],
 )
 def test_a_refusal_says_where_and_what(wishes: dict[str, Any], message: str) -> None:
+    asked = ParseDict(wishes, pb.Wishes())
     with pytest.raises(BadRequest) as refused:
-        check_wishes(ParseDict(wishes, pb.Wishes()))
+        check(asked, "wishes")
+        check_wishes(asked)
     assert str(refused.value).startswith(message)
 
 

@@ -22,35 +22,72 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from shared.pb.freshet.v1 import limits_pb2 as freshet_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66reshet/v1/events.proto\x12\nfreshet.v1\"\xa6\x03\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.freshet.v1.EventKind\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nproduct_id\x18\x04 \x01(\t\x12\x15\n\revent_time_ms\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x13\n\x06rating\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rhelpful_votes\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0btotal_votes\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x12\n\x05price\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x15\n\x08quantity\x18\x0b \x01(\x01H\x04\x88\x01\x01\x12\x1a\n\rdwell_seconds\x18\x0c \x01(\x01H\x05\x88\x01\x01\x12\x0e\n\x06source\x18\r \x01(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x12\n\nrequest_id\x18\x0f \x01(\tB\t\n\x07_ratingB\x10\n\x0e_helpful_votesB\x0e\n\x0c_total_votesB\x08\n\x06_priceB\x0b\n\t_quantityB\x10\n\x0e_dwell_seconds\"\xed\x01\n\x07Product\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\r\n\x05\x62rand\x18\x04 \x01(\t\x12\x12\n\x05price\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bunavailable\x18\x06 \x01(\x08\x12.\n\x0c\x61vailability\x18\x07 \x01(\x0e\x32\x18.freshet.v1.Availability\x12\x16\n\tlisted_ms\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\tB\x08\n\x06_priceB\x0c\n\n_listed_ms\"\x9d\x03\n\x0bStateVector\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.freshet.v1.EventKind\x12\x15\n\revent_time_ms\x18\x04 \x01(\x03\x12\x14\n\x0cprice_scaled\x18\x05 \x01(\x01\x12\x1a\n\x12helpfulness_scaled\x18\x06 \x01(\x01\x12\x0e\n\x06rating\x18\x07 \x01(\x01\x12\x11\n\tsentiment\x18\x08 \x01(\x01\x12\x0e\n\x06reward\x18\t \x01(\x01\x12$\n\x07imputed\x18\n \x03(\x0e\x32\x13.freshet.v1.Imputed\x12\x10\n\x08\x65vent_id\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x10\n\x08sequence\x18\r \x01(\x04\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x14\n\x0csource_topic\x18\x0f \x01(\t\x12\x18\n\x10source_partition\x18\x10 \x01(\x05\x12\x15\n\rsource_offset\x18\x11 \x01(\x03\x12\x13\n\x0brecorded_ms\x18\x12 \x01(\x03\"0\n\x0bLogPosition\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xde\x02\n\x0cModelVersion\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\x12*\n\tpositions\x18\x05 \x03(\x0b\x32\x17.freshet.v1.LogPosition\x12\x16\n\x0e\x61pplied_events\x18\x06 \x01(\x04\x12\r\n\x05steps\x18\x07 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x08 \x01(\x01\x12\x0f\n\x07ordered\x18\t \x01(\x08\x12\x36\n\x07metrics\x18\n \x03(\x0b\x32%.freshet.v1.ModelVersion.MetricsEntry\x12\x0e\n\x06parent\x18\x0b \x01(\t\x12\x10\n\x08products\x18\x0c \x01(\r\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"-\n\x07Pointer\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0e\n\x06set_ms\x18\x02 \x01(\x03*\x8c\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_KIND_REVIEW\x10\x01\x12\x15\n\x11\x45VENT_KIND_RATING\x10\x02\x12\x13\n\x0f\x45VENT_KIND_VIEW\x10\x03\x12\x14\n\x10\x45VENT_KIND_CLICK\x10\x04\x12\x13\n\x0f\x45VENT_KIND_CART\x10\x05\x12\x17\n\x13\x45VENT_KIND_PURCHASE\x10\x06\x12\x15\n\x11\x45VENT_KIND_RETURN\x10\x07\x12\x16\n\x12\x45VENT_KIND_DISLIKE\x10\x08\x12\x18\n\x14\x45VENT_KIND_FAVOURITE\x10\t\x12\x13\n\x0f\x45VENT_KIND_TICK\x10\x0f*\x80\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41VAILABILITY_IN_STOCK\x10\x01\x12\x1b\n\x17\x41VAILABILITY_BACK_ORDER\x10\x02\x12\x1a\n\x16\x41VAILABILITY_PRE_ORDER\x10\x03*\x8f\x01\n\x07Imputed\x12\x17\n\x13IMPUTED_UNSPECIFIED\x10\x00\x12\x11\n\rIMPUTED_PRICE\x10\x01\x12\x17\n\x13IMPUTED_HELPFULNESS\x10\x02\x12\x12\n\x0eIMPUTED_RATING\x10\x03\x12\x15\n\x11IMPUTED_SENTIMENT\x10\x04\x12\x14\n\x10IMPUTED_TEXT_CUT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66reshet/v1/events.proto\x12\nfreshet.v1\x1a\x17\x66reshet/v1/limits.proto\"\xe2\x04\n\x05\x45vent\x12\x1b\n\x08\x65vent_id\x18\x01 \x01(\tB\t\x8a\xe8\x18\x05 \x80\x01(\x01\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x15.freshet.v1.EventKindB\x06\x8a\xe8\x18\x02\x08\x01\x12\x1a\n\x07user_id\x18\x03 \x01(\tB\t\x8a\xe8\x18\x05 \x80\x02(\x01\x12\x1f\n\nproduct_id\x18\x04 \x01(\tB\x0b\x8a\xe8\x18\x07\x08\x01 \x80\x02(\x01\x12-\n\revent_time_ms\x18\x05 \x01(\x03\x42\x16\x8a\xe8\x18\x12\x31\x00\x00\x00\x00\x00\x00\x00\x00\x41\x00\xfc\x9f\x46\xa6g\x9a\x42\x12\x0c\n\x04text\x18\x06 \x01(\t\x12+\n\x06rating\x18\x07 \x01(\x01\x42\x16\x8a\xe8\x18\x12\x31\x00\x00\x00\x00\x00\x00\xf0?A\x00\x00\x00\x00\x00\x00\x14@H\x00\x88\x01\x01\x12)\n\rhelpful_votes\x18\x08 \x01(\x03\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12\'\n\x0btotal_votes\x18\t \x01(\x03\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12!\n\x05price\x18\n \x01(\x01\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00H\x03\x88\x01\x01\x12$\n\x08quantity\x18\x0b \x01(\x01\x42\r\x8a\xe8\x18\t9\x00\x00\x00\x00\x00\x00\x00\x00H\x04\x88\x01\x01\x12)\n\rdwell_seconds\x18\x0c \x01(\x01\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00H\x05\x88\x01\x01\x12\x19\n\x06source\x18\r \x01(\tB\t\x8a\xe8\x18\x05 \x80\x02(\x01\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x1d\n\nrequest_id\x18\x0f \x01(\tB\t\x8a\xe8\x18\x05 \x80\x02(\x01\x42\t\n\x07_ratingB\x10\n\x0e_helpful_votesB\x0e\n\x0c_total_votesB\x08\n\x06_priceB\x0b\n\t_quantityB\x10\n\x0e_dwell_seconds\"\xa1\x02\n\x07Product\x12\x1f\n\nproduct_id\x18\x01 \x01(\tB\x0b\x8a\xe8\x18\x07\x08\x01 \x80\x02(\x01\x12\r\n\x05title\x18\x02 \x01(\t\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\r\n\x05\x62rand\x18\x04 \x01(\t\x12!\n\x05price\x18\x05 \x01(\x01\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x13\n\x0bunavailable\x18\x06 \x01(\x08\x12.\n\x0c\x61vailability\x18\x07 \x01(\x0e\x32\x18.freshet.v1.Availability\x12.\n\tlisted_ms\x18\x08 \x01(\x03\x42\x16\x8a\xe8\x18\x12\x31\x00\x00\x00\x00\x00\x00\xf0?A\x00\xfc\x9f\x46\xa6g\x9a\x42H\x01\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\tB\x08\n\x06_priceB\x0c\n\n_listed_ms\"\x9d\x03\n\x0bStateVector\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.freshet.v1.EventKind\x12\x15\n\revent_time_ms\x18\x04 \x01(\x03\x12\x14\n\x0cprice_scaled\x18\x05 \x01(\x01\x12\x1a\n\x12helpfulness_scaled\x18\x06 \x01(\x01\x12\x0e\n\x06rating\x18\x07 \x01(\x01\x12\x11\n\tsentiment\x18\x08 \x01(\x01\x12\x0e\n\x06reward\x18\t \x01(\x01\x12$\n\x07imputed\x18\n \x03(\x0e\x32\x13.freshet.v1.Imputed\x12\x10\n\x08\x65vent_id\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x10\n\x08sequence\x18\r \x01(\x04\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x14\n\x0csource_topic\x18\x0f \x01(\t\x12\x18\n\x10source_partition\x18\x10 \x01(\x05\x12\x15\n\rsource_offset\x18\x11 \x01(\x03\x12\x13\n\x0brecorded_ms\x18\x12 \x01(\x03\"N\n\x0bLogPosition\x12 \n\tpartition\x18\x01 \x01(\x05\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1d\n\x06offset\x18\x02 \x01(\x03\x42\r\x8a\xe8\x18\t1\x00\x00\x00\x00\x00\x00\x00\x00\"\xde\x02\n\x0cModelVersion\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\x12*\n\tpositions\x18\x05 \x03(\x0b\x32\x17.freshet.v1.LogPosition\x12\x16\n\x0e\x61pplied_events\x18\x06 \x01(\x04\x12\r\n\x05steps\x18\x07 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x08 \x01(\x01\x12\x0f\n\x07ordered\x18\t \x01(\x08\x12\x36\n\x07metrics\x18\n \x03(\x0b\x32%.freshet.v1.ModelVersion.MetricsEntry\x12\x0e\n\x06parent\x18\x0b \x01(\t\x12\x10\n\x08products\x18\x0c \x01(\r\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"-\n\x07Pointer\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x0e\n\x06set_ms\x18\x02 \x01(\x03*\x8c\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_KIND_REVIEW\x10\x01\x12\x15\n\x11\x45VENT_KIND_RATING\x10\x02\x12\x13\n\x0f\x45VENT_KIND_VIEW\x10\x03\x12\x14\n\x10\x45VENT_KIND_CLICK\x10\x04\x12\x13\n\x0f\x45VENT_KIND_CART\x10\x05\x12\x17\n\x13\x45VENT_KIND_PURCHASE\x10\x06\x12\x15\n\x11\x45VENT_KIND_RETURN\x10\x07\x12\x16\n\x12\x45VENT_KIND_DISLIKE\x10\x08\x12\x18\n\x14\x45VENT_KIND_FAVOURITE\x10\t\x12\x13\n\x0f\x45VENT_KIND_TICK\x10\x0f*\x80\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41VAILABILITY_IN_STOCK\x10\x01\x12\x1b\n\x17\x41VAILABILITY_BACK_ORDER\x10\x02\x12\x1a\n\x16\x41VAILABILITY_PRE_ORDER\x10\x03*\x8f\x01\n\x07Imputed\x12\x17\n\x13IMPUTED_UNSPECIFIED\x10\x00\x12\x11\n\rIMPUTED_PRICE\x10\x01\x12\x17\n\x13IMPUTED_HELPFULNESS\x10\x02\x12\x12\n\x0eIMPUTED_RATING\x10\x03\x12\x15\n\x11IMPUTED_SENTIMENT\x10\x04\x12\x14\n\x10IMPUTED_TEXT_CUT\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shared.pb.freshet.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EVENT'].fields_by_name['event_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['event_id']._serialized_options = b'\212\350\030\005 \200\001(\001'
+  _globals['_EVENT'].fields_by_name['kind']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['kind']._serialized_options = b'\212\350\030\002\010\001'
+  _globals['_EVENT'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['user_id']._serialized_options = b'\212\350\030\005 \200\002(\001'
+  _globals['_EVENT'].fields_by_name['product_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['product_id']._serialized_options = b'\212\350\030\007\010\001 \200\002(\001'
+  _globals['_EVENT'].fields_by_name['event_time_ms']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['event_time_ms']._serialized_options = b'\212\350\030\0221\000\000\000\000\000\000\000\000A\000\374\237F\246g\232B'
+  _globals['_EVENT'].fields_by_name['rating']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['rating']._serialized_options = b'\212\350\030\0221\000\000\000\000\000\000\360?A\000\000\000\000\000\000\024@'
+  _globals['_EVENT'].fields_by_name['helpful_votes']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['helpful_votes']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_EVENT'].fields_by_name['total_votes']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['total_votes']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_EVENT'].fields_by_name['price']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['price']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_EVENT'].fields_by_name['quantity']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['quantity']._serialized_options = b'\212\350\030\t9\000\000\000\000\000\000\000\000'
+  _globals['_EVENT'].fields_by_name['dwell_seconds']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['dwell_seconds']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_EVENT'].fields_by_name['source']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['source']._serialized_options = b'\212\350\030\005 \200\002(\001'
+  _globals['_EVENT'].fields_by_name['request_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['request_id']._serialized_options = b'\212\350\030\005 \200\002(\001'
+  _globals['_PRODUCT'].fields_by_name['product_id']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['product_id']._serialized_options = b'\212\350\030\007\010\001 \200\002(\001'
+  _globals['_PRODUCT'].fields_by_name['price']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['price']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_PRODUCT'].fields_by_name['listed_ms']._loaded_options = None
+  _globals['_PRODUCT'].fields_by_name['listed_ms']._serialized_options = b'\212\350\030\0221\000\000\000\000\000\000\360?A\000\374\237F\246g\232B'
+  _globals['_LOGPOSITION'].fields_by_name['partition']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['partition']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
+  _globals['_LOGPOSITION'].fields_by_name['offset']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['offset']._serialized_options = b'\212\350\030\t1\000\000\000\000\000\000\000\000'
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_EVENTKIND']._serialized_start=1571
-  _globals['_EVENTKIND']._serialized_end=1839
-  _globals['_AVAILABILITY']._serialized_start=1842
-  _globals['_AVAILABILITY']._serialized_end=1970
-  _globals['_IMPUTED']._serialized_start=1973
-  _globals['_IMPUTED']._serialized_end=2116
-  _globals['_EVENT']._serialized_start=40
-  _globals['_EVENT']._serialized_end=462
-  _globals['_PRODUCT']._serialized_start=465
-  _globals['_PRODUCT']._serialized_end=702
-  _globals['_STATEVECTOR']._serialized_start=705
-  _globals['_STATEVECTOR']._serialized_end=1118
-  _globals['_LOGPOSITION']._serialized_start=1120
-  _globals['_LOGPOSITION']._serialized_end=1168
-  _globals['_MODELVERSION']._serialized_start=1171
-  _globals['_MODELVERSION']._serialized_end=1521
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1475
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1521
-  _globals['_POINTER']._serialized_start=1523
-  _globals['_POINTER']._serialized_end=1568
+  _globals['_EVENTKIND']._serialized_start=1866
+  _globals['_EVENTKIND']._serialized_end=2134
+  _globals['_AVAILABILITY']._serialized_start=2137
+  _globals['_AVAILABILITY']._serialized_end=2265
+  _globals['_IMPUTED']._serialized_start=2268
+  _globals['_IMPUTED']._serialized_end=2411
+  _globals['_EVENT']._serialized_start=65
+  _globals['_EVENT']._serialized_end=675
+  _globals['_PRODUCT']._serialized_start=678
+  _globals['_PRODUCT']._serialized_end=967
+  _globals['_STATEVECTOR']._serialized_start=970
+  _globals['_STATEVECTOR']._serialized_end=1383
+  _globals['_LOGPOSITION']._serialized_start=1385
+  _globals['_LOGPOSITION']._serialized_end=1463
+  _globals['_MODELVERSION']._serialized_start=1466
+  _globals['_MODELVERSION']._serialized_end=1816
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1770
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1816
+  _globals['_POINTER']._serialized_start=1818
+  _globals['_POINTER']._serialized_end=1863
 # @@protoc_insertion_point(module_scope)

@@ -159,37 +159,37 @@ class Event(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Unique among live events; a retry repeats it and counts once. At most 128 bytes."""
+    """Unique among live events; a retry repeats it and counts once."""
     kind: Global___EventKind.ValueType
     """What the user did."""
     user_id: _builtins.str
-    """Empty in a tick, and where a guest did it: then the event counts for trending only. At most 256 bytes."""
+    """Empty in a tick, and where a guest did it: then the event counts for trending only."""
     product_id: _builtins.str
-    """Empty in a tick only. At most 256 bytes."""
+    """Empty in a tick only."""
     event_time_ms: _builtins.int
-    """When it happened, in milliseconds since 1970-01-01 UTC. Unrelated to the record's Kafka timestamp."""
+    """When it happened, in milliseconds since 1970-01-01 UTC, before the year 2200. Unrelated to the record's Kafka
+    timestamp.
+    """
     text: _builtins.str
     """What the user wrote: a review's title and body, separated by a line break. UTF-8."""
     rating: _builtins.float
-    """Stars, 1 to 5. Absent when none were given."""
+    """Stars. Absent when none were given."""
     helpful_votes: _builtins.int
-    """Readers who found the review helpful, as known to the source. Count, not negative."""
+    """Readers who found the review helpful, as known to the source."""
     total_votes: _builtins.int
     """Readers who voted on the review at all. Absent where the source does not tell."""
     price: _builtins.float
-    """Price of one unit, in the shop's currency. Not negative."""
+    """Price of one unit, in the shop's currency."""
     quantity: _builtins.float
-    """Units bought or returned. Positive."""
+    """Units bought or returned."""
     dwell_seconds: _builtins.float
-    """Time spent looking, in seconds. Not negative."""
+    """Time spent looking, in seconds."""
     source: _builtins.str
     """Set by a replay: the dataset's fingerprint and the number of the loop, as "<fingerprint>/<loop>". Empty in live events."""
     sequence: _builtins.int
     """Set by a replay: position in the dataset's event-time order, counted from 1. 0 in live events."""
     request_id: _builtins.str
-    """The recommendation this event answers, as named in RecommendResponse.request_id. Empty when it answers none. At most
-    256 bytes.
-    """
+    """The recommendation this event answers, as named in RecommendResponse.request_id. Empty when it answers none."""
     def __init__(
         self,
         *,
@@ -256,19 +256,19 @@ class Product(_message.Message):
     LISTED_MS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """at most 256 bytes"""
+    """as in events"""
     title: _builtins.str
     """as shown to people"""
     brand: _builtins.str
     """empty when unknown"""
     price: _builtins.float
-    """one unit, in the shop's currency; absent when unknown"""
+    """One unit, in the shop's currency; absent when unknown."""
     unavailable: _builtins.bool
     """true: known, but must not be recommended"""
     availability: Global___Availability.ValueType
     """how soon, where it is not unavailable"""
     listed_ms: _builtins.int
-    """When the shop began to sell it, ms since 1970-01-01 UTC; absent: it counts from its first event."""
+    """When the shop began to sell it, ms since 1970-01-01 UTC, before 2200; absent: it counts from its first event."""
     description: _builtins.str
     """what the shop says of it, as shown to people; UTF-8"""
     @_builtins.property

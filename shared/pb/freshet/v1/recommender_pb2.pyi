@@ -19,6 +19,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _Part:
@@ -221,7 +226,7 @@ class Filters(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """1 to 100; a filter nests at most 10 deep and has at most 1,000 conditions in all"""
+        """the conditions"""
 
     def __init__(
         self,
@@ -243,7 +248,7 @@ class Values(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 1,000, as the catalogue spells them, upper and lower case alike"""
+        """As the catalogue spells them, upper and lower case alike."""
 
     def __init__(
         self,
@@ -265,7 +270,7 @@ class Availabilities(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.Availability.ValueType]:
-        """1 to 4; AVAILABILITY_UNSPECIFIED asks for those of which it is not told"""
+        """AVAILABILITY_UNSPECIFIED asks for those of which it is not told."""
 
     def __init__(
         self,
@@ -289,7 +294,7 @@ class PriceRange(_message.Message):
     AT_LEAST_FIELD_NUMBER: _builtins.int
     AT_MOST_FIELD_NUMBER: _builtins.int
     at_least: _builtins.float
-    """in the shop's currency, not negative"""
+    """in the shop's currency"""
     at_most: _builtins.float
     """likewise, and no less than at_least"""
     def __init__(
@@ -324,7 +329,7 @@ class AgeRange(_message.Message):
     AT_LEAST_DAYS_FIELD_NUMBER: _builtins.int
     AT_MOST_DAYS_FIELD_NUMBER: _builtins.int
     at_least_days: _builtins.float
-    """not negative"""
+    """days since then"""
     at_most_days: _builtins.float
     """likewise, and no less than at_least_days"""
     def __init__(
@@ -357,7 +362,7 @@ class Boost(_message.Message):
     PRODUCTS_FIELD_NUMBER: _builtins.int
     FACTOR_FIELD_NUMBER: _builtins.int
     factor: _builtins.float
-    """what their odds are multiplied by, above 0, at most 1,000,000: ln(factor) is added to the score"""
+    """What their odds are multiplied by: ln(factor) is added to the score."""
     @_builtins.property
     def products(self) -> Global___Filter:
         """which"""
@@ -391,7 +396,7 @@ class Wishes(_message.Message):
     PRODUCT_FIELDS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """products wanted, 1 to 1000; 0 means 10"""
+    """products wanted"""
     diversity: _builtins.float
     """How much an answer avoids products that are like those above them: 0, not at all, to 1."""
     minimum_score: _builtins.float
@@ -400,7 +405,7 @@ class Wishes(_message.Message):
     """say what made each score"""
     @_builtins.property
     def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """not to be recommended in this answer; at most 10,000"""
+        """Not to be recommended in this answer."""
 
     @_builtins.property
     def filter(self) -> Global___Filter:
@@ -408,7 +413,7 @@ class Wishes(_message.Message):
 
     @_builtins.property
     def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
-        """at most 100; where several apply, their factors multiply"""
+        """where several apply, their factors multiply"""
 
     @_builtins.property
     def product_fields(self) -> _field_mask_pb2.FieldMask:
@@ -447,12 +452,21 @@ class RecommendRequest(_message.Message):
     SESSION_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     WISHES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """at most 256 bytes; empty for a guest"""
-    count: _builtins.int
-    """products wanted, 1 to 1000; 0 means 10, or what wishes say"""
+    """empty for a guest"""
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def count(self) -> _builtins.int:
+        """Deprecated: give wishes.count. Where both are given they must be equal."""
+
+    @count.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def count(self, value: _builtins.int) -> None:
+        """Deprecated: give wishes.count. Where both are given they must be equal."""
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """not to be recommended in this answer, beside those of wishes; at most 10,000"""
+        """Deprecated: give wishes.exclude_product_ids. Where both are given, neither these nor those are recommended."""
 
     @_builtins.property
     def after_position(self) -> _events_pb2.LogPosition:
@@ -463,7 +477,7 @@ class RecommendRequest(_message.Message):
     @_builtins.property
     def session_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Products looked at lately, oldest first, that are not in the log (yet): a guest's session, or what this user does at
-        the moment. At most 500; unknown ones are ignored. They are taken as views, and are not recommended again.
+        the moment. Unknown ones are ignored. They are taken as views, and are not recommended again.
         """
 
     @_builtins.property
@@ -648,7 +662,7 @@ class BatchRecommendRequest(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 100,000; each at most 256 bytes, none empty"""
+        """Whom to recommend to."""
 
     @_builtins.property
     def wishes(self) -> Global___Wishes:
@@ -701,7 +715,7 @@ class SimilarProductsRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     WISHES_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """at most 256 bytes"""
+    """as in Product"""
     @_builtins.property
     def wishes(self) -> Global___Wishes:
         """what the answer is to be like"""
@@ -801,7 +815,7 @@ class RecordEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
-        """1 to 10,000. event_id may be empty (one is given), event_time_ms may be 0 (now). Ticks, source and sequence are refused."""
+        """event_id may be empty (one is given), event_time_ms may be 0 (now). Ticks, source and sequence are refused."""
 
     def __init__(
         self,
@@ -871,7 +885,7 @@ class UpsertProductsRequest(_message.Message):
     PRODUCTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Product]:
-        """1 to 10,000"""
+        """Each replaces what was known of the product."""
 
     def __init__(
         self,
@@ -913,7 +927,7 @@ class RemoveProductsRequest(_message.Message):
     PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 10,000; each at most 256 bytes, none empty"""
+        """As in Product."""
 
     def __init__(
         self,
@@ -957,11 +971,11 @@ class ListProductsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """products wanted, 1 to 1000; 0 means 50"""
+    """products wanted"""
     page_token: _builtins.str
     """as the page before gave it; empty for the first"""
     query: _builtins.str
-    """words that title, brand, categories or id have, upper and lower case alike; at most 256 bytes"""
+    """Words that title, brand, categories or id have, upper and lower case alike."""
     @_builtins.property
     def filter(self) -> Global___Filter:
         """only products that meet it"""
@@ -1018,7 +1032,7 @@ class GetProductRequest(_message.Message):
 
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """at most 256 bytes"""
+    """as in Product"""
     def __init__(
         self,
         *,
@@ -1076,7 +1090,7 @@ class GetUserRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """at most 256 bytes"""
+    """as in the events"""
     def __init__(
         self,
         *,
@@ -1181,7 +1195,7 @@ class ListUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """users wanted, 1 to 1000; 0 means 50"""
+    """users wanted"""
     page_token: _builtins.str
     """as the page before gave it; empty for the first"""
     def __init__(

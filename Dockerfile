@@ -31,7 +31,7 @@ FROM ${BASE}
 # One id in all images: trainer writes what inference and evaluator read. The folders are here so that a new volume
 # mounted on one of them is the user's.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin freshet \
- && for state in trainer models inference replay sample; do install -d -o freshet -g freshet "/var/lib/freshet/$state"; done
+ && for state in trainer models inference replay sample dashboards; do install -d -o freshet -g freshet "/var/lib/freshet/$state"; done
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=code /app /app
 WORKDIR /app

@@ -1,8 +1,9 @@
-"""Monitoring: writes Grafana's dashboards from the code beside it; Grafana reads the files.
+"""Monitoring: writes Grafana's dashboards from the code beside it, for Grafana to read them as files.
 
-    python -m services.monitoring
+    python -m services.monitoring --output dashboards
 
-It rewrites services/monitoring/grafana/dashboards. The files are committed, and a test compares them with the code.
+docker-compose.yml does so at every start. A Grafana of your own reads the folder by a provider of type `file`
+(services/monitoring/grafana/provisioning has one), with a Prometheus data source whose uid is `prometheus`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from services.monitoring.dashboards import DASHBOARDS
 from services.monitoring.panels import Dashboard
 
-FOLDER = Path(__file__).parent / "grafana" / "dashboards"
+FAILED = 1
 
 
 def text(dashboard: Dashboard) -> str:
@@ -24,16 +25,35 @@ def text(dashboard: Dashboard) -> str:
     return json.dumps(dashboard.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
+def write(folder: Path) -> list[Path]:
+    """Write every dashboard into a folder, made where it is missing; a file of its name is replaced whole.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for dashboard in DASHBOARDS:
+        file = folder / f"{dashboard.uid}.json"
+        unfinished = file.with_suffix(".part")  # a Grafana that looks now finds the old file or the new one
+        unfinished.write_text(text(dashboard), encoding="utf-8")
+        written.append(unfinished.replace(file))
+    return written
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write every dashboard; the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m services.monitoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(arguments)
-    for dashboard in DASHBOARDS:
-        file = FOLDER / f"{dashboard.uid}.json"
-        file.write_text(text(dashboard), encoding="utf-8")
-        print(f"{file.name}: {sum(map(len, dashboard.sections.values()))} panels")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the dashboards are written")
+    output = parser.parse_args(arguments).output
+    try:
+        for file in write(output):
+            print(file)
+    except OSError as error:
+        print(f"can't write in {output}: {error.strerror or error}; choose another --output", file=sys.stderr)
+        return FAILED
     return 0
 
 

@@ -132,8 +132,8 @@ _OPTIONS: Mapping[str, Json] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A variable; `values` are given, or are those of a label: `label_values(metric, label)`."""
+class TemplateVariable:
+    """What whoever looks may choose; `values` are given, or are those of a label: `label_values(metric, label)`."""
 
     name: str
     label: str
@@ -207,7 +207,7 @@ class Dashboard:
     title: str
     about: str
     sections: Mapping[str, Sequence[Panel]]
-    choices: Sequence[Choice] = ()
+    variables: Sequence[TemplateVariable] = ()
     marks: Sequence[Marks] = (STARTS,)
 
     def to_json(self) -> Json:
@@ -224,7 +224,7 @@ class Dashboard:
             "refresh": "5s",
             "time": {"from": "now-30m", "to": "now"},
             "timezone": "browser",
-            "templating": {"list": [choice.to_json() for choice in self.choices]},
+            "templating": {"list": [variable.to_json() for variable in self.variables]},
             "annotations": {"list": [mark.to_json() for mark in self.marks]},
             "links": [
                 {"type": "dashboards", "title": "Freshet", "tags": ["freshet"], "asDropdown": False, "keepTime": True}

@@ -14,10 +14,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from itertools import dropwhile
+from pathlib import Path
 
 import grpc
 import pytest
 
+from services.monitoring.dashboards import DASHBOARDS
 from shared.kafka.clients import CountedProducer, producer_config
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
@@ -106,6 +108,16 @@ def test_it_comes_up_and_recommends(stack: Stack) -> None:
         for service in [*OURS, "kafka", "prometheus"]:
             eventually(lambda service=service: stack.health(service) == "healthy", f"health of {service}")
     say(f"from up until all is healthy: {time.monotonic() - begun:.1f} s")
+
+
+def test_the_dashboards_are_written_where_grafana_reads_them(stack: Stack, tmp_path: Path) -> None:
+    found = stack.inspect("dashboards")
+    assert found["State"]["ExitCode"] == 0
+    run("docker", "cp", f"{found['Id']}:/var/lib/freshet/dashboards", str(tmp_path))
+    written = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "dashboards").iterdir()}
+    assert written == {dashboard.uid: dashboard.to_json() for dashboard in DASHBOARDS}
+    modes = {file.stat().st_mode & 0o444 for file in (tmp_path / "dashboards").iterdir()}
+    assert modes == {0o444}, "Grafana is another user"
 
 
 def test_the_serving_image_is_slim_and_holds_no_torch(stack: Stack) -> None:

@@ -35,12 +35,12 @@ def unanswered(prometheus: Prometheus, *, rate_interval: str, may_be_empty: Coll
 def _without_values(prometheus: Prometheus, dashboard: Dashboard) -> dict[str, str]:
     """The variables of a dashboard that offer nothing."""
     wrong = {}
-    for choice in dashboard.choices:
-        if isinstance(choice.values, str):
-            found = re.fullmatch(r"label_values\((\w+), (\w+)\)", choice.values)
-            assert found is not None, choice.values
+    for variable in dashboard.variables:
+        if isinstance(variable.values, str):
+            found = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable.values)
+            assert found is not None, variable.values
             if not prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}):
-                wrong[choice.values] = "no value"
+                wrong[variable.values] = "no value"
     return wrong
 
 

@@ -31,11 +31,11 @@ def patterns(expr: str) -> set[str]:
 
 
 def fillings(expr: str, dashboard: Dashboard, **grafana: str) -> Iterator[str]:
-    """The expression with every choice of its variables; `grafana` holds what Grafana itself fills in."""
-    choices = {c.name: (".*",) if isinstance(c.values, str) else c.values for c in dashboard.choices}
-    choices |= {name: (value,) for name, value in grafana.items()}
+    """The expression with every value of its variables; `grafana` holds what Grafana itself fills in."""
+    offered = {v.name: (".*",) if isinstance(v.values, str) else v.values for v in dashboard.variables}
+    offered |= {name: (value,) for name, value in grafana.items()}
     used = sorted(set(_VARIABLE.findall(expr)))
-    for values in itertools.product(*(choices[name] for name in used)):
+    for values in itertools.product(*(offered[name] for name in used)):
         chosen = dict(zip(used, values, strict=True))
         yield _VARIABLE.sub(lambda found, chosen=chosen: chosen[found[1]], expr)
 

@@ -28,7 +28,7 @@ def processes(service: str) -> int:
 
 
 def test_the_parts_are_all_here() -> None:
-    assert ENDING == ["sample", "topics"]
+    assert ENDING == ["dashboards", "sample", "topics"]
     assert STAYING == [
         "evaluator", "features", "gateway", "grafana", "inference", "kafka", "prometheus", "replay", "trainer"
     ]  # fmt: skip
@@ -131,6 +131,13 @@ def test_a_folder_that_a_service_goes_on_from_outlives_its_container() -> None:
         assert name in made.split(), "a volume mounted on a folder that the image lacks is root's"
 
 
+@pytest.mark.parametrize("name", ["sample", "dashboards"])
+def test_a_folder_that_is_written_once_for_others_is_the_users(name: str) -> None:
+    assert SERVICES[name]["volumes"] == [f"{name}:/var/lib/freshet/{name}"]
+    [made] = re.findall(r"for state in ([a-z ]+);", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert name in made.split()
+
+
 def test_the_gateway_calls_the_others_where_they_are() -> None:
     given = SERVICES["gateway"]["environment"]
     inference, evaluator = SERVICES["inference"]["environment"], SERVICES["evaluator"]["environment"]
@@ -174,7 +181,8 @@ def test_prometheus_asks_each_process(name: str) -> None:
 def test_images_hold_what_their_service_needs() -> None:
     extras = {name: SERVICES[name]["build"]["args"]["EXTRAS"] for name in OURS}
     assert extras == {
-        "topics": "console", "sample": "console", "replay": "console", "features": "features", "trainer": "learn",
+        "topics": "console", "sample": "console", "replay": "console", "dashboards": "console",
+        "features": "features", "trainer": "learn",
         "inference": "serve", "evaluator": "serve", "gateway": "gateway",
     }  # fmt: skip
 

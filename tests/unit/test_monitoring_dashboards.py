@@ -1,10 +1,11 @@
-"""The dashboards as Grafana reads them: committed as generated, complete, laid out, naming what exists."""
+"""The dashboards as Grafana reads them: written whole, complete, laid out, naming what exists."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import services.features.metrics
 import services.gateway.metrics
 import services.inference.metrics
 import services.trainer.metrics  # noqa: F401  # each registers what its service shows
-from services.monitoring.__main__ import FOLDER, text
+from services.monitoring.__main__ import main
 from services.monitoring.dashboards import DASHBOARDS
 from services.monitoring.panels import COLUMNS, DATASOURCE, Dashboard
 from tests.support.promql import MONITORING, expressions, fillings, names, rules
@@ -31,14 +32,26 @@ def panels(dashboard: Dashboard) -> list[dict[str, Any]]:
     return [panel for panel in dashboard.to_json()["panels"] if panel["type"] != "row"]
 
 
-@every_dashboard
-def test_the_file_is_what_the_code_gives(dashboard: Dashboard) -> None:
-    file = FOLDER / f"{dashboard.uid}.json"
-    assert file.read_text(encoding="utf-8") == text(dashboard), "run `python -m services.monitoring`"
+def test_each_is_written_as_a_file_of_its_own_and_again_over_an_older_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "of" / "grafana"
+    assert main(["--output", str(folder)]) == 0
+    files = {f"{dashboard.uid}.json": dashboard for dashboard in DASHBOARDS}
+    (folder / "freshet-overview.json").write_text("older")
+    assert main(["--output", str(folder)]) == 0
+    assert {file.name for file in folder.iterdir()} == set(files), "nothing half written stays"
+    assert set(capsys.readouterr().out.split()) == {str(folder / name) for name in files}
+    for name, dashboard in files.items():
+        assert json.loads((folder / name).read_text(encoding="utf-8")) == dashboard.to_json()
 
 
-def test_no_other_file_lies_beside_them() -> None:
-    assert {file.name for file in FOLDER.iterdir()} == {f"{dashboard.uid}.json" for dashboard in DASHBOARDS}
+def test_a_folder_that_can_not_be_written_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert main(["--output", str(tmp_path / "file")]) == 1
+    assert "choose another --output" in capsys.readouterr().err
 
 
 @every_dashboard
@@ -101,8 +114,8 @@ def test_every_metric_that_is_named_exists() -> None:
 @every_dashboard
 def test_every_variable_that_is_named_exists_and_each_is_used(dashboard: Dashboard) -> None:
     content = json.dumps(dashboard.to_json()["panels"])
-    for choice in dashboard.choices:
-        assert f"${choice.name}" in content, choice.name
+    for variable in dashboard.variables:
+        assert f"${variable.name}" in content, variable.name
     for panel in panels(dashboard):
         for target in panel["targets"]:
             for filled in fillings(target["expr"], dashboard, __rate_interval="15s"):
@@ -122,9 +135,14 @@ def test_what_is_provisioned_is_what_the_dashboards_name() -> None:
     scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scraped, "$__rate_interval is four of these"
     [provider] = yaml.safe_load((provisioning / "dashboards" / "freshet.yml").read_text())["providers"]
-    compose = yaml.safe_load((MONITORING.parents[1] / "docker-compose.yml").read_text())["services"]["grafana"]
+    services = yaml.safe_load((MONITORING.parents[1] / "docker-compose.yml").read_text())["services"]
+    compose = services["grafana"]
     mounts = dict(volume.split(":")[:2] for volume in compose["volumes"])
-    assert mounts["./services/monitoring/grafana/dashboards"] == provider["options"]["path"]
+    assert f"dashboards:{provider['options']['path']}:ro" in compose["volumes"]
+    _, _, output = services["dashboards"]["command"]
+    assert services["dashboards"]["command"] == ["services.monitoring", "--output", output]
+    assert services["dashboards"]["volumes"] == [f"dashboards:{output}"]
+    assert compose["depends_on"]["dashboards"] == {"condition": "service_completed_successfully"}
     assert mounts["./services/monitoring/grafana/provisioning"] == "/etc/grafana/provisioning"
     home = compose["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{provider['options']['path']}/{DASHBOARDS[0].uid}.json"

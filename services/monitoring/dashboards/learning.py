@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Choice, Dashboard, Panel, Query
+from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Dashboard, Panel, Query, TemplateVariable
 
 _NO_STEP = "no gradient step yet"
 _AWAY = "the trainer can't be reached"
@@ -13,9 +13,9 @@ LEARNING = Dashboard(
     title="Learning",
     about="Does it learn, and is what it learns better than the baseline? Blue marks are model versions.",
     marks=(VERSIONS, STARTS),
-    choices=(
-        Choice("k", "First k products", ("10", "5", "20")),
-        Choice("window", "Judged events", ("recent", "learned", "all")),
+    variables=(
+        TemplateVariable("k", "First k products", ("10", "5", "20")),
+        TemplateVariable("window", "Judged events", ("recent", "learned", "all")),
     ),
     sections={
         "Is it better than the baseline?": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Choice, Dashboard, Panel, Query
+from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Dashboard, Panel, Query, TemplateVariable
 
 _AWAY = "inference can't be reached"
 _NO_CALL = "nobody has called"
@@ -14,9 +14,9 @@ SERVING = Dashboard(
     title="Serving",
     about="Rate, errors and duration of the calls; what is shed, swapped and fallen back to.",
     marks=(STARTS, VERSIONS),
-    choices=(
-        Choice("method", "Method", "label_values(freshet_inference_requests_total, method)"),
-        Choice("process", "Process", "label_values(freshet_inference_requests_total, instance)"),
+    variables=(
+        TemplateVariable("method", "Method", "label_values(freshet_inference_requests_total, method)"),
+        TemplateVariable("process", "Process", "label_values(freshet_inference_requests_total, instance)"),
     ),
     sections={
         "How much is asked?": [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import threading
 import time
 import uuid
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +59,7 @@ class Crowd:
         self._stub_address = address
         self._simulator = simulator
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: collections.Counter[str] = collections.Counter()
         self._ended = threading.Event()  # every visit was made, or a worker failed
         self._asking = 0  # recommendations that were asked for or are due
 
@@ -211,7 +211,7 @@ class Crowd:
 
     def _told(self, seconds: float) -> str:
         with self._lock:
-            c = Counter(self._counts)
+            c = collections.Counter(self._counts)
         share = c["clicks"] / c["recommendations"] if c["recommendations"] else 0.0
         return (
             f"{c['visits']:,} visits, {c['recommendations']:,} recommendations, "

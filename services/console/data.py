@@ -11,5 +11,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.description = "Get a dataset from its publisher, and see what a file holds before it is replayed."
     what = parser.add_subparsers(dest="what", required=True, metavar="list | fetch | inspect")
-    for command in (data_list, data_fetch, data_inspect):
-        command.add(what)
+    data_list.add(what)
+    data_fetch.add(what)
+    data_inspect.add(what)

@@ -68,8 +68,8 @@ class Flow:
             say(account)
         if self._versions:
             say("\n  How well each version ranks events that it has not learned, and popularity\n  on the same:\n")
-            for line in progress.of_versions(self._versions):
-                say(line)
+            for sentence in progress.of_versions(self._versions):
+                say(sentence)
 
     def _say_what_is_missing(self) -> None:
         say = self._running.terminal.say

@@ -8,7 +8,11 @@ STAMP  := $(VENV)/.installed  # and all that builds and tests it
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 PROTOS := $(wildcard protos/freshet/v1/*.proto)
 
-.PHONY: help install demo test kafka-test stack-test bench check format protos client clean
+# Tests run beside each other, each worker with a broker of its own. They wait more than they compute: more workers than cores.
+WORKERS ?= 4
+SPREAD  := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: help install demo test slow unit kafka-test stack-test bench check format protos client clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -37,11 +41,17 @@ $(STAMP): $(RUNS)
 demo: $(RUNS)  ## The whole loop on one machine, in about two minutes. DATA=<file> [META=<file>] [MAPPING=<file>] for your data, KEEP=1 to leave it running.
 	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(KEEP),--keep)
 
-test: $(STAMP)  ## All tests: unit, integration (embedded broker, real gRPC) and end to end.
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## Tests, but for the slow ones: unit, integration (embedded broker, real gRPC) and end to end. WORKERS=<n> run beside each other.
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+
+slow: $(STAMP)  ## The slow tests: what takes more than 5 s.
+	$(BIN)/python -m pytest $(SPREAD) -m slow
+
+unit: $(STAMP)  ## The unit tests alone, slow ones too.
+	$(BIN)/python -m pytest $(SPREAD) tests/unit
 
 kafka-test: $(STAMP)  ## What uses a broker, on a real Apache Kafka: FRESHET_TEST_KAFKA=<folder of a distribution>, or BROKER=<host:port> of one that runs.
-	$(BIN)/python -m pytest --broker $(or $(BROKER),kafka) tests/integration tests/e2e tests/kafka
+	$(BIN)/python -m pytest $(SPREAD) --maxprocesses 3 --broker $(or $(BROKER),kafka) tests/integration tests/e2e tests/kafka
 
 stack-test: $(STAMP)  ## The stack of docker-compose.yml, built, run and killed part by part; needs a Docker engine.
 	$(BIN)/python -m pytest -s tests/stack

@@ -1,7 +1,10 @@
-"""Fixtures that every test may use: one broker a session, a fresh topic prefix a test, the real reviews.
+"""Fixtures that every test may use: one broker a worker, a fresh topic prefix a test, the real reviews.
 
 `--broker` chooses what the tests of tests/integration and tests/e2e run on. On any but the embedded broker, those that
 use none, or are about the embedded one, are left out.
+
+`-n` spreads the tests over workers (pytest-xdist): each has a broker and ports of its own, and whatever shares a
+module's fixtures stays on one worker.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ KAFKA = Path(os.environ.get("FRESHET_TEST_KAFKA", Path(__file__).parents[2] / "s
 EMBEDDED, REAL = "embedded", "kafka"
 BY_FIXTURE = {"broker_address", "link", "distribution"}
 
+# What workers take their ports from, each its own share: what a worker's test was given and does not listen on yet is
+# nobody else's. It lies beside the range of the systems that tests start as processes.
+PORTS = range(8_000, 20_000)
+# What takes longest begins first, so that no worker is left with it at the end.
+FIRST = ("stack", "kafka", "e2e", "integration", "unit")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -43,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        n, of = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        broker.PORTS = PORTS[n % of :: of]
     chosen = config.getoption("--broker")
     if chosen == EMBEDDED:
         os.environ[QUICK_GROUPS] = "1"
@@ -53,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if shares_fixtures(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=place)
     if config.getoption("--broker") == EMBEDDED:
         return
     kept, left_out = [], []
@@ -61,6 +78,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if uses_one else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
+
+
+def shares_fixtures(item: pytest.Item) -> bool:
+    """Whether it uses something that is made once for all tests of its module."""
+    made = item._fixtureinfo.name2fixturedefs.values()
+    return any(fixture[-1].scope == "module" for fixture in made)
+
+
+def place(item: pytest.Item) -> int:
+    """When it begins, beside others; those of one place keep their order."""
+    kind = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FIRST.index(kind) if kind in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")

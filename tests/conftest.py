@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--broker {chosen}: nobody answers there; embedded, kafka or host:port is meant")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if shares_fixtures(item):

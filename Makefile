@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/freshet/v1/*.proto)
 
 # Tests run beside each other, each worker with a broker of its own. They wait more than they compute: more workers than cores.
 WORKERS ?= 4
-SPREAD  := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+SPREAD  := --numprocesses $(WORKERS)
 
 .PHONY: help install demo test slow unit kafka-test stack-test bench check format protos client clean
 .DEFAULT_GOAL := help

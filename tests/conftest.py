@@ -13,9 +13,12 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from services.embedded import broker
 from shared.settings import KafkaSettings
@@ -23,7 +26,7 @@ from shared.topics import ensure_topics
 from tests.support import apache_kafka
 from tests.support.apache_kafka import Cluster
 from tests.support.link import Link, broker_behind_a_link
-from tests.support.processes import QUICK_GROUPS
+from tests.support.processes import QUICK_GROUPS, ROOT
 
 # Real reviews, where this machine has them; tests that use them are left out elsewhere.
 DATA = Path(os.environ.get("FRESHET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -64,11 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--broker {chosen}: nobody answers there; embedded, kafka or host:port is meant")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return Spread(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if shares_fixtures(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=place)
     if config.getoption("--broker") == EMBEDDED:
@@ -81,10 +85,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-def shares_fixtures(item: pytest.Item) -> bool:
-    """Whether it uses something that is made once for all tests of its module."""
-    made = item._fixtureinfo.name2fixturedefs.values()
-    return any(fixture[-1].scope == "module" for fixture in made)
+class Spread(LoadScopeScheduling):
+    """Gives a worker that is free the next test, or the next file whose tests share what is made once for the file."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        config.option.loadscopereorder = False  # `place` has put them in order
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if shares_fixtures(file) else nodeid
+
+
+@cache
+def shares_fixtures(file: str) -> bool:
+    """Whether something is made once for all tests of a file."""
+    return 'scope="module"' in (ROOT / file).read_text(encoding="utf-8")
 
 
 def place(item: pytest.Item) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared.event_features import EVENT_FEATURES, features_of
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.process.arrays import grown
 
 USERS_AT_ONCE = 10_000
 
@@ -170,11 +171,7 @@ class Histories:
         row = len(self.users)
         if row == len(self._counts):
             for name in ("_products", "_features", "_times", "_kinds", "_counts", "_newest"):
-                old = getattr(self, name)
-                grown = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
-                grown[: len(old)] = old
-                setattr(self, name, grown)
-            self._products[row:] = -1
+                setattr(self, name, grown(getattr(self, name), row + 1, -1 if name == "_products" else 0))
         self.users.append(user_id)
         self._rows[user_id] = row
         self._masked.append(array("i"))

@@ -102,11 +102,25 @@ def unstack(arrays: Mapping[str, NDArray[Any]]) -> list[Transition]:
     ]
 
 
+@dataclass(slots=True)
+class Situation:
+    """What a user's event finds, before it is applied."""
+
+    products: NDArray[np.int32]  # (n,) rows of the history, oldest first
+    features: NDArray[np.float32]  # (n, F)
+    masked: NDArray[np.int32]
+    today: int  # as in `Transition`
+    continued: Continued | None  # what the event tells of the user's transition before
+
+
 class Assembler:
-    """Turns events, in the order given, into transitions.
+    """Turns events, in the order given, into transitions, each in two steps: `before` it is applied, and `after`.
 
     Whether an episode ends with an event is known only when the user comes back, so a transition begins with
     discount 0 and the user's next event, if it comes within the gap, corrects it.
+
+    Args:
+        histories: to which somebody else applies the events.
     """
 
     def __init__(self, histories: Histories, *, session_gap_ms: int) -> None:
@@ -115,39 +129,48 @@ class Assembler:
         self.serial = 0
         self.last_serial: list[int] = []  # user row → serial of the user's newest transition
 
-    def apply(self, state: StateVector, product: int, *, known: bool) -> tuple[Transition, Continued | None]:
-        """Apply one event to its user's history; the transition, and what it tells of the user's one before."""
+    def before(self, state: StateVector) -> Situation:
+        """What an event finds that is about to be applied to its user's history."""
         histories = self.histories
         row = histories.row(state.user_id)
-        continued, today = None, 0
-        masked = np.zeros(0, np.int32)
-        products, features = np.zeros(0, np.int32), np.zeros((0, len(EVENT_FEATURES)), np.float32)
-        if row is not None:
-            masked = histories.masked(row)
-            if state.event_time_ms - histories.newest_ms(row) <= self.session_gap_ms:
-                continued = Continued(self.last_serial[row])
-            before = histories.window(row)
-            n = int(before.lengths[0])
-            products, features = before.products[0, :n], before.features[0, :n]
-            if histories.is_late(state):
-                today = n
-            elif state.event_time_ms % DAY_MS == 0:
-                today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
-        row = histories.apply(state, product)
+        if row is None:
+            nothing = np.zeros(0, np.int32)
+            return Situation(nothing, np.zeros((0, len(EVENT_FEATURES)), np.float32), nothing, 0, None)
+        continued = None
+        if state.event_time_ms - histories.newest_ms(row) <= self.session_gap_ms:
+            continued = Continued(self.last_serial[row])
+        window = histories.window(row)
+        n, today = int(window.lengths[0]), 0
+        if histories.is_late(state):
+            today = n
+        elif state.event_time_ms % DAY_MS == 0:
+            today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
+        return Situation(window.products[0, :n], window.features[0, :n], histories.masked(row), today, continued)
+
+    def after(self, found: Situation, state: StateVector, product: int, *, known: bool) -> Transition:
+        """The transition of the event that was just applied, given the situation before it.
+
+        Args:
+            product: the row of the event's.
+            known: whether the product had an event before this one.
+        """
+        row = self.histories.row(state.user_id)
+        if row is None:
+            raise ValueError(f"no event of {state.user_id} was applied")
         transition = Transition(
             serial=self.serial,
-            products=np.append(products, np.int32(product)),
-            features=np.concatenate([features, histories.newest_features(row)[None, :]]),
+            products=np.append(found.products, np.int32(product)),
+            features=np.concatenate([found.features, self.histories.newest_features(row)[None, :]]),
             reward=state.reward,
             discount=0.0,
-            masked=masked,
+            masked=found.masked,
             known=known,
             chosen=state.kind not in UNCOUNTED_KINDS,
-            today=today,
+            today=found.today,
         )
         if row == len(self.last_serial):
             self.last_serial.append(self.serial)
         else:
             self.last_serial[row] = self.serial
         self.serial += 1
-        return transition, continued
+        return transition

@@ -49,11 +49,13 @@ class Evaluator:
     ) -> None:
         self._stop = stop
         topics = Topics.of(kafka)
-        stream = Stream(shop)
-        self.prequential = Prequential(stream, content=Content() if shop.place_new_products else None)
+        stream = Stream(shop, Content() if shop.place_new_products else None)
+        self.prequential = Prequential(stream)
+        self.known = stream.known
         self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
-        self._versions = Versions(shop.models_dir, self.prequential.row_of, lambda: len(self.prequential))
+        products = self.known.products
+        self._versions = Versions(shop.models_dir, products.row_of, lambda: len(products))
         self._products = topics.products
         self._followed = LogReader(kafka, {(topics.models, 0): -1, (topics.products, 0): -1})
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
@@ -102,9 +104,9 @@ class Evaluator:
             self._lines.add(error.reason, f"{message.topic()} offset {message.offset()} left out: {error}")
             return
         if product is None:
-            self.prequential.remove(product_id)
+            self.known.products.remove(product_id)
         else:
-            self.prequential.upsert(product)
+            self.known.products.upsert(product)
 
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()
@@ -125,9 +127,9 @@ class Evaluator:
         if items and now - self._shown < SHOW_SECONDS:
             return
         self._shown = now
-        metrics.show(self.accuracy, self.prequential.known)
-        metrics.USERS.set(len(self.prequential.histories.users))
-        metrics.PRODUCTS.set(self.prequential.known)
+        metrics.show(self.accuracy, self.known.products.seen)
+        metrics.USERS.set(len(self.known.histories.users))
+        metrics.PRODUCTS.set(self.known.products.seen)
         metrics.HELD_BACK.set(self._versions.held_back)
         for partition, offset in self._applied.items():
             metrics.POSITION.labels(str(partition)).set(max(0, offset))

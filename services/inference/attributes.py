@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.events import END_MS
 from shared.pb.freshet.v1.events_pb2 import Availability, Product
+from shared.process.arrays import grown
 
 # Categories of a product that likeness compares: the narrowest of them, which say most.
 COMPARED = 8
@@ -49,11 +49,12 @@ class Attributes:
         """Have a place for so many rows; of new ones nothing is known."""
         if rows <= len(self.price):
             return
-        more = max(rows, 2 * len(self.price)) - len(self.price)
-        for name in ("price", "listed_ms", "availability", "brand", "tags", "weights"):
-            old: NDArray[Any] = getattr(self, name)
-            fill = np.nan if name == "price" else -1 if name in ("brand", "tags") else 0
-            setattr(self, name, np.concatenate([old, np.full((more, *old.shape[1:]), fill, old.dtype)]))
+        self.price = grown(self.price, rows, fill=np.nan)
+        self.listed_ms = grown(self.listed_ms, rows)
+        self.availability = grown(self.availability, rows)
+        self.brand = grown(self.brand, rows, fill=-1)
+        self.tags = grown(self.tags, rows, fill=-1)
+        self.weights = grown(self.weights, rows)
 
     def set(self, row: int, product: Product) -> None:
         """Take what a row's product says; an empty `Product` takes all of it back."""

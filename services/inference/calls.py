@@ -64,12 +64,12 @@ class Calls:
             )
 
     async def _wait_for(self, position: LogPosition, context: Context) -> None:
-        if self._knowledge.has_reached(position.partition, position.offset):
+        if self._knowledge.positions.has_reached(position.partition, position.offset):
             return
         seconds = patience(context, self._settings.wait_seconds)
         try:
             with self._waiting.seat(context, "after_position"):
-                await asyncio.wait_for(self._knowledge.reached(position.partition, position.offset), seconds)
+                await asyncio.wait_for(self._knowledge.positions.reached(position.partition, position.offset), seconds)
         except TimeoutError:
             raise Refusal(
                 StatusCode.DEADLINE_EXCEEDED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,60 +11,38 @@ from numpy.typing import NDArray
 from services.inference.attributes import Attributes
 from shared.content.places import Content
 from shared.pb.freshet.v1.events_pb2 import Product
+from shared.process.arrays import grown
+from shared.state.known import KnownProducts
 
 
-class Catalogue:
-    """product_id ↔ row, append-only; each row's `Product` record, and what its events told.
+class Catalogue(KnownProducts):
+    """The products, with each row's `Product` record and what its events told.
 
     Any thread may give products rows (a version is loaded beside the event loop); all else belongs to the event loop.
 
     Attributes:
-        ids: row → product_id.
+        content: what the records say products are, and how many events these have, up to a bound.
         records: row → its `Product`, serialised; None of a product that was removed, or that only its events told of.
         removed: rows of products that were removed.
         attributes: columns made of the records.
-        content: what the records say products are, and how many events these have, up to a bound.
         births: grows whenever a product's first event time changes.
     """
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.content: Content = Content()
+        super().__init__(self.content)
         self.records: list[bytes | None] = []
         self.removed: set[int] = set()
         self.attributes = Attributes()
-        self.content = Content()
         self.births = 0
-        self._rows: dict[str, int] = {}
-        self._lock = threading.Lock()  # two threads must not give two rows to one product
         self._bars: NDArray[np.float32] = np.zeros(1024, np.float32)
         self._events: NDArray[np.int64] = np.zeros(1024, np.int64)
         self._first_event_ms: NDArray[np.int64] = np.zeros(1024, np.int64)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     @property
     def known(self) -> int:
         """Products that exist: seen, and not removed."""
         return len(self.ids) - len(self.removed)
-
-    def find(self, product_id: str) -> int | None:
-        """The product's row, None when it has none."""
-        return self._rows.get(product_id)
-
-    def row_of(self, product_id: str) -> int:
-        """The product's row; a new one when it has none."""
-        row = self._rows.get(product_id)
-        if row is not None:
-            return row
-        with self._lock:
-            row = self._rows.get(product_id)
-            if row is None:
-                row = len(self.ids)
-                self.records.append(None)
-                self.ids.append(product_id)
-                self._rows[product_id] = row
-        return row
 
     def product(self, row: int) -> Product:
         """What is known of a row's product; of one that only its events told of, the id alone."""
@@ -74,23 +51,24 @@ class Catalogue:
 
     def upsert(self, product: Product) -> None:
         """Know the product, removed before or not."""
-        row = self.row_of(product.product_id)
+        super().upsert(product)
+        row = self.rows[product.product_id]
         self.removed.discard(row)
-        self._set(row, product, hidden=product.unavailable)
         self.records[row] = product.SerializeToString()
 
     def remove(self, product_id: str) -> None:
         """Forget the product until it is upserted anew; a later event alone does not bring it back."""
-        row = self.row_of(product_id)  # its events may come, or may have to be read, after its removal
+        super().remove(product_id)
+        row = self.rows[product_id]
         self.removed.add(row)
-        self._set(row, Product(), hidden=True)
         self.records[row] = None
 
     def count(self, row: int, event_time_ms: int) -> None:
         """An event of the product was applied."""
-        self._grow_to(row + 1)
+        super().count(row, event_time_ms)
+        if row >= len(self._events):
+            self._grow_to(row + 1)
         self._events[row] += 1
-        self.content.count(row)
         first_ms = int(self._first_event_ms[row])
         if not first_ms or event_time_ms < first_ms:
             self._first_event_ms[row] = event_time_ms
@@ -101,10 +79,11 @@ class Catalogue:
         rows = len(self.ids)  # once: a version that is being loaded may add products meanwhile
         return self._events[:rows].copy(), self._first_event_ms[:rows].copy()
 
-    def resume(
+    def resume_counts(
         self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64], content: Mapping[str, NDArray[Any]]
     ) -> None:
         """Take back what `counts` and `content.learned` gave, before anything was counted."""
+        self.resume(events)
         self._grow_to(len(events))
         self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
         self.content.resume(events, content)
@@ -135,16 +114,18 @@ class Catalogue:
         listed = self.attributes.listed_ms[:rows]
         return np.where(listed > 0, listed, self.first_event_ms(rows))
 
-    def _set(self, row: int, product: Product, *, hidden: bool) -> None:
+    def _add_row(self) -> None:
+        super()._add_row()
+        self.records.append(None)
+
+    def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
+        super()._describe(row, product, hidden=hidden)
         self._grow_to(row + 1)
         self._bars[row] = -np.inf if hidden else 0.0
         self.attributes.set(row, product)
-        self.content.put(row, product)
 
     def _grow_to(self, rows: int) -> None:
-        more = rows - len(self._bars)
-        if more > 0:
-            more = max(more, len(self._bars))
-            self._bars = np.concatenate([self._bars, np.zeros(more, np.float32)])
-            self._events = np.concatenate([self._events, np.zeros(more, np.int64)])
-            self._first_event_ms = np.concatenate([self._first_event_ms, np.zeros(more, np.int64)])
+        if rows > len(self._bars):
+            self._bars = grown(self._bars, rows)
+            self._events = grown(self._events, rows)
+            self._first_event_ms = grown(self._first_event_ms, rows)

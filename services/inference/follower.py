@@ -150,13 +150,13 @@ class Follower(threading.Thread):
                 metrics.UNREADABLE.labels(kind).inc()
                 where = f"{message.topic()} [{message.partition()}] offset {message.offset()}"
                 self._lines.add((kind, error.reason), f"{where} left out: {error}")
-        self._knowledge.wake()
+        self._knowledge.positions.wake()
         metrics.USERS.set(len(self._knowledge.histories.users))
         metrics.PRODUCTS.set(self._knowledge.catalogue.known)
 
     def _apply_state(self, state: StateVector, partition: int) -> None:
         late = self._knowledge.histories.late
-        if not self._knowledge.apply(state, partition):
+        if not self._knowledge.apply_once(state, partition):
             metrics.REPEATS.inc()
             return
         self._applied += 1

@@ -52,7 +52,7 @@ class LookUpCalls(Calls):
             ],
             events=histories.events(row),
             masked_products=len(np.unique(histories.masked(row))),
-            position=self._knowledge.position(request.user_id),
+            position=self._knowledge.positions.newest_of(request.user_id),
             user_class=self._class_of(row),
         )
 

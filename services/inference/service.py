@@ -94,7 +94,7 @@ async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSetti
     finally:
         metrics.READY.set(0)
         # The followers go on meanwhile: calls in flight may wait for a position.
-        giving_up = loop.call_later(min(POSITION_SECONDS, settings.drain_seconds / 2), knowledge.give_up)
+        giving_up = loop.call_later(min(POSITION_SECONDS, settings.drain_seconds / 2), knowledge.positions.give_up)
         await server.drain(settings.drain_seconds)
         giving_up.cancel()
         await follower.stop()

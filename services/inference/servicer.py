@@ -32,7 +32,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """The best products for one user or session now."""
-        wishes = requests.recommend_wishes(request, self._knowledge.partitions)
+        wishes = requests.recommend_wishes(request, self._knowledge.positions.partitions)
         self._refuse_unless_ready()
         if request.HasField("after_position"):
             await self._wait_for(request.after_position, context)
@@ -101,7 +101,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
             model_version=answer.model_version,
             strategy=answer.strategy,
             fallback=answer.fallback,
-            position=knowledge.position(user_id) if user_id else None,
+            position=knowledge.positions.newest_of(user_id) if user_id else None,
             request_id=uuid4().hex,
         )
         self._pace.took(time.perf_counter() - start)

@@ -27,6 +27,7 @@ from shared.history import Histories
 from shared.kafka.marks import AppliedMarks, MarksSnapshot
 from shared.kinds import masked_kinds_of
 from shared.policies.trending import Trending
+from shared.process.arrays import with_prefix, without_prefix
 from shared.state.shop import ShopSettings
 from shared.tensors import pieces
 from shared.times import DAY_MS
@@ -116,9 +117,8 @@ class Snapshot:
         said = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products.ids)
         arrays["products_said"] = np.fromiter(said, np.uint8, len(products.ids))
         arrays["product_ids"] = _text(products.ids)
-        for name, array in products.content.items():
-            arrays[f"{CONTENT}{name}"] = array
-        return cls(arrays, dict(positions), knowledge.marks(), products.base_ms)
+        arrays |= with_prefix(CONTENT, products.content)
+        return cls(arrays, dict(positions), knowledge.positions.marks(), products.base_ms)
 
     def restore(self, origin: Origin) -> Restored:
         """Build what was copied."""
@@ -137,7 +137,7 @@ class Snapshot:
                 removed=(p for p, what in zip(products, said, strict=True) if what == REMOVED),
             ),
             (arrays["events"], arrays["first_event_ms"]),
-            {name.removeprefix(CONTENT): own for name, own in arrays.items() if name.startswith(CONTENT)},
+            without_prefix(CONTENT, arrays),
             float(arrays["view_reward"][0]),
         )
 
@@ -161,8 +161,10 @@ class Restored:
             knowledge.catalogue.row_of(product_id)
         for product_id in self.listed.removed:
             knowledge.catalogue.remove(product_id)
-        knowledge.catalogue.resume(*self.counts, self.content)
-        knowledge.resume(self.histories, self.trending, self.marks, view_reward=self.view_reward)
+        knowledge.catalogue.resume_counts(*self.counts, self.content)
+        knowledge.resume(self.histories, self.trending)
+        knowledge.positions.resume(self.marks)
+        knowledge.view_reward = self.view_reward
 
 
 def write(root: Path, snapshot: Snapshot, origin: Origin) -> Path:

@@ -15,6 +15,7 @@ from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.policy import PolicySnapshot, StepReport
 from shared.policies.registry import make
 from shared.policies.stream import Stream, StreamState
+from shared.process.arrays import with_prefix, without_prefix
 from shared.state.shop import ShopSettings
 
 
@@ -63,19 +64,15 @@ class Learner:
         """Everything the learner knows; learning on from it is learning on without a pause."""
         stream, stream_state = self.stream.snapshot()
         policy = self.policy.snapshot()
-        arrays = {f"stream/{name}": array for name, array in stream.items()}
-        arrays |= {f"policy/{name}": array for name, array in policy.arrays.items()}
+        arrays = with_prefix("stream/", stream) | with_prefix("policy/", policy.arrays)
         return Snapshot(arrays, SnapshotState(parent=self.parent, stream=stream_state, policy=policy.state))
 
     @classmethod
     def restore(cls, settings: TrainerSettings, shop: ShopSettings, snapshot: Snapshot) -> Learner:
         """The learner that `snapshot` was taken of; the settings must be the same."""
-
-        def part(name: str) -> dict[str, NDArray[Any]]:
-            return {k.removeprefix(name): a for k, a in snapshot.arrays.items() if k.startswith(name)}
-
         learner = cls(settings, shop)
-        learner._take(settings, Stream.restore(shop, part("stream/"), snapshot.state["stream"]))
-        learner.policy.restore(PolicySnapshot(part("policy/"), snapshot.state["policy"]))
-        learner.parent = snapshot.state["parent"]
+        arrays, state = snapshot.arrays, snapshot.state
+        learner._take(settings, Stream.restore(shop, without_prefix("stream/", arrays), state["stream"]))
+        learner.policy.restore(PolicySnapshot(without_prefix("policy/", arrays), state["policy"]))
+        learner.parent = state["parent"]
         return learner

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.settings import ContentSettings
+from shared.process.arrays import grown
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
@@ -37,7 +38,8 @@ class Counts:
 
     def add(self, row: int) -> None:
         """Count one event of a product that is cold."""
-        self.grow_to(row + 1)
+        if row >= len(self._own):
+            self.grow_to(row + 1)
         self.products += not self._own[row]
         self._own[row] += 1
         self.events += 1
@@ -60,7 +62,4 @@ class Counts:
 
     def grow_to(self, products: int) -> None:
         """Have room for so many."""
-        if products > len(self._own):
-            grown = np.zeros(max(2 * len(self._own), products), np.int32)
-            grown[: len(self._own)] = self._own
-            self._own = grown
+        self._own = grown(self._own, products)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.settings import ContentSettings
+from shared.process.arrays import grown
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
@@ -90,7 +91,4 @@ class Discount:
         self._expected, self._came = float(arrays["learned"][0]), int(arrays["learned"][1])
 
     def _grow_to(self, products: int) -> None:
-        if products > len(self._due):
-            grown = np.zeros(max(2 * len(self._due), products))
-            grown[: len(self._due)] = self._due
-            self._due = grown
+        self._due = grown(self._due, products)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.process.arrays import grown
+
 # A token of more products than this, and than that share of all, tells too little for what it takes to look them up.
 COMMON, COMMON_SHARE = 2_000, 0.05
 # Lengths of vectors, which change with every product that comes, are measured anew when there are so many more.
@@ -58,10 +60,7 @@ class Likeness:
             del self._own[row]
             return True
         self._own[row] = tokens
-        if row >= len(self._lengths):
-            grown = np.ones(max(2 * len(self._lengths), row + 1), np.float32)
-            grown[: len(self._lengths)] = self._lengths
-            self._lengths = grown
+        self._lengths = grown(self._lengths, row + 1, fill=1)
         self._lengths[row] = self._length(tokens)
         if len(self._own) > GROWTH * self._measured:
             self._measured = len(self._own)

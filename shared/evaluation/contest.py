@@ -62,9 +62,8 @@ class Contest:
         listings: Iterable[Product] = (),
         content: ContentSettings | None = None,
     ) -> None:
-        self.stream = Stream(settings)
-        places = None if content is None else Content(content)
-        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings, content=places)
+        self.stream = Stream(settings, None if content is None else Content(content))
+        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings)
         self.record = Record(names, events)
         self.failures: dict[str, str] = {}  # policy → why it could not go on
         self.updates = 0  # events applied
@@ -82,7 +81,7 @@ class Contest:
         asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
         judgement = self.prequential.judge(state, asked)
         row = self.stream.rows.get(state.product_id, -1)
-        self.record.grow_to(len(self.prequential))
+        self.record.grow_to(len(self.stream.products))
         self.record.note(state, judgement, row)
 
     @property

@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import ranking
-from shared.content.places import Content
 from shared.evaluation.ties import top_at_random
 from shared.history import Window
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
-from shared.policies.policy import Seen
 from shared.policies.served import Scores, served_scores
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.policies.trending import UNCOUNTED_KINDS
 from shared.times import DAY_MS
 
@@ -85,15 +83,15 @@ class _Before:
 
 
 class Prequential:
-    """All users and products as the events applied so far made them.
+    """Judges by what a stream knows, and applies each event to it afterwards.
 
     Args:
-        stream: to which nobody else applies events.
+        stream: to which nobody else applies events; its content places listed products that have few events. Listings
+            that come later go to `known.products`.
         top: products of one answer.
         seed: breaks ties among them; places don't depend on it.
         clock: seconds, for what a ranking takes.
         listings: products that the shop says it has; others are known from their first event.
-        content: places the listed ones that have few events; None: nothing does.
     """
 
     def __init__(
@@ -104,57 +102,18 @@ class Prequential:
         seed: int = 0,
         clock: Callable[[], float] = lambda: 0.0,
         listings: Iterable[Product] = (),
-        content: Content | None = None,
     ) -> None:
         self.stream = stream
-        self.histories = stream.histories
+        self.known = stream.known
+        self._products = stream.known.products
         self._top = top
         self._seed = seed
         self._clock = clock
-        self._content = content
         self._to_list = sorted(listings, key=_listed_ms, reverse=True)  # those still to come
-        self._seen: set[int] = set()  # rows with an event, or listed
-        self._unseen: dict[int, None] = {}  # the other rows
-        self._hidden: dict[int, None] = {}  # rows that the shop recommends to nobody
-        self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
         self._days: dict[str, _Before] = {}  # user_id → the whole day that goes on
         self._newest_day_ms = 0
         self._questions = 0
         self._judged = 0
-
-    def __len__(self) -> int:
-        return len(self.stream.products)
-
-    @property
-    def known(self) -> int:
-        """Products with an event, or listed."""
-        return len(self._seen)
-
-    def row_of(self, product_id: str) -> int:
-        """The product's row; a new one when it has none, which alone does not make it known."""
-        row = self.stream.rows.get(product_id)
-        if row is None:
-            row = self.stream.row(product_id)
-            self._unseen[row] = None
-            self._shares = None
-        return row
-
-    def shares(self) -> NDArray[np.float32]:
-        """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
-        if self._shares is None:
-            self._shares = self.stream.trending.shares()
-        return self._shares
-
-    def upsert(self, product: Product) -> None:
-        """Know a product from now on; one that is unavailable is out of the running."""
-        row = self.row_of(product.product_id)
-        self._seen.add(row)
-        self._unseen.pop(row, None)
-        self._describe(row, product, hidden=product.unavailable)
-
-    def remove(self, product_id: str) -> None:
-        """Leave a product out of the running until it is upserted anew; an event alone does not bring it back."""
-        self._describe(self.row_of(product_id), Product(), hidden=True)
 
     def judge(self, state: StateVector, policies: Sequence[Scores | None]) -> Judgement:
         """Rank the whole catalogue as each policy would have answered just before this event; None: trending.
@@ -163,18 +122,18 @@ class Prequential:
         """
         if not state.user_id:
             return Judgement(Outcome.GUEST)
-        if self.histories.is_late(state):
+        if self.known.histories.is_late(state):
             return Judgement(Outcome.LATE)
         self._list(state.event_time_ms)
         before = self._before(state)
         if state.kind in UNCOUNTED_KINDS:
             return Judgement(Outcome.UNWANTED)
-        row = self.stream.rows.get(state.product_id, -1)
+        row = self._products.rows.get(state.product_id, -1)
         if row in before.masked:
             return Judgement(Outcome.MASKED)
-        known = row in self._seen
-        out = np.array([*(other for other in before.came if other != row), *self._unseen, *self._hidden], np.int32)
-        out = np.concatenate([before.masked, out])
+        known = row >= 0 and self._products.is_seen(row)
+        came = np.array([other for other in before.came if other != row], np.int32)
+        out = np.concatenate([before.masked, came, self._products.not_recommended()])
         window = before.window if before.window is not None and before.window.lengths[0] else None
         chosen = row if known else None
         trending: Ranking | None = None
@@ -200,11 +159,6 @@ class Prequential:
         """Let an event count for all that follow; whoever judges it does so before."""
         self._list(state.event_time_ms)
         seen = self.stream.apply(state)
-        self._shares = None
-        if self._content is not None:
-            self._content.count(seen.product)
-        self._seen.add(seen.product)
-        self._unseen.pop(seen.product, None)
         self._note_of_day(state, seen.product)
         return seen
 
@@ -213,25 +167,16 @@ class Prequential:
 
         Products that had no event when it stopped stay unknown, and nobody's history holds them.
         """
-        row = self.stream.rows.get(state.product_id)
-        if row is None or row not in self._seen:
+        row = self._products.find(state.product_id)
+        if row is None or not self._products.is_seen(row):
             return
-        if state.user_id:
-            self.histories.apply(state, row)
+        self.known.apply_to_history(state, row)
         self._note_of_day(state, row)
 
     def _list(self, event_time_ms: int) -> None:
         """Know the products that are listed by then."""
         while self._to_list and _listed_ms(self._to_list[-1]) <= event_time_ms:
-            self.upsert(self._to_list.pop())
-
-    def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
-        if hidden:
-            self._hidden[row] = None
-        else:
-            self._hidden.pop(row, None)
-        if self._content is not None:
-            self._content.put(row, product)
+            self._products.upsert(self._to_list.pop())
 
     def _note_of_day(self, state: StateVector, row: int) -> None:
         day = self._days.get(state.user_id)
@@ -247,11 +192,11 @@ class Prequential:
         before = self._days.get(state.user_id) if whole_day else None
         if before is not None and before.event_time_ms == t:
             return before
-        user = self.histories.row(state.user_id)
+        histories = self.known.histories
+        user = histories.row(state.user_id)
         if user is None:
             before = _Before(self._questions, t, None, np.zeros(0, np.int32))
         else:
-            histories = self.histories
             window = histories.window(user, before_ms=t if whole_day else None)
             counts = histories.events(user), histories.newest_ms(user)
             before = _Before(self._questions, t, window, histories.masked(user), *counts)
@@ -265,11 +210,11 @@ class Prequential:
     ) -> Ranking:
         """What a policy says once the rows of `out` are out of the running."""
         start = self._clock()
-        values = served_scores(policy, window, self, self._content)
+        values = served_scores(policy, window, self.known, self._products.content)
         ranking.mask(values, out)
         top = top_at_random(values, self._top, self._seed, self._judged)
         seconds = self._clock() - start
-        bits = -float(np.log2(self.shares()[top]).mean()) if len(top) else float("nan")
+        bits = -float(np.log2(self.known.shares()[top]).mean()) if len(top) else float("nan")
         return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits, seconds)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.evaluation.prequential import Judgement, Ranking
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.process.arrays import grown
 from shared.user_class import USER_CLASSES, user_class
 
 KS = (1, 5, 10, 20)
@@ -156,10 +157,6 @@ class Record:
     def grow_to(self, products: int) -> None:
         """Have room for so many products, with or without events."""
         self._products = max(self._products, products)
-        have = len(self._product_events)
-        if products <= have:
-            return
-        more = max(products, 2 * have) - have
-        self._product_events = np.pad(self._product_events, (0, more))
-        self._recommended = np.pad(self._recommended, ((0, 0), (0, more)))
-        self._covered = np.pad(self._covered, ((0, 0), (0, 0), (0, more)))
+        self._product_events = grown(self._product_events, products)
+        self._recommended = grown(self._recommended, products, axis=1)
+        self._covered = grown(self._covered, products, axis=2)

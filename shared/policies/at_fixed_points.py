@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from shared.history import Window
 from shared.models import NeighbourPart
 from shared.neighbours import Neighbours, Related
-from shared.policies.policy import Learned, PolicySnapshot, Seen, nothing_to_add
+from shared.policies.policy import Learned, PolicySnapshot, nothing_to_add
 from shared.policies.served import FloatArray
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.policies.without_encoder import learned_of
+from shared.process.arrays import with_prefix, without_prefix
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -86,13 +87,13 @@ class AtFixedPoints:
 
     def snapshot(self) -> PolicySnapshot:
         """What is remembered, and what was fitted on it."""
-        remembered = {f"remembered/{name}": array for name, array in self._remembered.to_arrays().items()}
-        return PolicySnapshot(remembered | {f"fitted/{name}": array for name, array in self._to_arrays().items()})
+        remembered = with_prefix("remembered/", self._remembered.to_arrays())
+        return PolicySnapshot(remembered | with_prefix("fitted/", self._to_arrays()))
 
     def restore(self, snapshot: PolicySnapshot) -> None:
         """Take up what `snapshot` gave."""
-        self._remembered = Remembered.from_arrays(_under(snapshot.arrays, "remembered/"))
-        self._from_arrays(_under(snapshot.arrays, "fitted/"))
+        self._remembered = Remembered.from_arrays(without_prefix("remembered/", snapshot.arrays))
+        self._from_arrays(without_prefix("fitted/", snapshot.arrays))
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
         raise NotImplementedError
@@ -181,7 +182,3 @@ def strongest(rows: Iterable[tuple[NDArray[np.int32], NDArray[np.float32]]], kep
         products=np.concatenate([*products, np.zeros(0, np.int32)]),
         values=np.concatenate([*values, np.zeros(0, np.float32)]),
     )
-
-
-def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

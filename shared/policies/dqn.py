@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -26,10 +25,11 @@ from shared.heads import VALUES
 from shared.policies.fitted_encoder import EncoderScores
 from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
 from shared.policies.onnx_graph import Graph
-from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport
+from shared.policies.policy import Learned, PolicySnapshot, StepReport
 from shared.policies.sequences import one_thread
 from shared.policies.served import FloatArray
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
+from shared.process.arrays import with_prefix, without_prefix
 
 # What the state holds of the event before, beside the product's own number.
 STATE_FEATURES = ("user", "crawled_price", "helpfulness", "rating", "sentiment", "time")
@@ -160,7 +160,7 @@ class DqnPolicy(EncoderScores):
     def snapshot(self) -> PolicySnapshot:
         """Everything but the stream."""
         a = self._online.products
-        arrays = {f"buffer/{name}": array for name, array in self._buffer.to_arrays().items()}
+        arrays = with_prefix("buffer/", self._buffer.to_arrays())
         for part, network in (("online", self._online), ("target", self._target)):
             arrays |= {f"{part}/{name}": _rows(name, t, a) for name, t in network.state_dict().items()}
         for name, parameter in self._online.named_parameters():
@@ -171,7 +171,7 @@ class DqnPolicy(EncoderScores):
     def restore(self, snapshot: PolicySnapshot) -> None:
         """Take up what `snapshot` gave."""
         arrays = snapshot.arrays
-        self._buffer.restore(_under(arrays, "buffer/"))
+        self._buffer.restore(without_prefix("buffer/", arrays))
         self._grow(len(arrays["online/bias"]))
         for part, network in (("online", self._online), ("target", self._target)):
             for name, tensor in network.state_dict().items():
@@ -248,7 +248,3 @@ def _padded(tensor: Tensor, rows: int) -> Tensor:
 def _rows(name: str, tensor: Tensor, products: int) -> NDArray[Any]:
     array: NDArray[Any] = (tensor[:products] if name in GROWING else tensor).detach().numpy().copy()
     return array
-
-
-def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

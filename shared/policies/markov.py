@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from shared.history import Window
 from shared.policies.cooccurrence import Cooccurrence, Relation
-from shared.policies.policy import Learned, PolicySnapshot, Seen, nothing_to_add
+from shared.policies.policy import Learned, PolicySnapshot, nothing_to_add
 from shared.policies.served import FloatArray
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.policies.without_encoder import learned_of
 
 

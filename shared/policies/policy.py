@@ -16,22 +16,8 @@ from numpy.typing import NDArray
 from shared.event_features import EVENT_FEATURES
 from shared.history import Window
 from shared.models import Golden, NeighbourPart, Parts
-from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.served import FloatArray
-from shared.transitions import Continued, Transition
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One event as `shared.policies.stream.Stream` applied it, for policies to learn of."""
-
-    product: int  # row
-    kind: int
-    event_time_ms: int
-    transition: Transition | None  # None of a guest's event
-    continued: Continued | None  # of the user's transition before
-    popularity: float  # the product's smoothed share just before this event; 0 where it had no event yet
-    state: StateVector  # the event as it came
+from shared.policies.stream import Seen
 
 
 @dataclass(frozen=True, slots=True)

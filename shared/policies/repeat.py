@@ -12,9 +12,9 @@ import numpy as np
 from shared.history import Window
 from shared.models import NeighbourPart
 from shared.neighbours import Neighbours, recency_weights
-from shared.policies.policy import Learned, PolicySnapshot, Seen, nothing_to_add
+from shared.policies.policy import Learned, PolicySnapshot, nothing_to_add
 from shared.policies.served import FloatArray
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.policies.without_encoder import learned_of
 
 

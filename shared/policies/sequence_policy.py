@@ -13,6 +13,7 @@ from shared.policies.fitted_encoder import FittedEncoder
 from shared.policies.sequences import Passes, Progress, SequenceNetwork, fit
 from shared.policies.served import FloatArray
 from shared.policies.stream import Stream
+from shared.process.arrays import without_prefix
 
 # On a stream every refit goes on from the last one, so it need not be long.
 REFIT = Passes(most=10, most_steps=400)
@@ -103,11 +104,7 @@ class SequencePolicy(FittedEncoder):
 
     def _from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._refits = int(arrays["refits"][0])
-        weights = {
-            name.removeprefix("network/"): torch.from_numpy(np.array(array))
-            for name, array in arrays.items()
-            if name.startswith("network/")
-        }
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in without_prefix("network/", arrays).items()}
         if weights:
             network = self.network(len(weights["vectors"]))
             network.load_state_dict(weights)

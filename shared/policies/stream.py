@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.content.places import Content
 from shared.history import Histories
 from shared.kinds import masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.policy import Seen
 from shared.policies.trending import Trending
+from shared.process.arrays import with_prefix, without_prefix
+from shared.state.known import Known, KnownProducts
 from shared.state.shop import StreamSettings
 from shared.times import DAY_MS
-from shared.transitions import Assembler
+from shared.transitions import Assembler, Continued, Transition
 
 
 class StreamState(TypedDict):
@@ -27,48 +30,75 @@ class StreamState(TypedDict):
     users: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event as a stream applied it, for policies to learn of."""
+
+    product: int  # row
+    kind: int
+    event_time_ms: int
+    transition: Transition | None  # None of a guest's event
+    continued: Continued | None  # of the user's transition before
+    popularity: float  # the product's smoothed share just before this event; 0 where it had no event yet
+    state: StateVector  # the event as it came
+
+
 class Stream:
-    """All users and products as the events applied so far made them."""
+    """What is known of users and products, and the transitions that the events applied so far were.
 
-    def __init__(self, settings: StreamSettings) -> None:
+    Args:
+        content: told of every event, see `KnownProducts`.
+    """
+
+    def __init__(self, settings: StreamSettings, content: Content | None = None) -> None:
         self.settings = settings
-        self.products: list[str] = []  # row → product_id, append-only
-        self.rows: dict[str, int] = {}
-        self.histories = Histories(settings.history_length, masked_kinds_of(settings.masked_kinds))
-        self.assembler = Assembler(self.histories, session_gap_ms=settings.session_gap_ms)
-        self.trending = Trending(settings.trending_half_life_days * DAY_MS)
+        histories = Histories(settings.history_length, masked_kinds_of(settings.masked_kinds))
+        self.known = Known(histories, Trending(settings.trending_half_life_days * DAY_MS), KnownProducts(content))
+        self.assembler = Assembler(histories, session_gap_ms=settings.session_gap_ms)
         self.applied = 0
-        self._had_event: list[bool] = []  # by row
 
-    def row(self, product_id: str) -> int:
-        """The product's row; a new one where it has none, which alone does not make it known."""
-        row = self.rows.get(product_id)
-        if row is None:
-            row = self.rows[product_id] = len(self.products)
-            self.products.append(product_id)
-            self._had_event.append(False)
-            self.trending.grow_to(len(self.products))
-        return row
+    @property
+    def products(self) -> list[str]:
+        """row → product_id, append-only; not to be changed."""
+        return self.known.products.ids
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """product_id → row; not to be changed."""
+        return self.known.products.rows
+
+    @property
+    def histories(self) -> Histories:
+        """Of the users."""
+        return self.known.histories
+
+    @property
+    def trending(self) -> Trending:
+        """Popularity, with a place for every row."""
+        self.known.trending.grow_to(len(self.products))
+        return self.known.trending
 
     def apply(self, state: StateVector) -> Seen:
-        """Apply one event; what policies may learn of it."""
-        known = state.product_id in self.rows and self._had_event[self.rows[state.product_id]]
-        product = self.row(state.product_id)
-        self._had_event[product] = True
+        """Apply one event, which is no tick; what policies may learn of it."""
+        known = self.known
+        row = known.products.rows.get(state.product_id)
+        had_event = row is not None and known.products.had_event(row)
+        popularity = known.share(row) if row is not None and had_event else 0.0
+        found = self.assembler.before(state) if state.user_id else None  # a guest's event is in nobody's history
+        product = known.apply(state)
         self.applied += 1
-        popularity = self.trending.share(product) if known else 0.0
-        self.trending.add(product, state.kind, state.event_time_ms)
         transition, continued = None, None
-        if state.user_id:  # a guest's event is in nobody's history
-            transition, continued = self.assembler.apply(state, product, known=known)
+        if found is not None:
+            transition = self.assembler.after(found, state, product, known=had_event)
+            continued = found.continued
         return Seen(product, state.kind, state.event_time_ms, transition, continued, popularity, state)
 
     def snapshot(self) -> tuple[dict[str, NDArray[Any]], StreamState]:
         """Everything; applying on from it is applying on without a pause."""
-        arrays = {f"histories/{name}": array for name, array in self.histories.to_arrays().items()}
+        arrays = with_prefix("histories/", self.histories.to_arrays())
         arrays["trending"] = self.trending.to_array()
         arrays["last_serial"] = np.array(self.assembler.last_serial, np.int64)
-        arrays["had_event"] = np.array(self._had_event, np.uint8)
+        arrays["had_event"] = self.known.products.events_seen()
         return arrays, StreamState(
             applied=self.applied,
             serial=self.assembler.serial,
@@ -81,16 +111,16 @@ class Stream:
     def restore(cls, settings: StreamSettings, arrays: dict[str, NDArray[Any]], state: StreamState) -> Stream:
         """What `snapshot` gave; the settings must be the same."""
         stream = cls(settings)
-        stream.products = list(state["products"])
-        stream.rows = {product: row for row, product in enumerate(stream.products)}
-        histories = {k.removeprefix("histories/"): a for k, a in arrays.items() if k.startswith("histories/")}
-        stream.histories = Histories.from_arrays(state["users"], histories, stream.histories.masked_kinds)
-        stream.assembler = Assembler(stream.histories, session_gap_ms=settings.session_gap_ms)
+        known = stream.known
+        for product_id in state["products"]:
+            known.products.row_of(product_id)
+        known.products.resume(arrays["had_event"])
+        known.resume(
+            Histories.from_arrays(state["users"], without_prefix("histories/", arrays), known.histories.masked_kinds),
+            Trending.from_array(arrays["trending"], state["trending_base_ms"], known.trending.half_life_ms),
+        )
+        stream.assembler = Assembler(known.histories, session_gap_ms=settings.session_gap_ms)
         stream.assembler.serial = state["serial"]
         stream.assembler.last_serial = arrays["last_serial"].tolist()
-        stream.trending = Trending.from_array(
-            arrays["trending"], state["trending_base_ms"], stream.trending.half_life_ms
-        )
-        stream._had_event = arrays["had_event"].astype(bool).tolist()
         stream.applied = state["applied"]
         return stream

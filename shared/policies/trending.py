@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.process.arrays import grown
 
 # Sending a product back or asking not to see it is no sign of its popularity.
 UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
@@ -31,7 +32,8 @@ class Trending:
 
     def add(self, product: int, kind: int, event_time_ms: int) -> None:
         """Count one event; the product gets a place whatever its kind."""
-        self.grow_to(product + 1)
+        if product >= self.size:
+            self.grow_to(product + 1)
         if kind in UNCOUNTED_KINDS:
             return
         if not self.base_ms:
@@ -46,9 +48,7 @@ class Trending:
     def grow_to(self, products: int) -> None:
         """Give a place to every product up to `products`, with or without events."""
         if products > len(self._weights):
-            grown = np.zeros(max(2 * len(self._weights), products), np.float64)
-            grown[: len(self._weights)] = self._weights
-            self._weights = grown
+            self._weights = grown(self._weights, products)
         self.size = max(self.size, products)
 
     def scores(self) -> NDArray[np.float32]:

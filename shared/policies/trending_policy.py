@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from shared.history import Window
-from shared.policies.policy import Learned, PolicySnapshot, Seen, nothing_to_add
+from shared.policies.policy import Learned, PolicySnapshot, nothing_to_add
 from shared.policies.served import FloatArray
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.policies.without_encoder import learned_of
 
 

@@ -145,7 +145,7 @@ def _inference(states: list[StateVector]) -> tuple[float, float]:
     for offset, state in enumerate(states):
         state.source_offset = offset
         state.event_id = str(offset)
-    return _applied(lambda state: knowledge.apply(state, 0), states, min(LAST, len(states)))
+    return _applied(lambda state: knowledge.apply_once(state, 0), states, min(LAST, len(states)))
 
 
 def _trainer_events(size: int) -> tuple[float, float]:

@@ -52,7 +52,7 @@ def _microseconds(products: int, before: int, measured: int) -> float:
     contest = Contest(["freshet"], StreamSettings(masked_kinds=""), 7, before + measured)
     ids = product_ids(products)
     for product in ids:  # all of the catalogue, most of it without an event, as a shop's is
-        contest.prequential.row_of(product)
+        contest.stream.known.products.row_of(product)
     start = 0.0
     with one_thread():
         for place, state in enumerate(_views(before + measured, ids)):

@@ -115,17 +115,17 @@ def test_masked_products_are_out_of_the_running_and_no_question() -> None:
 
 def test_an_unknown_product_is_a_miss_for_all_also_where_a_version_knows_it() -> None:
     core = prequential(event("a", "p0"), event("b", "p1"))
-    assert core.row_of("p9") == 2  # as loading a version does
+    assert core.known.products.row_of("p9") == 2  # as loading a version does
     found = core.judge(event("a", "p9"), [Fixed(0.0, 0.0, 99.0), None])
     assert (found.outcome, found.has_history, places(found)) == (Outcome.UNKNOWN, True, (INF, INF))
     assert sorted(found.rankings[0].top.tolist()) == [0, 1]
     assert places(core.judge(event("a", "p1"), [Fixed(0.0, -9.0, 99.0), None]))[0] == 2.0, "p9 is nobody's answer yet"
     assert core.judge(event("a", "new"), [None, None]).outcome is Outcome.UNKNOWN
-    assert core.known == 2
+    assert core.known.products.seen == 2
     core.apply(event("a", "p9"))
     seen = core.judge(event("b", "p9"), [None, None])
     assert (seen.outcome, places(seen)) == (Outcome.JUDGED, (2.0, 2.0))  # all three tie
-    assert core.known == 3
+    assert core.known.products.seen == 3
 
 
 def test_the_very_first_event_is_a_miss() -> None:
@@ -165,7 +165,7 @@ def test_a_whole_day_is_predicted_from_its_start() -> None:
     day_3 = DAY_2 + DAY_MS
     assert core.judge(event("a", "p1", day_3, REVIEW), [version, None]).outcome is Outcome.MASKED
     assert places(core.judge(event("a", "px", day_3, REVIEW), [version, None]))[0] == 1.0
-    assert version.asked[-1] == [core.row_of(product) for product in ("p4", "p5", "p5")]
+    assert version.asked[-1] == [core.known.products.row_of(product) for product in ("p4", "p5", "p5")]
 
 
 def test_a_user_who_is_new_today_has_no_history_all_day() -> None:
@@ -194,7 +194,7 @@ def test_what_comes_late_is_not_predicted_from_what_came_after_it() -> None:
         assert core.judge(late, [version, None]) == Judgement(Outcome.LATE)
         core.apply(late)
     assert version.asked == []
-    assert core.histories.late == 2
+    assert core.known.histories.late == 2
     assert core.judge(event("a", "p2", DAY_2 + DAY_MS, REVIEW), [version, None]).outcome is Outcome.JUDGED
 
 
@@ -204,9 +204,9 @@ def test_a_guest_is_not_judged_and_counts_for_popularity_alone() -> None:
     assert core.judge(guest, [None]) == Judgement(Outcome.GUEST)
     core.apply(guest)
     core.apply(guest)
-    assert core.histories.users == ["b"]
-    assert core.known == 2
-    assert np.argmax(core.shares()) == core.row_of("p0")
+    assert core.known.histories.users == ["b"]
+    assert core.known.products.seen == 2
+    assert np.argmax(core.known.shares()) == core.known.products.row_of("p0")
 
 
 numbers = st.floats(-1, 1)
@@ -294,13 +294,13 @@ def test_listed_products_are_in_the_running_before_their_first_event_and_content
     listings.append(pb.Product(product_id="later", title="drum", listed_ms=DAY_2))
     found = {}
     for content in (None, Content(ContentSettings(events=4))):
-        core = Prequential(Stream(settings), listings=listings, content=content)
+        core = Prequential(Stream(settings, content), listings=listings)
         for n in range(6):
             core.apply(event(f"u{n}", "hit"))
         outcomes = [core.judge(event("z", "later", at=at), [None]).outcome for at in (NOON_1, DAY_2)]
         assert outcomes == [Outcome.UNKNOWN, Outcome.JUDGED]
         found[content is None] = core.judge(event("z", "new", at=DAY_2), [None]).rankings[0].place
-        assert core.known == 4
+        assert core.known.products.seen == 4
         assert core.judge(event("z", "hit", at=DAY_2), [None]).rankings[0].place == 1.0
     assert found == {True: 3.0, False: 2.0}, "beside the rake and the drum, or ahead of them"
 
@@ -310,8 +310,8 @@ def test_a_new_product_beside_one_that_follows_does_not_come_before_what_everybo
     settings = StreamSettings(history_length=3, masked_kinds="review,dislike", trending_half_life_days=1e9)
     titles = {"hit": "rake", "case": "red guitar", "new": "red guitar", "strings": "strings"}
     listings = [pb.Product(product_id=product, title=title) for product, title in titles.items()]
-    stream = Stream(settings)
-    core = Prequential(stream, listings=listings, content=Content())
+    stream = Stream(settings, Content())
+    core = Prequential(stream, listings=listings)
     markov = make("markov", stream, 0)
     chosen = [(f"u{n}", "hit") for n in range(40)]
     chosen += [(f"v{n}", product) for product in ("strings", "case") for n in range(3)]

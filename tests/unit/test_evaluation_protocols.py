@@ -21,9 +21,9 @@ from shared.evaluation.spam import SOURCE, campaign
 from shared.evaluation.ties import top_at_random
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.freshet.settings import FreshetSettings
-from shared.policies.policy import Seen
 from shared.policies.registry import POLICIES
 from shared.policies.sequences import Passes, Progress
+from shared.policies.stream import Seen
 from shared.state.shop import StreamSettings
 from shared.times import DAY_MS
 from tests.support.states import START_MS, review, shoppers

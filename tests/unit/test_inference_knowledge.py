@@ -22,15 +22,15 @@ def test_nobody_waits_any_longer_once_it_gives_up_and_what_was_reached_stays_so(
         knowledge = Knowledge(Histories(3, kinds_of(["review"])), Trending(DAY_MS), 1)
         state = review("ann", "p0", 1)
         state.event_id, state.source_offset = "e", 5
-        knowledge.apply(state, 0)
-        waiting = asyncio.create_task(knowledge.reached(0, 6))
+        knowledge.apply_once(state, 0)
+        waiting = asyncio.create_task(knowledge.positions.reached(0, 6))
         await asyncio.sleep(0)
-        knowledge.give_up()
+        knowledge.positions.give_up()
         with pytest.raises(Unavailable, match="the service is stopping: ask again"):
             await waiting
         with pytest.raises(Unavailable, match="ask again"):
-            await knowledge.reached(0, 6)
-        await knowledge.reached(0, 5)
+            await knowledge.positions.reached(0, 6)
+        await knowledge.positions.reached(0, 5)
 
     asyncio.run(asyncio.wait_for(ask(), 10))
 
@@ -41,7 +41,7 @@ def test_new_products_are_placed_beside_what_is_popular_now() -> None:
     for n in range(40):
         state = review(f"u{n}", "hit" if n % 10 else "guitar", 1)
         state.event_id, state.source_offset = f"e{n}", n
-        knowledge.apply(state, 0)
+        knowledge.apply_once(state, 0)
     for product_id, title in {"new": "red guitar", "hit": "rake", "guitar": "red guitar"}.items():
         knowledge.catalogue.upsert(Product(product_id=product_id, title=title))
     rows = [knowledge.catalogue.find(product_id) for product_id in ("guitar", "hit", "new")]

@@ -51,7 +51,7 @@ def knowledge_of(*states: ev.StateVector, length: int = 4, placing: bool = True)
     knowledge = Knowledge(histories, Trending(30 * DAY_MS), 1, places_new_products=placing)
     for n, state in enumerate(states):
         state.event_id, state.source_offset = f"e{n}", n
-        assert knowledge.apply(state, 0)
+        assert knowledge.apply_once(state, 0)
     return knowledge
 
 

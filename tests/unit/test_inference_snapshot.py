@@ -58,7 +58,7 @@ def apply(knowledge: Knowledge, states: list[ev.StateVector], first: int = 0) ->
     for n, state in enumerate(states, start=first):
         state.kind = ev.EVENT_KIND_VIEW if n % 3 == 0 else state.kind
         state.source_offset, state.event_id = n, f"e{n}"
-        knowledge.apply(state, n % 2)
+        knowledge.apply_once(state, n % 2)
 
 
 def snapshot_of(
@@ -91,7 +91,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     assert second.catalogue.ids == first.catalogue.ids
     assert np.flatnonzero(second.catalogue.bars(len(second.catalogue))).tolist() == [first.catalogue.find("p2")]
     assert restored.listed.vanished() == {"p1"}, "listed once, and not read since"
-    assert not second.apply(states[119], 1), "applied before the snapshot was taken"
+    assert not second.apply_once(states[119], 1), "applied before the snapshot was taken"
     apply(second, states[120:], first=120)
     assert second.histories.users == whole.histories.users
     for user in whole.histories.users:
@@ -101,7 +101,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
         theirs = [(whole.catalogue.ids[p], kind, ms, f.tolist()) for p, kind, ms, f in whole.histories.recent(row)]
         assert ours == theirs
         assert second.histories.events(row) == whole.histories.events(row)
-        assert second.position(user) == whole.position(user)
+        assert second.positions.newest_of(user) == whole.positions.newest_of(user)
         masks = [{k.catalogue.ids[p] for p in k.histories.masked(row).tolist()} for k in (second, whole)]
         assert masks[0] == masks[1]
     products = [second.catalogue.find(p) for p in whole.catalogue.ids]
@@ -111,7 +111,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     assert second.view_reward == whole.view_reward != 0.0
     shares = second.trending.scores()[products]
     assert np.allclose(shares, whole.trending.scores(), rtol=1e-6)
-    assert second.marks() == whole.marks()
+    assert second.positions.marks() == whole.positions.marks()
 
 
 def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_product_of_the_catalogue_without_an_event_hinders_neither_ranking_nor
     policy, stream = freshet(learner), learner.stream
     policy.choice = replace(UNDECIDED, ce=1.0, q=0.5)
     known = len(stream.products)
-    stream.row("never bought")
+    stream.known.products.row_of("never bought")
     window = stream.histories.window(0)
     assert len(policy.scores(window)) == known
     assert len(served_scores(policy, window, stream.trending)) == known + 1

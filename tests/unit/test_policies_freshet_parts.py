@@ -10,6 +10,7 @@ import torch
 from shared.event_features import EVENT_FEATURES
 from shared.history import Histories
 from shared.kinds import kinds_of
+from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
 from shared.policies.freshet.popularity import PopularityEras
 from shared.policies.freshet.replay_buffer import ReplayBuffer
@@ -24,6 +25,15 @@ F = len(EVENT_FEATURES)
 
 def assembler(length: int = 3) -> Assembler:
     return Assembler(Histories(length, kinds_of(["review"])), session_gap_ms=30 * DAY_MS)
+
+
+def applied(
+    a: Assembler, state: StateVector, product: int, *, known: bool = True
+) -> tuple[Transition, Continued | None]:
+    """Apply one event between the assembler's two steps."""
+    found = a.before(state)
+    a.histories.apply(state, product)
+    return a.after(found, state, product, known=known), found.continued
 
 
 def a_transition(serial: int, products: list[int]) -> Transition:
@@ -42,19 +52,19 @@ def a_transition(serial: int, products: list[int]) -> Transition:
 
 def test_a_transition_goes_from_the_history_before_an_event_to_the_one_after_it() -> None:
     a = assembler()
-    first, told = a.apply(review("u", "a", 0), 10, known=False)
+    first, told = applied(a, review("u", "a", 0), 10, known=False)
     assert (first.products.tolist(), first.action, told, first.masked.tolist()) == ([10], 10, None, [])
-    second, told = a.apply(review("u", "b", 5, reward=0.9), 11, known=True)
+    second, told = applied(a, review("u", "b", 5, reward=0.9), 11)
     assert (second.products.tolist(), second.reward, told, second.masked.tolist()) == (
         [10, 11],
         0.9,
         Continued(0),
         [10],
     )
-    third, told = a.apply(review("u", "c", 99), 12, known=True)
+    third, told = applied(a, review("u", "c", 99), 12)
     assert told is None, "the pause was longer than the session gap"
-    fourth, _ = a.apply(review("u", "d", 100), 13, known=True)
-    fifth, _ = a.apply(review("u", "e", 101), 14, known=True)
+    fourth, _ = applied(a, review("u", "d", 100), 13)
+    fifth, _ = applied(a, review("u", "e", 101), 14)
     assert fifth.products.tolist() == [11, 12, 13, 14], "the state holds the last three events"
     assert fifth.masked.tolist() == [10, 11, 12, 13], "the mask holds all of them"
     assert [t.discount for t in (first, second, third, fourth)] == [0.0] * 4
@@ -64,12 +74,12 @@ def test_a_whole_day_is_judged_from_its_beginning() -> None:
     """Where times are whole days, the order within one says nothing; the events of a finer clock do."""
     a = assembler(length=5)
     for product, day in ((10, 0), (11, 7), (12, 7)):
-        made, _ = a.apply(review("u", f"p{product}", day), product, known=True)
+        made, _ = applied(a, review("u", f"p{product}", day), product)
     assert made.products[made.judged].tolist() == [10, 11], "the start of these tests' time is no midnight"
     for product, day in ((20, 0), (21, 7), (22, 7), (23, 7)):
         state = review("v", f"p{product}", day)
         state.event_time_ms -= state.event_time_ms % DAY_MS
-        made, _ = a.apply(state, product, known=True)
+        made, _ = applied(a, state, product)
     assert made.products.tolist() == [20, 21, 22, 23]
     assert made.products[made.judged].tolist() == [20]
     assert made.features[made.judged].shape == (1, F)
@@ -79,23 +89,23 @@ def test_nothing_is_judged_from_what_came_after_it() -> None:
     """A late event's user is known to have gone on already."""
     a = assembler(4)
     for product, day in enumerate([1, 3, 9]):
-        a.apply(review("u", f"p{product}", day), product, known=True)
+        applied(a, review("u", f"p{product}", day), product)
     for late in (review("u", "p3", 2), review("u", "p3", 2)):
         late.event_time_ms += 5  # whole days have a rule of their own
-        transition, continued = a.apply(late, 3, known=True)
+        transition, continued = applied(a, late, 3)
         assert continued is not None
         assert len(transition.products[:-1]) >= 3, "it is learned from all that came before it in the log"
         assert len(transition.products[transition.judged]) == 0
-    transition, _ = a.apply(review("u", "p4", 10), 4, known=True)
+    transition, _ = applied(a, review("u", "p4", 10), 4)
     assert len(transition.products[transition.judged]) == 4
 
 
 def test_users_do_not_mix() -> None:
     a = assembler()
-    a.apply(review("u", "a", 0), 1, known=False)
-    other, told = a.apply(review("v", "b", 0), 2, known=False)
+    applied(a, review("u", "a", 0), 1, known=False)
+    other, told = applied(a, review("v", "b", 0), 2, known=False)
     assert (other.products.tolist(), told) == ([2], None)
-    own, told = a.apply(review("u", "c", 1), 3, known=False)
+    own, told = applied(a, review("u", "c", 1), 3, known=False)
     assert (own.products.tolist(), told) == ([1, 3], Continued(0))
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from shared.policies.freshet.trend import Trend
-from shared.policies.policy import Seen
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
 from shared.state.shop import StreamSettings
 from tests.support.states import review
 
@@ -57,7 +56,7 @@ def test_it_goes_on_from_what_it_kept_and_gives_new_products_a_place() -> None:
     trend, stream = months(fashions=True)
     again = Trend()
     again.restore(trend.to_arrays())
-    stream.row("new")
+    stream.known.products.row_of("new")
     assert len(trend.scores(stream.trending.shares())) == 12, "without an event it has no place"
     for own in (trend, again):
         own.grow_to(13)

@@ -152,7 +152,7 @@ def test_ndcg_leaves_out_what_the_user_had_and_asks_nothing_where_nothing_follow
 def policy_of(cls: type[SequencePolicy], products: int, *, length: int = 6, passes: int = 25) -> SequencePolicy:
     stream = Stream(StreamSettings(history_length=length))
     for product in range(products):
-        stream.row(f"p{product}")
+        stream.known.products.row_of(f"p{product}")
     return cls(stream, 7, dimension=16, whole=Passes(most=passes, batch=32, learning_rate=0.02, dropout=0.1))
 
 

@@ -17,6 +17,7 @@ from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.tables import ProductTables, Rows
 from shared.policies.policy import StepReport
+from shared.process.arrays import with_prefix, without_prefix
 
 
 def td_targets(reward: Tensor, discount: Tensor, q_online: Tensor, q_target: Tensor) -> Tensor:
@@ -181,25 +182,21 @@ class DoubleDQN:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Weights, target weights and the optimiser's moments, for a checkpoint."""
-        tensors = {f"tables/{name}": tensor for name, tensor in self.tables.to_tensors().items()}
-        tensors |= {f"encoder/{name}": tensor for name, tensor in self.encoder.state_dict().items()}
-        tensors |= {f"encoder_target/{name}": tensor for name, tensor in self.encoder_target.state_dict().items()}
+        tensors: dict[str, Tensor] = with_prefix("tables/", self.tables.to_tensors())
+        tensors |= with_prefix("encoder/", self.encoder.state_dict())
+        tensors |= with_prefix("encoder_target/", self.encoder_target.state_dict())
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": moment for name, moment in moments.items()}
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Take up what `to_tensors` gave after `steps` gradient steps."""
-        self.tables.restore(_under(tensors, "tables/"))
-        self.encoder.load_state_dict(_under(tensors, "encoder/"))
-        self.encoder_target.load_state_dict(_under(tensors, "encoder_target/"))
+        self.tables.restore(without_prefix("tables/", tensors))
+        self.encoder.load_state_dict(without_prefix("encoder/", tensors))
+        self.encoder_target.load_state_dict(without_prefix("encoder_target/", tensors))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under(tensors, "optimizer/").items():
+        for name, tensor in without_prefix("optimizer/", tensors).items():
             index, _, moment = name.partition("/")
             state.setdefault(int(index), {})[moment] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         self.steps = steps
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -31,11 +31,12 @@ from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.trend import Trend
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
 from shared.policies.freshet.whole import Whole
-from shared.policies.policy import Learned, PolicySnapshot, Seen, StepReport
+from shared.policies.policy import Learned, PolicySnapshot, StepReport
 from shared.policies.sequence_policy import WHOLE
 from shared.policies.sequences import Passes, Progress
 from shared.policies.served import FloatArray, logs, mix
-from shared.policies.stream import Stream
+from shared.policies.stream import Seen, Stream
+from shared.process.arrays import with_prefix, without_prefix
 from shared.transitions import Transition
 
 # What follows what, at short range, and what goes together, at longer range.
@@ -171,7 +172,7 @@ class FreshetPolicy:
         state: dict[str, Any] = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
         if self.whole is not None:
             whole = self.whole.snapshot()
-            arrays |= {f"whole/{name}": a for name, a in whole.arrays.items()}
+            arrays |= with_prefix("whole/", whole.arrays)
             state["whole"] = whole.state
         return PolicySnapshot(arrays, state)
 
@@ -180,7 +181,7 @@ class FreshetPolicy:
         arrays, state = snapshot.arrays, snapshot.state
 
         def part(name: str) -> dict[str, NDArray[Any]]:
-            return {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
+            return without_prefix(f"{name}/", arrays)
 
         self.dqn.restore({name: _tensor(a) for name, a in part("dqn").items()}, state["steps"])
         self.buffer.restore(part("buffer"))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from shared.process.arrays import capacity
+
 # Vectors start small: an untrained product neither leads nor trails the ranking.
 INITIAL_SCALE = 0.05
 
@@ -126,11 +128,11 @@ class ProductTables:
         return {"values": self.values, "target": self.target, "mean": self.mean, "square": self.square}
 
     def _reserve(self, products: int) -> None:
-        capacity = len(self.values["input"])
-        if products <= capacity:
+        have = len(self.values["input"])
+        if products <= have:
             return
         for tables in self._groups().values():
             for name, table in tables.items():
-                grown = torch.zeros((max(2 * capacity, products), *table.shape[1:]))
-                grown[:capacity] = table
-                tables[name] = grown
+                larger = torch.zeros((capacity(have, products), *table.shape[1:]))
+                larger[:have] = table
+                tables[name] = larger

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.policies.freshet.mixture import Mixture
-from shared.policies.policy import Seen
+from shared.policies.stream import Seen
 from shared.policies.trending import Trending
 from shared.times import DAY_MS
 

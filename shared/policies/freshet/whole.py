@@ -24,6 +24,7 @@ from shared.policies.sequence_policy import WHOLE
 from shared.policies.sequences import Passes, Progress
 from shared.policies.served import FloatArray, served_scores
 from shared.policies.stream import Stream
+from shared.process.arrays import with_prefix, without_prefix
 
 # Of the encoder's logit; without products to choose by, the one that did best on Beauty's.
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -93,16 +94,14 @@ class Whole:
     def snapshot(self) -> PolicySnapshot:
         """Both, and the weight."""
         counts, encoder = self.counts.snapshot(), self.encoder.snapshot()
-        arrays = {f"counts/{name}": a for name, a in counts.arrays.items()}
-        arrays |= {f"encoder/{name}": a for name, a in encoder.arrays.items()}
+        arrays = with_prefix("counts/", counts.arrays) | with_prefix("encoder/", encoder.arrays)
         return PolicySnapshot(arrays, {"weight": self.weight, "counts": counts.state, "encoder": encoder.state})
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:
         """Take up what `snapshot` gave."""
         parts: dict[str, Policy] = {"counts": self.counts, "encoder": self.encoder}
         for name, part in parts.items():
-            own = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
-            part.restore(PolicySnapshot(own, state[name]))
+            part.restore(PolicySnapshot(without_prefix(f"{name}/", arrays), state[name]))
         self.weight = float(state["weight"])
 
     def _gains(self, sequences: Sequence[NDArray[np.int32]], followed: Sequence[int]) -> NDArray[np.float64]:

@@ -1,12 +1,18 @@
-"""Runs the application so that what aiohttp refuses by itself is problem details, too: no HTTP, a line too long, …"""
+"""Listens so that what aiohttp refuses by itself is problem details, too: no HTTP, a line too long, …
+
+One private name of aiohttp 3.14 is used, `RequestHandler._messages`. Its C parser tells a body that breaks (a chunk's
+length that is no number, say) only by an entry of that queue, which is looked at once the body has been read: a handler
+that reads it already would wait for ever. No public name shows that entry, nor is the body's own StreamReader told.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 from services.gateway import guard, metrics
 from services.gateway.problems import Problem
@@ -15,36 +21,48 @@ from services.gateway.unread import of_unread
 log = logging.getLogger("gateway")
 
 
-class Runner(web.AppRunner):
-    """An AppRunner whose connections tell in the gateway's way what never reached a handler."""
+async def listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
+    """Let a runner that is set up answer on an address, in the gateway's way also what never reaches a handler.
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
+    A site of aiohttp's own would take connections as they are. Close what is returned before the runner's cleanup.
 
-        async def handled(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await made.request_handler(request)
-            except web.HTTPExpectationFailed:  # raised before any middleware is asked
-                return guard.told(Problem(417, "Expect: 100-continue, or none"))
+    Raises:
+        OSError: the address or port can't be used.
+    """
+    server, loop = runner.server, asyncio.get_running_loop()
+    assert server is not None, "set up"  # noqa: S101
+    answer = server.request_handler
 
-        return _Server(handled, request_factory=made.request_factory, **self._kwargs)
+    async def handled(request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Connection)  # noqa: S101  # made below
+        connection.body = request.content
+        try:
+            return await answer(request)
+        except web.HTTPExpectationFailed:  # raised before any middleware is asked
+            return guard.told(Problem(417, "Expect: 100-continue, or none"))
+        finally:
+            connection.body = None
+
+    server.request_handler = handled
+    return await loop.create_server(lambda: _Connection(server, loop=loop, access_log=None), host, port, backlog=128)
 
 
-class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+class _Connection(web.RequestHandler):
+    __slots__ = ("body",)
 
-
-class _Connection(RequestHandler):
-    __slots__ = ()
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.body: StreamReader | None = None  # of the request that is answered now
 
     def data_received(self, data: bytes) -> None:
         """Tell whoever reads a body that the rest can't be read; aiohttp would let it wait for more."""
         super().data_received(data)
-        if not self._messages or (asked := self._current_request) is None or asked.content.is_eof():
+        if not self._messages or self.body is None or self.body.is_eof():
             return
-        if isinstance(found := self._messages[-1][0], _ErrInfo):
-            asked.content.set_exception(web.RequestPayloadError(found.message), found.exc)
+        newest = self._messages[-1][0]  # no request can be read before the body's end, only what broke it
+        if not isinstance(newest, RawRequestMessage):
+            self.body.set_exception(web.RequestPayloadError(newest.message), newest.exc)
 
     def handle_error(
         self,

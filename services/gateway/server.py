@@ -13,7 +13,7 @@ from services.gateway.api import JSON, Api
 from services.gateway.live import Evaluator
 from services.gateway.problems import Problem
 from services.gateway.recommender import Recommender
-from services.gateway.runner import Runner
+from services.gateway.runner import listen
 from services.gateway.settings import GatewaySettings
 from shared.errors import Unusable
 
@@ -55,33 +55,37 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         Unusable: the address or port can't be used.
     """
     recommender = Recommender(settings.recommender, settings.connections, settings.calls_per_connection)
-    runner = Runner(
+    runner = web.AppRunner(
         application(settings, recommender),
         handler_cancellation=True,  # who hangs up wants no answer
-        access_log=None,
         shutdown_timeout=settings.drain_seconds,
     )
     await runner.setup()
     watching = asyncio.create_task(_watch(recommender))
+    listening: asyncio.Server | None = None
     try:
-        await _listen(runner, settings)
+        listening = await _listen(runner, settings)
         await stop.wait()
     finally:
         watching.cancel()
         metrics.READY.set(0)
+        if listening is not None:
+            listening.close()
         await runner.cleanup()
         await recommender.close()
 
 
-async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
+async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> asyncio.Server:
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        listening = await listen(runner, settings.host, settings.port)
     except OSError as error:
         raise Unusable(
             f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}; "
             "choose another FRESHET_GATEWAY_PORT (0: any free one) or FRESHET_GATEWAY_HOST"
         ) from error
-    log.info("HTTP on http://%s:%d/; calls %s", settings.host, runner.addresses[0][1], settings.recommender)
+    port = listening.sockets[0].getsockname()[1]
+    log.info("HTTP on http://%s:%d/; calls %s", settings.host, port, settings.recommender)
+    return listening
 
 
 async def _watch(recommender: Recommender) -> None:

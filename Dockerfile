@@ -12,7 +12,7 @@ ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 # What is installed follows from these two files alone, so that a change of the code installs nothing again.
 COPY pyproject.toml constraints.txt ./
-RUN touch README.md \
+RUN touch README.md LICENSE \
  && mkdir -p services/client \
  && python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv/bin/python install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" \

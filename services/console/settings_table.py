@@ -15,7 +15,7 @@ from shared.settings import ServiceSettings, describe, names_of, prefix_of
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.description = "List every variable of every service, its default and what it means."
-    parser.add_argument("--markdown", action="store_true", help="as the README shows them")
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/settings.md")
     parser.set_defaults(run=run)
 
 
@@ -25,13 +25,25 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     return 0
 
 
+_PAGE = """\
+# Settings
+
+This page lists every setting of Freshet. `freshet settings --markdown` prints it, `freshet settings` the same for a
+terminal, and `--help` of a service its own.
+
+Settings are environment variables. A service refuses unknown names under its own prefixes, and the console refuses any
+`FRESHET_` name that no service knows, so a misspelt name is never silently ignored.
+"""
+
+
 def markdown() -> str:
-    """The tables of the README: what every service has once, then each service's own."""
+    """The page docs/settings.md: what every service has once, then each service's own."""
     services = [cls for cls in CLASSES if issubclass(cls, ServiceSettings)]
     names = ", ".join(prefix_of(cls).split("_")[1] for cls in services)
-    parts = [f"Every service (`<SERVICE>` is one of {names}):", "", *_table(ServiceSettings, "FRESHET_<SERVICE>_")]
+    parts = [_PAGE, "## Every service", "", f"`<SERVICE>` is one of {names}.", ""]
+    parts += _table(ServiceSettings, "FRESHET_<SERVICE>_")
     for cls in CLASSES:
-        parts += ["", f"`{prefix_of(cls)}…`", "", *_table(cls, prefix_of(cls))]
+        parts += ["", f"## `{prefix_of(cls)}…`", "", *_table(cls, prefix_of(cls))]
     return "\n".join(parts)
 
 

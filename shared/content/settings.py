@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ContentSettings:
-    """Chosen on the first halves of a shop's sales and of a set of reviews; see the README."""
+    """Chosen on the first halves of a shop's sales and of a set of reviews; see docs/results.md."""
 
     neighbours: int = 8  # K, products beside a new one
     events: int = 3  # with so many of its own a product's content counts no longer

@@ -1,4 +1,4 @@
-"""Makes README's leaderboards anew: runs `freshet evaluate` on each set, keeps its JSON, shows the tables.
+"""Makes the leaderboards of docs/results.md anew: runs `freshet evaluate` on each set, keeps its JSON, shows tables.
 
     python -m tests.bench.leaderboard [NAME …] [--table]
 
@@ -114,7 +114,7 @@ def _make(name: str, run: Run) -> None:
 
 
 def table(made: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """README's two tables."""
+    """The two tables of docs/results.md."""
     lines = ["| data | protocol | judged | best baseline | freshet | difference | p | seeds |", "|" + "---|" * 8]
     for name, found in made.items():
         if found["protocol"] == "leave-one-out":

@@ -1,7 +1,7 @@
-"""The README's chapter "Your shop in an hour", run as it is printed.
+"""docs/shop-in-an-hour.md, run as it is printed.
 
-What is printed runs, block by block. Only this differs from the chapter: `sales.csv` is the beginning of the real file,
-the learner is small, and ports are free ones, by the options and variables that the chapter names for it.
+What is printed runs, block by block. Only this differs from the page: `sales.csv` is the beginning of the real file,
+the learner is small, and ports are free ones, by the options and variables that the page names for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.inference import eventually
 from tests.support.loop import SMALL
-from tests.support.processes import ROOT
+from tests.support.pages import page as docs_page
 
 LINES = 20_000
 CUSTOMER = "12748"
@@ -41,15 +41,10 @@ SETTINGS = SMALL | {
     "FRESHET_FEATURES_SESSION_SECONDS": "3",
 }
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
 
 def chapter() -> list[tuple[str, str]]:
-    """Its blocks, in order: language and text."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, _, rest = readme.partition("\n## Your shop in an hour\n")
-    text, _, _ = rest.partition("\n## ")
-    return [(language, block) for language, block in _BLOCK.findall(text) if language != "sql"]
+    """The page's blocks, in order: language and text."""
+    return [(language, block) for language, block in docs_page("docs/shop-in-an-hour.md").steps() if language != "sql"]
 
 
 class Terminal:

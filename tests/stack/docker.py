@@ -77,7 +77,7 @@ class Stack:
 
     @contextmanager
     def coming_up(self) -> Iterator[None]:
-        """Bring everything up, as the README says to; at the block's end compose has said that it is up."""
+        """Bring everything up, as docs/deployment.md says to; at the block's end compose has said that it is up."""
         up = [*self._compose, "up", "--detach", *(["--wait"] if self._waits else [])]
         environment = dict(os.environ) | self._environment
         with tempfile.TemporaryFile() as said:

@@ -250,7 +250,7 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How much memory does each process hold?",
-                about="Resident. It grows with users and products; the README says by how much.",
+                about="Resident. It grows with users and products; docs/performance.md says by how much.",
                 unit="bytes",
                 queries=[Query('process_resident_memory_bytes{job="inference",instance=~"$process"}', "{{instance}}")],
                 empty=_AWAY,

@@ -11,8 +11,8 @@ from services.console.terminal import Terminal
 from services.console.topics import PATIENCE_SECONDS
 from shared.errors import BadEvent, Unavailable, Unusable
 from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
-from shared.published import SERVING_POINTER, Published
 from shared.settings import KafkaSettings, load
 from shared.topics import Topics, ensure_topics
 
@@ -82,9 +82,9 @@ def unpin(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[st
     return 0
 
 
-def _read(kafka: KafkaSettings) -> Published:
+def _read(kafka: KafkaSettings) -> PublishedVersions:
     ensure_topics(kafka, patience_seconds=PATIENCE_SECONDS)
-    published = Published()
+    published = PublishedVersions()
     reader = LogReader(kafka, {(Topics.of(kafka).models, 0): -1})
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from services.evaluator import metrics
 from services.evaluator.accuracy import BASELINES, Accuracy
 from services.evaluator.settings import EvaluatorSettings
-from services.evaluator.versions import Versions
+from services.evaluator.versions import JudgingVersion
 from shared.content.places import Content
 from shared.errors import BadEvent
 from shared.evaluation.prequential import Prequential
@@ -55,7 +55,7 @@ class Evaluator:
         self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
         products = self.known.products
-        self._versions = Versions(shop.models_dir, products.row_of, lambda: len(products))
+        self._judging = JudgingVersion(shop.models_dir, products.row_of, lambda: len(products))
         self._products = topics.products
         self._followed = LogReader(kafka, {(topics.models, 0): -1, (topics.products, 0): -1})
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
@@ -81,7 +81,7 @@ class Evaluator:
         items = self._reader.poll(POLL_SECONDS, most=MOST_AT_ONCE)
         self._follow(0.0)
         # Not by the reader's own positions: they are beyond `items` already.
-        self._versions.choose(self._applied)
+        self._judging.choose(self._applied)
         for item in items:
             if item.state.kind != EVENT_KIND_TICK:
                 self._judge(item.state)
@@ -94,7 +94,7 @@ class Evaluator:
             if message.topic() == self._products:
                 self._follow_product(message)
             else:
-                self._versions.apply(message.key(), message.value())
+                self._judging.apply(message.key(), message.value())
 
     def _follow_product(self, message: Message) -> None:
         try:
@@ -110,7 +110,7 @@ class Evaluator:
 
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()
-        version = self._versions.judging
+        version = self._judging.scorer
         judgement = self.prequential.judge(state, [version, *self._baselines])
         by_version = version is not None and judgement.has_history
         if judgement.is_judged:
@@ -130,6 +130,6 @@ class Evaluator:
         metrics.show(self.accuracy, self.known.products.seen)
         metrics.USERS.set(len(self.known.histories.users))
         metrics.PRODUCTS.set(self.known.products.seen)
-        metrics.HELD_BACK.set(self._versions.held_back)
+        metrics.HELD_BACK.set(self._judging.held_back)
         for partition, offset in self._applied.items():
             metrics.POSITION.labels(str(partition)).set(max(0, offset))

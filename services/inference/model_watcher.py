@@ -16,8 +16,8 @@ from services.inference.catalogue import Catalogue
 from shared.errors import BadEvent
 from shared.first_few import FirstFew
 from shared.kafka.clients import LogReader
+from shared.model.serving import PublishedVersions, identity_of
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.published import Published, identity_of
 from shared.scoring import Scorer, load_scorer
 from shared.settings import KafkaSettings
 from shared.topics import Topics
@@ -38,7 +38,7 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class VersionList:
     """What ListModels answers."""
 
     versions: tuple[ModelVersion, ...] = ()  # newest first
@@ -59,16 +59,15 @@ class ModelWatcher(threading.Thread):
     ) -> None:
         super().__init__(name="model-watcher", daemon=True)
         self.serving: Serving | None = None
-        self.listing = Listing()
+        self.listing = VersionList()
         self._models_dir = models_dir
         self._catalogue = catalogue
         self._kafka = kafka
         self._loop = loop
         self._on_failure = on_failure
-        self._published = Published()
+        self._published = PublishedVersions()
         self._last: Serving | None = None  # the one before: going back to it needs no loading
-        self._rejected: set[tuple[str, str]] = set()  # version_id, hash of the manifest
-        self._missed: set[tuple[str, str]] = set()
+        self._unknown_pins: set[str] = set()  # those that were logged
         self._stopping = threading.Event()
         self._lines = FirstFew(log.error)  # of records
 
@@ -101,7 +100,7 @@ class ModelWatcher(threading.Thread):
                         self._reject(f"record at offset {message.offset()}", error, say)
                 # Before the end is reached once, a version may be long superseded.
                 if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
-                    self.listing = Listing(self._published.newest_first(), self._published.pinned)
+                    self.listing = VersionList(self._published.newest_first(), self._published.pinned)
                     self._choose()
                     settled = time.monotonic()
                 if self.serving is not None:
@@ -111,36 +110,21 @@ class ModelWatcher(threading.Thread):
 
     def _choose(self) -> None:
         """Serve the first wanted version that can be; keep the one that answers when none can."""
-        wanted = self._published.wanted()
-        if not wanted and self._published.pinned and self._name_pin_once():
+        pinned = self._published.pinned
+        if not self._published.wanted() and pinned and pinned not in self._unknown_pins:
+            self._unknown_pins.add(pinned)
             log.error(
                 "live/serving names %s, which no version is; %s stays",
-                self._published.pinned,
+                pinned,
                 self.serving.announced.version_id if self.serving else "trending",
             )
-        for place, version in enumerate(wanted):
-            identity = identity_of(version)
-            if self.serving is not None and identity_of(self.serving.announced) == identity:
-                return
-            if identity in self._rejected or self._stopping.is_set():
-                continue
-            try:
-                self._swap(self._loaded(version))
-            except BadEvent as error:
-                if error.reason != "missing":
-                    self._rejected.add(identity)
-                    self._reject(version.version_id, error)
-                elif place == 0 and identity not in self._missed:  # older ones may be retained away
-                    self._missed.add(identity)
-                    self._reject(version.version_id, error)
-            else:
-                return
-
-    def _name_pin_once(self) -> bool:
-        identity = (self._published.pinned, "")
-        fresh = identity not in self._missed
-        self._missed.add(identity)
-        return fresh
+        chosen = self._published.choose(
+            self._loaded,
+            lambda version, error: self._reject(version.version_id, error),
+            may_use=lambda _: not self._stopping.is_set(),
+        )
+        if chosen is not None:
+            self._swap(chosen)
 
     def _loaded(self, version: ModelVersion) -> Serving:
         if self._last is not None and identity_of(self._last.announced) == identity_of(version):

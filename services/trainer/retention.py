@@ -13,10 +13,10 @@ from shared.errors import BadEvent
 from shared.first_few import FirstFew
 from shared.folders import what_is_wrong
 from shared.kafka.clients import CountedProducer, LogReader
+from shared.model.serving import PublishedVersions
 from shared.model_files import read_manifest
 from shared.models import MANIFEST
 from shared.policies.registry import POLICIES
-from shared.published import Published
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 
@@ -41,7 +41,7 @@ class Retention:
         self._topic = Topics.of(kafka).models
         self._producer = producer
         self._reader = LogReader(kafka, {(self._topic, 0): -1})
-        self._published = Published()
+        self._published = PublishedVersions()
         self._newest = ""  # version_id
         self._due = False
         self._lines = FirstFew(log.warning)

@@ -14,9 +14,9 @@ from services.console.dead_letters_log import DeadLetters
 from services.features.core import parse_event
 from shared.errors import BadEvent
 from shared.events import REASONS, key_of
+from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.products import parse_product
-from shared.published import Published
 from shared.settings import KafkaSettings
 from shared.states import parse_state
 from shared.topics import Topics
@@ -81,7 +81,7 @@ def poison(kafka: KafkaSettings, rng: random.Random) -> dict[str, list[Record]]:
         states += refused(lambda _, value: parse_state(value), [(b"u1", mutations.mutated(rng, state))])
     models = junk(rng, pb.ModelVersion)
     models += [(key, b"\xff") for key in (b"version/v1", b"version/../v1", b"live/serving", b"live/other")]
-    published = Published()
+    published = PublishedVersions()
     return {
         topics.events: refused(lambda _, value: parse_event(value), junk(rng, pb.Event)),
         topics.states: refused(lambda _, value: parse_state(value), states),

@@ -12,8 +12,8 @@ from services.console.terminal import Terminal
 from services.embedded.broker import free_port
 from shared.errors import Unavailable, Unusable
 from shared.kafka.clients import LogReader
+from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Product
-from shared.published import SERVING_POINTER, Published
 from shared.settings import KafkaSettings
 from shared.topics import Topics
 from tests.support.processes import kafka_environment
@@ -37,8 +37,8 @@ def announce(kafka: KafkaSettings, *version_ids: str) -> None:
     producer.flush(30)
 
 
-def published(kafka: KafkaSettings) -> Published:
-    found = Published()
+def published(kafka: KafkaSettings) -> PublishedVersions:
+    found = PublishedVersions()
     reader = LogReader(kafka, {(Topics.of(kafka).models, 0): -1})
     while not reader.caught_up:
         for message in reader.poll(0.5):

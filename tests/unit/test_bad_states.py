@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import BadEvent
+from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.products import parse_product
-from shared.published import Published
 from shared.states import BOUNDS, parse_state
 from tests.support.mutations import OTHER_SCHEMAS, mutated
 
@@ -115,4 +115,4 @@ def test_products_and_removals_pass() -> None:
 def test_a_version_of_no_time_is_refused(created_ms: int) -> None:
     version = pb.ModelVersion(version_id="v1", created_ms=created_ms)
     with pytest.raises(BadEvent, match="is no time"):
-        Published().apply(b"version/v1", version.SerializeToString())
+        PublishedVersions().apply(b"version/v1", version.SerializeToString())

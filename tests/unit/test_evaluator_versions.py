@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.evaluator import metrics
-from services.evaluator.versions import Versions, reached
+from services.evaluator.versions import JudgingVersion, reached
 from shared.event_features import EVENT_FEATURES
 from shared.history import Window
+from shared.model.serving import SERVING_POINTER
 from shared.models import MANIFEST
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
-from shared.published import SERVING_POINTER
 from tests.support.versions import tiny_version
 
 PRODUCTS = {"p0": 1.0, "p1": 2.0}
@@ -22,10 +22,10 @@ FIRST, SECOND, THIRD = {0: 10, 1: 10}, {0: 20, 1: 20}, {0: 30, 1: 30}
 
 
 @pytest.fixture
-def versions(tmp_path: Path) -> Versions:
+def versions(tmp_path: Path) -> JudgingVersion:
     """Follows versions under `tmp_path`, in rows of its own."""
     rows: dict[str, int] = {}
-    return Versions(tmp_path, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
+    return JudgingVersion(tmp_path, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
 
 
 def made(folder: Path, name: str, positions: dict[int, int], created_ms: int, **more: float) -> ModelVersion:
@@ -34,19 +34,19 @@ def made(folder: Path, name: str, positions: dict[int, int], created_ms: int, **
     return version
 
 
-def announce(versions: Versions, *announced: ModelVersion) -> None:
+def announce(versions: JudgingVersion, *announced: ModelVersion) -> None:
     for version in announced:
         versions.apply(f"version/{version.version_id}".encode(), version.SerializeToString())
 
 
-def pin(versions: Versions, version_id: str) -> None:
+def pin(versions: JudgingVersion, version_id: str) -> None:
     value = Pointer(version_id=version_id).SerializeToString() if version_id else None
     versions.apply(SERVING_POINTER.encode(), value)
 
 
-def judging(versions: Versions, positions: dict[int, int]) -> str:
+def judging(versions: JudgingVersion, positions: dict[int, int]) -> str:
     versions.choose(positions)
-    return versions.judging.manifest.version_id if versions.judging else ""
+    return versions.scorer.manifest.version_id if versions.scorer else ""
 
 
 def left_out(reason: str) -> float:
@@ -63,7 +63,7 @@ def test_positions_are_reached_in_every_partition_or_not_at_all() -> None:
     assert reached({}, {})
 
 
-def test_a_version_is_held_back_until_its_positions_were_reached(versions: Versions, tmp_path: Path) -> None:
+def test_a_version_is_held_back_until_its_positions_were_reached(versions: JudgingVersion, tmp_path: Path) -> None:
     assert judging(versions, {}) == ""
     announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
     assert (judging(versions, {0: 9, 1: 99}), versions.held_back) == ("", 3)
@@ -72,12 +72,12 @@ def test_a_version_is_held_back_until_its_positions_were_reached(versions: Versi
     assert (judging(versions, {0: 35, 1: 30}), versions.held_back) == ("v3", 0)
 
 
-def test_of_the_reached_ones_the_newest_judges(versions: Versions, tmp_path: Path) -> None:
+def test_of_the_reached_ones_the_newest_judges(versions: JudgingVersion, tmp_path: Path) -> None:
     announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
     assert judging(versions, {0: 25, 1: 25}) == "v2"
 
 
-def test_a_version_retained_away_goes_on_rather_than_an_older_one(versions: Versions, tmp_path: Path) -> None:
+def test_a_version_retained_away_goes_on_rather_than_an_older_one(versions: JudgingVersion, tmp_path: Path) -> None:
     announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
     assert judging(versions, SECOND) == "v2"
     versions.apply(b"version/v2", None)
@@ -85,7 +85,7 @@ def test_a_version_retained_away_goes_on_rather_than_an_older_one(versions: Vers
     assert judging(versions, THIRD) == "v3"
 
 
-def test_a_pin_decides_once_it_was_reached(versions: Versions, tmp_path: Path) -> None:
+def test_a_pin_decides_once_it_was_reached(versions: JudgingVersion, tmp_path: Path) -> None:
     announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
     assert judging(versions, SECOND) == "v2"
     pin(versions, "v3")
@@ -98,7 +98,7 @@ def test_a_pin_decides_once_it_was_reached(versions: Versions, tmp_path: Path) -
     assert judging(versions, THIRD) == "v3"
 
 
-def test_what_can_not_be_trusted_is_left_out_and_counted(versions: Versions, tmp_path: Path) -> None:
+def test_what_can_not_be_trusted_is_left_out_and_counted(versions: JudgingVersion, tmp_path: Path) -> None:
     good, bad = made(tmp_path, "good", FIRST, 1), made(tmp_path, "bad", FIRST, 2)
     (tmp_path / "bad" / "items.safetensors").write_bytes(b"x")
     other = made(tmp_path, "other", FIRST, 3)
@@ -119,7 +119,7 @@ def test_what_can_not_be_trusted_is_left_out_and_counted(versions: Versions, tmp
     }
 
 
-def test_a_folder_that_is_not_there_yet_is_waited_for(versions: Versions, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_yet_is_waited_for(versions: JudgingVersion, tmp_path: Path) -> None:
     late = made(tmp_path / "elsewhere", "late", FIRST, 2)
     before = left_out("missing")
     announce(versions, made(tmp_path, "early", FIRST, 1), late)
@@ -130,10 +130,12 @@ def test_a_folder_that_is_not_there_yet_is_waited_for(versions: Versions, tmp_pa
     assert judging(versions, FIRST) == "late"
 
 
-def test_a_version_is_asked_about_no_more_history_than_it_was_trained_on(versions: Versions, tmp_path: Path) -> None:
+def test_a_version_is_asked_about_no_more_history_than_it_was_trained_on(
+    versions: JudgingVersion, tmp_path: Path
+) -> None:
     announce(versions, made(tmp_path, "short", FIRST, 1, length=2, vectors=1.0))
     versions.choose(FIRST)
-    scorer = versions.judging
+    scorer = versions.scorer
     assert scorer is not None
     features = np.arange(5 * len(EVENT_FEATURES), dtype=np.float32).reshape(1, 5, -1) / 10
     long = Window(np.array([[1, 0, 1, 1, 0]], np.int32), features, np.array([5], np.int32))

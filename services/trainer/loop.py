@@ -163,7 +163,7 @@ class Trainer:
                 folders.what_is_wrong(error),
             )
             return
-        publish.announce(manifest, sha256, self._producer, self._models_topic)
+        announced = publish.announce(manifest, sha256, self._producer, self._models_topic)
         self.learner.parent = manifest.version_id
         metrics.VERSIONS.inc()
         metrics.VERSION_TIME.set_to_current_time()
@@ -176,7 +176,7 @@ class Trainer:
             "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in TOLD),
             manifest.heads,
         )
-        self._retention.make_due(manifest.version_id)
+        self._retention.make_due(announced)
 
     def _show(self, items: Sequence[Positioned]) -> None:
         learner = self.learner

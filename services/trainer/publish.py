@@ -69,8 +69,8 @@ def write(
     return manifest, sha256
 
 
-def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: str) -> None:
-    """Tell every reader; a folder is announced only once it is whole."""
+def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: str) -> ModelVersion:
+    """Tell every reader, and return what they are told; a folder is announced only once it is whole."""
     message = ModelVersion(
         version_id=manifest.version_id,
         policy=manifest.policy,
@@ -86,3 +86,4 @@ def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: 
         products=manifest.products,
     )
     producer.send(topic, key=f"version/{manifest.version_id}".encode(), value=message.SerializeToString())
+    return message

@@ -16,6 +16,7 @@ from shared.kafka.clients import CountedProducer, LogReader
 from shared.model.serving import PublishedVersions
 from shared.model_files import read_manifest
 from shared.models import MANIFEST
+from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.policies.registry import POLICIES
 from shared.settings import KafkaSettings
 from shared.topics import Topics
@@ -28,9 +29,9 @@ REMOVED = ".removed"  # what a folder's name ends with once it need only be dele
 
 
 class Retention:
-    """Removes versions after each publication, once it is known which ones are pinned.
+    """Removes versions after each publication, once its announcement has been read back from the models topic.
 
-    Until the models topic has been read to its end a pin may be unknown, so that nothing is removed before.
+    Whatever was pinned before it is known by then, and so is the order of all announcements.
 
     Args:
         root: the folder of the model versions.
@@ -42,14 +43,12 @@ class Retention:
         self._producer = producer
         self._reader = LogReader(kafka, {(self._topic, 0): -1})
         self._published = PublishedVersions()
-        self._newest = ""  # version_id
-        self._due = False
+        self._awaited: ModelVersion | None = None  # after which versions are due to be removed
         self._lines = FirstFew(log.warning)
 
-    def make_due(self, newest: str) -> None:
-        """A version was published, this one: remove others as soon as it is known which."""
-        self._newest = newest
-        self._due = True
+    def make_due(self, announced: ModelVersion) -> None:
+        """A version was published and announced so: remove others as soon as it is known which."""
+        self._awaited = announced
 
     def turn(self) -> None:
         """Read on in the models topic, and remove what need not be kept."""
@@ -59,8 +58,8 @@ class Retention:
                 self._published.apply(message.key(), message.value())
             except BadEvent as error:
                 self._lines.add(error.reason, f"{self._topic} offset {message.offset()} left out: {error}")
-        if self._due and self._reader.caught_up:
-            self._due = False
+        if self._awaited is not None and self._awaited in self._published.newest_first():
+            self._awaited = None
             self._remove()
 
     def close(self) -> None:
@@ -91,8 +90,6 @@ class Retention:
         which begins anew with each lineage. Before them come those that nobody announced, as after the log was lost.
         """
         announced = {version.version_id: version.created_ms / 1000 for version in self._published.newest_first()[::-1]}
-        announced.pop(self._newest, None)
-        announced[self._newest] = time.time()  # its own announcement may still be on its way
         places = {version_id: place for place, version_id in enumerate(announced, start=1)}
         versions = []
         for folder in self._root.glob("[!.]*"):

@@ -51,21 +51,22 @@ def test_a_version_that_can_not_be_removed_stops_nothing_and_is_tried_again(
     retention: Retention, kafka: KafkaSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = [f"{n:012d}-{n:08x}" for n in range(1, KEPT_NEWEST + 5)]
-    announce(kafka, *(learned(tmp_path, name) for name in names))
+    made = [learned(tmp_path, name) for name in names]
+    announce(kafka, *made)
     linked, blocked, *others = names[:-KEPT_NEWEST]
     (tmp_path / linked).rename(tmp_path / ".elsewhere")
     (tmp_path / linked).symlink_to(".elsewhere", target_is_directory=True)  # which is not followed
     obstacle = tmp_path / f".{blocked}.removed"
     obstacle.write_text("in the way")
     before = removal_failures()
-    retention.make_due(names[-1])
+    retention.make_due(made[-1])
     turn_until(retention, lambda: not any((tmp_path / name).exists() for name in others))
     assert removal_failures() > before
     assert f"can't remove {tmp_path / blocked}" in caplog.text
     assert (tmp_path / blocked / MANIFEST).exists(), "whole, since it could not go"
     assert (tmp_path / ".elsewhere" / MANIFEST).exists()
     obstacle.unlink()
-    retention.make_due(names[-1])
+    retention.make_due(made[-1])
     turn_until(retention, lambda: not (tmp_path / blocked).exists())
     assert all((tmp_path / name / MANIFEST).exists() for name in names[-KEPT_NEWEST:])
 
@@ -77,11 +78,12 @@ def test_learning_anew_beside_ten_versions_of_the_same_hour_keeps_its_own(
     before = [f"{n:012d}-aaaaaaaa" for n in range(10_000, 10_000 + KEPT_NEWEST)]
     announce(kafka, *(learned(tmp_path, name) for name in before))
     for n in range(1, 4):
-        newest = f"{n:012d}-bbbbbbbb"
-        version = learned(tmp_path, newest)
-        retention.make_due(newest)  # its announcement comes later
+        newest = learned(tmp_path, f"{n:012d}-bbbbbbbb")
+        retention.make_due(newest)
+        retention.turn()
+        assert (tmp_path / before[n - 1]).exists(), "its announcement was not read back yet, nor a pin before it"
+        announce(kafka, newest)
         turn_until(retention, lambda n=n: not (tmp_path / before[n - 1]).exists())
-        announce(kafka, version)
         kept = sorted(folder.name for folder in tmp_path.iterdir())
         assert kept == [f"{m:012d}-bbbbbbbb" for m in range(1, n + 1)] + before[n:]
 
@@ -91,14 +93,15 @@ def test_versions_that_nobody_announced_go_first_in_the_order_they_were_written(
 ) -> None:
     """As after the log was lost, and one written again since its announcement, which is what counts."""
     lost = [f"{n:012d}-aaaaaaaa" for n in (7000, 9000, 8000)]  # of which the second learned anew from the third
-    for age, name in zip((30, 20, 10), lost, strict=True):
+    for days, name in zip((5, 4, 3), lost, strict=True):  # of so long ago none is kept for its hour
         learned(tmp_path, name)
-        then = time.time() - age
+        then = time.time() - days * 86_400
         os.utime(tmp_path / name / MANIFEST, (then, then))
     announced = [f"{n:012d}-bbbbbbbb" for n in range(1, KEPT_NEWEST)]
-    announce(kafka, *(learned(tmp_path, name) for name in announced))
+    made = [learned(tmp_path, name) for name in announced]
+    announce(kafka, *made)
     old = time.time() - 1000
     os.utime(tmp_path / announced[0] / MANIFEST, (old, old))
-    retention.make_due(announced[-1])
+    retention.make_due(made[-1])
     turn_until(retention, lambda: not (tmp_path / lost[1]).exists())
     assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted([lost[2], *announced])

@@ -76,7 +76,7 @@ protos: $(STAMP)  ## Generate shared/pb and the gateway's OpenAPI document from 
 	find shared/pb -name '*.py*' -exec sed -i -E 's/^(from|import) freshet\.v1/\1 shared.pb.freshet.v1/; s/\bfreshet\.v1\.(events|limits|recommender)_pb2/shared.pb.freshet.v1.\1_pb2/g' {} +
 	mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -I protos --include_source_info --descriptor_set_out=build/protos.pb $(PROTOS)
-	$(BIN)/python -P -m services.gateway.openapi build/protos.pb > build/openapi.json
+	$(BIN)/python -P -m services.gateway.document build/protos.pb > build/openapi.json
 	mv build/openapi.json services/gateway/openapi.json
 
 client: $(STAMP)  ## Write the client for threads from the one for asyncio.

@@ -21,13 +21,13 @@ import threading
 from pathlib import Path
 
 from replay import options
-from replay.catalogue import send_catalogue
-from replay.run import run
+from replay.sending.catalogue import send_catalogue
+from replay.sending.run import run
 from replay.settings import ReplaySettings
-from shared.errors import Unavailable, Unusable
+from shared.process.errors import Unavailable, Unusable
 from shared.process.running_system import environment_here, running_here
-from shared.settings import KafkaSettings, describe, load
-from shared.telemetry import setup_logging, start_metrics
+from shared.process.settings import KafkaSettings, describe, load
+from shared.process.telemetry import setup_logging, start_metrics
 
 ADDRESS = "127.0.0.1:50051"
 
@@ -195,9 +195,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from replay.crowd import Asked, Crowd  # gRPC, which a replay of a file does without
-    from replay.progress import Watch
-    from shared.simulator.simulator import Simulator
+    from services.lab.crowd import Asked, Crowd  # gRPC, which a replay of a file does without
+    from services.lab.simulator.simulator import Simulator
+    from shared.process.terminal import Watch
 
     stop = _stopped_by_signals()
     settings = load(ReplaySettings)
@@ -247,15 +247,15 @@ def _stopped_by_signals() -> threading.Event:
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
-    from replay import synthetic
+    from replay.sample import shop
 
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the reviews go, gzip")
     parser.add_argument("--meta", type=Path, required=True, metavar="FILE", help="where the products go, gzip")
     for name, default in (
-        ("users", synthetic.DEFAULT_USERS),
-        ("products", synthetic.DEFAULT_PRODUCTS),
-        ("events", synthetic.DEFAULT_EVENTS),
-        ("seed", synthetic.DEFAULT_SEED),
+        ("users", shop.DEFAULT_USERS),
+        ("products", shop.DEFAULT_PRODUCTS),
+        ("events", shop.DEFAULT_EVENTS),
+        ("seed", shop.DEFAULT_SEED),
     ):
         parser.add_argument(
             f"--{name}", type=options.count, default=default, metavar="N", help="(default: %(default)s)"
@@ -264,7 +264,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from replay.synthetic import write_sample
+    from replay.sample.shop import write_sample
 
     try:
         write_sample(

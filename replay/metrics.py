@@ -6,7 +6,7 @@ import functools
 
 from prometheus_client import Counter, Gauge
 
-from replay.datasets import REASONS
+from replay.reading.records import REASONS
 
 REJECTED = Counter("freshet_replay_rejected_lines_total", "Lines of the dataset left out.", ["reason"])
 for _reason in REASONS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.process.settings import ServiceSettings
 
 
 class ReplaySettings(ServiceSettings):

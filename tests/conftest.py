@@ -21,8 +21,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from services.embedded import broker
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.log.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support import apache_kafka
 from tests.support.apache_kafka import Cluster
 from tests.support.link import Link, broker_behind_a_link

@@ -46,7 +46,7 @@ COMMANDS = {
         "look at what could not be understood, and put the repaired back",
         calls_system=True,
     ),
-    "settings": Command("services.console.settings_table", "list every variable, its default and what it means"),
+    "settings": Command("services.console.settings", "list every variable, its default and what it means"),
 }
 
 # Extra → what is imported of it. `evaluate` carries all that some commands need beside the console's own.
@@ -79,10 +79,10 @@ def main() -> int:
 
 def _run(words: Sequence[str]) -> int:
     arguments = parse(words)
-    from services.console.known import refuse_unknown  # what follows would cost `--help` half a second
-    from services.console.terminal import Terminal
-    from shared.errors import FreshetError, Unusable
+    from services.embedded.variables import refuse_unknown  # what follows would cost `--help` half a second
+    from shared.process.errors import FreshetError, Unusable
     from shared.process.running_system import environment_here
+    from shared.process.terminal import Terminal
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from replay import options
 
 if TYPE_CHECKING:
-    from services.console.terminal import Terminal
+    from shared.process.terminal import Terminal
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unusable: what was given can't be used; said before anything starts where that can be known.
         Unavailable: a part failed.
     """
-    from services.console.demo_task import demo  # takes half a second, which `--help` need not wait for
+    from services.demo.demo import demo  # takes half a second, which `--help` need not wait for
 
     demo(arguments, terminal, environ)
     return 0

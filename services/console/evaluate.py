@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from replay import options
-from services.console.dataset_options import add_dataset
-from services.console.evaluate_protocols import LONG_HISTORY, NEW_PRODUCTS, PROTOCOLS, VARIANTS
-from services.console.terminal import Terminal
-from shared.errors import Unusable
-from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
+from replay.options import add_dataset
+from services.lab.options import LONG_HISTORY, NEW_PRODUCTS, PROTOCOLS, VARIANTS
+from shared.log.records import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.policies.registry import POLICIES
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 DEFAULT_POLICIES = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
 
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     # So as to repeat bit for bit, and to take no more than its share; libraries read it when they are first imported.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from services.console.evaluate_task import evaluate  # takes a while, which other commands need not wait for
+    from services.lab.evaluate import evaluate  # takes a while, which other commands need not wait for
 
     evaluate(arguments, command_of(sys.argv[1:], environ), terminal, Terminal(sys.stderr), environ)
     return 0
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
 
 def command_of(words: list[str], environ: Mapping[str, str]) -> str:
     """What to type to have the same again, with the variables that events are described and kept by."""
-    from shared.settings import prefix_of  # they take a while, which `--help` need not wait for
+    from shared.process.settings import prefix_of  # they take a while, which `--help` need not wait for
     from shared.state.shop import ShopSettings, StreamSettings
 
     kept_by = {f"{prefix_of(ShopSettings)}{field}".upper() for field in StreamSettings.model_fields}

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replay import options
-from services.console.dataset_options import add_dataset
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from replay.options import add_dataset
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 EXPORTS = (".graphml", ".json")
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     for path in (arguments.picture, arguments.out):
         if path is not None and not path.parent.is_dir():
             raise Unusable(f"no such folder: {path.parent}; make it, or name another file than {path}")
-    from services.console.graph_task import look  # takes a second, which other commands need not wait for
+    from services.lab.graph_task import look  # takes a second, which other commands need not wait for
 
     look(arguments, terminal, environ)
     return 0

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.console.terminal import Terminal
 from services.console.topics import PATIENCE_SECONDS
-from shared.errors import BadEvent, Unavailable, Unusable
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.topics import Topics, ensure_topics
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
-from shared.settings import KafkaSettings, load
-from shared.topics import Topics, ensure_topics
+from shared.process.errors import BadEvent, Unavailable, Unusable
+from shared.process.settings import KafkaSettings, load
+from shared.process.terminal import Terminal
 
 
 def add(parser: argparse.ArgumentParser) -> None:

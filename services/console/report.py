@@ -8,10 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from replay.options import add_dataset
 from services.console import evaluate
-from services.console.dataset_options import add_dataset
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 DEFAULT_POLICIES = "trending,markov,itemknn,dqn,freshet"
 
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         raise Unusable(f"{arguments.out} is a file; name a folder with --out")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from services.console.report_task import make  # takes a while, which other commands need not wait for
+    from services.lab.report import make_report  # takes a while, which other commands need not wait for
 
     command = evaluate.command_of(sys.argv[1:], environ)
-    make(arguments, command, terminal, Terminal(sys.stderr), environ)
+    make_report(arguments, command, terminal, Terminal(sys.stderr), environ)
     return 0

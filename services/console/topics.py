@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from services.console.terminal import Terminal
-from shared.settings import KafkaSettings, load
-from shared.topics import ensure_topics, specifications
+from shared.log.topics import ensure_topics, specifications
+from shared.process.settings import KafkaSettings, load
+from shared.process.terminal import Terminal
 
 PATIENCE_SECONDS = 10.0
 

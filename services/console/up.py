@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.console import state_folder
-from services.console.terminal import Terminal
+from services.embedded import running as state_folder
 from services.embedded.system import BOOTSTRAP, KAFKA_PORT, SERVICES, plan
-from shared.errors import Unusable
 from shared.process import running_system
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 _MARKED_OR_KEPT = (
     "With the embedded broker everything starts empty, since it keeps the log in memory. "
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unusable: a setting, a port or the folder can't be used.
         Unavailable: a part failed.
     """
-    from services.console.known import refuse_wrong  # takes half a second, which `--help` need not wait for
-    from services.console.running import launched
+    from services.embedded.running import launched
+    from services.embedded.variables import refuse_wrong  # takes half a second, which `--help` need not wait for
     from services.gateway.settings import GatewaySettings
     from services.inference.settings import InferenceSettings
 

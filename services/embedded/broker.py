@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.errors import Unavailable, Unusable
-from shared.leash import leashed
+from shared.process.errors import Unavailable, Unusable
+from shared.process.leash import leashed
 
 # Below the ports that the system gives to outgoing connections, so that none of those takes one before its listener.
 PORTS = range(20_000, 32_000)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.embedded import broker
-from shared.errors import Unusable
+from shared.process.errors import Unusable
 from shared.process.supervisor import Program
 
 BOOTSTRAP = "FRESHET_KAFKA_BOOTSTRAP_SERVERS"

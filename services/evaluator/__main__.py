@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 
 from services.evaluator.loop import Evaluator
 from services.evaluator.settings import EvaluatorSettings
-from shared.service import run_service
-from shared.settings import KafkaSettings, load
+from shared.log.topics import ensure_topics
+from shared.process.run import run_service
+from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
-from shared.topics import ensure_topics
 
 
 def work(settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:

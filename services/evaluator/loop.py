@@ -9,24 +9,24 @@ from collections.abc import Sequence
 
 from confluent_kafka import Message
 
-from services.evaluator import metrics
+from services.evaluator import accuracy
 from services.evaluator.accuracy import BASELINES, Accuracy
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions import JudgingVersion
-from shared.content.places import Content
-from shared.errors import BadEvent
+from shared.content.new_products import Content
 from shared.evaluation.prequential import Prequential
-from shared.first_few import FirstFew
-from shared.kafka.clients import LogReader
-from shared.kafka.merge import Positioned
-from shared.kafka.ordered import OrderedReader
+from shared.log.clients import LogReader
+from shared.log.merge import Positioned
+from shared.log.ordered import OrderedReader
+from shared.log.records import parse_product
+from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.registry import make
-from shared.policies.stream import Stream
-from shared.products import parse_product
-from shared.settings import KafkaSettings
+from shared.process.errors import BadEvent
+from shared.process.settings import KafkaSettings
+from shared.process.telemetry import FirstFew
 from shared.state.shop import ShopSettings
-from shared.topics import Topics
+from shared.state.stream import Stream
 
 log = logging.getLogger("evaluator")
 
@@ -72,7 +72,7 @@ class Evaluator:
         while not self._followed.caught_up and not self._stop.is_set():
             self._follow(POLL_SECONDS)
         while not self._stop.is_set():
-            metrics.READY.turn()
+            accuracy.READY.turn()
             self._go_on()
         self._reader.close()
         self._followed.close()
@@ -100,7 +100,7 @@ class Evaluator:
         try:
             product_id, product = parse_product(message.key(), message.value())
         except BadEvent as error:
-            metrics.UNREADABLE.inc()
+            accuracy.UNREADABLE.inc()
             self._lines.add(error.reason, f"{message.topic()} offset {message.offset()} left out: {error}")
             return
         if product is None:
@@ -115,21 +115,21 @@ class Evaluator:
         by_version = version is not None and judgement.has_history
         if judgement.is_judged:
             self.accuracy.note(judgement, by_version=by_version)
-            metrics.JUDGE_SECONDS.observe(time.perf_counter() - start)
-        metrics.count(judgement.outcome, by_version=by_version)
+            accuracy.JUDGE_SECONDS.observe(time.perf_counter() - start)
+        accuracy.count(judgement.outcome, by_version=by_version)
         seen = self.prequential.apply(state)
         for baseline in self._baselines:
             baseline.learn(seen)
 
     def _show(self, items: Sequence[Positioned]) -> None:
-        metrics.READER.show(self._reader, items)
+        accuracy.READER.show(self._reader, items)
         now = time.monotonic()
         if items and now - self._shown < SHOW_SECONDS:
             return
         self._shown = now
-        metrics.show(self.accuracy, self.known.products.seen)
-        metrics.USERS.set(len(self.known.histories.users))
-        metrics.PRODUCTS.set(self.known.products.seen)
-        metrics.HELD_BACK.set(self._judging.held_back)
+        accuracy.show(self.accuracy, self.known.products.seen)
+        accuracy.USERS.set(len(self.known.histories.users))
+        accuracy.PRODUCTS.set(self.known.products.seen)
+        accuracy.HELD_BACK.set(self._judging.held_back)
         for partition, offset in self._applied.items():
-            metrics.POSITION.labels(str(partition)).set(max(0, offset))
+            accuracy.POSITION.labels(str(partition)).set(max(0, offset))

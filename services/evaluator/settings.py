@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.process.settings import ServiceSettings
 
 
 class EvaluatorSettings(ServiceSettings):

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.evaluator import metrics
-from shared.errors import BadEvent
-from shared.first_few import FirstFew
+from services.evaluator import accuracy
+from shared.model.scoring import Scorer, load_scorer
 from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.scoring import Scorer, load_scorer
+from shared.process.errors import BadEvent
+from shared.process.telemetry import FirstFew
 
 log = logging.getLogger("evaluator")
 
@@ -20,7 +20,7 @@ class JudgingVersion:
     """Follows `freshet.models` and chooses as inference does, among the versions whose positions were reached.
 
     Args:
-        row_of, products: as in `shared.scoring.Scorer`.
+        row_of, products: as in `shared.model.scoring.Scorer`.
     """
 
     def __init__(self, models_dir: Path, row_of: Callable[[str], int], products: Callable[[], int]) -> None:
@@ -41,7 +41,7 @@ class JudgingVersion:
         try:
             self._published.apply(key, value)
         except BadEvent as error:
-            metrics.LEFT_OUT.labels(error.reason).inc()
+            accuracy.LEFT_OUT.labels(error.reason).inc()
             self._lines.add(error.reason, f"a record of the models topic left out: {error}")
 
     def choose(self, positions: Mapping[int, int]) -> None:
@@ -59,8 +59,8 @@ class JudgingVersion:
         version = self._published.in_use
         if scorer is not None and version is not None:
             self.scorer = scorer
-            metrics.SWAPS.inc()
-            metrics.MODEL_APPLIED.set(version.applied_events)
+            accuracy.SWAPS.inc()
+            accuracy.MODEL_APPLIED.set(version.applied_events)
             log.info("judging with %s, learned from %d events", version.version_id, version.applied_events)
 
     def _load(self, version: ModelVersion) -> Scorer:
@@ -73,7 +73,7 @@ class JudgingVersion:
 
 
 def _leave_out(version: ModelVersion, error: BadEvent) -> None:
-    metrics.LEFT_OUT.labels(error.reason).inc()
+    accuracy.LEFT_OUT.labels(error.reason).inc()
     log.error("%s does not judge (%s): %s", version.version_id, error.reason, error)
 
 

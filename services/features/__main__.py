@@ -16,14 +16,14 @@ from typing import Any
 
 import uvloop
 
-from services.features import metrics
+from services.features import stream
 from services.features.app import FeaturesApp, quiet_libraries
 from services.features.settings import FeaturesSettings
 from services.features.stream import add_agent, end_process
-from shared.kafka.clients import CountedProducer, producer_config
-from shared.service import run_service
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.topics import Topics, ensure_topics
+from shared.process.run import run_service
+from shared.process.settings import KafkaSettings
 
 log = logging.getLogger("features")
 
@@ -54,7 +54,7 @@ async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threadin
 
     async def show(_: Any, assigned: set[Any], **__: Any) -> None:
         joined.set()  # without a partition, too: then it stands by
-        metrics.PARTITIONS.set(len(assigned))
+        stream.PARTITIONS.set(len(assigned))
         log.info("reading %d of %d partitions", len(assigned), kafka.partitions)
 
     app.on_partitions_assigned.connect(show, weak=False)  # type: ignore[arg-type]  # Faust's own examples look so
@@ -80,7 +80,7 @@ async def _turn(joined: asyncio.Event) -> None:
     """Say that this worker is of the group and that the event loop turns."""
     await joined.wait()
     while True:
-        metrics.READY.turn()
+        stream.READY.turn()
         await asyncio.sleep(TURN_SECONDS)
 
 

@@ -12,7 +12,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from yarl import URL
 
 from services.features.settings import FeaturesSettings
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 
 REQUEST_SECONDS = 30.0  # an answer not here by then is not coming
 COMMIT_SECONDS = 1.0  # what was acknowledged since is described again after a kill

@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from shared.errors import BadEvent
-from shared.events import check_event
+from shared.log.records import check_event
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.process.errors import BadEvent
 
 MOST_TEXT_BYTES = 65_536
 

@@ -16,8 +16,8 @@ import uvloop
 
 from services.gateway.server import run
 from services.gateway.settings import GatewaySettings
-from shared.service import run_service
-from shared.settings import KafkaSettings
+from shared.process.run import run_service
+from shared.process.settings import KafkaSettings
 
 
 def work(settings: GatewaySettings, kafka: KafkaSettings, told: threading.Event) -> None:  # noqa: ARG001  # no log here

@@ -10,13 +10,11 @@ from contextlib import aclosing
 from aiohttp import web
 from google.protobuf.message import Message
 
-from services.gateway.methods import GETS, METHODS, Get, Method
 from services.gateway.problems import Problem
-from services.gateway.reading import fill, from_json
-from services.gateway.recommender import Recommender
+from services.gateway.recommender import GETS, METHODS, Get, Method, Recommender
 from services.gateway.settings import GatewaySettings
-from services.gateway.writing import to_json
-from shared.errors import BadRequest
+from services.gateway.transcoding import fill, from_json, to_json
+from shared.process.errors import BadRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

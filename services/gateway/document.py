@@ -2,17 +2,80 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from services.gateway.api import JSON, LEAST_SECONDS, NDJSON, TIMEOUT
-from services.gateway.comments import comments
-from services.gateway.examples import BODIES, PARAMETERS
 from services.gateway.live import Live
-from services.gateway.methods import GETS, GROUPS, METHODS, SERVICE, Get, Method
 from services.gateway.problems import CONTENT_TYPE, STATUS
-from services.gateway.schemas import Json, Schemas
+from services.gateway.recommender import GETS, GROUPS, METHODS, SERVICE, Get, Method
+from services.gateway.schemas import Json, Schemas, comments
+
+# A request for each call that works on the generated sample, which `make demo` and the stack replay. Pure.
+
+USER, PRODUCT = "A00245B5VXREUJ", "B00005TB7U"
+
+# By the name of the call.
+BODIES: Mapping[str, Mapping[str, Any]] = {
+    "Recommend": {
+        "user_id": USER,
+        "session_product_ids": [PRODUCT],
+        "wishes": {
+            "count": 5,
+            "filter": {
+                "all_of": {
+                    "filters": [
+                        {"price": {"at_most": 250}},
+                        {"not": {"brand": {"values": ["Fennick"]}}},
+                    ]
+                }
+            },
+            "boosts": [{"products": {"category": {"values": ["Video Games"]}}, "factor": 2}],
+            "diversity": 0.3,
+            "product_fields": "title,price",
+            "explain": True,
+        },
+    },
+    "BatchRecommend": {"user_ids": [USER, "somebody-new"], "wishes": {"count": 3}},
+    "SimilarProducts": {"product_id": PRODUCT, "wishes": {"count": 5, "product_fields": "title"}},
+    "Trending": {"category": "Video Games", "wishes": {"count": 5}},
+    "RecordEvents": {"events": [{"kind": "EVENT_KIND_VIEW", "user_id": USER, "product_id": PRODUCT}]},
+    "UpsertProducts": {
+        "products": [
+            {
+                "product_id": "lamp-1",
+                "title": "Desk lamp",
+                "categories": ["Home", "Lighting"],
+                "brand": "Tessel",
+                "price": 34.5,
+                "availability": "AVAILABILITY_IN_STOCK",
+            }
+        ]
+    },
+    "RemoveProducts": {"product_ids": ["lamp-1"]},
+    "ListProducts": {"page_size": 10, "query": "game"},
+    "GetProduct": {"product_id": PRODUCT},
+    "GetUser": {"user_id": USER},
+    "ListUsers": {"page_size": 10},
+    "ListModels": {},
+}
+
+# By the name of the parameter.
+PARAMETERS: Mapping[str, Any] = {
+    "user_id": USER,
+    "product_id": PRODUCT,
+    "count": 5,
+    "page_size": 10,
+    "query": "game",
+    "category": "Video Games",
+    "product_fields": "title,price",
+}
+
 
 _ABOUT = """\
 Every call of Freshet's gRPC service over HTTP, as POST with JSON; some as GET, too.
@@ -191,3 +254,21 @@ _OWN: dict[str, Json] = {
         }
     },
 }
+
+
+# Writes the OpenAPI document to standard output, from the protos as a file of descriptors with their comments.
+#
+# python -m services.gateway.document DESCRIPTORS > services/gateway/openapi.json
+#
+# `make protos` does it; the document is committed, and a test compares the two.
+
+FILE = Path(__file__).parent / "openapi.json"
+
+
+def text(descriptors: bytes) -> str:
+    """The document as it is committed and served."""
+    return json.dumps(document(FileDescriptorSet.FromString(descriptors)), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text(Path(sys.argv[1]).read_bytes()))

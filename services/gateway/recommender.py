@@ -2,19 +2,113 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import Counter, Gauge, Histogram
 
 from freshet.calling import OPTIONS
-from services.gateway import metrics
-from services.gateway.methods import METHODS, Method
 from services.gateway.problems import Problem, of_rpc
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.process.telemetry import SECONDS_BUCKETS
+
+# Which paths there are: one for each call of the proto, made from its descriptor, and the plain GET forms. Pure.
+
+SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
+PREFIX = "/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One call of the proto."""
+
+    name: str
+    rpc: str  # as gRPC names it
+    path: str  # of its POST
+    request: type[Message]
+    response: type[Message]
+    streams: bool  # many responses to one request
+
+
+def _method(found: MethodDescriptor) -> Method:
+    kebab = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", found.name).lower()
+    return Method(
+        name=found.name,
+        rpc=f"/{SERVICE.full_name}/{found.name}",
+        path=f"{PREFIX}/{kebab}",
+        request=GetMessageClass(found.input_type),
+        response=GetMessageClass(found.output_type),
+        streams=found.server_streaming,
+    )
+
+
+METHODS: Mapping[str, Method] = {found.name: _method(found) for found in SERVICE.methods}
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """A call that is asked for by a URL alone: what is in braces in the path is a field of the request."""
+
+    path: str
+    method: str
+    query: Mapping[str, str] = field(default_factory=dict)  # parameter → field of the request, dotted
+
+    @property
+    def in_path(self) -> list[str]:
+        """The fields that the path holds."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+
+_WISHES = {name: f"wishes.{name}" for name in ("count", "diversity", "minimum_score", "product_fields", "explain")}
+_PAGE = {name: name for name in ("page_size", "page_token")}
+
+GETS = (
+    Get(f"{PREFIX}/users", "ListUsers", _PAGE),
+    Get(f"{PREFIX}/users/{{user_id}}", "GetUser"),
+    Get(f"{PREFIX}/users/{{user_id}}/recommendations", "Recommend", _WISHES),
+    Get(f"{PREFIX}/products", "ListProducts", {**_PAGE, "query": "query"}),
+    Get(f"{PREFIX}/products/{{product_id}}", "GetProduct"),
+    Get(f"{PREFIX}/products/{{product_id}}/similar", "SimilarProducts", _WISHES),
+    Get(f"{PREFIX}/trending", "Trending", {"category": "category", **_WISHES}),
+    Get(f"{PREFIX}/models", "ListModels"),
+)
+
+# How the document orders the calls.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Recommendations": ("Recommend", "BatchRecommend", "SimilarProducts", "Trending"),
+    "Events and products": ("RecordEvents", "UpsertProducts", "RemoveProducts"),
+    "What is known": ("ListProducts", "GetProduct", "ListUsers", "GetUser", "ListModels"),
+}
+
+
+# What the gateway tells Prometheus.
+
+# route: the path as it is documented, with braces; none where there is no such path.
+REQUESTS = Counter("freshet_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
+REQUEST_SECONDS = Histogram(
+    "freshet_gateway_request_seconds", "Time to answer a request, a stream to its end.", ["route"],
+    buckets=SECONDS_BUCKETS,
+)  # fmt: skip
+IN_FLIGHT = Gauge("freshet_gateway_requests_in_flight", "Requests being answered.")
+CALLS_REFUSED = Counter(
+    "freshet_gateway_calls_refused_total", "Calls refused because every connection to the recommender was full."
+)
+READY = Gauge("freshet_gateway_ready", "1 while the recommender says that it can do its work, else 0.")
+
+# Each route known in advance starts at 0.
+for _route in {*(method.path for method in METHODS.values()), *(get.path for get in GETS)}:
+    REQUESTS.labels(_route, 200)
+    REQUEST_SECONDS.labels(_route)
+
 
 # gRPC gives an attempt to connect no longer than this: a recommender on a busy machine is slow, not away.
 CONNECTING = {"grpc.min_reconnect_backoff_ms": 2_000}
@@ -58,7 +152,7 @@ class Recommender:
         self._connections.rotate()
         chosen = min(self._connections, key=_calls_in_flight)
         if chosen.in_flight >= self._most_calls:
-            metrics.CALLS_REFUSED.inc()
+            CALLS_REFUSED.inc()
             raise Problem(
                 429, "more calls are on their way than the recommender takes at a time; ask again in a moment"
             )

@@ -17,10 +17,10 @@ import uvloop
 from threadpoolctl import threadpool_limits
 
 from services.inference import processes
-from services.inference.service import run
+from services.inference.server import run
 from services.inference.settings import InferenceSettings
-from shared.service import run_service
-from shared.settings import KafkaSettings, load
+from shared.process.run import run_service
+from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
 
 

@@ -14,8 +14,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.inference.settings import InferenceSettings
-from shared.healthy import ports, ready
-from shared.settings import load
+from shared.process.healthy import ports, ready
+from shared.process.settings import load
 
 SECONDS = 4.0
 

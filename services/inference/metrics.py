@@ -6,9 +6,9 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.models import REASONS
+from shared.model.format import REASONS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.telemetry import SECONDS_BUCKETS
+from shared.process.telemetry import SECONDS_BUCKETS
 
 REQUESTS = Counter("freshet_inference_requests_total", "Calls answered.", ["method", "code"])
 REQUEST_SECONDS = Histogram(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from services.inference.settings import InferenceSettings
-from shared.errors import Unusable
+from shared.process.errors import Unusable
 from shared.process.supervisor import Program, Supervisor
 
 log = logging.getLogger("inference")

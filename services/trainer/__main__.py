@@ -15,11 +15,11 @@ import torch
 
 from services.trainer.loop import Trainer
 from services.trainer.settings import TrainerSettings
-from shared import folders
-from shared.service import run_service
-from shared.settings import KafkaSettings, load
+from shared.log.topics import Topics, ensure_topics, wait_for_identity
+from shared.process import folders
+from shared.process.run import run_service
+from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
-from shared.topics import Topics, ensure_topics, wait_for_identity
 
 
 def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:

@@ -21,10 +21,10 @@ from safetensors.numpy import save as save_tensors
 
 from services.trainer.learner import Snapshot, SnapshotState
 from services.trainer.settings import TrainerSettings
-from shared.errors import Unusable
-from shared.folders import Digest, read_folder, write_folder
-from shared.kafka.ordered import ReaderSnapshot
-from shared.settings import names_of
+from shared.log.ordered import ReaderSnapshot
+from shared.process.errors import Unusable
+from shared.process.folders import Digest, read_folder, write_folder
+from shared.process.settings import names_of
 from shared.state.shop import ShopSettings
 
 log = logging.getLogger("trainer")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from services.trainer.settings import TrainerSettings
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.policy import PolicySnapshot, StepReport
+from shared.policies.contract import PolicySnapshot, StepReport
 from shared.policies.registry import make
-from shared.policies.stream import Stream, StreamState
 from shared.process.arrays import with_prefix, without_prefix
 from shared.state.shop import ShopSettings
+from shared.state.stream import Stream, StreamState
 
 
 class SnapshotState(TypedDict):

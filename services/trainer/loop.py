@@ -12,18 +12,18 @@ from confluent_kafka import KafkaError, KafkaException
 from services.trainer import checkpoint, metrics, publish
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
-from services.trainer.retention import Retention
+from services.trainer.publish import Retention
 from services.trainer.settings import TrainerSettings
-from shared import folders
-from shared.errors import Unusable
-from shared.kafka.clients import CountedProducer, producer_config
-from shared.kafka.merge import Positioned
-from shared.kafka.ordered import OrderedReader
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.merge import Positioned
+from shared.log.ordered import OrderedReader
+from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.freshet.policy import FreshetPolicy
-from shared.settings import KafkaSettings
+from shared.process import folders
+from shared.process.errors import Unusable
+from shared.process.settings import KafkaSettings
 from shared.state.shop import ShopSettings
-from shared.topics import Topics
 
 log = logging.getLogger("trainer")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.kafka.reader_metrics import ReaderMetrics
-from shared.ready import Ready
-from shared.telemetry import SECONDS_BUCKETS
+from shared.log.ordered import ReaderMetrics
+from shared.process.ready import Ready
+from shared.process.telemetry import SECONDS_BUCKETS
 
 READY = Ready("trainer")
 READER = ReaderMetrics("trainer")

@@ -4,19 +4,145 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shutil
 import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
+from services.trainer import metrics
 from services.trainer.checkpoint import fixed_settings
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.event_features import EVENT_FEATURES
-from shared.kafka.clients import CountedProducer
-from shared.kafka.ordered import ReaderSnapshot
-from shared.model_files import write_version
-from shared.models import Manifest
+from shared.log.clients import CountedProducer, LogReader
+from shared.log.ordered import ReaderSnapshot
+from shared.log.topics import Topics
+from shared.model.files import read_manifest, write_version
+from shared.model.format import MANIFEST, Manifest
+from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
-from shared.policies.policy import no_golden
+from shared.policies.contract import no_golden
+from shared.policies.registry import POLICIES
+from shared.process.errors import BadEvent
+from shared.process.folders import what_is_wrong
+from shared.process.settings import KafkaSettings
+from shared.process.telemetry import FirstFew
+from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings
+
+# Which model versions are kept, and the removal of the others.
+
+log = logging.getLogger("trainer")
+
+KEPT_NEWEST = 10
+KEPT_HOURS = 24
+REMOVED = ".removed"  # what a folder's name ends with once it need only be deleted
+
+
+class Retention:
+    """Removes versions after each publication, once its announcement has been read back from the models topic.
+
+    Whatever was pinned before it is known by then, and so is the order of all announcements.
+
+    Args:
+        root: the folder of the model versions.
+    """
+
+    def __init__(self, root: Path, kafka: KafkaSettings, producer: CountedProducer) -> None:
+        self._root = root
+        self._topic = Topics.of(kafka).models
+        self._producer = producer
+        self._reader = LogReader(kafka, {(self._topic, 0): -1})
+        self._published = PublishedVersions()
+        self._awaited: ModelVersion | None = None  # after which versions are due to be removed
+        self._lines = FirstFew(log.warning)
+
+    def make_due(self, announced: ModelVersion) -> None:
+        """A version was published and announced so: remove others as soon as it is known which."""
+        self._awaited = announced
+
+    def turn(self) -> None:
+        """Read on in the models topic, and remove what need not be kept."""
+        self._lines.due()
+        for message in self._reader.poll(0.0):
+            try:
+                self._published.apply(message.key(), message.value())
+            except BadEvent as error:
+                self._lines.add(error.reason, f"{self._topic} offset {message.offset()} left out: {error}")
+        if self._awaited is not None and self._awaited in self._published.newest_first():
+            self._awaited = None
+            self._remove()
+
+    def close(self) -> None:
+        """Read the topic no longer."""
+        self._reader.close()
+
+    def _remove(self) -> None:
+        """Remove what `expired` names: first the announcement, then the folder. What fails is tried again next time."""
+        for folder in self._root.glob(f".*{REMOVED}"):
+            self._try(shutil.rmtree, folder)
+        for version in expired(self._oldest_first(), pinned=self._published.pointed_at, now=time.time()):
+            self._producer.send(self._topic, key=f"version/{version}".encode(), value=None)
+            self._try(_remove_whole, self._root / version)
+
+    def _try(self, remove: Callable[[Path], object], folder: Path) -> None:
+        try:
+            remove(folder)
+        except OSError as error:
+            metrics.REMOVAL_FAILURES.inc()
+            log.error(  # noqa: TRY400  # the disk's answer says all
+                "can't remove %s: %s. Trying again after the next version", folder, what_is_wrong(error)
+            )
+
+    def _oldest_first(self) -> list[tuple[str, float]]:
+        """Id and Unix time in seconds of each version, in the order in which they were published.
+
+        That is the order of their announcements: a name begins with the number of events a version has learned from,
+        which begins anew with each lineage. Before them come those that nobody announced, as after the log was lost.
+        """
+        announced = {version.version_id: version.created_ms / 1000 for version in self._published.newest_first()[::-1]}
+        places = {version_id: place for place, version_id in enumerate(announced, start=1)}
+        versions = []
+        for folder in self._root.glob("[!.]*"):
+            if (folder / MANIFEST).exists() and (ours := _ours(folder)) is not None:
+                written, learned = ours
+                at = announced.get(folder.name, written)
+                versions.append((places.get(folder.name, 0), at, learned, folder.name))
+        return [(version_id, at) for _, at, _, version_id in sorted(versions)]
+
+
+def _remove_whole(folder: Path) -> None:
+    """Remove a folder that others may be reading: it is gone at once, or stays as it was.
+
+    Raises:
+        OSError: it can't be removed, or only under another name, which `REMOVED` ends.
+    """
+    aside = folder.with_name(f".{folder.name}{REMOVED}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], now: float) -> list[str]:
+    """Versions that need not be kept: all but the newest ten, the last of each hour of a day, and what is pinned.
+
+    Args:
+        versions: id and Unix time in seconds of each, oldest first.
+    """
+    kept = {version for version, _ in versions[-KEPT_NEWEST:]} | set(pinned)
+    last_of_hour = {int(at // 3600): version for version, at in versions if now - at < KEPT_HOURS * 3600}
+    kept |= set(last_of_hour.values())
+    return [version for version, _ in versions if version not in kept]
+
+
+def _ours(folder: Path) -> tuple[float, int] | None:
+    """When a version of ours was written, Unix time in seconds, and the events it has learned from; None: not ours."""
+    try:
+        manifest = read_manifest(folder)
+        written = (folder / MANIFEST).stat().st_mtime
+    except (BadEvent, OSError) as error:
+        log.warning("left alone: %s", error)
+        return None
+    return (written, manifest.applied_events) if manifest.policy in POLICIES else None
 
 
 def source_positions(reader: ReaderSnapshot) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.registry import POLICIES
-from shared.settings import ServiceSettings
+from shared.process.settings import ServiceSettings
 
 
 class TrainerSettings(ServiceSettings, FreshetSettings):

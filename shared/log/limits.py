@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from shared.errors import BadRequest
 from shared.pb.freshet.v1 import limits_pb2
 from shared.pb.freshet.v1.limits_pb2 import Limits, MessageLimits
+from shared.process.errors import BadRequest
 
 # Control characters and all that ends a line: a version keeps its products as one id per line.
 UNPRINTABLE = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"

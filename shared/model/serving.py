@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
-from shared.errors import BadEvent
-from shared.events import END_MS
+from shared.log.records import END_MS
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Pointer
+from shared.process.errors import BadEvent
 
 SERVING_POINTER = "live/serving"
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import importlib
 from typing import Any, cast
 
-from shared.errors import Unusable
-from shared.policies.policy import Policy
-from shared.policies.stream import Stream
+from shared.policies.contract import Policy
+from shared.process.errors import Unusable
+from shared.state.stream import Stream
 
 # Name → module and class; every class takes a stream, a seed and keyword arguments of its own.
 POLICIES = {
-    "trending": ("shared.policies.trending_policy", "TrendingPolicy"),
-    "repeat": ("shared.policies.repeat", "RepeatPolicy"),
-    "markov": ("shared.policies.markov", "MarkovPolicy"),
-    "itemknn": ("shared.policies.itemknn", "ItemKnnPolicy"),
-    "ease": ("shared.policies.ease", "EasePolicy"),
-    "ials": ("shared.policies.ials", "IalsPolicy"),
-    "bpr": ("shared.policies.bpr", "BprPolicy"),
-    "gru4rec": ("shared.policies.gru4rec", "Gru4RecPolicy"),
-    "sasrec": ("shared.policies.sasrec", "SasRecPolicy"),
-    "dqn": ("shared.policies.dqn", "DqnPolicy"),
+    "trending": ("shared.policies.counts", "TrendingPolicy"),
+    "repeat": ("shared.policies.counts", "RepeatPolicy"),
+    "markov": ("shared.policies.counts", "MarkovPolicy"),
+    "itemknn": ("shared.policies.fitted.neighbourhood", "ItemKnnPolicy"),
+    "ease": ("shared.policies.fitted.neighbourhood", "EasePolicy"),
+    "ials": ("shared.policies.fitted.factors", "IalsPolicy"),
+    "bpr": ("shared.policies.fitted.factors", "BprPolicy"),
+    "gru4rec": ("shared.policies.networks.sequence_policies", "Gru4RecPolicy"),
+    "sasrec": ("shared.policies.networks.sequence_policies", "SasRecPolicy"),
+    "dqn": ("shared.policies.networks.dqn", "DqnPolicy"),
     "freshet": ("shared.policies.freshet.policy", "FreshetPolicy"),
 }
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shared.errors import Unavailable, Unusable
-from shared.leash import leashed
+from shared.process.errors import Unavailable, Unusable
+from shared.process.leash import leashed
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0

@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.kinds import DEFAULT_MASKED_KINDS, masked_kinds_of
-from shared.times import DAY_MS
+from shared.log.records import DAY_MS, DEFAULT_MASKED_KINDS, masked_kinds_of
 
 
 class StreamSettings(BaseModel):

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import Unusable
+from shared.process.errors import Unusable
 from tests.bench.figures import BenchSettings, Figure, table
 from tests.bench.machine import machine
 

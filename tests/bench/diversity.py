@@ -17,24 +17,23 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.ordered_copy import Selection
-from services.console.evaluate_reading import Describing
-from services.console.evaluate_running import one_thread
-from services.inference.attributes import Attributes
-from services.inference.likeness import likeness
-from services.inference.recommend import ordered
+from replay.order.ordered_copy import Selection
+from services.inference.answer.recommend import likeness, ordered
+from services.inference.knowledge.catalogue import Attributes
+from services.lab.datasets import Describing
+from services.lab.running import one_thread
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared import ranking
-from shared.event_features import EVENT_FEATURES
-from shared.models import Manifest
+from shared.log.records import DAY_MS
+from shared.model import ranking
+from shared.model.format import Manifest
+from shared.model.scoring import Scorer
+from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
-from shared.policies.policy import no_golden
-from shared.policies.served import served_scores
-from shared.policies.trending import UNCOUNTED_KINDS
-from shared.scoring import Scorer
+from shared.policies.contract import no_golden
+from shared.state.histories import EVENT_FEATURES
+from shared.state.known import UNCOUNTED_KINDS
 from shared.state.shop import ShopSettings
-from shared.times import DAY_MS
 from tests.bench.figures import BenchSettings, Figure
 from tests.support import snap
 

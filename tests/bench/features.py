@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, contextmanager
 from services.features.core import Origin, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from shared.events import key_of
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.records import key_of
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.events_pb2 import Event
-from shared.settings import KafkaSettings, load
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings, load
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka
 from tests.bench.repeats import interleaved

@@ -15,7 +15,7 @@ from services.trainer.settings import TrainerSettings
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import names_of
+from shared.process.settings import names_of
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka
 from tests.bench.shop import product_ids, user_ids

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from services.inference.knowledge import Knowledge
+from services.inference.knowledge.knowledge import Knowledge
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.history import Histories
-from shared.kafka.merge import OrderedMerge, Positioned
-from shared.kinds import DEFAULT_MASKED_KINDS, kinds_of
+from shared.log.merge import OrderedMerge, Positioned
+from shared.log.records import DEFAULT_MASKED_KINDS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
-from shared.policies.trending import Trending
-from shared.settings import load
+from shared.process.settings import load
+from shared.state.histories import Histories
+from shared.state.known import Trending
 from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.shop import product_ids, user_ids

@@ -12,12 +12,12 @@ from typing import Any
 
 import grpc
 
-from services.inference import service
+from services.inference import server
 from services.inference.__main__ import work
 from services.inference.server import Server
 from services.inference.settings import InferenceSettings
 from shared.pb.freshet.v1.recommender_pb2 import RecommendRequest, RecommendResponse
-from shared.service import run_service
+from shared.process.run import run_service
 from shared.state.shop import ShopSettings
 
 SERVICE, METHOD = "freshet.bench.Empty", "Recommend"
@@ -40,5 +40,5 @@ async def _answer(request: RecommendRequest, context: Any) -> RecommendResponse:
 
 
 if __name__ == "__main__":
-    service.Server = WithEmpty  # type: ignore[misc]
+    server.Server = WithEmpty  # type: ignore[misc]
     sys.exit(run_service("inference", __doc__, InferenceSettings, work, also=[ShopSettings]))

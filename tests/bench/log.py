@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from services.embedded import broker
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.log.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.bench.figures import BenchSettings
 
 

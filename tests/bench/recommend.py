@@ -10,11 +10,11 @@ import uvloop
 from google.protobuf.json_format import ParseDict
 from numpy.typing import NDArray
 
-from shared.kafka.clients import CountedProducer, producer_config
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import STRATEGY_LEARNED, RecommendRequest, Wishes
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.bench.calls import Load, message
 from tests.bench.figures import BenchSettings, Figure, shown
 from tests.bench.inference_with_empty import EMPTY

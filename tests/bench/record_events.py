@@ -10,12 +10,12 @@ import grpc
 import numpy as np
 from confluent_kafka import Producer
 
-from shared.events import key_of
-from shared.kafka.clients import LogReader, producer_config
+from shared.log.clients import LogReader, producer_config
+from shared.log.records import key_of
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.bench.bare_producer import Record, send
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka

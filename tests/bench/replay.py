@@ -7,17 +7,16 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from replay.beginning import beginning
-from replay.ordered_copy import Selection
-from replay.pacing import Asked, Pace
-from replay.producer import Sender
-from replay.progress import Watch
-from replay.script import Script
+from replay.order.ordered_copy import Selection
+from replay.sending.producer import Sender
+from replay.sending.run import beginning
+from replay.sending.script import Asked, Pace, Script
+from replay.sending.standing import Task
 from replay.settings import ReplaySettings
-from replay.standing import Task
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
+from shared.process.terminal import Watch
 from tests.bench.bare_producer import Record, send
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from replay.ordered_copy import OrderedCopy, Selection
-from replay.synthetic import DEFAULT_EVENTS, DEFAULT_PRODUCTS, DEFAULT_SEED, DEFAULT_USERS, write_sample
+from replay.order.ordered_copy import OrderedCopy, Selection
+from replay.sample.shop import DEFAULT_EVENTS, DEFAULT_PRODUCTS, DEFAULT_SEED, DEFAULT_USERS, write_sample
 from shared.pb.freshet.v1.events_pb2 import Event
 from tests.bench.figures import BenchSettings
 from tests.support.snap import ordered

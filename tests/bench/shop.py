@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.event_features import EVENT_FEATURES
-from shared.history import Window
-from shared.model_files import write_version
-from shared.models import Golden, Manifest, NeighbourPart, Parts
-from shared.neighbours import Neighbours
+from shared.model.files import write_version
+from shared.model.format import Golden, Manifest, NeighbourPart, Parts
+from shared.model.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
-from shared.policies.cooccurrence import KEPT
+from shared.policies.counts import KEPT
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx
 from shared.policies.freshet.policy import RELATIONS
+from shared.state.histories import EVENT_FEATURES, Window
 from tests.support.states import review
 
 HISTORY_LENGTH = 20

@@ -6,9 +6,8 @@ import time
 
 import numpy as np
 
-from shared.simulator.dynamics import Dynamics
-from shared.simulator.environment import ShopVector
-from shared.simulator.simulator import Origin, Simulator
+from services.lab.simulator.environment import ShopVector
+from services.lab.simulator.simulator import Dynamics, Origin, Simulator
 from tests.bench.figures import BenchSettings, Figure
 
 WANTED = 50_000.0

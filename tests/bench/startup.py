@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.log.topics import ensure_topics
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.log import fresh_kafka
 from tests.bench.recommend import stock_products

@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
-from shared.event_features import EVENT_FEATURES
 from shared.policies.freshet.double_dqn import td_targets
 from shared.policies.freshet.network import Encoder, at
 from shared.policies.freshet.policy import FreshetPolicy
-from shared.settings import load
+from shared.process.settings import load
+from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.repeats import interleaved

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from replay.synthetic import write_sample
+from replay.sample.shop import write_sample
 from tests.support.inference import eventually
 from tests.support.processes import ROOT
 

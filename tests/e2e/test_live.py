@@ -11,11 +11,11 @@ from pathlib import Path
 
 import grpc
 
-from replay.synthetic import write_sample
+from replay.sample.shop import write_sample
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, Event
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.inference import eventually
 from tests.support.loop import figure, loop
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from replay.synthetic import write_sample
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from replay.sample.shop import write_sample
+from shared.log.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support.loop import Loop, figure, loop
 from tests.support.processes import Service
 

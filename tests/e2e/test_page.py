@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from services.embedded.broker import free_port
-from services.gateway.page import FOLDER
+from services.gateway.server import FOLDER
 from tests.support.browser import Watched, chromium
 from tests.support.gateway import Answer, gateway
 from tests.support.inference import eventually

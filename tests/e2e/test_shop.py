@@ -25,10 +25,10 @@ import pytest
 
 import freshet
 from services.embedded.broker import free_port
-from shared.kafka.clients import LogReader
+from shared.log.clients import LogReader
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support.inference import eventually
 from tests.support.loop import SMALL
 from tests.support.pages import page as docs_page

@@ -13,12 +13,12 @@ from confluent_kafka import Message
 from services.features.core import Origin, describe, parse_event
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from shared.errors import BadEvent
-from shared.events import REASONS, key_of
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.records import REASONS, key_of
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings, load
-from shared.topics import Topics
+from shared.process.errors import BadEvent
+from shared.process.settings import KafkaSettings, load
 from tests.support.mutations import mutated
 from tests.support.processes import kafka_environment, running
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.events import check_event
-from shared.kafka.clients import LogReader
+from shared.log.clients import LogReader
+from shared.log.records import check_event
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support.broken_files import FORMATS, FileFormat, good
 from tests.support.processes import ROOT, kafka_environment, running
 
@@ -112,7 +112,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0)
     as_root = os.geteuid() == 0  # who may read everything
     program = (
-        "import os, sys; from pathlib import Path; from replay.lines import require_readable\n"
+        "import os, sys; from pathlib import Path; from replay.reading.lines import require_readable\n"
         "if len(sys.argv) > 2: os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))\n"
         "require_readable(Path(sys.argv[1]))"
     )

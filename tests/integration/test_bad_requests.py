@@ -12,11 +12,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from shared.kafka.clients import CountedProducer, producer_config
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
 

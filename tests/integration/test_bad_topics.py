@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from services.console.dead_letters_letter import STRAY
-from services.console.dead_letters_log import DeadLetters
+from services.console.letters import STRAY, DeadLetters
 from services.features.core import parse_event
-from shared.errors import BadEvent
-from shared.events import REASONS, key_of
+from shared.log.records import REASONS, key_of, parse_product, parse_state
+from shared.log.topics import Topics
 from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.products import parse_product
-from shared.settings import KafkaSettings
-from shared.states import parse_state
-from shared.topics import Topics
+from shared.process.errors import BadEvent
+from shared.process.settings import KafkaSettings
 from tests.support import mutations
 from tests.support.inference import eventually
 from tests.support.inference import running as inference_running

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.embedded import broker
-from shared.errors import Unavailable
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics, log_identity
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.topics import Topics, ensure_topics, log_identity
+from shared.process.errors import Unavailable
+from shared.process.settings import KafkaSettings
 
 
 def test_what_is_written_is_read_back_in_order_to_the_end(kafka: KafkaSettings) -> None:

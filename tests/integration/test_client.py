@@ -23,7 +23,7 @@ from shared.pb.freshet.v1.recommender_pb2_grpc import (
     RecommenderServiceServicer,
     add_RecommenderServiceServicer_to_server,
 )
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support import inference
 from tests.support.inference import eventually
 from tests.support.processes import kafka_environment, running

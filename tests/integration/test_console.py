@@ -7,15 +7,16 @@ import io
 
 import pytest
 
-from services.console import models, people, topics
-from services.console.terminal import Terminal
+from services.console import models, topics
+from services.demo import reviews
 from services.embedded.broker import free_port
-from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import LogReader
+from shared.log.clients import LogReader
+from shared.log.topics import Topics
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Product
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.errors import Unavailable, Unusable
+from shared.process.settings import KafkaSettings
+from shared.process.terminal import Terminal
 from tests.support.processes import kafka_environment
 from tests.support.states import review, write
 from tests.support.writing import writer
@@ -94,7 +95,7 @@ def test_people_and_titles_are_read_from_the_log(kafka: KafkaSettings) -> None:
         key = product.product_id.encode()
         producer.send(Topics.of(kafka).products, key=key, value=product.SerializeToString())
     producer.flush(30)
-    known = people.read_people(kafka)
+    known = reviews.read_people(kafka)
     assert {name: person.events for name, person in known.items()} == {"ann": 2, "bob": 1}
     assert known["ann"].newest_ms > known["bob"].newest_ms
-    assert people.read_titles(kafka) == {"p1": "Capo"}
+    assert reviews.read_titles(kafka) == {"p1": "Capo"}

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from replay.download import Patience, leaves_tls
-from replay.fetch import Fetched, fetch, recorded_sha256
+from replay.fetching.fetch import Fetched, Patience, fetch, leaves_tls, recorded_sha256
 from services.embedded.broker import free_port
-from shared.errors import Unavailable, Unusable
+from shared.process.errors import Unavailable, Unusable
 from tests.support.processes import ROOT
 from tests.support.publisher import Publisher, publishing
 
@@ -222,7 +221,7 @@ def test_a_server_in_trouble_for_long_is_given_up(publisher: Publisher, tmp_path
 
 
 def test_the_wait_grows_and_heeds_what_the_server_asks_for(publisher: Publisher, tmp_path: Path) -> None:
-    from replay.download import download
+    from replay.fetching.fetch import download
 
     publisher.answers = [(503, {"Retry-After": asked} if asked else {}, b"") for asked in ("", "", "7", "99")]
     waits: list[float] = []

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from replay.findings import Findings, Spread
-from replay.formats import recognise
-from replay.inspection import inspect
-from replay.mapping import Mapping, load_mapping
+from replay.reading.formats import recognise
+from replay.reading.inspection import Findings, Spread, inspect
+from replay.reading.mapping import Mapping, load_mapping
 from replay.settings import ReplaySettings
-from services.console.data_findings import lines_of
-from shared.errors import Unusable
+from services.console.data_inspect import lines_of
+from shared.process.errors import Unusable
 from tests.support import snap
 from tests.support.processes import ROOT
 from tests.support.snap import DAY_SECONDS, FIRST_SECONDS, review

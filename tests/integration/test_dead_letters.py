@@ -12,19 +12,17 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from services.console import dead_letters_log
+from services.console import letters
 from services.console.__main__ import parse
-from services.console.dead_letters_letter import Place, as_live, event_in
-from services.console.dead_letters_log import DeadLetters, Repaired
-from services.console.terminal import Terminal
+from services.console.letters import DeadLetters, Place, Repaired, as_live, event_in
 from services.embedded.broker import free_port
-from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import LogReader
-from shared.kafka.marks import AppliedMarks
-from shared.kafka.partitioner import partition_of
+from shared.log.clients import LogReader, partition_of
+from shared.log.merge import AppliedMarks
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.errors import Unavailable, Unusable
+from shared.process.settings import KafkaSettings
+from shared.process.terminal import Terminal
 from tests.support.processes import ROOT, Service, kafka_environment, running
 from tests.support.writing import writer
 
@@ -225,7 +223,7 @@ def test_what_can_not_be_done_is_said(
         with pytest.raises(SystemExit, match="2"):
             console(kafka, *wrong)
     assert "'then' is neither a date such as 2013-01-31 nor a time ago such as 2h" in capsys.readouterr().err
-    monkeypatch.setattr(dead_letters_log, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(letters, "PATIENCE_SECONDS", 0.5)
     away = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     with pytest.raises(Unavailable, match="start one or set FRESHET_KAFKA_BOOTSTRAP_SERVERS"):
         console(away, "show")

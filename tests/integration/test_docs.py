@@ -19,10 +19,10 @@ import pytest
 from google.protobuf import json_format
 
 import freshet
+from shared.log.topics import ensure_topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support.gateway import gateway
 from tests.support.inference import eventually
 from tests.support.loop import loop

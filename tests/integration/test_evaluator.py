@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.records import DAY_MS
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from shared.state.shop import ShopSettings
-from shared.times import DAY_MS
-from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.link import Link
 from tests.support.processes import Service, kafka_environment, running

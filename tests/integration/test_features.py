@@ -13,13 +13,12 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from services.features import stream
-from shared.events import key_of
-from shared.kafka.clients import LogReader, client_config
-from shared.kafka.marks import AppliedMarks
-from shared.kafka.partitioner import partition_of
+from shared.log.clients import LogReader, client_config, partition_of
+from shared.log.merge import AppliedMarks
+from shared.log.records import key_of
+from shared.log.topics import Topics, ensure_topics, specifications
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics, specifications
+from shared.process.settings import KafkaSettings
 from tests.support.link import Link
 from tests.support.processes import ROOT, Service, kafka_environment, running
 from tests.support.writing import writer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.events import key_of
-from shared.kafka.clients import CountedProducer, producer_config
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.records import key_of
+from shared.log.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.integration.test_bad_topics import shopping
 from tests.support.loop import figure
 from tests.support.processes import kafka_environment, running

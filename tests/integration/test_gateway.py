@@ -15,10 +15,10 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from services.embedded.broker import free_port
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, Event
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.kafka.log import read_all
 from tests.support import inference
 from tests.support.gateway import JSON, Answer, Gateway, gateway

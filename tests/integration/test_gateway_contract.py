@@ -14,14 +14,13 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error, positive_data_acceptance
 
 from services.gateway.api import TIMEOUT
-from services.gateway.examples import BODIES, PRODUCT, USER
-from services.gateway.methods import METHODS
-from services.gateway.openapi import FILE
-from services.gateway.reading import from_json
-from shared.errors import BadRequest
+from services.gateway.document import BODIES, FILE, PRODUCT, USER
+from services.gateway.recommender import METHODS
+from services.gateway.transcoding import from_json
+from shared.log.topics import ensure_topics
 from shared.pb.freshet.v1.events_pb2 import LogPosition
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.process.errors import BadRequest
+from shared.process.settings import KafkaSettings
 from tests.support import inference, states
 from tests.support.gateway import Gateway, gateway
 from tests.support.inference import eventually

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.image import imread
 
 from services.console.__main__ import parse
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 TITLES = {"A1": "Amp <&> cable", "A2": "Amp", "A3": "Amp case", "B1": "Bow", "B2": "Bow rosin"}
 

@@ -15,13 +15,12 @@ from confluent_kafka import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from shared.kafka.clients import LogReader
-from shared.kafka.partitioner import partition_of
+from shared.log.clients import LogReader, partition_of
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.bench.recommend import stock
 from tests.bench.shop import user_ids, write_learned
 from tests.support import states

@@ -15,11 +15,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.console.scrape import scrape
 from services.embedded.broker import free_port
+from services.embedded.running import scrape
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.inference import PATIENCE_SECONDS, environment, eventually
 from tests.support.processes import ROOT
 

@@ -10,10 +10,10 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from shared.log.topics import ensure_topics
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
 from tests.support.states import review

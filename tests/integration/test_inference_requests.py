@@ -11,12 +11,12 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from shared.log.records import DAY_MS
+from shared.log.topics import ensure_topics
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
-from shared.times import DAY_MS
-from shared.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
 from tests.support.states import START_MS, review

@@ -12,14 +12,14 @@ import grpc
 import numpy as np
 import pytest
 
-from services.inference import snapshot
-from services.inference.snapshot import LISTED, Origin, Snapshot
-from shared.kafka.partitioner import partition_of
+from services.inference.knowledge import snapshot
+from services.inference.knowledge.snapshot import LISTED, Origin, Snapshot
+from shared.log.clients import partition_of
+from shared.log.topics import Topics, log_identity
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.settings import KafkaSettings, load
+from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
-from shared.topics import Topics, log_identity
 from tests.support import states
 from tests.support.inference import Inference, eventually, running
 from tests.support.states import review, shoppers

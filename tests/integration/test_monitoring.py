@@ -11,11 +11,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from replay.synthetic import write_sample
+from replay.sample.shop import write_sample
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support.gateway import Gateway
 from tests.support.loop import figure, loop
 from tests.support.panels import unanswered, unknown

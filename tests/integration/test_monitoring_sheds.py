@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 import freshet
-from services.inference.shedding import LATEST_MS, SOONEST_MS
+from services.inference.calls.admission import LATEST_MS, SOONEST_MS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import LogPosition, Product
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.inference import Inference, eventually, running
 
 PRODUCTS = 1000

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from shared.first_few import FEW, SECONDS
-from shared.kafka import ordered
-from shared.kafka.merge import Positioned
-from shared.kafka.ordered import OrderedReader, ReaderSnapshot
+from shared.log import ordered
+from shared.log.merge import Positioned
+from shared.log.ordered import OrderedReader, ReaderSnapshot
+from shared.log.records import DAY_MS
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.times import DAY_MS
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
+from shared.process.telemetry import FEW, SECONDS
 from tests.support.states import review, shoppers, write
 from tests.support.writing import writer
 

@@ -8,12 +8,11 @@ import time
 from prometheus_client import REGISTRY
 
 from services.embedded.broker import free_port
-from shared.kafka.merge import Positioned
-from shared.kafka.ordered import OrderedReader
-from shared.kafka.reader_metrics import ReaderMetrics
+from shared.log.merge import Positioned
+from shared.log.ordered import OrderedReader, ReaderMetrics
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support.writing import writer
 
 

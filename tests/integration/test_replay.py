@@ -15,15 +15,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from replay.position import Position
+from replay.sending.standing import Position
 from services.embedded import broker
-from shared.events import check_event
-from shared.kafka.clients import LogReader
-from shared.kafka.marks import AppliedMarks
-from shared.kafka.partitioner import partition_of
+from shared.log.clients import LogReader, partition_of
+from shared.log.merge import AppliedMarks
+from shared.log.records import check_event
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support import snap
 from tests.support.link import Link
 from tests.support.processes import Service, kafka_environment, running

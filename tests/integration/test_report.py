@@ -13,9 +13,9 @@ import pytest
 from matplotlib.image import imread
 
 from services.console.__main__ import parse
-from services.console.demo_task import report_command
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from services.demo.demo import report_command
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 FIGURES = ("training", "sentiment", "convergence", "success", "accuracy", "classes", "activity", "coverage")
 OF_SIMULATION = ("discount", "visits")

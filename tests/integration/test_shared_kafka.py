@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from services.embedded.broker import free_port
-from shared.errors import Unavailable, Unusable
-from shared.kafka.clients import CountedProducer, LogReader, producer_config
-from shared.kafka.partitioner import partition_of
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics, log_identity, specifications
+from shared.log.clients import CountedProducer, LogReader, partition_of, producer_config
+from shared.log.topics import Topics, ensure_topics, log_identity, specifications
+from shared.process.errors import Unavailable, Unusable
+from shared.process.settings import KafkaSettings
 
 
 def read_until(reader: LogReader, done: Callable[[list[bytes]], bool], *, most: int = 1000) -> list[bytes]:

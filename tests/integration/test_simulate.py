@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.lab.simulator.simulator import Simulator
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.simulator.simulator import Simulator
 from tests.support import console, simulated
 from tests.support.processes import ROOT
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.kafka.clients import LogReader
+from shared.log.clients import LogReader
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support import simulated
 from tests.support.inference import eventually, running
 from tests.support.loop import loop

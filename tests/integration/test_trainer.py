@@ -12,19 +12,18 @@ import pytest
 from numpy.typing import NDArray
 
 from services.trainer.loop import MOST_AT_ONCE, Trainer
-from services.trainer.retention import KEPT_NEWEST
+from services.trainer.publish import KEPT_NEWEST
 from services.trainer.settings import TrainerSettings
-from shared.event_features import EVENT_FEATURES
-from shared.history import Window
-from shared.kafka.clients import LogReader
-from shared.model_files import read_version
+from shared.log.clients import LogReader
+from shared.log.topics import Topics, ensure_topics
+from shared.model.files import read_version
+from shared.model.scoring import load_scorer
+from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.policies.policy import StepReport
-from shared.policies.served import served_scores
-from shared.scoring import load_scorer
-from shared.settings import KafkaSettings, load
+from shared.policies.contract import StepReport
+from shared.process.settings import KafkaSettings, load
+from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.shop import ShopSettings
-from shared.topics import Topics, ensure_topics
 from tests.support import states
 from tests.support.processes import Service, kafka_environment, running
 from tests.support.versions import point, withdraw

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from services.trainer.retention import KEPT_NEWEST, Retention
-from shared.kafka.clients import CountedProducer, producer_config
-from shared.models import MANIFEST
+from services.trainer.publish import KEPT_NEWEST, Retention
+from shared.log.clients import CountedProducer, producer_config
+from shared.model.format import MANIFEST
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.versions import announce, tiny_version
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from confluent_kafka import Message
 
-from shared.kafka.clients import LogReader
-from shared.settings import KafkaSettings
+from shared.log.clients import LogReader
+from shared.process.settings import KafkaSettings
 
 
 def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:

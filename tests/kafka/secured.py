@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.apache_kafka import Cluster
 
 USER, PASSWORD = "shop", "opensesame"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from shared.kafka.clients import consumer_config, producer_config
+from shared.log.clients import consumer_config, producer_config
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event, StateVector
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.kafka.log import read_all
 from tests.support import apache_kafka
 from tests.support.apache_kafka import Cluster

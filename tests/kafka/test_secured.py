@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from replay.synthetic import write_sample
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from replay.sample.shop import write_sample
+from shared.log.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.kafka.log import read_all
 from tests.kafka.secured import STRANGER, secured_cluster, settings_for
 from tests.support import apache_kafka

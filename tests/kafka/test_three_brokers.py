@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from replay.synthetic import write_sample
-from shared.kafka.clients import client_config
+from replay.sample.shop import write_sample
+from shared.log.clients import client_config
+from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
-from shared.settings import KafkaSettings
-from shared.topics import Topics, ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.kafka.log import read_all
 from tests.kafka.shop import Shop
 from tests.support import apache_kafka

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from services.console.scrape import scrape
-from shared.settings import KafkaSettings
+from services.embedded.running import scrape
+from shared.process.settings import KafkaSettings
 from tests.support.processes import ROOT
 from tests.support.prometheus import Prometheus
 

@@ -20,10 +20,10 @@ import grpc
 import pytest
 
 from services.monitoring.dashboards import DASHBOARDS
-from shared.kafka.clients import CountedProducer, producer_config
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.topics import Topics
 from tests.stack.docker import PROJECT, Stack, engine_is_here, eventually, run
 from tests.stack.load import Load
 from tests.support.panels import unanswered, unknown

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.embedded.broker import free_port
-from shared.leash import leashed
+from shared.process.leash import leashed
 from tests.support.processes import ROOT
 
 SECONDS_TO_START = 90.0

@@ -42,7 +42,7 @@ class Outcome:
 
 def write_reviews(path: Path, *, size_bytes: int, text_characters: int, seed: int = 7) -> int:
     """Write reviews in SNAP's form, their times in no order, until the file is so large; how many there are."""
-    from replay.sample_words import SENTENCES  # not before the cap is set: imports take memory
+    from replay.sample.reviews import SENTENCES  # not before the cap is set: imports take memory
 
     rng = random.Random(seed)
     words = " ".join(rng.choices([sentence for some in SENTENCES.values() for sentence in some], k=20_000))
@@ -88,10 +88,10 @@ def ordered_capped(
 
 
 def _order(file: Path, state_dir: Path, ordering_memory_mb: int) -> tuple[int, bool]:
-    from replay.ordered_copy import Selection
-    from replay.ordering import ordered_copy
-    from replay.progress import Watch
+    from replay.order.ordered_copy import Selection
+    from replay.order.ordering import ordered_copy
     from replay.settings import ReplaySettings
+    from shared.process.terminal import Watch
 
     settings = ReplaySettings(state_dir=state_dir, ordering_memory_mb=ordering_memory_mb)
     copy = ordered_copy(file, None, settings, Watch(threading.Event()))

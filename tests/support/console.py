@@ -12,8 +12,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from services.console.__main__ import parse
-from services.console.terminal import Terminal
-from shared.errors import Unusable
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True)

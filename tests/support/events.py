@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from replay.datasets import Account
-from replay.formats import Format, recognise
-from replay.lines import Lines
-from replay.mapping import Mapping
+from replay.reading.formats import Format, recognise
+from replay.reading.lines import Lines
+from replay.reading.mapping import Mapping
+from replay.reading.records import Account
 from replay.settings import ReplaySettings
-from shared.errors import BadEvent
 from shared.pb.freshet.v1.events_pb2 import Event
+from shared.process.errors import BadEvent
 
 
 class Found(NamedTuple):

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2_grpc import RecommenderServiceStub
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from shared.state.shop import ShopSettings
 from tests.support.processes import kafka_environment
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.embedded import broker
-from shared.leash import leashed
+from shared.process.leash import leashed
 
 
 class Link:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from shared.settings import KafkaSettings
+from shared.process.settings import KafkaSettings
 from tests.support.processes import Service, kafka_environment, running
 
 # A learner that is small and quick, and publishes often.

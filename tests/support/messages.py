@@ -9,8 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
-from services.gateway.reading import FIELD_MASK
-from services.gateway.values import INTEGERS
+from services.gateway.transcoding import FIELD_MASK, INTEGERS
 
 NAMES = st.from_regex(r"[a-z]{1,8}(_[a-z]{1,8})?", fullmatch=True)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.console.scrape import scrape
 from services.embedded.broker import free_port
-from shared.settings import KafkaSettings, names_of
+from services.embedded.running import scrape
+from shared.process.settings import KafkaSettings, names_of
 
 ROOT = Path(__file__).parents[2]
 GIVING_WAY = ("trainer", "evaluator")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay.synthetic import write_sample
-from shared.settings import KafkaSettings
-from shared.topics import ensure_topics
+from replay.sample.shop import write_sample
+from shared.log.topics import ensure_topics
+from shared.process.settings import KafkaSettings
 from tests.support.gateway import Gateway, gateway
 from tests.support.inference import eventually
 from tests.support.loop import figure, loop

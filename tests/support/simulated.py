@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from services.lab.simulator.period import Period, collect
+from services.lab.simulator.simulator import Dynamics, Origin, Simulator
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.simulator.dynamics import Dynamics
-from shared.simulator.period import Period, collect
-from shared.simulator.simulator import Origin, Simulator
 
 KINDS, PRODUCTS, USERS = 2, 60, 40
 OF_A_KIND = PRODUCTS // KINDS

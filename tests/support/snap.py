@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from replay.mapping import Mapping
-from replay.ordered_copy import Extent, OrderedCopy, Selection
-from replay.ordering import ordered_copy
-from replay.progress import Watch
+from replay.order.ordered_copy import Extent, OrderedCopy, Selection
+from replay.order.ordering import ordered_copy
+from replay.reading.mapping import Mapping
 from replay.settings import ReplaySettings
+from shared.process.terminal import Watch
 
 FIRST_SECONDS = 1_300_060_800  # 2011-03-14, midnight UTC
 DAY_SECONDS = 86_400

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 
-from shared.kafka.partitioner import partition_of
+from shared.log.clients import partition_of
+from shared.log.records import DAY_MS
+from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.settings import KafkaSettings
-from shared.times import DAY_MS
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
 from tests.support.writing import writer
 
 START_MS = 1_300_000_000_000

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.event_features import EVENT_FEATURES
-from shared.history import Window
-from shared.model_files import write_version
-from shared.models import Golden, Manifest, NeighbourPart, Parts
-from shared.neighbours import Neighbours
+from shared.log.topics import Topics
+from shared.model.files import write_version
+from shared.model.format import Golden, Manifest, NeighbourPart, Parts
+from shared.model.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx
-from shared.settings import KafkaSettings
-from shared.topics import Topics
+from shared.process.settings import KafkaSettings
+from shared.state.histories import EVENT_FEATURES, Window
 from tests.support.writing import writer
 
 DIMENSION = 4

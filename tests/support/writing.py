@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.kafka.clients import CountedProducer, producer_config
-from shared.settings import KafkaSettings
+from shared.log.clients import CountedProducer, producer_config
+from shared.process.settings import KafkaSettings
 
 
 def writer(kafka: KafkaSettings) -> CountedProducer:

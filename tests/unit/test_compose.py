@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.console.known import CLASSES
-from shared.settings import names_of
+from services.embedded.variables import CLASSES
+from shared.process.settings import names_of
 from tests.support.processes import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

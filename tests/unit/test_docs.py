@@ -26,9 +26,9 @@ import yaml
 
 from replay.__main__ import _parser as replay_parser
 from services.console.__main__ import COMMANDS, parse
-from services.console.known import CLASSES
-from services.console.settings_table import markdown
-from shared.settings import names_of
+from services.console.settings import markdown
+from services.embedded.variables import CLASSES
+from shared.process.settings import names_of
 from tests.bench.__main__ import benches
 from tests.support.pages import Page, commands, page, pages, rows
 from tests.support.processes import ROOT

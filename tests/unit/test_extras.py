@@ -51,7 +51,7 @@ def test_a_policy_whose_library_is_not_installed_is_refused_with_what_to_do() ->
         ("services.trainer.__main__", "learn"),
         ("shared.policies.freshet.policy", "learn"),  # what the trainer learns unless told otherwise
         ("services.inference.__main__", "serve"),
-        ("services.inference.service", "serve"),
+        ("services.inference.server", "serve"),
         ("services.evaluator.__main__", "serve"),
         ("services.evaluator.loop", "serve"),
         ("services.gateway.__main__", "gateway"),
@@ -127,7 +127,7 @@ def test_a_command_that_needs_more_says_which_extra_carries_it(tmp_path: Path) -
     ("before", "name"),
     [
         ("sys.modules['services.console.topics'] = None", "services.console.topics"),
-        ("sys.modules['shared.errors'] = None", "shared.errors"),
+        ("sys.modules['shared.process.errors'] = None", "shared.process.errors"),
         ("import numpy\nsys.modules['numpy.typing'] = None", "numpy.typing"),  # numpy itself is there
         ("sys.modules['argparse'] = None", "argparse"),
     ],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import BadEvent
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, Pointer
+from shared.process.errors import BadEvent
 
 
 def version(name: str, created_ms: int = 1) -> ModelVersion:

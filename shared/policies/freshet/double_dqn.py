@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from shared.policies.contract import StepReport
+from shared.policies.freshet.mixture import PopularityEras
 from shared.policies.freshet.network import Encoder, at
-from shared.policies.freshet.popularity import PopularityEras
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.tables import ProductTables, Rows
-from shared.policies.policy import StepReport
 from shared.process.arrays import with_prefix, without_prefix
 
 

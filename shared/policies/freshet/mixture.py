@@ -2,8 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.log.records import DAY_MS
+from shared.model.neighbours import Neighbours
+from shared.state.known import Trending
+from shared.state.stream import Seen
+
+# The relation of each product to itself: that users come back to what they had. Nothing is counted.
+
+
+class Itself:
+    """What `shared.policies.counts.Cooccurrence` is for the others."""
+
+    name = "itself"
+
+    def add(self, history: NDArray[np.int32], action: int) -> None:
+        """Nothing."""
+
+    def beside(self, history: NDArray[np.int32], action: int) -> NDArray[np.float64]:
+        """Share of one product beside each of a history, (n,): 1 where it is the same."""
+        same: NDArray[np.float64] = (history == action).astype(np.float64)
+        return same
+
+    def summed(self, history: NDArray[np.int32], weights: NDArray[np.float64], products: int) -> NDArray[np.float32]:
+        """The weights of a history's products, (A,)."""
+        return np.bincount(history, weights, products).astype(np.float32)
+
+    def neighbours(self, products: int) -> Neighbours:
+        """Every product beside itself."""
+        return Neighbours(
+            np.arange(products + 1, dtype=np.int32), np.arange(products, dtype=np.int32), np.ones(products, np.float32)
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Nothing."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Nothing."""
+
+
+# Popularity as it stood when each transition happened: what the cross-entropy head is trained to add to.
+
+# Most numbers that all snapshots together may hold; beyond, every second one goes.
+MOST_NUMBERS = 8_000_000
+
+
+class PopularityEras:
+    """Snapshots of log-popularity, one every so many transitions, thinned out as the catalogue grows."""
+
+    def __init__(self) -> None:
+        self._serials: list[int] = []  # ascending
+        self._snapshots: list[NDArray[np.float32]] = []  # (A at that time,) each
+
+    def note(self, serial: int, log_popularity: NDArray[np.float32], *, oldest: int) -> None:
+        """Keep what holds from transition `serial` on; transitions before `oldest` will not be asked for again."""
+        self._serials.append(serial)
+        self._snapshots.append(log_popularity)
+        while len(self._serials) > 1 and self._serials[1] <= oldest:
+            del self._serials[0], self._snapshots[0]
+        while len(self._serials) > 2 and len(self._serials) * len(log_popularity) > MOST_NUMBERS:
+            del self._serials[1::2], self._snapshots[1::2]
+
+    def of(self, serials: NDArray[np.int64], rows: NDArray[np.int64] | None, products: int) -> NDArray[np.float32]:
+        """Log-popularity of products when each transition happened.
+
+        A product that came after the snapshot counts as the least popular one of its time.
+
+        Args:
+            serials: (B,)
+            rows: (C,) products wanted; None: all.
+            products: A
+
+        Returns:
+            (B, C)
+        """
+        eras = np.maximum(np.searchsorted(self._serials, serials, side="right") - 1, 0)
+        result = np.empty((len(serials), products if rows is None else len(rows)), np.float32)
+        for era in np.unique(eras):
+            snapshot = self._snapshots[era]
+            values = np.full(products, snapshot.min(initial=0.0), np.float32)
+            values[: len(snapshot)] = snapshot
+            result[eras == era] = values if rows is None else values[rows]
+        return result
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a checkpoint."""
+        return {
+            "serials": np.array(self._serials, np.int64),
+            "lengths": np.array([len(s) for s in self._snapshots], np.int64),
+            "values": np.concatenate(self._snapshots or [np.zeros(0, np.float32)]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> PopularityEras:
+        """What `to_arrays` gave."""
+        eras = cls()
+        eras._serials = arrays["serials"].tolist()
+        ends = np.cumsum(arrays["lengths"])
+        eras._snapshots = [arrays["values"][a:b].copy() for a, b in zip(ends - arrays["lengths"], ends, strict=True)]
+        return eras
 
 
 class Mixture:
@@ -66,3 +169,60 @@ class Mixture:
     def restore(self, held: NDArray[np.float64]) -> None:
         """Take up what `to_array` gave."""
         self._held = held.copy()
+
+
+# How the popularity of the last days differs from the popularity that is served, which halves slowly.
+
+HALF_LIVES_DAYS = (1.0, 7.0)  # a slower one foretells well and ranks worse: it favours what is well known
+
+
+class Trend:
+    """Decayed counts at several half-lives and how much each foretells, beside the stream's own."""
+
+    def __init__(self) -> None:
+        self._counts = [Trending(days * DAY_MS) for days in HALF_LIVES_DAYS]
+        self._mixture = Mixture(len(HALF_LIVES_DAYS), length=1)
+
+    def note(self, seen: Seen) -> None:
+        """Learn from an event of a known product, before it is counted here, how well each foretold it."""
+        shares = np.array([[counts.share(seen.product)] for counts in self._counts])
+        self._mixture.note(seen.popularity, shares)
+
+    def add(self, seen: Seen) -> None:
+        """Count one event."""
+        for counts in self._counts:
+            counts.add(seen.product, seen.kind, seen.event_time_ms)
+
+    def grow_to(self, products: int) -> None:
+        """Give a place to every product up to `products`, with or without events."""
+        for counts in self._counts:
+            counts.grow_to(products)
+
+    def scores(self, popularity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log of how much more popular each product that has a place is than what is served says, (A0,).
+
+        Args:
+            popularity: (A,) shares that are served, A0 <= A.
+        """
+        popularity = popularity[: self._counts[0].size]
+        blend = np.float32(self._mixture.popularity) * popularity
+        for counts, weight in zip(self._counts, self._mixture.lags[:, 0], strict=True):
+            blend += np.float32(weight) * counts.shares()
+        result: NDArray[np.float32] = np.log(blend / popularity)
+        return result
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a checkpoint."""
+        return {
+            "mixture": self._mixture.to_array(),
+            "counts": np.stack([counts.to_array() for counts in self._counts]),
+            "base_ms": np.array([counts.base_ms for counts in self._counts], np.int64),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take up what `to_arrays` gave."""
+        self._mixture.restore(arrays["mixture"])
+        self._counts = [
+            Trending.from_array(own, int(base), days * DAY_MS)
+            for own, base, days in zip(arrays["counts"], arrays["base_ms"], HALF_LIVES_DAYS, strict=True)
+        ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from shared.event_features import EVENT_FEATURES, FUTURE_FEATURES
+from shared.state.histories import EVENT_FEATURES, FUTURE_FEATURES
 
 # What the encoder's queries are for, in the order of its output: cross-entropy over the catalogue, and action values.
 HEADS = ("ce", "q")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.transitions import Transition
+from shared.state.transitions import Transition
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import ranking
+from shared.model import ranking
 
 # Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
 # smallest first, the least of Q before others.

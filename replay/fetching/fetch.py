@@ -1,0 +1,435 @@
+"""A published file, fetched once, and held to its SHA-256 from then on.
+
+The hash is recorded beside the file when it first comes, in `NAME.sha256`, as `sha256sum -c` reads it. A file that is
+there already is checked against it and not fetched again; one that comes again and is another is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import requests
+import urllib3
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from replay.reading.lines import sha256_of
+from shared.process.errors import Unavailable, Unusable
+from shared.process.folders import sync_folder
+
+# One file from a web server to the disk, whole or not at all, resumed where a connection was cut.
+#
+# What has come lies in `NAME.part`, with what the server said of it in `NAME.part.json`; it goes on with a range that
+# the server grants only while its file is the same (If-Range). Bytes are kept as they come: a server that calls a
+# .gz file's content encoding gzip gets it stored as the .gz file it is.
+
+_CHUNK_BYTES = 2**16
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NONE_OF = re.compile(r"bytes \*/(\d+)")
+_SCHEMES = ("http", "https")
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Look = Callable[[int, int | None], None]  # bytes that are here, bytes in all
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is borne with."""
+
+    attempts: int = 6  # in a row without a new byte
+    unreached_attempts: int = 2  # where nobody has answered yet
+    backoff_seconds: float = 1.0  # before the second attempt; doubled from one to the next
+    most_seconds: float = 60.0  # between two attempts, also where the server asks for more
+    connect_seconds: float = 15.0
+    read_seconds: float = 60.0  # without a byte
+
+
+PATIENT = Patience()
+
+
+class _Remembered(BaseModel):
+    """What the server said of the file whose beginning lies here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    validator: str  # what If-Range takes; empty: none, so that nothing can be resumed
+    size: int | None
+
+
+class _Cut(Exception):
+    """The connection, or the server, failed; what has come so far is kept."""
+
+    def __init__(self, message: str, *, after_seconds: float = 0.0, reached: bool = True) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds  # what the server asked for
+        self.reached = reached  # somebody answered
+
+
+class _Anew(Exception):
+    """What has come so far is of no use."""
+
+
+def download(
+    url: str, part: Path, *, look: Look = lambda *_: None, say: Callable[[str], None] = lambda _: None,
+    patience: Patience = PATIENT, sleep: Callable[[float], None] = time.sleep,
+) -> None:  # fmt: skip
+    """Have the whole file of an address in `part`, on the disk for good.
+
+    Args:
+        look: hears how far it is.
+        say: hears of every attempt that failed, for people.
+
+    Raises:
+        Unusable: the address, or what answers there, or the disk is of no use; the message says what to do.
+        Unavailable: the server can't be reached, or cuts every connection.
+    """
+    if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
+        raise Unusable(f"{url!r} is no address of the web; it must begin with https:// or http://")
+    with _opened(part) as sink, requests.Session() as session:
+        failed = anew = 0
+        reached = False
+        while True:
+            before = _size(sink)
+            try:
+                _attempt(session, url, part, sink, look, patience)
+                break
+            except _Anew as why:
+                anew += 1
+                if anew > patience.attempts:
+                    raise Unavailable(f"{url}: {why}, again and again; fetch it later, or from elsewhere") from None
+                say(f"{why}: beginning anew")
+                _forget(part, sink)
+            except _Cut as cut:
+                failed = 1 if _size(sink) > before else failed + 1
+                reached = reached or cut.reached
+                if failed >= (patience.attempts if reached else patience.unreached_attempts):
+                    raise Unavailable(_gave_up(url, cut, sink)) from None
+                wait = min(patience.most_seconds, max(cut.after_seconds, patience.backoff_seconds * 2 ** (failed - 1)))
+                say(f"{cut}; trying again in {wait:.0f} s")
+                sleep(wait)
+        os.fsync(sink.fileno())
+
+
+def remembered_file(part: Path) -> Path:
+    """Where it lies what the server said of a part."""
+    return part.with_name(f"{part.name}.json")
+
+
+@contextlib.contextmanager
+def _opened(part: Path) -> Iterator[BinaryIO]:
+    """The file in the making, held by this process alone."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        sink = part.open("ab")
+    except OSError as error:
+        raise Unusable(f"can't write to {part.parent} ({error.strerror}); name another folder with --to") from error
+    with sink:
+        try:
+            fcntl.flock(sink, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Unusable(f"another process fetches {part}; wait for it") from None
+        yield sink
+
+
+def _attempt(session: requests.Session, url: str, part: Path, sink: BinaryIO, look: Look, patience: Patience) -> None:
+    """Ask once for what is missing, and write what comes.
+
+    Raises:
+        _Cut, _Anew, Unusable: see there.
+    """
+    here = _size(sink)
+    known = _remembered(part)
+    if known is None or known.url != url or not known.validator:
+        here, known = 0, None  # nothing can go on with it; it stays until something better comes
+    headers = {"Accept-Encoding": "identity", "User-Agent": "freshet"}
+    if here and known is not None:
+        headers |= {"Range": f"bytes={here}-", "If-Range": known.validator}
+    with _answer(session, url, headers, patience) as response:
+        if response.status_code == 416 and here:
+            found = _NONE_OF.fullmatch(response.headers.get("Content-Range", ""))
+            if found and int(found[1]) == here:
+                return  # all of it was here already
+            raise _Anew("the file at the server is another one by now")
+        _require_success(url, response)
+        if response.status_code == 206:
+            size: int | None = _granted(response, here, known)
+        else:
+            sink.truncate(0)
+            size = _length(response)
+            _remember(part, response, url, size)
+        _write(response, sink, size, look)
+
+
+def _answer(session: requests.Session, url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
+    """The server's answer, its body not yet read; redirects are followed, but not away from the web or from TLS."""
+    try:
+        response = session.get(
+            url, headers=headers, stream=True, timeout=(patience.connect_seconds, patience.read_seconds)
+        )
+    except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.exceptions.MissingSchema):
+        raise Unusable(f"{url} leads away from the web; nothing but https:// and http:// is followed") from None
+    except requests.exceptions.TooManyRedirects:
+        raise Unusable(f"{url} leads in a circle; see the publisher's page for the address of today") from None
+    except requests.exceptions.RequestException as error:
+        cause = _cause(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise Unusable(
+                f"{urlsplit(url).hostname} can't prove who it is ({cause.verify_message}); look at its page in a "
+                "browser, or fetch from elsewhere with --mirror or --url"
+            ) from None
+        raise _Cut(f"{urlsplit(url).netloc} can't be reached ({_told(cause)})", reached=False) from None
+    if leaves_tls([step.url for step in (*response.history, response)]):
+        response.close()
+        raise Unusable(f"{url} leads to an address without TLS, {response.url}; if you trust it, give it with --url")
+    return response
+
+
+def leaves_tls(urls: Sequence[str]) -> bool:
+    """Whether a way that begins with TLS goes on without it."""
+    schemes = [urlsplit(url).scheme for url in urls]
+    return schemes[0] == "https" and any(scheme != "https" for scheme in schemes)
+
+
+def _require_success(url: str, response: requests.Response) -> None:
+    status = response.status_code
+    if status in _LATER:
+        asked = response.headers.get("Retry-After", "")
+        raise _Cut(
+            f"{urlsplit(url).netloc} answers {status} {response.reason}",
+            after_seconds=float(asked) if asked.isdigit() else 0.0,
+        )
+    if status not in (200, 206):
+        raise Unusable(
+            f"{url}: {urlsplit(url).netloc} answers {status} {response.reason}; the file may have moved: look at the "
+            "publisher's page and give its address with --url"
+        )
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise Unusable(f"{url} answers with a web page, not with a file; open it in a browser to see what it says")
+
+
+def _granted(response: requests.Response, here: int, known: _Remembered | None) -> int:
+    """The size of the whole file, of which the answer is what is missing.
+
+    Raises:
+        _Anew: it is not.
+    """
+    said = response.headers.get("Content-Range", "")
+    found = _RANGE.fullmatch(said)
+    if known is None or found is None or int(found[1]) != here:
+        raise _Anew(f"the server answers with another range than asked for ({said or 'none'})")
+    end = int(found[2]) + 1
+    size = end if found[3] == "*" else int(found[3])
+    tag = response.headers.get("ETag", "")
+    is_other = known.validator.startswith('"') and tag not in ("", known.validator)
+    if known.size not in (None, size) or end > size or is_other:
+        raise _Anew("the file at the server is another one by now")
+    return size
+
+
+def _write(response: requests.Response, sink: BinaryIO, size: int | None, look: Look) -> None:
+    here = _size(sink)
+    if size is not None and size - here > (free := shutil.disk_usage(Path(sink.name).parent).free):
+        raise Unusable(
+            f"{Path(sink.name).parent} has {free:,} bytes free, {size - here:,} are still to come: free some disk, or "
+            "name another folder with --to"
+        )
+    look(here, size)
+    try:
+        for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+            sink.write(chunk)
+            here += len(chunk)
+            look(here, size)
+        sink.flush()
+    except (urllib3.exceptions.HTTPError, TimeoutError, ConnectionError) as error:
+        raise _Cut(f"the connection was cut after {here:,} bytes ({_told(_cause(error))})") from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Unusable(
+            f"the disk is full ({error.strerror}): {Path(sink.name)} keeps the {here:,} bytes that have come; free "
+            "some and run the same again to go on"
+        ) from None
+    if size is not None and here < size:
+        raise _Cut(f"the connection was cut after {here:,} of {size:,} bytes")
+    if size is not None and here > size:
+        raise _Anew(f"the server sent more than the {size:,} bytes it had said")
+
+
+def _length(response: requests.Response) -> int | None:
+    said = response.headers.get("Content-Length", "")
+    return int(said) if said.isdigit() else None
+
+
+def _remember(part: Path, response: requests.Response, url: str, size: int | None) -> None:
+    tag = response.headers.get("ETag", "")
+    validator = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # If-Range takes no weak tag
+    known = _Remembered(url=url, validator=validator, size=size)
+    remembered_file(part).write_text(known.model_dump_json(), encoding="utf-8")
+
+
+def _remembered(part: Path) -> _Remembered | None:
+    try:
+        return _Remembered.model_validate_json(remembered_file(part).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _forget(part: Path, sink: BinaryIO) -> None:
+    sink.truncate(0)
+    remembered_file(part).unlink(missing_ok=True)
+
+
+def _size(sink: BinaryIO) -> int:
+    with contextlib.suppress(OSError):  # of a full disk: told where it was written
+        sink.flush()
+    return os.fstat(sink.fileno()).st_size
+
+
+def _gave_up(url: str, cut: _Cut, sink: BinaryIO) -> str:
+    kept = _size(sink)
+    rest = f"; {kept:,} bytes are kept, the same again goes on from there" if kept else ""
+    return f"{url} can't be fetched: {cut}. Is this machine online?{rest}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What lies at the ground of an error of requests."""
+    while True:
+        reason = getattr(error, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+        if inner is None:
+            return error
+        error = inner
+
+
+def _told(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)[:120]
+
+
+_RECORD = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is here, whole.
+
+    Attributes:
+        was_here: nothing was fetched.
+        was_known: its hash had been recorded before, and is the same.
+    """
+
+    file: Path
+    sha256: str
+    size: int
+    was_here: bool
+    was_known: bool
+
+
+def fetch(
+    url: str, folder: Path, *, saved: str = "", again: bool = False, accept_change: bool = False,
+    look: Look = lambda *_: None, say: Callable[[str], None] = lambda _: None, patience: Patience = PATIENT,
+) -> Fetched:  # fmt: skip
+    """Have the file of an address in a folder.
+
+    Args:
+        saved: what it is called there; default: as the address has it.
+        again: fetch it also where it is there already.
+        accept_change: take another file than the one whose hash was recorded.
+        look: hears how far it is.
+        say: hears what people should know.
+
+    Raises:
+        Unusable: the address, the disk or the file is of no use, or it is another than before.
+        Unavailable: the server can't be reached.
+    """
+    file = folder / (saved or name_in(url))
+    part = file.with_name(f"{file.name}.part")
+    recorded = recorded_sha256(file)
+    if file.exists() and not again:
+        return _checked(file, recorded, accept_change=accept_change)
+    download(url, part, look=look, say=say, patience=patience)
+    if not part.stat().st_size:
+        raise Unusable(f"{url} is an empty file; see the publisher's page for the address of today")
+    sha256 = sha256_of(part, lambda: None)
+    if recorded not in (None, sha256) and not accept_change:
+        raise Unusable(
+            f"{file.name} at {urlsplit(url).netloc} is another file than the one first fetched:\n"
+            f"  recorded  {recorded}\n  now       {sha256}\n"
+            f"The new one lies in {part}. If the publisher has announced a change, take it with --accept-change; "
+            f"else compare the two, or delete {part.name}"
+        )
+    part.rename(file)
+    remembered_file(part).unlink(missing_ok=True)
+    _record(file, sha256)
+    return Fetched(file, sha256, file.stat().st_size, was_here=False, was_known=recorded == sha256)
+
+
+def name_in(url: str) -> str:
+    """What the file of an address is called.
+
+    Raises:
+        Unusable: the address ends with no name.
+    """
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not name or name.startswith(".") or "\x00" in name or "\\" in name:
+        raise Unusable(f"{url} names no file; the address of the file itself is needed")
+    return name
+
+
+def record_of(file: Path) -> Path:
+    """Where the hash of a file is recorded."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def recorded_sha256(file: Path) -> str | None:
+    """The hash recorded of a file, None where there is none.
+
+    Raises:
+        Unusable: there is a record that nobody can read.
+    """
+    record = record_of(file)
+    try:
+        found = _RECORD.fullmatch(record.read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{record} can't be read ({error}); delete it to have the hash recorded anew") from error
+    if found is None or found[2] != file.name:
+        raise Unusable(f"{record} holds no hash of {file.name}; delete it to have it recorded anew")
+    return found[1]
+
+
+def _checked(file: Path, recorded: str | None, *, accept_change: bool) -> Fetched:
+    """A file that is there already, held to its record; the first time it gets one."""
+    sha256 = sha256_of(file, lambda: None)
+    if recorded not in (None, sha256) and not accept_change:
+        raise Unusable(
+            f"{file} is not what was fetched:\n  recorded  {recorded}\n  found     {sha256}\n"
+            "It was changed or damaged here: delete it and fetch it again, or keep it as it is with --accept-change"
+        )
+    if recorded != sha256:
+        _record(file, sha256)
+    return Fetched(file, sha256, file.stat().st_size, was_here=True, was_known=recorded == sha256)
+
+
+def _record(file: Path, sha256: str) -> None:
+    record = record_of(file)
+    unfinished = record.with_name(f"{record.name}.tmp")
+    with unfinished.open("w", encoding="utf-8") as sink:
+        sink.write(f"{sha256}  {file.name}\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    unfinished.replace(record)
+    sync_folder(file.parent)

@@ -1,0 +1,188 @@
+"""Sends a dataset to the log: products, then events with ticks, at the asked pace, every delivery accounted for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from replay import metrics
+from replay.sending.script import Cue, Pacer
+from replay.sending.standing import Position, Sent, Standing, Task
+from replay.settings import ReplaySettings
+from shared.log.clients import CountedProducer
+from shared.log.topics import Topics
+from shared.pb.freshet.v1.events_pb2 import Product
+from shared.process.errors import Unavailable
+from shared.process.settings import KafkaSettings
+from shared.process.terminal import Stopped, Watch
+
+# What all sending to the log needs: every message is waited for, and a refusal ends it.
+
+NAP_SECONDS = 0.1
+
+
+def require_none_refused(producer: CountedProducer, way_out: str) -> None:
+    """Notice that the broker refused something.
+
+    Args:
+        way_out: what to do once the cause is gone.
+
+    Raises:
+        Unavailable: it did, for good.
+    """
+    if producer.failed:
+        raise Unavailable(f"the broker refused {producer.failed:,} messages ({producer.last_error}); {way_out}")
+
+
+def send_products(products: Iterable[Product], producer: CountedProducer, topic: str, tend: Callable[[], None]) -> None:
+    """Send products and wait until the broker has all of them, calling `tend` all the time."""
+    for product in products:
+        producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString(), on_wait=tend)
+        tend()
+    settle(producer, tend)
+
+
+def settle(producer: CountedProducer, tend: Callable[[], None]) -> None:
+    """Wait until the broker has everything, however long it is away."""
+    while producer.in_flight:
+        producer.poll(NAP_SECONDS)
+        tend()
+    tend()
+
+
+log = logging.getLogger("replay")
+
+_MEASURE_SECONDS = 0.2
+_UNTENDED = 32  # messages sent in a row, a millisecond's worth, where none waits for its time
+
+
+class Sender:
+    """Carries out a task from a position on; the position is kept beside the ordered copy, also when it is stopped."""
+
+    def __init__(
+        self,
+        task: Task,
+        position: Position,
+        producer: CountedProducer,
+        settings: ReplaySettings,
+        kafka: KafkaSettings,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._task = task
+        self._position = position
+        self._settings = settings
+        self._watch = watch
+        self._clock = clock
+        self._topics = Topics.of(kafka)
+        self._partitions = kafka.partitions
+        self._producer = producer
+        self._pacer = Pacer(clock, producer.poll)
+        self.standing = Standing(task, position, clock)
+        self._due: float | None = None  # of the message that is being sent
+        self._saved = self._measured = clock()
+
+    def run(self) -> None:
+        """Send everything and wait until the broker has it.
+
+        Raises:
+            Stopped: the watch was told to; what is in flight got `drain_seconds` to be acknowledged.
+            Unavailable: the broker refused a message for good.
+        """
+        try:
+            self._send_products()
+            self.standing.start()
+            for number, (loop, cue) in enumerate(self._cues()):
+                self._pacer.wait(cue.due, self._tend)
+                self._send(loop, cue)
+                if cue.due is not None or number % _UNTENDED == 0:
+                    self._tend()
+            settle(self._producer, self._tend)
+        except Stopped:
+            self._drain()
+            raise
+        finally:
+            self._save()
+            self._measure()
+        if self.standing.before == self.standing.total:
+            log.info("everything was sent before: nothing is left")
+            return
+        log.info(
+            "done: %s events sent and acknowledged in %.1f s, %s messages with ticks and products; none failed",
+            f"{self.standing.acknowledged_now:,}",
+            self.standing.seconds,
+            f"{self._producer.acknowledged:,}",
+        )
+
+    def _send_products(self) -> None:
+        if self._position.products_sent:
+            return
+        send_products(self._task.copy.products(), self._producer, self._topics.products, self._tend)
+        if self._producer.acknowledged:
+            log.info("%s products sent", f"{self._producer.acknowledged:,}")
+        self._position = self._position.model_copy(update={"products_sent": True})
+        self._save()
+
+    def _cues(self) -> Iterator[tuple[int, Cue]]:
+        """The messages of all loops from the position on, each with its loop."""
+        task, after = self._task, self._position.sequence
+        place = task.copy.count_up_to(task.selection, after)
+        for loop in range(self._position.loop, task.loops):
+            metrics.LOOP.set(loop)
+            events = task.copy.events(task.selection, task.script.extent, after)
+            for cue in task.script.loop(loop, events, place):
+                yield loop, cue
+            after = place = 0
+
+    def _send(self, loop: int, cue: Cue) -> None:
+        """Queue a message; while the queue is full, wait."""
+        send, topic, wait = self._producer.send, self._topics.events, self._wait_for_room
+        self._due = cue.due
+        if cue.key is None:
+            for partition in range(self._partitions):
+                send(topic, key=None, value=cue.value, partition=partition, on_wait=wait)
+            return
+        acknowledged = self.standing.sent(Sent(loop, cue)).acknowledge
+        send(topic, key=cue.key, value=cue.value, on_acknowledged=acknowledged, on_wait=wait)
+
+    def _wait_for_room(self) -> None:
+        self._pacer.look(self._due)
+        self._tend()
+
+    def _tend(self) -> None:
+        """What has to be done all the time: notice failures, save the position, show how it goes, stop when asked."""
+        require_none_refused(
+            self._producer,
+            "what it took before them is kept in the position: go on with --resume once the cause is gone",
+        )
+        now = self._clock()
+        if now - self._saved >= self._settings.save_seconds:
+            self._save()
+        if now - self._measured >= _MEASURE_SECONDS:
+            self._measure()
+        self._watch.look(lambda: self.standing.told(self._pacer.behind_seconds))
+
+    def _drain(self) -> None:
+        """Give what is in flight some time."""
+        deadline = self._clock() + self._settings.drain_seconds
+        while self._producer.in_flight and not self._producer.failed and self._clock() < deadline:
+            self._producer.poll(NAP_SECONDS)
+
+    def _save(self) -> None:
+        self._saved = self._clock()
+        if (newest := self.standing.newest) is not None:
+            self._position = self._position.model_copy(update={"loop": newest.loop, "sequence": newest.cue.sequence})
+        try:
+            self._position.save(self._task.copy.folder)
+        except OSError as error:
+            log.warning(
+                "the position can't be saved in %s (%s): the earlier one stays, and a resumed replay would send more "
+                "again, which counts once",
+                self._task.copy.folder,
+                error.strerror,
+            )
+
+    def _measure(self) -> None:
+        self._measured = self._clock()
+        self.standing.measure(self._pacer.behind_seconds, self._producer.in_flight)

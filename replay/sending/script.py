@@ -1,0 +1,211 @@
+"""What is sent, in which order, and when: the events of a dataset with ticks between them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from replay.order.ordered_copy import Extent, Ordered
+from shared.log.records import DAY_MS, END_MS
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
+
+# When each event is due by the asked pace, and how late one is. No clock of its own.
+
+# A replay this late says so, once; it has caught up when it is this little late.
+LATE_SECONDS = 2.0
+CAUGHT_UP_SECONDS = 0.2
+# Longer than a broker that keeps up takes to acknowledge.
+ACKNOWLEDGED_WITHIN_SECONDS = 1.0
+
+_LONGEST_NAP_SECONDS = 0.1
+_SHORTEST_NAP_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
+
+    within_seconds: float | None = None  # the whole range in this time
+    evenly: bool = False  # with `within_seconds`: by number of events, not by their times
+    speed: float | None = None  # event time / wall time
+    rate: float | None = None  # events per second
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The pace for one range of events.
+
+    Attributes:
+        start_ms, end_ms: the range on the axis of spread event times.
+        events: how many there are in it.
+        speed: event time / wall time; 0 where the pace does not go by event time.
+        rate: events per second; 0 where the pace does not go by their number.
+    """
+
+    start_ms: float
+    end_ms: float
+    events: int
+    speed: float = 0.0
+    rate: float = 0.0
+
+    @classmethod
+    def of(cls, asked: Asked, start_ms: float, end_ms: float, events: int) -> Pace:
+        """What was asked for, for this range."""
+        speed = asked.speed or 0.0
+        if asked.within_seconds is not None and asked.evenly:
+            return cls(start_ms, end_ms, events, rate=events / asked.within_seconds)
+        if asked.within_seconds is not None:
+            speed = (end_ms - start_ms) / 1000 / asked.within_seconds
+        return cls(start_ms, end_ms, events, speed, asked.rate or 0.0)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Wall time of the whole range; 0 without a limit."""
+        if self.speed:
+            return (self.end_ms - self.start_ms) / 1000 / self.speed
+        return self.events / self.rate if self.rate else 0.0
+
+    @property
+    def mean_rate(self) -> float:
+        """Events per second on average; 0 without a limit."""
+        return self.events / self.duration_seconds if self.duration_seconds else 0.0
+
+    def due(self, place: int, spread_ms: float) -> float | None:
+        """Seconds after the start at which the event at `place`, counted from 0, is due; None: at once."""
+        if self.speed:
+            return (spread_ms - self.start_ms) / 1000 / self.speed
+        return place / self.rate if self.rate else None
+
+
+class Pacer:
+    """Waits until something is due. The schedule is absolute: what was late is caught up, and nothing drifts."""
+
+    def __init__(self, clock: Callable[[], float], nap: Callable[[float], None]) -> None:
+        """`nap`: sleep for so many seconds at most."""
+        self._clock = clock
+        self._nap = nap
+        self._start: float | None = None
+        self.behind_seconds = 0.0
+
+    def wait(self, due: float | None, meanwhile: Callable[[], None]) -> None:
+        """Return when `due` has come, calling `meanwhile` after every nap; the first call sets the schedule's start."""
+        if due is None:
+            return
+        self.look(due)
+        while self.behind_seconds < 0:
+            self._nap(min(max(-self.behind_seconds, _SHORTEST_NAP_SECONDS), _LONGEST_NAP_SECONDS))
+            meanwhile()
+            self.look(due)
+
+    def look(self, due: float | None) -> None:
+        """Note how late the thing due is, below 0 where it is early."""
+        if due is None:
+            return
+        if self._start is None:
+            self._start = self._clock() - due
+        self.behind_seconds = self._clock() - self._start - due
+
+
+def behind(pace_seconds: float, unacknowledged_seconds: float) -> float:
+    """How late a replay is: as its next event, or as the oldest that the broker should have acknowledged by now.
+
+    A queue takes events at the pace long after the broker has stopped to.
+    """
+    owed = unacknowledged_seconds if unacknowledged_seconds > ACKNOWLEDGED_WITHIN_SECONDS else 0.0
+    return max(0.0, pace_seconds, owed)
+
+
+class Lateness:
+    """Tells once that a replay fell behind, and once that it has caught up."""
+
+    def __init__(self) -> None:
+        self._is_late = False
+
+    def turned(self, behind_seconds: float) -> Literal["late", "caught up"] | None:
+        """What has changed with this reading."""
+        if not self._is_late and behind_seconds > LATE_SECONDS:
+            self._is_late = True
+            return "late"
+        if self._is_late and behind_seconds < CAUGHT_UP_SECONDS:
+            self._is_late = False
+            return "caught up"
+        return None
+
+
+class Cue(NamedTuple):
+    """One message and when it is due, in seconds after the start of the first loop; None: at once."""
+
+    due: float | None
+    event_time_ms: int
+    key: bytes | None  # None: a tick, for every partition
+    value: bytes  # an `Event`
+    place: int  # of an event among those selected, counted from 0; of a tick the events before it
+    sequence: int = 0  # 0: a tick
+
+    @property
+    def event(self) -> Event:
+        """The message itself."""
+        return Event.FromString(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Turns the ordered events of a selection into messages, loop after loop.
+
+    A tick says that every event before its time was sent: it has the time of the event that follows it. One comes every
+    `tick_events` events, in quiet stretches every `tick_seconds` of the schedule, and one after all events of a loop.
+    Where they lie follows from the dataset and the pace alone, never from a clock.
+
+    In loop n all event times are n times (the range and a day) later, so that time goes on; in all of them they are
+    `moved_ms` later, or earlier where that is negative.
+    """
+
+    fingerprint: str
+    extent: Extent
+    pace: Pace
+    tick_events: int
+    tick_seconds: float
+    moved_ms: int = 0
+
+    @property
+    def shift_ms(self) -> int:
+        """What event times grow by from one loop to the next."""
+        return self.extent.last_ms - self.extent.first_ms + DAY_MS
+
+    @property
+    def most_loops(self) -> int:
+        """The loops after which event times would pass what an event may hold."""
+        return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
+
+    def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
+        """The messages of one loop, from the event at `first_place` on."""
+        source = f"{self.fingerprint}/{number}"
+        # Put after a stored event, it says what is new of it: of a field that comes twice, protobuf takes the last.
+        stamp = Event(source=source)
+        shift_ms = self.moved_ms + number * self.shift_ms
+        start = number * self.pace.duration_seconds
+        ticked: float | None = None
+        due: float | None = None
+        for place, (sequence, time_ms, key, stored, spread_ms) in enumerate(events, start=first_place):
+            stamp.sequence = sequence
+            if shift_ms:
+                time_ms += shift_ms
+                stamp.event_time_ms = time_ms
+            due = self.pace.due(place, spread_ms)
+            due = None if due is None else start + due
+            if ticked is None:
+                ticked = due
+            while due is not None and ticked is not None and due - ticked > self.tick_seconds:
+                ticked += self.tick_seconds
+                yield _tick(ticked, time_ms, source, place)
+            if place and place % self.tick_events == 0:
+                ticked = due
+                yield _tick(due, time_ms, source, place)
+            yield Cue(due, time_ms, key, stored + stamp.SerializeToString(), place, sequence)
+        yield _tick(due, self.extent.last_ms + shift_ms + 1, source, self.extent.events)
+
+
+def _tick(due: float | None, event_time_ms: int, source: str, place: int) -> Cue:
+    event = Event(kind=EVENT_KIND_TICK, event_time_ms=event_time_ms, source=source)
+    return Cue(due, event_time_ms, None, event.SerializeToString(), place)

@@ -1,0 +1,240 @@
+"""How far a replay is: for its position, for people and for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from replay import metrics
+from replay.order.ordered_copy import OrderedCopy, Selection
+from replay.sending.script import Cue, Lateness, Script, behind
+from shared.process.errors import Unusable
+from shared.process.folders import sync_folder
+
+# How far a replay has come: only what the broker has acknowledged counts, and it survives kill -9.
+
+POSITION = "position.json"
+
+ItemT = TypeVar("ItemT")
+
+
+class Position(BaseModel):
+    """`position.json`: everything up to `sequence` of `loop` was acknowledged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    log_identity: str  # of freshet.events
+    selection: Selection
+    moved_ms: int = 0  # what --ending adds to event times, whole days
+    products_sent: bool = False
+    loop: int = 0
+    sequence: int = 0  # in the whole dataset's order; 0: nothing of the loop yet
+
+    def save(self, folder: Path) -> None:
+        """Write it in one step."""
+        temporary = folder / f".{POSITION}.tmp"
+        with temporary.open("w", encoding="utf-8") as sink:
+            sink.write(self.model_dump_json(indent=2))
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(folder / POSITION)
+        sync_folder(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Position | None:
+        """The position kept in a folder, None when there is none.
+
+        Raises:
+            Unusable: it is damaged.
+        """
+        file = folder / POSITION
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise Unusable(
+                f"the position in {file} is damaged ({error}); delete it and replay without --resume: "
+                "readers leave out what they have seen"
+            ) from error
+
+
+class Stretch(Generic[ItemT]):
+    """Items sent one after the other, whose acknowledgements are only counted."""
+
+    __slots__ = ("_acknowledged", "last", "sent", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now  # clock seconds of the first item's sending
+        self.last: ItemT | None = None
+        self.sent = 0
+        self._acknowledged = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Items not acknowledged yet."""
+        return self.sent - self._acknowledged
+
+    def acknowledge(self, _: object = None) -> None:
+        """Note that the broker has one of the items; what it reports of it does not matter."""
+        self._acknowledged += 1
+
+
+class AcknowledgedPrefix(Generic[ItemT]):
+    """Follows what was sent up to an item before which, itself included, everything was acknowledged.
+
+    It is the last such item, or up to `STRETCH` items before: an acknowledgement then costs no more than an addition.
+    """
+
+    STRETCH = 64
+
+    def __init__(self) -> None:
+        self._stretches: deque[Stretch[ItemT]] = deque()
+        self._newest: ItemT | None = None
+
+    def sent(self, item: ItemT, clock: Callable[[], float]) -> Stretch[ItemT]:
+        """Note an item as sent now; where to acknowledge it."""
+        stretch = self._stretches[-1] if self._stretches else None
+        if stretch is None or stretch.sent == self.STRETCH or not stretch.in_flight:
+            stretch = Stretch(clock())
+            self._stretches.append(stretch)
+        stretch.last = item
+        stretch.sent += 1
+        return stretch
+
+    @property
+    def newest(self) -> ItemT | None:
+        """The item up to which the broker has everything; None before any."""
+        while self._stretches and not self._stretches[0].in_flight:
+            self._newest = self._stretches.popleft().last
+        return self._newest
+
+    @property
+    def in_flight(self) -> int:
+        """Items that the broker may not have."""
+        return sum(stretch.in_flight for stretch in self._stretches)
+
+    def oldest_seconds(self, now: float) -> float:
+        """How long the oldest stretch without all its acknowledgements has waited for them; 0 where none waits."""
+        waiting = next((stretch for stretch in self._stretches if stretch.in_flight), None)
+        return 0.0 if waiting is None else now - waiting.since
+
+
+log = logging.getLogger("replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be sent."""
+
+    copy: OrderedCopy
+    selection: Selection
+    script: Script
+    loops: int
+
+
+class Sent(NamedTuple):
+    """An event on its way."""
+
+    loop: int
+    cue: Cue
+
+
+class Standing:
+    """Counts what was acknowledged, from a position on."""
+
+    def __init__(self, task: Task, position: Position, clock: Callable[[], float]) -> None:
+        self._task = task
+        self._clock = clock
+        self._started = clock()
+        self._prefix: AcknowledgedPrefix[Sent] = AcknowledgedPrefix()
+        self._lateness = Lateness()
+        self.before = position.loop * task.script.extent.events
+        self.before += task.copy.count_up_to(task.selection, position.sequence)
+        self._sent = 0  # by this process
+        self._counted = 0  # of those acknowledged, told Prometheus
+
+    def start(self) -> None:
+        """Events begin to flow."""
+        self._started = self._clock()
+        metrics.events()
+        metrics.ASKED_RATE.set(self._task.script.pace.mean_rate)
+
+    def sent(self, event: Sent) -> Stretch[Sent]:
+        """Note an event as sent; where to acknowledge it."""
+        self._sent += 1
+        return self._prefix.sent(event, self._clock)
+
+    @property
+    def acknowledged_now(self) -> int:
+        """Events acknowledged to this process, gaps or not."""
+        return self._sent - self._prefix.in_flight
+
+    @property
+    def newest(self) -> Sent | None:
+        """An event sent by this process before which, itself included, the broker has everything."""
+        return self._prefix.newest
+
+    @property
+    def total(self) -> int:
+        """The events of all loops."""
+        return self._task.loops * self._task.script.extent.events
+
+    @property
+    def acknowledged(self) -> int:
+        """The events that the broker has without a gap, those before the position included."""
+        newest = self.newest
+        return self.before if newest is None else newest.loop * self._task.script.extent.events + newest.cue.place + 1
+
+    @property
+    def seconds(self) -> float:
+        """Time since events began to flow."""
+        return self._clock() - self._started
+
+    @property
+    def rate(self) -> float:
+        """Events per second since then."""
+        return self.acknowledged_now / max(self.seconds, 1e-3)
+
+    def behind_seconds(self, pace_seconds: float) -> float:
+        """How late the replay is; `pace_seconds`: how late its next event is. Without a pace nothing is late."""
+        paced = self._task.script.pace.mean_rate > 0
+        return behind(pace_seconds, self._prefix.oldest_seconds(self._clock())) if paced else 0.0
+
+    def measure(self, pace_seconds: float, in_flight: int) -> None:
+        """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
+        behind_seconds = self.behind_seconds(pace_seconds)
+        metrics.BEHIND.set(behind_seconds)
+        acknowledged = self.acknowledged_now
+        metrics.events().inc(acknowledged - self._counted)
+        self._counted = acknowledged
+        metrics.IN_FLIGHT.set(in_flight)
+        metrics.PROGRESS.set(self.acknowledged / self.total)
+        if self.newest is not None:
+            metrics.EVENT_TIME.set(self.newest.cue.event_time_ms / 1000)
+        turned = self._lateness.turned(behind_seconds)
+        if turned == "late":
+            log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind_seconds)
+        elif turned == "caught up":
+            log.info("caught up with the asked pace")
+
+    def told(self, pace_seconds: float) -> str:
+        """One line for people."""
+        newest, behind_seconds = self.newest, self.behind_seconds(pace_seconds)
+        time_ms = None if newest is None else newest.cue.event_time_ms
+        day = "-" if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+        loop = f", loop {newest.loop + 1} of {self._task.loops}" if newest is not None and self._task.loops > 1 else ""
+        late = f", {behind_seconds:.1f} s behind" if behind_seconds >= 1 else ""
+        return (
+            f"{self.acknowledged / self.total:4.0%}  {self.acknowledged:,} events  {self.rate:,.0f} events/s  "
+            f"{day}{loop}{late}"
+        )

@@ -1,0 +1,63 @@
+"""Every variable that any part of Freshet knows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from pydantic_settings import BaseSettings
+
+from replay.settings import ReplaySettings
+from services.evaluator.settings import EvaluatorSettings
+from services.features.settings import FeaturesSettings
+from services.gateway.settings import GatewaySettings
+from services.inference.settings import InferenceSettings
+from services.trainer.settings import TrainerSettings
+from shared.process.errors import Unusable
+from shared.process.settings import KafkaSettings, load, names_of, prefix_of
+from shared.process.settings import refuse_unknown as refuse_unknown_of_services
+from shared.state.shop import ShopSettings
+
+CLASSES: tuple[type[BaseSettings], ...] = (
+    KafkaSettings,
+    ShopSettings,
+    ReplaySettings,
+    FeaturesSettings,
+    TrainerSettings,
+    InferenceSettings,
+    EvaluatorSettings,
+    GatewaySettings,
+)
+
+_PREFIX = "FRESHET_"
+
+# Where the tests find real reviews: set for a shell, it must not hinder the console.
+_OF_THE_TESTS = {"FRESHET_TEST_DATA"}
+
+
+def refuse_unknown(environ: Mapping[str, str], classes: Iterable[type[BaseSettings]] = CLASSES) -> None:
+    """Refuse any variable that begins with FRESHET_ and that no service knows.
+
+    Raises:
+        Unusable: names the first one and the known one it is nearest to.
+    """
+    classes = list(classes)
+    refuse_unknown_of_services(classes, environ)
+    prefixes = tuple(prefix_of(cls) for cls in classes)
+    known = [name.removeprefix(_PREFIX) for cls in classes for name in names_of(cls)]
+    for name in sorted(environ):
+        ours = name.upper().startswith(_PREFIX) and name.upper() not in _OF_THE_TESTS
+        if ours and not name.upper().startswith(prefixes):
+            near = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), known, n=1)
+            hint = f"; did you mean {_PREFIX}{near[0]}?" if near else "; `freshet settings` lists them all"
+            raise Unusable(f"no service knows {name}{hint}")
+
+
+def refuse_wrong(environ: Mapping[str, str], classes: Iterable[type[BaseSettings]] = CLASSES) -> None:
+    """Refuse any value that a service could not start with.
+
+    Raises:
+        Unusable: names the variable.
+    """
+    for cls in classes:
+        load(cls, environ)

@@ -1,0 +1,123 @@
+"""All that inference knows of users and products: what the log said so far, applied as it comes.
+
+Only the event loop reads and changes it, so no call ever sees half an event; the threads that follow the log hand
+their records to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from services.inference.knowledge.catalogue import Catalogue
+from services.inference.knowledge.filters import Masks
+from shared.log.clients import partition_of
+from shared.log.merge import AppliedMarks, MarksSnapshot
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, LogPosition, StateVector
+from shared.process.errors import Unavailable
+from shared.state.histories import Histories
+from shared.state.known import Known, Trending
+
+# How far each partition of the log was applied, and the calls that wait until it is far enough.
+
+STOPPING = "the service is stopping: ask again"
+
+
+class Positions:
+    """Marks of the states applied, by partition; the event loop alone reads and changes them."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._marks = {p: AppliedMarks() for p in range(partitions)}
+        self._waiting: dict[int, set[tuple[int, asyncio.Future[None]]]] = {p: set() for p in range(partitions)}
+        self._stopping = False
+
+    def accept(self, state: StateVector, partition: int) -> bool:
+        """Note that a state is applied; False where it was before."""
+        return self._marks[partition].accept(state)
+
+    def marks(self) -> dict[int, MarksSnapshot]:
+        """Which states have been applied, by partition."""
+        return {p: marks.snapshot() for p, marks in self._marks.items()}
+
+    def resume(self, marks: Mapping[int, AppliedMarks]) -> None:
+        """Go on from the marks of a snapshot."""
+        self._marks = {p: marks.get(p, AppliedMarks()) for p in range(self.partitions)}
+
+    def newest_of(self, user_id: str) -> LogPosition | None:
+        """The newest record of the user's partition that was applied, None before any."""
+        partition = partition_of(user_id.encode(), self.partitions)
+        offset = self._marks[partition].source_offset
+        return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
+
+    def has_reached(self, partition: int, offset: int) -> bool:
+        """Whether the event at this offset of `freshet.events` was applied."""
+        return self._marks[partition].source_offset >= offset
+
+    async def reached(self, partition: int, offset: int) -> None:
+        """Return once the event at this offset of `freshet.events` was applied.
+
+        Raises:
+            Unavailable: the service stops before it is.
+        """
+        if self.has_reached(partition, offset):
+            return
+        if self._stopping:
+            raise Unavailable(STOPPING)
+        entry = (offset, asyncio.get_running_loop().create_future())
+        self._waiting[partition].add(entry)
+        try:
+            await entry[1]
+        finally:
+            self._waiting[partition].discard(entry)
+
+    def wake(self) -> None:
+        """Let those go on whose position was reached; called after a batch was applied."""
+        for partition, waiting in self._waiting.items():
+            for offset, future in waiting:
+                if self.has_reached(partition, offset) and not future.done():
+                    future.set_result(None)
+
+    def give_up(self) -> None:
+        """Let nobody wait for a position any longer, now or later."""
+        self._stopping = True
+        for _, future in (entry for waiting in self._waiting.values() for entry in waiting):
+            if not future.done():
+                future.set_exception(Unavailable(STOPPING))
+
+
+class Knowledge(Known):
+    """What is known, each state applied once, with a shop's whole catalogue.
+
+    Attributes:
+        catalogue: the products.
+        places: gives a place to products with few events; None: nothing does.
+        positions: how far each partition was applied.
+        view_reward: what features gave to the latest view, [-1, 1]; 0 before any.
+    """
+
+    def __init__(
+        self, histories: Histories, trending: Trending, partitions: int, *, places_new_products: bool = True
+    ) -> None:
+        self.catalogue = Catalogue()
+        super().__init__(histories, trending, self.catalogue)
+        self.places = self.catalogue.content if places_new_products else None
+        self.masks = Masks(self.catalogue)
+        self.positions = Positions(partitions)
+        self.view_reward = 0.0
+
+    def apply_once(self, state: StateVector, partition: int) -> bool:
+        """Apply one state; False when it was applied before."""
+        if not self.positions.accept(state, partition):
+            return False
+        kind = state.kind
+        if kind != EVENT_KIND_TICK:
+            self.apply(state)
+            if kind == EVENT_KIND_VIEW:
+                self.view_reward = state.reward
+        return True
+
+    def now_ms(self) -> int:
+        """The latest event time that was applied, of any user; one that lies ahead of the clock is not believed."""
+        return min(self.histories.latest_ms, time.time_ns() // 1_000_000)

@@ -1,0 +1,145 @@
+"""Follows `freshet.models`, loads the wanted version beside the event loop, and swaps it in by one assignment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from services.inference import metrics
+from services.inference.knowledge.catalogue import Catalogue
+from shared.log.clients import LogReader
+from shared.log.topics import Topics
+from shared.model.scoring import Scorer, load_scorer
+from shared.model.serving import PublishedVersions, identity_of
+from shared.pb.freshet.v1.events_pb2 import ModelVersion
+from shared.process.errors import BadEvent
+from shared.process.settings import KafkaSettings
+from shared.process.telemetry import FirstFew
+
+log = logging.getLogger("inference")
+
+POLL_SECONDS = 0.1
+# A folder that is not there yet may still appear, on a shared file system say.
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A loaded version and how it was announced."""
+
+    scorer: Scorer
+    announced: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class VersionList:
+    """What ListModels answers."""
+
+    versions: tuple[ModelVersion, ...] = ()  # newest first
+    pinned: str = ""
+
+
+class ModelWatcher(threading.Thread):
+    """`serving` and `listing` are replaced whole, so a reader that takes them once sees one consistent version."""
+
+    def __init__(
+        self,
+        models_dir: Path,
+        catalogue: Catalogue,
+        kafka: KafkaSettings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name="model-watcher", daemon=True)
+        self.serving: Serving | None = None
+        self.listing = VersionList()
+        self._models_dir = models_dir
+        self._catalogue = catalogue
+        self._kafka = kafka
+        self._loop = loop
+        self._on_failure = on_failure
+        self._published = PublishedVersions()
+        self._last: Serving | None = None  # the one before: going back to it needs no loading
+        self._unknown_pins: set[str] = set()  # those that were logged
+        self._stopping = threading.Event()
+        self._lines = FirstFew(log.error)  # of records
+
+    async def stop(self) -> None:
+        """Watch no longer."""
+        self._stopping.set()
+        if self.is_alive():
+            await asyncio.to_thread(self.join)
+
+    def run(self) -> None:
+        """Watch until stopped."""
+        try:
+            self._watch()
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: the process ends with it
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._on_failure, error)
+
+    def _watch(self) -> None:
+        reader = LogReader(self._kafka, {(Topics.of(self._kafka).models, 0): -1})
+        settled = 0.0  # monotonic seconds of the last choice
+        try:
+            while not self._stopping.is_set():
+                self._lines.due()
+                messages = reader.poll(POLL_SECONDS)
+                for message in messages:
+                    try:
+                        self._published.apply(message.key(), message.value())
+                    except BadEvent as error:
+                        say = partial(self._lines.add, error.reason)
+                        self._reject(f"record at offset {message.offset()}", error, say)
+                # Before the end is reached once, a version may be long superseded.
+                if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
+                    self.listing = VersionList(self._published.newest_first(), self._published.pinned)
+                    self._choose()
+                    settled = time.monotonic()
+                if self.serving is not None:
+                    metrics.MODEL_AGE.set(max(0.0, time.time() - self.serving.announced.created_ms / 1000))
+        finally:
+            reader.close()
+
+    def _choose(self) -> None:
+        """Serve the first wanted version that can be; keep the one that answers when none can."""
+        pinned = self._published.pinned
+        if not self._published.wanted() and pinned and pinned not in self._unknown_pins:
+            self._unknown_pins.add(pinned)
+            log.error(
+                "live/serving names %s, which no version is; %s stays",
+                pinned,
+                self.serving.announced.version_id if self.serving else "trending",
+            )
+        chosen = self._published.choose(
+            self._loaded,
+            lambda version, error: self._reject(version.version_id, error),
+            may_use=lambda _: not self._stopping.is_set(),
+        )
+        if chosen is not None:
+            self._swap(chosen)
+
+    def _loaded(self, version: ModelVersion) -> Serving:
+        if self._last is not None and identity_of(self._last.announced) == identity_of(version):
+            return self._last
+        folder = self._models_dir / version.version_id
+        scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
+        return Serving(scorer, version)
+
+    def _swap(self, chosen: Serving) -> None:
+        self._last, self.serving = self.serving, chosen
+        metrics.SWAPS.inc()
+        metrics.MODEL_APPLIED.set(chosen.announced.applied_events)
+        log.info("serving %s, learned from %d events", chosen.announced.version_id, chosen.announced.applied_events)
+
+    def _reject(self, name: str, error: BadEvent, say: Callable[[str], object] = log.error) -> None:
+        metrics.REJECTED.labels(error.reason).inc()
+        stays = self.serving.announced.version_id if self.serving else "trending"
+        say(f"{name} not taken into service ({error.reason}): {error}; {stays} stays")

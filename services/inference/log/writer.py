@@ -1,0 +1,146 @@
+"""Writes to the log from asyncio: a call returns once the broker has acknowledged all its records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from shared.log.clients import producer_config
+from shared.pb.freshet.v1.events_pb2 import LogPosition
+from shared.process.errors import BadEvent, Unavailable
+from shared.process.settings import KafkaSettings
+
+log = logging.getLogger("inference")
+
+POLL_SECONDS = 0.1
+PAUSE_SECONDS = 0.01
+# What may wait for a broker that is away; more is refused rather than held.
+QUEUE_MESSAGES = 50_000
+QUEUE_KBYTES = 128 * 1024
+# Records handed over before other calls get their turn.
+AT_ONCE = 500
+
+
+class Record(NamedTuple):
+    """One record to write."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+
+
+class LogWriter(threading.Thread):
+    """An idempotent producer whose delivery reports are served by this thread, never by the event loop.
+
+    Nothing is handed over before `open`: a producer that asks for a missing topic makes the broker create it, with
+    a number of partitions of the broker's own.
+    """
+
+    def __init__(self, kafka: KafkaSettings, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(name="log-writer", daemon=True)
+        self._config = producer_config(kafka, linger_ms=1, queue_messages=QUEUE_MESSAGES) | {
+            "queue.buffering.max.kbytes": QUEUE_KBYTES
+        }
+        self._producer = Producer(self._config)
+        self._loop = loop
+        self._opened = asyncio.Event()
+        self._stopping = threading.Event()
+
+    def open(self) -> None:
+        """The topics exist: write. Called on the loop."""
+        self._opened.set()
+
+    def run(self) -> None:
+        """Serve delivery reports until stopped."""
+        while not self._stopping.is_set():
+            self._producer.poll(POLL_SECONDS)
+
+    async def stop(self, seconds: float) -> None:
+        """Give what is still on its way `seconds` to arrive."""
+        left = await asyncio.to_thread(self._producer.flush, seconds)
+        if left:
+            log.warning("%d records were never acknowledged by the broker", left)
+        self._stopping.set()
+        if self.is_alive():
+            await asyncio.to_thread(self.join)
+
+    async def write(self, records: Sequence[Record], seconds: float) -> list[LogPosition]:
+        """Where each record lies, in their order.
+
+        Raises:
+            Unavailable: not all were acknowledged within `seconds`; those on their way may still arrive.
+            BadEvent: the broker refuses a record for good; the reason is `refused`.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            await asyncio.wait_for(self._opened.wait(), seconds)
+        except TimeoutError:
+            raise Unavailable(f"no broker has answered within {seconds:.1f} s") from None
+        batch = _Batch(len(records), self._loop)
+        for n, record in enumerate(records):
+            while not self._taken(record, batch, n):
+                if time.monotonic() + PAUSE_SECONDS > deadline:
+                    raise Unavailable("too many records wait for the broker already")
+                await asyncio.sleep(PAUSE_SECONDS)
+            if n % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(asyncio.shield(batch.done), max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise Unavailable(
+                f"the broker has acknowledged {batch.acknowledged} of {len(records)} records within {seconds:.1f} s"
+            ) from None
+        if batch.refusal is not None:
+            n, error = batch.refusal
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise BadEvent("refused", f"[{n}]: larger than the broker accepts")
+            raise Unavailable(f"the broker did not take record {n}: {error.str()}")
+        return [position for position in batch.positions if position is not None]
+
+    def _taken(self, record: Record, batch: _Batch, n: int) -> bool:
+        """Hand one record over; False where too many wait already."""
+        try:
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=partial(batch.report, n))
+        except BufferError:
+            return False
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise BadEvent("refused", f"[{n}]: larger than the broker accepts") from error
+            if error.args[0].fatal():
+                log.error("the producer can't go on (%s); making a new one", error.args[0].str())  # noqa: TRY400
+                self._producer = Producer(self._config)
+            raise Unavailable(f"the broker did not take record {n}: {error.args[0].str()}") from error
+        return True
+
+
+class _Batch:
+    """The delivery reports of one call; they all come in one thread."""
+
+    def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.positions: list[LogPosition | None] = [None] * size
+        self.refusal: tuple[int, KafkaError] | None = None
+        self.acknowledged = 0
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._left = size
+        self._loop = loop
+
+    def report(self, n: int, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+            self.positions[n] = LogPosition(partition=message.partition() or 0, offset=message.offset() or 0)
+        else:
+            self.refusal = self.refusal or (n, error)
+        self._left -= 1
+        if not self._left and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)

@@ -1,0 +1,324 @@
+"""What `freshet evaluate` says at the end: a table for people, JSON and Parquet for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from services.lab.running import Result
+from shared.evaluation.contest import KS
+from shared.evaluation.figures import (
+    COLD_EVENTS,
+    DRAWS,
+    LEVEL,
+    NEW_EVENTS,
+    PRIMARY,
+    SLICED,
+    UNSEEN,
+    Estimate,
+    Figures,
+    Speed,
+    event_metrics,
+)
+from shared.process.errors import Unusable
+from shared.state.histories import USER_CLASSES
+
+# With fewer products and fewer judged events nothing is claimed: first places then say the most.
+LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000
+LEAST_SEEDS = 3
+
+_NAMES = 26  # columns
+_SLICED_NAMES = 20  # beside so many numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the figures are of."""
+
+    command: str
+    data: str
+    fingerprint: str
+    protocol: str
+    variant: str  # of leave-one-out, else empty
+    seeds: list[int]
+    masked_kinds: str
+    spam_share: float
+    new_products: str  # as --new-products has it
+    reads_future: frozenset[str]
+    options: Mapping[str, Mapping[str, Any]]
+    notes: list[str]
+
+
+def is_small(result: Result, figures: Figures) -> bool:
+    """Whether a set is too small to claim anything on it."""
+    return result.products < LEAST_PRODUCTS and figures.judged < LEAST_JUDGED
+
+
+def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], context: Context) -> Iterator[str]:
+    """The whole report, for a terminal."""
+    yield from _head(result, figures, context)
+    parts = (
+        _accuracy(result, figures, context),
+        _differences(result, figures, context),
+        _breadth(figures, context),
+        _slices(figures),
+        _unseen(figures, context),
+        _speeds(speeds),
+        _notes(result, figures, context),
+    )
+    for part in parts:
+        told = list(part)
+        yield from ["", *told] if told else []
+    yield f"seed{'s' if len(context.seeds) > 1 else ''} {', '.join(map(str, context.seeds))}; command:"
+    yield f"  {context.command}"
+
+
+def _head(result: Result, figures: Figures, context: Context) -> Iterator[str]:
+    what = f"{context.protocol}, {context.variant}: leaky" if context.variant else context.protocol
+    yield f"{context.data}: {what}"
+    yield f"{result.events:,} events of {result.users:,} users on {result.products:,} products were learned from."
+    unknown = result.record.unknown / max(1, figures.judged)
+    left_out = ", ".join(f"{count:,} {why}" for why, count in sorted(result.record.not_judged.items()))
+    yield (
+        f"{figures.judged:,} events judged, each over the whole catalogue; {unknown:.1%} on products not known before, "
+        "a miss for all."
+    )
+    yield f"Not judged: {left_out or 'none'}. Masked kinds: {context.masked_kinds or 'none, so repeats count'}."
+    if context.new_products != "unlisted":
+        placed = ", and has a place from what it is" if context.new_products == "placed" else ""
+        yield f"A product of the metadata is in the running from the beginning{placed}."
+    if context.spam_share:
+        yield f"Spam: paid reviewers, {context.spam_share:.1%} of the users, praise {len(result.promoted)} products."
+
+
+def _accuracy(result: Result, figures: Figures, context: Context) -> Iterator[str]:
+    k = 5 if is_small(result, figures) else 10
+    metrics = [f"hr@{k}", f"ndcg@{k}", "mrr", f"precision@{k}", f"recall@{k}"]
+    if k == 5:
+        metrics = ["hr@1", *metrics[:3]]
+    wide = _wide(result, context)
+    yield _row(
+        "policy", "".join(f"{metric:>{_width(metric)}}" for metric in metrics) + f"   {f'ndcg@{k} between':>17}", wide
+    )
+    for name in _by_accuracy(figures):
+        own = figures.policies[name]
+        bounds = f"{own[f'ndcg@{k}'].low:.4f} … {own[f'ndcg@{k}'].high:.4f}"
+        row = "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics)
+        yield _row(_named(name, context), f"{row}   {bounds:>17}", wide)
+    for name, why in result.failures.items():
+        yield _row(_named(name, context), f"  n/a: {why}", wide)
+
+
+def _differences(result: Result, figures: Figures, context: Context) -> Iterator[str]:
+    if not figures.differences:
+        return
+    wide = _wide(result, context)
+    yield _row(f"{PRIMARY}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}", wide)
+    for name in _by_accuracy(figures):
+        if name in figures.differences:
+            own = figures.differences[name]
+            bounds = f"{own.low:+.4f} … {own.high:+.4f}"
+            yield _row(_named(name, context), f"{own.mean:>+9.4f}{bounds:>23}{own.p:>10.4f}", wide)
+
+
+def _breadth(figures: Figures, context: Context) -> Iterator[str]:
+    promoted = f"{'promoted':>10}" if context.spam_share else ""
+    head = f"{'coverage':>10}{'novelty':>10}{'Gini':>8}{'lower half':>13}{'top tenth':>12}{promoted}"
+    yield _row("the first 10 shown", head)
+    for name in _by_accuracy(figures):
+        own = figures.catalogue[name]
+        promoted = f"{own.promoted:>10.2%}" if context.spam_share else ""
+        row = f"{own.coverage['coverage@10']:>10.4f}{figures.policies[name]['novelty'].mean:>10.2f}{own.gini:>8.3f}"
+        yield _row(name, f"{row}{sum(own.recommended[:5]):>13.1%}{own.recommended[-1]:>12.1%}{promoted}")
+    consumed = f"{sum(figures.consumed[:5]):>13.1%}{figures.consumed[-1]:>12.1%}"
+    yield _row("what users chose", f"{'':>28}{consumed}")
+
+
+def _slices(figures: Figures) -> Iterator[str]:
+    parts = [part for part in figures.slices if not part[0].isdigit()]  # those are for machines
+    wide = max(_SLICED_NAMES, 1 + max(map(len, figures.policies)))
+    which, of = zip(*(part.split() for part in parts), strict=True)
+    yield _row(PRIMARY, "".join(f"{word:>11}" for word in which), wide)
+    yield _row("", "".join(f"{word:>11}" for word in of), wide)
+    yield _row("events", "".join(f"{figures.slice_events[part]:>11,}" for part in parts), wide)
+    for name in _by_accuracy(figures):
+        means = (figures.slices[part][name][PRIMARY].mean for part in parts)
+        yield _row(name, "".join(f"{mean:>11.4f}" for mean in means), wide)
+
+
+def _unseen(figures: Figures, context: Context) -> Iterator[str]:
+    if context.new_products == "unlisted" or UNSEEN not in figures.slices:
+        return
+    metrics = (*SLICED[1:], PRIMARY)
+    events = f"of {figures.slice_events[UNSEEN]:,} first events"
+    yield _row(events, "".join(f"{metric:>{_width(metric)}}" for metric in metrics))
+    for name in _by_accuracy(figures):
+        own = figures.slices[UNSEEN][name]
+        yield _row(name, "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics))
+
+
+def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:
+    yield _row("speed of this run", f"{'rank p50':>13}{'rank p99':>13}{'learned/s':>13}")
+    for name, own in speeds.items():
+        yield _row(name, f"{own.rank_p50_ms:>10.3f} ms{own.rank_p99_ms:>10.3f} ms{own.updates_per_second:>13,.0f}")
+
+
+def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
+    yield f"between: {LEVEL:.0%} of {DRAWS:,} draws of users, the same for all; p corrected for several (Holm)."
+    yield "lower half, top tenth: share of the places shown that the less popular half, the most popular tenth got."
+    yield f"cold: fewer than {COLD_EVENTS} events before, new: fewer than {NEW_EVENTS}. novelty: bits."
+    if is_small(result, figures):
+        yield (
+            f"Fewer than {LEAST_PRODUCTS:,} products and {LEAST_JUDGED:,} judged events: too small a set to claim "
+            "anything on it."
+        )
+    elif len(context.seeds) < LEAST_SEEDS:
+        yield f"Fewer than {LEAST_SEEDS} seeds: nothing is claimed. --seeds {LEAST_SEEDS} runs as many."
+    if context.variant:
+        yield "Leave-one-out learns what others did later before it asks: leaky, to stand beside published figures."
+    yield from context.notes
+
+
+def _by_accuracy(figures: Figures) -> list[str]:
+    return sorted(figures.policies, key=lambda name: -figures.policies[name][PRIMARY].mean)
+
+
+def _named(name: str, context: Context) -> str:
+    marks = [context.variant] if context.variant else []
+    if name in context.reads_future:
+        marks.append("reads the future")
+    return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def _row(name: str, rest: str, wide: int = _NAMES) -> str:
+    return f"{name:<{wide}}{rest}"
+
+
+def _wide(result: Result, context: Context) -> int:
+    """So that the longest name, with its marks, has room."""
+    names = (*result.answers, *result.failures)
+    return max(_NAMES, max(len(_named(name, context)) for name in names) + 1)
+
+
+def _width(metric: str) -> int:
+    return max(9, len(metric) + 2)
+
+
+def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], context: Context) -> dict[str, Any]:
+    """Everything, for machines. All but `speed` is the same whenever the same command runs on the same data."""
+    document = {
+        "command": context.command,
+        "data": {
+            "name": context.data,
+            "fingerprint": context.fingerprint,
+            "events": result.events,
+            "users": result.users,
+            "products": result.products,
+        },
+        "protocol": context.protocol,
+        "variant": context.variant or None,
+        "leaky": bool(context.variant),
+        "seeds": context.seeds,
+        "masked_kinds": context.masked_kinds,
+        "spam": context.spam_share,
+        "new_products": context.new_products,
+        "options": context.options,
+        "level": LEVEL,
+        "judged": figures.judged,
+        "questions": figures.questions,
+        "unknown_products": result.record.unknown / max(1, figures.judged),
+        "not_judged": result.record.not_judged,
+        "policies": {name: _estimates(own) for name, own in figures.policies.items()},
+        "not_available": result.failures,
+        "reads_future": sorted(context.reads_future),
+        "best_baseline": figures.best_baseline,
+        f"{PRIMARY} above the best baseline": {name: asdict(own) for name, own in figures.differences.items()},
+        "slices": {
+            part: {
+                "events": figures.slice_events[part],
+                "policies": {name: _estimates(own) for name, own in policies.items()},
+            }
+            for part, policies in figures.slices.items()
+        },
+        "catalogue": {name: asdict(own) for name, own in figures.catalogue.items()},
+        "consumed": figures.consumed,
+        "promoted": result.promoted,
+        "claims": not is_small(result, figures) and len(context.seeds) >= LEAST_SEEDS,
+        "notes": context.notes,
+        "speed": {name: asdict(own) for name, own in speeds.items()},
+    }
+    return {key: _finite(value) for key, value in document.items()}
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write it to a file, which appears whole.
+
+    Raises:
+        Unusable: it can't be written.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise Unusable(f"{path} can't be written ({error.strerror}); name another file") from error
+
+
+def write_parquet(result: Result, context: Context, path: Path) -> None:
+    """Write a row per judged event, policy and run of it.
+
+    Raises:
+        Unusable: it can't be written.
+    """
+    events = result.record.events
+    users = np.array(result.record.users, dtype=object)
+    products = np.array([*result.product_ids, ""], dtype=object)  # the last is that of a product not known before
+    shared = pd.DataFrame(
+        {
+            "sequence": events["sequence"],
+            "event_time": pd.to_datetime(events["event_time_ms"], unit="ms", utc=True),
+            "user": users[events["user"]],
+            "product": products[events["product"]],
+            "question": events["question"],
+            "user_events": events["user_events"],
+            "product_events": events["product_events"],
+            "user_class": np.array(USER_CLASSES, dtype=object)[events["user_class"]].astype(str),
+        }
+    )
+    frames = []
+    for name, runs in result.answers.items():
+        for seed, run in zip(context.seeds, runs, strict=False):
+            metrics = event_metrics(run.place)
+            frames.append(
+                shared.assign(
+                    policy=name, seed=seed, place=run.place, **metrics, novelty=run.bits,
+                    **{f"in_set@{k}": run.in_set[:, i] for i, k in enumerate(KS)},
+                )
+            )  # fmt: skip
+    try:
+        pd.concat(frames, ignore_index=True).to_parquet(path, index=False)
+    except OSError as error:
+        raise Unusable(f"{path} can't be written ({error.strerror or error}); name another file") from error
+
+
+def _estimates(own: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {metric: asdict(estimate) for metric, estimate in own.items()}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return value

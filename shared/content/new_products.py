@@ -1,0 +1,398 @@
+"""The place of products that have few events or none, from those of the products that are most like them. Pure.
+
+Like an empirical-Bayes prior, on shares as e to the scores are: beside a product's own counts that of the products like
+it, the less, the more events it has. Those with more events count the more, and those that are liker. What a product's
+own few events say of it is not made less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.content.likeness import Likeness, tokens_of
+from shared.pb.freshet.v1.events_pb2 import Product
+from shared.process.arrays import grown
+
+# How much content counts.
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSettings:
+    """Chosen on the first halves of a shop's sales and of a set of reviews; see docs/results.md."""
+
+    neighbours: int = 8  # K, products beside a new one
+    events: int = 3  # with so many of its own a product's content counts no longer
+    prior: float = 2.0  # events that content is worth
+    doubt: float = 0.2  # likeness, summed over the products beside it, at which half of their score counts
+    discount: float = 0.1  # how much rarer a new product is chosen than those beside it: a first guess
+    discount_events: float = 10.0  # first events of new products that this first guess is worth
+    discount_shape: float = 0.2  # of the gamma distribution of products' own discounts: the less, the more they differ
+    popularity_left: float = 0.5  # what a calibrated policy's shares leave of popularity's, at least
+    at_once: int = 8  # products whose neighbours are looked for while one answer is made
+
+    # When products with events have become so many times more, those beside a new one are looked for again.
+    growth: float = 1.5
+
+
+# Events of each product, and how much its content counts beside them: the less, the more there are. Pure.
+
+IntArray = NDArray[np.int32]
+FloatArray = NDArray[np.float32]
+
+
+class Counts:
+    """Events by the caller's rows, up to the number at which content counts no longer.
+
+    Attributes:
+        events: of all products.
+        products: with one event or more.
+    """
+
+    def __init__(self, settings: ContentSettings) -> None:
+        self.events = 0
+        self.products = 0
+        self._most = settings.events
+        self._own: IntArray = np.zeros(1024, np.int32)  # (A,)
+        n = np.arange(self._most + 1)  # events of a product's own → how much content counts beside them
+        faded = settings.prior / (settings.prior + n) * (1.0 - n / self._most)
+        self._faded: FloatArray = faded.astype(np.float32)
+
+    def __getitem__(self, row: int) -> int:
+        return int(self._own[row]) if row < len(self._own) else 0
+
+    def is_cold(self, row: int) -> bool:
+        """Whether content counts yet."""
+        return self[row] < self._most
+
+    def add(self, row: int) -> None:
+        """Count one event of a product that is cold."""
+        if row >= len(self._own):
+            self.grow_to(row + 1)
+        self.products += not self._own[row]
+        self._own[row] += 1
+        self.events += 1
+
+    def of(self, rows: NDArray[np.integer]) -> IntArray:
+        """Of each of these, in the shape of `rows`, all of which it has grown to."""
+        found: IntArray = self._own[rows]
+        return found
+
+    def fading(self, events: IntArray) -> FloatArray:
+        """How much content counts beside so many events, in their shape: 1 with none, 0 from that number on."""
+        found: FloatArray = self._faded.take(events)
+        return found
+
+    def resume(self, events: NDArray[np.integer]) -> None:
+        """Take back what was counted of each product, (A,), before anything else."""
+        self.grow_to(len(events))
+        self._own[: len(events)] = np.minimum(events, self._most)
+        self.events, self.products = int(self._own.sum()), int(np.count_nonzero(self._own))
+
+    def grow_to(self, products: int) -> None:
+        """Have room for so many."""
+        self._own = grown(self._own, products)
+
+
+# Cold products, those of which content counts, and the products with events that are most like each. Pure.
+#
+# Neighbours are looked for a few products at a time, the newest first, and again when products with events have become
+# many more. A neighbour weighs the more, the liker it is and the more events it has.
+
+
+# How many more events there may be before neighbours are weighed again.
+UNWEIGHED = 0.02
+
+
+class Weighed(NamedTuple):
+    """C cold products with neighbours, and the K beside each."""
+
+    rows: IntArray  # (C,), ascending
+    beside: IntArray  # (C, K) rows
+    weights: FloatArray  # (C, K), of each they sum to 1
+    trust: FloatArray  # (C,) in those beside
+    width: int  # rows that all of these lie below
+
+
+class ColdProducts:
+    """A table of them, by the caller's rows; `likeness` and `counts` are read, and changed by the caller alone."""
+
+    def __init__(self, likeness: Likeness, counts: Counts, settings: ContentSettings) -> None:
+        self._likeness = likeness
+        self._counts = counts
+        self._settings = settings
+        # C cold products, in the order of their places; of each those beside it and how like it they are.
+        self._place: dict[int, int] = {}  # row → place
+        self._rows: IntArray = np.zeros(64, np.int32)  # (C,)
+        self._beside: IntArray = np.zeros((64, settings.neighbours), np.int32)  # (C, K) rows
+        self._like: FloatArray = np.zeros((64, settings.neighbours), np.float32)  # (C, K), 0 where there are fewer
+        self._waiting: dict[int, None] = {}  # rows whose neighbours are to be looked for, the newest last
+        self._looked_at = 0  # products with events when all were to be looked for again
+        self._weighed: Weighed | None = None
+        self._weighed_at = 0  # events there were then
+
+    def has_neighbours(self, row: int) -> bool:
+        """Whether a product is cold and others were found to be like it."""
+        place = self._place.get(row)
+        return place is not None and bool(self._like[place].any())
+
+    def look_for(self, row: int) -> None:
+        """Find a product's neighbours, anew if they were found before, once `weighed` is asked."""
+        self._waiting.pop(row, None)
+        self._waiting[row] = None
+
+    def drop(self, row: int) -> None:
+        """Content counts no longer: the last of the cold products takes its place."""
+        self._waiting.pop(row, None)
+        place = self._place.pop(row, None)
+        if place is None:
+            return
+        last = len(self._place)
+        if place < last:
+            for own in (self._rows, self._beside, self._like):
+                own[place] = own[last]
+            self._place[int(self._rows[place])] = place
+        self._weighed = None
+
+    def weighed(self) -> Weighed:
+        """The cold products that have neighbours; another object whenever anything changed.
+
+        What events do to the weights of neighbours counts when there are so many more of all.
+        """
+        if self._counts.products > self._settings.growth * self._looked_at:
+            self._looked_at = self._counts.products
+            newer = self._waiting
+            self._waiting = dict.fromkeys(row for row in self._place if row not in newer) | newer
+        for _ in range(min(self._settings.at_once, len(self._waiting))):
+            self._look(self._waiting.popitem()[0])
+        events = self._counts.events
+        if self._weighed is None or events - self._weighed_at > UNWEIGHED * events:
+            self._weighed, self._weighed_at = self._weigh(), events
+        return self._weighed
+
+    def _look(self, row: int) -> None:
+        """Find the products with events that are most like a cold one."""
+        place = self._place.get(row)
+        if place is None:
+            place = self._place[row] = len(self._place)
+            self._make_room(place)
+        k = self._settings.neighbours
+        beside, likeness = self._likeness.beside(row)
+        if len(beside) > k:
+            best = np.argpartition(-likeness * self._known(beside), k - 1)[:k]
+            beside, likeness = beside[best], likeness[best]
+        self._rows[place] = row
+        self._beside[place] = row
+        self._like[place] = 0.0
+        self._beside[place, : len(beside)] = beside
+        self._like[place, : len(beside)] = likeness
+        self._weighed = None
+
+    def _weigh(self) -> Weighed:
+        count = len(self._place)
+        weights = self._like[:count] * self._known(self._beside[:count])
+        total = weights.sum(axis=1)
+        have = np.flatnonzero(total)
+        have = have[np.argsort(self._rows[have])]
+        rows, total, beside = self._rows[have], total[have], self._beside[have]
+        trust = total / (total + np.float32(self._settings.doubt))
+        weights = weights[have] / total[:, None]
+        width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
+        return Weighed(rows, beside, weights, trust, width)
+
+    def _known(self, rows: IntArray) -> FloatArray:
+        """How much what products' own events say of them counts, [0, 1]."""
+        return np.float32(1.0) - self._counts.fading(self._counts.of(rows))
+
+    def _make_room(self, place: int) -> None:
+        if place == len(self._rows):
+            self._rows, self._beside, self._like = (
+                np.concatenate([own, np.zeros_like(own)]) for own in (self._rows, self._beside, self._like)
+            )
+
+
+# How much rarer new products are chosen than those beside them: all of them, and each by what it let pass. Pure.
+#
+# Events of a new product are a Poisson process whose rate is a discount times what the events of those beside it call
+# for. Over the products the discount is gamma-distributed. Its mean is what all new products did together, and a
+# product's own is the posterior mean (Gelman et al., Bayesian Data Analysis, 2.6): less, the more it let pass.
+
+
+class Discount:
+    """Learns from every event, by the caller's rows."""
+
+    def __init__(self, settings: ContentSettings) -> None:
+        self._settings = settings
+        self._due: NDArray[np.float64] = np.zeros(1024)  # (A,) events of each that were due without a discount
+        self._expected = 0.0  # first events of new products that were due
+        self._came = 0  # and how many came
+        # What an event of a product makes due, from `_starts` of its row to the next: of which products, how much.
+        self._starts: NDArray[np.int64] = np.zeros(1, np.int64)
+        self._rows: IntArray = np.zeros(0, np.int32)
+        self._calls: NDArray[np.float64] = np.zeros(0)
+        self._first: NDArray[np.float64] = np.zeros(0)  # (A0,) what it makes due of those without an event
+
+    def listen(self, rows: IntArray, beside: IntArray, calls: FloatArray, new: NDArray[np.bool_]) -> None:
+        """Know which events call for which products.
+
+        Args:
+            rows: (C,) cold products.
+            beside: (C, K) products beside each.
+            calls: (C, K) how much an event of one calls for the other.
+            new: (C,) whether it had no event yet.
+        """
+        width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
+        self._grow_to(width)
+        flat, due = beside.ravel(), calls.ravel().astype(np.float64)
+        order = np.argsort(flat)
+        self._rows, self._calls = rows.repeat(beside.shape[1])[order], due[order]
+        self._starts = np.searchsorted(flat[order], np.arange(width + 1))
+        self._first = np.bincount(beside[new].ravel(), calls[new].ravel(), width).astype(np.float64)
+
+    def count(self, row: int, *, is_first: bool) -> None:
+        """Learn from an event just before it is counted; `is_first`: of a product that those beside it called for."""
+        if row < len(self._first):
+            own = slice(self._starts[row], self._starts[row + 1])
+            self._due[self._rows[own]] += self._calls[own]  # a product is beside another once
+            self._expected += float(self._first[row])
+        self._came += is_first
+
+    @property
+    def mean(self) -> float:
+        """That of a new product of which nothing is known, (0, 1]."""
+        s = self._settings
+        return min(1.0, (self._came + s.discount * s.discount_events) / (self._expected + s.discount_events))
+
+    def of(self, rows: IntArray, events: IntArray) -> FloatArray:
+        """Each product's own, (C,), (0, 1].
+
+        Args:
+            rows: (C,)
+            events: (C,) of each.
+        """
+        shape = self._settings.discount_shape
+        self._grow_to(1 + int(rows.max(initial=0)))
+        own = (shape + events) / (shape / self.mean + self._due[rows])
+        return np.minimum(own, 1.0).astype(np.float32)
+
+    def to_arrays(self, products: int) -> dict[str, NDArray[Any]]:
+        """What was learned, of the first `products` rows."""
+        due = np.zeros(products)
+        due[: len(self._due)] = self._due[:products]
+        return {"due": due, "learned": np.array([self._expected, float(self._came)])}
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `to_arrays` gave, before anything was counted."""
+        due = arrays["due"]
+        self._grow_to(len(due))
+        self._due[: len(due)] = due
+        self._expected, self._came = float(arrays["learned"][0]), int(arrays["learned"][1])
+
+    def _grow_to(self, products: int) -> None:
+        self._due = grown(self._due, products)
+
+
+# How far a policy's shares are probabilities, which those handed on from product to product must be. Pure.
+#
+# A policy may say the popular products that it never counted after a history next to nothing, only to put them behind all
+# others. What then seems likelier than they are is not.
+
+
+def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least: float) -> float:
+    """1 where shares leave popular products `least` of theirs or more, on average over popularity; else so much less.
+
+    What they leave is exp(-KL(popularity || shares)): w or more where popularity is mixed in with weight w.
+
+    Args:
+        popularity: (A,) shares, each above 0.
+        logs: (A,) of the policy's shares, none above 0; up to a constant.
+        shares: (A,) themselves; likewise.
+        least: (0, 1].
+    """
+    left = float(popularity @ (logs - np.log(popularity))) - float(np.log(shares.sum()))
+    return min(1.0, float(np.exp(left)) / least)
+
+
+# Shares below e to this, beside the largest, are as good as none.
+LEAST = np.float32(-80.0)
+
+
+class Content:
+    """Products, by the caller's rows: what they are, and how many events they have."""
+
+    def __init__(self, settings: ContentSettings | None = None) -> None:
+        self.settings = settings or ContentSettings()
+        self.likeness = Likeness()
+        self._counts = Counts(self.settings)
+        self._cold = ColdProducts(self.likeness, self._counts, self.settings)
+        self._discount = Discount(self.settings)
+        self._weighed: Weighed | None = None  # what the discount was told of
+        self._shares: FloatArray | None = None  # (C,) what content counts there, until an event changes it
+
+    def put(self, row: int, product: Product) -> None:
+        """Know what a product is, or that it has changed."""
+        self._counts.grow_to(row + 1)
+        if self.likeness.put(row, tokens_of(product)):
+            if row in self.likeness and self._counts.is_cold(row):
+                self._cold.look_for(row)
+            else:
+                self._cold.drop(row)
+
+    def count(self, row: int) -> None:
+        """Count one event of a product, which may be one of which nothing else is known."""
+        self._discount.count(row, is_first=not self._counts[row] and self._cold.has_neighbours(row))
+        self._shares = None
+        if self._counts.is_cold(row):
+            self._counts.add(row)
+            if not self._counts.is_cold(row):
+                self._cold.drop(row)
+
+    @property
+    def discount(self) -> float:
+        """How much rarer new products are chosen than those beside them, as it was so far, (0, 1]."""
+        return self._discount.mean
+
+    def learned(self, products: int) -> dict[str, NDArray[Any]]:
+        """What events told of the discounts of the first `products` rows, for `resume`."""
+        return self._discount.to_arrays(products)
+
+    def resume(self, events: NDArray[np.integer], learned: Mapping[str, NDArray[Any]]) -> None:
+        """Take back how many events each product had, (A,), and what `learned` gave, before anything else."""
+        self._discount.resume(learned)
+        self._counts.resume(events)
+
+    def fading(self, rows: NDArray[np.integer]) -> FloatArray:
+        """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""
+        self._counts.grow_to(1 + int(rows.max(initial=0)))
+        return self._counts.fading(self._counts.of(rows))
+
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
+        """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
+
+        Args:
+            values: (A,) scores without content.
+            popularity: (A,) shares, each above 0, which scores are held to.
+        """
+        weighed = self._cold.weighed()
+        rows, beside, weights, trust, width = weighed
+        if weighed is not self._weighed:
+            self._discount.listen(rows, beside, weights * trust[:, None], self._counts.of(rows) == 0)
+            self._weighed, self._shares = weighed, None
+        if not len(rows):
+            return rows, trust
+        if self._shares is None:
+            events = self._counts.of(rows)
+            self._shares = self._counts.fading(events) * trust * self._discount.of(rows, events)
+        logs = np.maximum(values - values.max(), LEAST)  # (A,) beside the largest
+        share = np.exp(logs)
+        shares = self._shares * np.float32(believed(popularity, logs, share, self.settings.popularity_left))
+        if len(values) < width:  # some products came after these scores
+            have = rows < len(values)
+            share = np.pad(share, (0, width - len(values)))
+            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
+        theirs = np.einsum("ck,ck->c", weights, share.take(beside))
+        return rows, np.log1p(shares * theirs / share[rows])

@@ -1,0 +1,192 @@
+"""What made the scores that were served: parts that add up to them, and the past events that made each part. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.model.format import ACTION_VALUES, ALONE, SEQUENCE
+from shared.model.served import Served
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.state.histories import Window
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+MOST_EVENTS = 3  # of a reason that are told,
+LEAST_SHARE = 0.1  # each of which adds at least so much beside the strongest
+
+# Smaller parts of a score are rounding.
+NOTHING = 1e-6
+
+
+class Explains(Protocol):
+    """A version that tells apart what it adds, such as `shared.model.scoring.Scorer`."""
+
+    @property
+    def products(self) -> int:
+        """Rows that can be scored; A0."""
+        ...
+
+    @property
+    def history_length(self) -> int:
+        """Events that are read of a history."""
+        ...
+
+    def related_by_event(self, window: Window, rows: IntArray) -> FloatArray:
+        """What each event of a window of one user adds to `related` of some products, (n, K), oldest first."""
+        ...
+
+    def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
+        """What each of `shared.model.format.GROUPS` adds to some products before any event and after each, (W, n + 1, K).
+
+        As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
+        had sentiment W is 2, and [1] is as if they had none.
+        """
+        ...
+
+
+class Reasons(NamedTuple):
+    """One part of the scores of K products, and the events that make it most: at most M, the strongest first."""
+
+    part: pb.Part.ValueType
+    scores: Sequence[float]  # (K,)
+    counts: Sequence[int]  # (K,) events that are told of each
+    places: Sequence[Sequence[int]]  # (K, M) theirs in the window; those beyond the count mean nothing
+    adds: Sequence[Sequence[float]]  # (K, M) what they add to the part; likewise
+
+
+def explain(
+    scored: Served,
+    version: Explains | None,
+    window: Window | None,
+    rows: IntArray,
+    boosts: FloatArray | None = None,
+    popularity_out: float = 0.0,
+) -> list[Reasons]:
+    """The reasons of some products' scores, in the order of `Part`; those of one product add up to its score.
+
+    What each past event adds: to co-occurrence its own part of what all of them share out; to the encoder's parts what
+    it changed when it came, so that with what is said before any event these add up to the part. Leaving out each event
+    in turn (occlusion) would tell as much and cost an encoding per event.
+
+    Args:
+        scored: of the version after this window.
+        rows: (K,) of products.
+        boosts: (A,) that were added to these scores.
+        popularity_out: how much of log-popularity was taken out of them.
+    """
+    parts: dict[pb.Part.ValueType, FloatArray] = {}
+    events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
+    logs: FloatArray = np.log(scored.shares[rows])
+    parts[pb.PART_TRENDING] = _popularity(logs, scored.popularity_weight)
+    if version is not None and window is not None and scored.learned is not None:
+        if scored.popularity_weight:
+            parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = _co_occurrence(scored, version, window, rows)
+        _learned(scored, scored.learned, version, window, rows, parts, events)
+    if popularity_out:
+        parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] - np.float32(popularity_out) * logs
+    if len(scored.content_rows):
+        parts[pb.PART_CONTENT] = _of_rows(scored.content_rows, scored.content, rows)
+    if boosts is not None:
+        parts[pb.PART_BOOST] = boosts[rows]
+    length = 0 if window is None else int(window.lengths[0])
+    return _reasons(length, parts, events)
+
+
+def _popularity(logs: FloatArray, weight: float) -> FloatArray:
+    """log(w_p · share), (K,); nothing where popularity does not count."""
+    return logs + np.float32(np.log(weight)) if weight else np.zeros_like(logs)
+
+
+def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """log(mixture) - log(w_p · share), (K,), and what each past event shares in it, (n, K)."""
+    own = version.related_by_event(window, rows)
+    related = own.sum(axis=0)
+    counted = np.float32(scored.popularity_weight) * scored.shares[rows]
+    found: FloatArray = np.log1p(related / counted, dtype=np.float32)
+    return found, own * np.divide(found, related, out=np.zeros_like(found), where=related > 0.0)
+
+
+def _learned(
+    scored: Served,
+    learned: FloatArray,
+    version: Explains,
+    window: Window,
+    rows: IntArray,
+    parts: dict[pb.Part.ValueType, FloatArray],
+    events: dict[pb.Part.ValueType, FloatArray],
+) -> None:
+    """Put in what the heads add."""
+    k = len(rows)
+    known = np.flatnonzero((rows < len(learned)) & (learned[np.minimum(rows, len(learned) - 1)] > -np.inf))
+    heads = version.by_head(window, rows[known])
+    n = heads[ALONE].shape[1] - 1
+
+    def put(part: pb.Part.ValueType, after: FloatArray, unknown: float) -> None:
+        parts[part], events[part] = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
+        parts[part][known], events[part][:, known] = after[-1], after[1:] - after[:-1]
+
+    alone = np.zeros(k, np.float32)
+    alone[known] = heads[ALONE][-1, -1]
+    parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] + alone
+    put(pb.PART_SEQUENCE, heads[SEQUENCE][-1], scored.average)
+    put(pb.PART_Q, heads[ACTION_VALUES][-1], 0.0)
+    if len(heads[ALONE]) > 1:
+        felt = heads[SEQUENCE] + heads[ACTION_VALUES]
+        put(pb.PART_SENTIMENT, felt[0] - felt[1], 0.0)
+
+
+def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:
+    """The values of some rows, (K,); 0 of those that are not among the known ones, which ascend."""
+    rows = rows.astype(known.dtype)  # lest all that is known be converted
+    places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+    found: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
+    return found
+
+
+def _reasons(
+    length: int, parts: Mapping[pb.Part.ValueType, FloatArray], events: Mapping[pb.Part.ValueType, FloatArray]
+) -> list[Reasons]:
+    """As `explain` gives them.
+
+    Args:
+        length: of the window.
+        parts: what each adds, (K,).
+        events: of some parts what the newest n events of the window add, (n, K).
+    """
+    of_events = zip(events, *_strongest(np.stack(list(events.values())), length), strict=True) if events else ()
+    strongest = {part: told for part, *told in of_events}
+    nobody: list[Any] = [[0] * len(parts[pb.PART_TRENDING]), *[[()] * len(parts[pb.PART_TRENDING])] * 2]
+    return [Reasons(part, parts[part].tolist(), *strongest.get(part, nobody)) for part in sorted(parts)]
+
+
+def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """Of each part and product the events that add most: how many are told, their places in the window, what they add.
+
+    Args:
+        adds: (P, n, K)
+        length: of the window, whose newest n events these are.
+
+    Returns:
+        (P, K), (P, K, M), (P, K, M)
+    """
+    p, n, k = adds.shape
+    own = np.ascontiguousarray(adds.transpose(0, 2, 1)).reshape(p * k, n)
+    sizes = np.abs(own)
+    of_product = np.arange(0, p * k * n, n)
+    best: IntArray = np.empty((p * k, min(MOST_EVENTS, n)), np.int64)
+    for place in range(best.shape[1]):  # of three this is quicker than sorting all
+        best[:, place] = sizes.argmax(axis=1)
+        sizes.ravel()[of_product + best[:, place]] = -1.0
+    strongest = own.ravel()[of_product[:, None] + best]
+    sizes = np.abs(strongest)
+    counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :1], NOTHING)).sum(axis=1)
+    return (
+        counts.reshape(p, k).tolist(),
+        (best + (length - n)).reshape(p, k, -1).tolist(),
+        strongest.reshape(p, k, -1).tolist(),
+    )

@@ -1,0 +1,150 @@
+"""What is served when a version is live: the popularity of this moment, and what the version has learned beside it.
+
+The evaluator ranks by the same function, so what it judges is what users get.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.state.histories import Window
+
+FloatArray = NDArray[np.float32]
+
+
+class Scores(Protocol):
+    """A version that scores the caller's rows, such as `shared.model.scoring.Scorer`."""
+
+    @property
+    def popularity_weight(self) -> float:
+        """What popularity counts in the mixture with `related`, [0, 1]; 0: there is no mixture, `scores` are all."""
+        ...
+
+    def related(self, window: Window) -> FloatArray:
+        """Weighted shares of the products that follow those of the history, (A0,)."""
+        ...
+
+    def scores(self, window: Window) -> FloatArray:
+        """What the version has learned beside the mixture, (A0,); -inf for products that it does not know."""
+        ...
+
+
+class Popularity(Protocol):
+    """What is popular now, such as `shared.state.known.Trending`."""
+
+    def shares(self) -> FloatArray:
+        """Every product's smoothed share, (A,), each above 0; not to be changed."""
+        ...
+
+
+class Places(Protocol):
+    """Where products belong that have few events or none, such as `shared.content.new_products.Content`."""
+
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+        """Rows (C,), each once, and what is added to their scores, (C,).
+
+        Args:
+            values: (A,) scores without it.
+            popularity: (A,) shares.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The scores of the whole catalogue for one user, and what they are made of."""
+
+    values: FloatArray  # (A,)
+    shares: FloatArray  # (A,) of popularity
+    popularity_weight: float  # in the mixture; 0: there is none
+    related: FloatArray | None  # (A0,) weighted; None: popularity alone is the mixture
+    learned: FloatArray | None  # (A0,) -inf of products that the version does not know; None: nothing is learned
+    average: float  # what these have instead, and all from A0 on
+    content_rows: NDArray[np.int32]  # (C,) products that content gave a place, ascending
+    content: FloatArray  # (C,) and what it added
+
+
+_NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
+_NOTHING: FloatArray = np.zeros(0, np.float32)
+
+
+def served_scores(
+    version: Scores | None, window: Window | None, popularity: Popularity, places: Places | None = None
+) -> FloatArray:
+    """Scores that order the whole catalogue for one user as it is served, masks aside, (A,).
+
+    See `served`.
+    """
+    return served(version, window, popularity, places).values
+
+
+def served(
+    version: Scores | None, window: Window | None, popularity: Popularity, places: Places | None = None
+) -> Served:
+    """Score the whole catalogue for one user, masks aside.
+
+    log(w_p · popularity + Σ_r w_r · share_r) + w_ce · logit + w_q · Q + content, where r are the relations between
+    products. Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
+
+    Without a version, or without a window (a user of whom nothing is known), they are log-popularity itself, and
+    content. A product that the version does not know counts as an average one: it gets the mean of what was learned of
+    the others, weighted by the mixture, so a version that has learned nothing ranks exactly as popularity does.
+
+    Raises:
+        ValueError: the version has more rows than popularity.
+    """
+    shares = popularity.shares()
+    popularity_weight, related, learned, mean = 1.0, None, None, np.float32(0.0)
+    if version is None or window is None or not window.lengths[0]:
+        result = logs(shares)
+    else:
+        learned = version.scores(window)  # (A0,), A0 <= A
+        if len(learned) > len(shares):
+            raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
+        popularity_weight = version.popularity_weight
+        if popularity_weight:
+            related = version.related(window)
+            mixture = mix(shares, popularity_weight, related)
+            result = logs(mixture)
+        else:
+            mixture, result = shares, np.zeros_like(shares)
+        mean = _add(learned, mixture, result)
+    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
+    result[rows] += content
+    return Served(result, shares, popularity_weight, related, learned, float(mean), rows, content)
+
+
+def _add(learned: FloatArray, mixture: FloatArray, result: FloatArray) -> np.float32:
+    """Add what was learned to the result, (A,), and its mean to products of which nothing was; the mean."""
+    if len(learned) == len(result) and learned.min() > -np.inf:  # it knows them all
+        result += learned
+        return np.float32(0.0)
+    known = learned > -np.inf
+    weights = mixture[: len(learned)][known]
+    mean = np.float32(weights @ learned[known] / weights.sum()) if len(weights) else np.float32(0.0)
+    result[: len(learned)] += np.where(known, learned, mean)
+    result[len(learned) :] += mean
+    return mean
+
+
+def mix(shares: FloatArray, popularity_weight: float, related: FloatArray) -> FloatArray:
+    """popularity_weight · popularity + related, (A,).
+
+    Args:
+        shares: (A,) of popularity.
+        popularity_weight: above 0.
+        related: (A0,), A0 <= A, weighted shares; 0 for most products.
+    """
+    result: FloatArray = shares * np.float32(popularity_weight)
+    result[: len(related)] += related
+    return result
+
+
+def logs(shares: FloatArray) -> FloatArray:
+    """Natural logarithms, (A,), of shares above 0."""
+    result: FloatArray = np.log(shares)
+    return result

@@ -1,0 +1,257 @@
+"""What each user did: a bounded window of recent events in arrays, and the mask of products not to be shown again."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.log.records import DAY_MS
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.process.arrays import grown
+
+# What a model is shown of one event: a row of numbers, all about [-1, 1].
+
+# What is kept of each event of the history; a column each, in this order, all about [-1, 1]. An encoder picks its own.
+EVENT_FEATURES = (
+    "rating", "has_rating", "sentiment", "has_text", "reward",
+    "gap",  # time since the user's event before
+    "price",  # as it was when the event happened; 0 where none was told
+    "crawled_price", "helpfulness", "time", "user",
+)  # fmt: skip
+# Columns that a model must not read, unless its rows say that it reads the future: helpful votes and the prices beside
+# reviews, which come from the products' metadata, are as crawled, years later; who and when would be learned by heart.
+FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
+
+# Of these kinds a price is the metadata's; with the others a shop tells what it asked at that moment.
+UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
+
+# Imputed where all that is known of an event is who did what with which product, and when.
+UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
+
+GAP_CAP_DAYS = 3650.0
+CENTURY_MS = 36_525 * DAY_MS
+
+
+def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
+    """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
+    has_rating = pb.IMPUTED_RATING not in state.imputed
+    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
+    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
+    days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
+    return (
+        (state.rating - 3.0) / 2.0 if has_rating else 0.0,
+        float(has_rating),
+        state.sentiment,
+        float(has_text),
+        state.reward,
+        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
+        0.0 if state.kind in UNPRICED_KINDS else price,
+        state.price_scaled,
+        state.helpfulness_scaled,
+        state.event_time_ms / CENTURY_MS,
+        zlib.crc32(state.user_id.encode()) / 2**32,
+    )
+
+
+# How well a user is known.
+
+# Where one class of users ends and another begins, in events and in days without any.
+OCCASIONAL_EVENTS, REGULAR_EVENTS, LAPSED_DAYS = 3, 10, 180
+
+
+class UserClass(StrEnum):
+    """How well a user is known."""
+
+    NEW = "new"  # no event, or fewer than `OCCASIONAL_EVENTS`
+    OCCASIONAL = "occasional"  # fewer than `REGULAR_EVENTS`
+    REGULAR = "regular"
+    LAPSED = "lapsed"  # any number of events, the newest more than `LAPSED_DAYS` ago
+
+
+USER_CLASSES = tuple(UserClass)
+
+
+def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:
+    """What class a user with so many events, the newest at `newest_ms`, is of at `now_ms`."""
+    if events and now_ms - newest_ms > LAPSED_DAYS * DAY_MS:
+        return UserClass.LAPSED
+    if events < OCCASIONAL_EVENTS:
+        return UserClass.NEW
+    return UserClass.OCCASIONAL if events < REGULAR_EVENTS else UserClass.REGULAR
+
+
+USERS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The recent events of B users, oldest first, padded at the end."""
+
+    products: NDArray[np.int32]  # (B, T) rows, -1 where padded
+    features: NDArray[np.float32]  # (B, T, F)
+    lengths: NDArray[np.int32]  # (B,)
+
+    def newest(self, length: int) -> Window:
+        """The newest `length` events of a window of one user."""
+        n = int(self.lengths[0])
+        if n <= length:
+            return self
+        return Window(self.products[:, n - length : n], self.features[:, n - length : n], np.array([length], np.int32))
+
+
+class Histories:
+    """Every user's last `length` events and mask, in arrays that double as users come.
+
+    Products are integer rows of the caller's own numbering. A user's own order is the order of `apply`, also where an
+    event is late: older than the user's newest, as live events make those of a backfill behind them.
+    """
+
+    def __init__(self, length: int, masked_kinds: frozenset[int], users: int = 1024) -> None:
+        self.length = length
+        self.masked_kinds = masked_kinds
+        self.users: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._masked: list[array[int]] = []
+        self._products: NDArray[np.int32] = np.full((users, length), -1, np.int32)  # (U, T), rings
+        self._features: NDArray[np.float32] = np.zeros((users, length, len(EVENT_FEATURES)), np.float32)
+        self._times: NDArray[np.int64] = np.zeros((users, length), np.int64)  # ms
+        self._kinds: NDArray[np.uint8] = np.zeros((users, length), np.uint8)
+        self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
+        self._newest: NDArray[np.int64] = np.zeros(users, np.int64)  # latest event time, ms
+        self.late = 0  # events applied to these arrays that were late
+        self.latest_ms = 0  # latest event time of any user
+
+    def row(self, user_id: str) -> int | None:
+        """The user's row, None when no event of the user was applied."""
+        return self._rows.get(user_id)
+
+    def is_late(self, state: pb.StateVector) -> bool:
+        """Whether a later event of the same user was applied already."""
+        row = self._rows.get(state.user_id)
+        return row is not None and state.event_time_ms < self._newest[row]
+
+    def apply(self, state: pb.StateVector, product: int) -> int:
+        """Append one event and return the user's row."""
+        row = self._rows.get(state.user_id)
+        if row is None:
+            row = self._add_user(state.user_id)
+        count, previous_ms = int(self._counts[row]), int(self._newest[row])
+        slot = count % self.length
+        self.late += state.event_time_ms < previous_ms
+        self._newest[row] = max(previous_ms, state.event_time_ms)
+        self.latest_ms = max(self.latest_ms, state.event_time_ms)
+        self._products[row, slot] = product
+        self._features[row, slot] = features_of(state, previous_ms)
+        self._times[row, slot] = state.event_time_ms
+        self._kinds[row, slot] = state.kind
+        self._counts[row] = count + 1
+        if state.kind in self.masked_kinds:
+            self._masked[row].append(product)
+        return row
+
+    def events(self, row: int) -> int:
+        """How many events of the user were applied in all."""
+        return int(self._counts[row])
+
+    def newest_ms(self, row: int) -> int:
+        """Latest event time of the user, ms."""
+        return int(self._newest[row])
+
+    def newest_features(self, row: int) -> NDArray[np.float32]:
+        """The features of the user's newest event, (F,)."""
+        own: NDArray[np.float32] = self._features[row, (int(self._counts[row]) - 1) % self.length].copy()
+        return own
+
+    def masked(self, row: int) -> NDArray[np.int32]:
+        """Products never to be recommended to the user again; may repeat."""
+        return np.array(self._masked[row], dtype=np.int32)
+
+    def window(self, row: int, *, before_ms: int | None = None) -> Window:
+        """The user's recent events as a batch of one; with `before_ms`, only those earlier than that event time."""
+        if before_ms is None and self._counts[row] >= self.length:
+            oldest = int(self._counts[row]) % self.length
+            return Window(
+                _unrolled(self._products[row : row + 1], oldest),
+                _unrolled(self._features[row : row + 1], oldest),
+                np.array([self.length], np.int32),
+            )
+        slots = self._slots(row)
+        if before_ms is not None:
+            slots = slots[self._times[row, slots] < before_ms]
+        n = len(slots)
+        products = np.full((1, self.length), -1, np.int32)
+        features = np.zeros((1, self.length, len(EVENT_FEATURES)), np.float32)
+        products[0, :n] = self._products[row, slots]
+        features[0, :n] = self._features[row, slots]
+        return Window(products, features, np.array([n], np.int32))
+
+    def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
+        """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
+        slots = self._slots(row)
+        products, kinds, times = (own[row, slots].tolist() for own in (self._products, self._kinds, self._times))
+        return list(zip(products, kinds, times, self._features[row, slots], strict=True))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but the users' ids, for a checkpoint or a snapshot."""
+        n = len(self.users)
+        # A piece at a time: joining holds up every other thread.
+        masked = [b"".join(self._masked[start : start + USERS_AT_ONCE]) for start in range(0, n, USERS_AT_ONCE)]
+        return {
+            "products": self._products[:n].copy(),
+            "features": self._features[:n].copy(),
+            "times": self._times[:n].copy(),
+            "kinds": self._kinds[:n].copy(),
+            "counts": self._counts[:n].copy(),
+            "newest": self._newest[:n].copy(),
+            "masked": np.frombuffer(b"".join(masked), np.int32),
+            "masked_lengths": np.fromiter(map(len, self._masked), np.int64, n),
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, users: Sequence[str], arrays: dict[str, NDArray[Any]], masked_kinds: frozenset[int]
+    ) -> Histories:
+        """What `to_arrays` gave, with the users' ids in the order of their rows."""
+        n = len(users)
+        histories = cls(arrays["products"].shape[1], masked_kinds, max(n, 1024))
+        histories.users = list(users)
+        histories._rows = {user: row for row, user in enumerate(users)}
+        masked = np.ascontiguousarray(arrays["masked"], np.int32).data
+        ends = np.cumsum(arrays["masked_lengths"]).tolist()
+        histories._masked = [array("i", masked[a:b]) for a, b in pairwise([0, *ends])]
+        histories._products[:n] = arrays["products"]
+        histories._features[:n] = arrays["features"]
+        histories._times[:n] = arrays["times"]
+        histories._kinds[:n] = arrays["kinds"]
+        histories._counts[:n] = arrays["counts"]
+        histories._newest[:n] = arrays["newest"]
+        histories.latest_ms = int(arrays["newest"].max(initial=0))
+        return histories
+
+    def _slots(self, row: int) -> NDArray[np.int64]:
+        count = int(self._counts[row])
+        return np.arange(max(0, count - self.length), count) % self.length
+
+    def _add_user(self, user_id: str) -> int:
+        row = len(self.users)
+        if row == len(self._counts):
+            for name in ("_products", "_features", "_times", "_kinds", "_counts", "_newest"):
+                setattr(self, name, grown(getattr(self, name), row + 1, -1 if name == "_products" else 0))
+        self.users.append(user_id)
+        self._rows[user_id] = row
+        self._masked.append(array("i"))
+        return row
+
+
+def _unrolled(ring: NDArray[Any], oldest: int) -> NDArray[Any]:
+    """A full ring, (1, T, …), from its oldest entry on."""
+    return np.concatenate([ring[:, oldest:], ring[:, :oldest]], axis=1)

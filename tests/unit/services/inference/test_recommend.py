@@ -1,0 +1,249 @@
+"""From what is known and what is asked to the places of an answer."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.json_format import ParseDict
+
+from services.inference.answer.messages import past_events, recommended
+from services.inference.answer.recommend import Asked, explore, likeness, limit, place, recommend, score, viewer_of
+from services.inference.knowledge.knowledge import Knowledge
+from shared.log.records import DAY_MS, kinds_of
+from shared.model.scoring import load_scorer
+from shared.pb.freshet.v1 import events_pb2 as ev
+from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.state.histories import EVENT_FEATURES, FUTURE_FEATURES, Histories
+from shared.state.known import Trending
+from tests.support.states import START_MS, review
+from tests.support.versions import tiny_version
+
+NOBODY = np.zeros(0, np.int32)
+UNSAID = [ev.IMPUTED_PRICE, ev.IMPUTED_HELPFULNESS, ev.IMPUTED_RATING, ev.IMPUTED_SENTIMENT]
+
+
+def view(user: str, product: str, day: float, reward: float = 0.05) -> ev.StateVector:
+    return ev.StateVector(
+        user_id=user,
+        product_id=product,
+        kind=ev.EVENT_KIND_VIEW,
+        event_time_ms=START_MS + int(day * DAY_MS),
+        price_scaled=0.5,
+        helpfulness_scaled=0.5,
+        rating=3.0,
+        reward=reward,
+        imputed=UNSAID,
+    )
+
+
+def knowledge_of(*states: ev.StateVector, length: int = 4, placing: bool = True) -> Knowledge:
+    histories = Histories(length, kinds_of(["review"]))
+    knowledge = Knowledge(histories, Trending(30 * DAY_MS), 1, places_new_products=placing)
+    for n, state in enumerate(states):
+        state.event_id, state.source_offset = f"e{n}", n
+        assert knowledge.apply_once(state, 0)
+    return knowledge
+
+
+def shop() -> Knowledge:
+    """Four products, the first the most popular, each with a price; the first two of one kind."""
+    knowledge = knowledge_of(*(view("", f"p{n}", 1) for n in (0, 0, 0, 0, 1, 1, 1, 2, 2, 3)))
+    for n in range(4):
+        kind = "Shoes" if n < 2 else f"Kind {n}"
+        knowledge.catalogue.upsert(ev.Product(product_id=f"p{n}", price=10.0 * n, categories=["All", kind]))
+    return knowledge
+
+
+def placed(knowledge: Knowledge, wishes: dict[str, Any], *, count: int = 10) -> dict[str, float]:
+    asked = Asked(count, ParseDict(wishes, pb.Wishes()))
+    answer = recommend(viewer_of("", [], knowledge), asked, knowledge=knowledge, version=None)
+    return {knowledge.catalogue.ids[found.row]: found.score for found in answer.places}
+
+
+def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> None:
+    """Of a user whose history is longer than what is kept, and who looks at two products at the moment."""
+    past = [review("ann", f"p{n}", n + 1) for n in range(6)]
+    knowledge = knowledge_of(*past, *(view("", f"p{n}", 9) for n in range(8)))
+    follows = {f"p{n}": {"p7": 0.1 * (n + 1)} for n in range(7)}
+    tiny_version(tmp_path, "v", {f"p{n}": float(n == 7) for n in range(8)}, follows=follows)
+    catalogue = knowledge.catalogue
+    version = load_scorer(tmp_path / "v", None, catalogue.row_of, lambda: len(catalogue))
+    viewer = viewer_of("ann", ["p6", "p0"], knowledge)
+    asked = Asked(
+        1,
+        ParseDict(
+            {"explain": True, "boosts": [{"products": {"not": {"brand": {"values": ["x"]}}}, "factor": 2.0}]},
+            pb.Wishes(),
+        ),
+    )
+    answer = recommend(viewer, asked, knowledge=knowledge, version=version)
+    (found,) = recommended(
+        answer.places, asked.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
+    )
+    assert found.product_id == "p7"
+    assert sum(reason.score for reason in found.reasons) == pytest.approx(found.score, abs=1e-4)
+    reasons = {reason.part: reason for reason in found.reasons}
+    assert reasons[pb.PART_BOOST].score == pytest.approx(math.log(2.0))
+    by = reasons[pb.PART_CO_OCCURRENCE]
+    assert [(e.product_id, e.kind, e.event_time_ms) for e in by.events] == [
+        ("p6", ev.EVENT_KIND_VIEW, 0),
+        ("p5", ev.EVENT_KIND_REVIEW, past[5].event_time_ms),
+        ("p0", ev.EVENT_KIND_VIEW, 0),
+    ]
+    assert not recommend(viewer, Asked(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
+
+
+def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise() -> None:
+    for placing in (True, False):
+        knowledge = knowledge_of(*(view("", f"p{n % 3}", 1) for n in range(60)), placing=placing)
+        for n, title in enumerate(["red guitar", "drum", "rake", "red guitar"]):
+            knowledge.catalogue.upsert(ev.Product(product_id=f"p{n}", title=title))
+        assert "new" not in placed(knowledge, {})
+        knowledge.catalogue.upsert(ev.Product(product_id="new", title="red guitar"))
+        found = placed(knowledge, {})
+        assert found["new"] == pytest.approx(found["p3"], abs=0.1)
+        assert (found["new"] > math.log(0.05 / 5) + 0.5) is placing
+
+
+def test_boosts_multiply_the_odds_and_count_for_the_minimum() -> None:
+    knowledge = shop()
+    plain = placed(knowledge, {})
+    assert list(plain) == ["p0", "p1", "p2", "p3"]
+    costly, dear = {"price": {"at_least": 20}}, {"price": {"at_least": 30}}
+    boosts = [{"products": costly, "factor": 10}, {"products": dear, "factor": 0.5}]
+    boosted = placed(knowledge, {"boosts": boosts})
+    assert list(boosted) == ["p2", "p3", "p0", "p1"]
+    expected = {"p0": 0.0, "p1": 0.0, "p2": math.log(10), "p3": math.log(5)}
+    assert {p: boosted[p] - plain[p] for p in plain} == pytest.approx(expected, abs=1e-5)
+    least = boosted["p3"]
+    assert list(placed(knowledge, {"boosts": boosts, "minimum_score": least})) == ["p2", "p3"], "no less than it"
+    assert list(placed(knowledge, {"boosts": boosts, "minimum_score": math.nextafter(least, 9)})) == ["p2"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({"exclude_product_ids": ["p0", "nobody", "p1"]}, "p2 p3"),
+        ({"filter": {"category": {"values": ["shoes"]}}}, "p0 p1"),
+        ({"filter": {"not": {"category": {"values": ["shoes"]}}}, "exclude_product_ids": ["p2"]}, "p3"),
+        ({"diversity": 0.9}, "p0 p2 p3 p1"),
+        ({"diversity": 0.9, "filter": {"category": {"values": ["shoes"]}}}, "p0 p1"),
+    ],
+)
+def test_only_what_is_wished_for_is_placed(wishes: dict[str, Any], expected: str) -> None:
+    assert list(placed(shop(), wishes)) == expected.split()
+
+
+def test_what_is_hidden_is_never_placed_whatever_is_wished() -> None:
+    knowledge = shop()
+    knowledge.catalogue.upsert(ev.Product(product_id="p0", price=30.0, unavailable=True))
+    knowledge.catalogue.remove("p1")
+    everything = {"any_of": {"filters": [{"price": {"at_least": 0}}, {"not": {"price": {"at_least": 0}}}]}}
+    wishes = {"filter": everything, "boosts": [{"products": everything, "factor": 1000}], "diversity": 0.5}
+    assert set(placed(knowledge, wishes)) == {"p2", "p3"}
+
+
+def test_diversity_changes_the_order_and_no_score() -> None:
+    knowledge = shop()
+    plain, diverse = placed(knowledge, {}), placed(knowledge, {"diversity": 0.9})
+    assert diverse == plain
+    assert list(placed(knowledge, {"diversity": 1e-9})) == list(plain)
+
+
+def test_what_is_beyond_the_pool_follows_by_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.inference.answer.recommend.MOST_POOL", 2)
+    assert list(placed(shop(), {"diversity": 1.0}, count=3)) == ["p0", "p1", "p2"]
+
+
+def test_likeness_by_hand() -> None:
+    knowledge = knowledge_of()
+    for name, brand, categories in (
+        ("a", "x", ["All", "Shoes"]),
+        ("b", "y", ["all", "shoes"]),
+        ("c", "X", ["All", "Hats"]),
+        ("d", "", []),
+    ):
+        knowledge.catalogue.upsert(ev.Product(product_id=name, brand=brand, categories=categories))
+    found = likeness(np.arange(4), knowledge.catalogue.attributes, None)
+    # Categories weigh 1 and 2 of the root of 5, a brand 0.5, together of length 1.
+    both, widest, brand = 1 / 1.25, (1 / 5) / 1.25, 0.25 / 1.25
+    expected = [[1, both, widest + brand, 0], [both, 1, widest, 0], [widest + brand, widest, 1, 0], [0, 0, 0, 0]]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+class Vectors:
+    """Of the version: what it has learned of three products, of the third nothing."""
+
+    def vectors(self, rows: Any) -> Any:
+        return np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32)[rows]
+
+
+def test_likeness_is_the_mean_of_what_both_products_have() -> None:
+    knowledge = knowledge_of()
+    for name, categories in (("a", ["All"]), ("b", ["all"]), ("c", ["All"])):
+        knowledge.catalogue.upsert(ev.Product(product_id=name, categories=categories))
+    version: Any = Vectors()
+    found = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    assert found == pytest.approx(np.array([[1, 0.8, 1], [0.8, 1, 1], [1, 1, 1]]), abs=1e-6)
+    knowledge.catalogue.remove("c")
+    found = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    assert found == pytest.approx(np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]), abs=1e-6)
+    knowledge.catalogue.remove("b")
+    assert likeness(np.arange(2), knowledge.catalogue.attributes, version)[0, 1] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("user", ["", "ann"])
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_a_session_is_seen_as_its_views_would_be(user: str, views: int) -> None:
+    """The same window as when they were applied; a shop's own reward of a view, and nothing that nobody said."""
+    past = [review("ann", "p0", 1), review("ann", "p1", 2), view("bob", "p2", 9, reward=0.2)]
+    session = [f"p{n % 3}" for n in range(views)]
+    knowledge = knowledge_of(*past)
+    found = viewer_of(user, ["never seen", *session], knowledge)
+    after = knowledge_of(*past, *(view(user or "guest", product, 9, reward=0.2) for product in session))
+    row = after.histories.row(user or "guest")
+    assert row is not None
+    expected = after.histories.window(row)
+    assert found.window is not None
+    n = int(found.window.lengths[0])
+    assert n == expected.lengths[0]
+    assert found.window.products[0, :n].tolist() == expected.products[0, :n].tolist()
+    told = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
+    assert np.array_equal(found.window.features[0, :n, told], expected.features[0, :n, told])
+    assert found.session == min(views, 4)
+    catalogue = knowledge.catalogue
+    assert {catalogue.ids[row] for row in found.seen} == {*session, *(["p0", "p1"] if user else [])}
+
+
+def test_a_guest_without_a_session_is_nobody() -> None:
+    assert viewer_of("", ["never seen"], knowledge_of(review("ann", "p0", 1))).window is None
+    assert viewer_of("", [], knowledge_of()).window is None
+
+
+def test_exploration_has_the_propensities_that_it_says() -> None:
+    """At each place the next in order is as likely as its propensity says, and all others share the rest evenly."""
+    values = np.array([1.0, 4.0, -np.inf, 3.0, 2.0], np.float32)
+    order = np.array([3, 1])  # another one than by score
+    rng = np.random.default_rng(1)
+    draws = [explore(values, order, 2, 0.4, rng) for _ in range(4000)]
+    first = {row: sum(d[0].row == row for d in draws) / len(draws) for row in (0, 1, 3, 4)}
+    assert first == pytest.approx({0: 0.1, 1: 0.1, 3: 0.7, 4: 0.1}, abs=0.03)
+    for draw in draws:
+        assert [p.score for p in draw] == [float(values[p.row]) for p in draw]
+        assert draw[0].propensity == pytest.approx(0.7 if draw[0].row == 3 else 0.1)
+        following = 1 if draw[0].row == 3 else 3
+        assert draw[1].propensity == pytest.approx(0.4 / 3 + (0.6 if draw[1].row == following else 0.0))
+
+
+def test_exploration_goes_by_the_diversified_order() -> None:
+    knowledge = shop()
+    asked = Asked(4, pb.Wishes(diversity=0.9))
+    values = score(None, None, asked.wishes, knowledge, None).values
+    limit(values, NOBODY, asked, knowledge)
+    explored = place(values, asked, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
+    assert [p.row for p in explored] == [0, 2, 3, 1]
+    assert [p.propensity for p in explored] == pytest.approx([1.0] * 4)

@@ -1,0 +1,127 @@
+"""Checkpoints and versions on disk: whole or not at all, refused where they do not fit, kept as long as promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.trainer import checkpoint, publish
+from services.trainer import publish as retention
+from services.trainer.checkpoint import Checkpoint
+from services.trainer.learner import Learner
+from services.trainer.settings import TrainerSettings
+from shared.log.ordered import ReaderSnapshot
+from shared.model.files import read_version
+from shared.process.errors import Unusable
+from shared.state.shop import ShopSettings
+from tests.support.states import shoppers
+
+READER: ReaderSnapshot = {"positions": {"0": 7}, "watermarks": {"0": 5}, "marks": {}, "ordered": True}
+SHOP = ShopSettings()
+
+
+def small(folder: Path, **more: object) -> TrainerSettings:
+    values = {
+        "state_dir": folder / "state",
+        "dimension": 8,
+        "batch": 8,
+        "warmup_transitions": 20,
+    }
+    return TrainerSettings.model_validate(values | more)
+
+
+def learned(settings: TrainerSettings, events: int, shop: ShopSettings = SHOP) -> Learner:
+    learner = Learner(settings, shop)
+    for state in shoppers(events):
+        learner.apply(state)
+    return learner
+
+
+def write(settings: TrainerSettings, events: int) -> Path:
+    return checkpoint.write(Checkpoint(learned(settings, events).snapshot(), READER, "cluster/topic"), settings, SHOP)
+
+
+def test_the_newest_checkpoint_is_read_back_and_two_are_kept(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    assert checkpoint.newest(settings, SHOP) is None
+    for events in (30, 40, 50):
+        write(settings, events)
+    assert [p.name for p in sorted(settings.state_dir.iterdir())] == [
+        "checkpoint-000000000040",
+        "checkpoint-000000000050",
+    ]
+    found = checkpoint.newest(settings, SHOP)
+    assert found is not None
+    assert (found.reader, found.log_identity) == (READER, "cluster/topic")
+    assert Learner.restore(settings, SHOP, found.learner).snapshot().state == learned(settings, 50).snapshot().state
+
+
+def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    older, newer = write(settings, 30), write(settings, 40)
+    with (newer / checkpoint.TENSORS).open("r+b") as file:
+        file.seek(500)
+        file.write(b"\x00\xff\x00\xff")
+    found = checkpoint.newest(settings, SHOP)
+    assert found is not None
+    assert found.learner.state["stream"]["applied"] == 30
+    (older / checkpoint.STATE).write_bytes(b"{")
+    with pytest.raises(Unusable, match=r"every checkpoint in .* is damaged"):
+        checkpoint.newest(settings, SHOP)
+    assert checkpoint.newest(settings, SHOP) is None, "they were put aside"
+
+
+def test_a_checkpoint_learned_with_other_settings_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
+    write(small(tmp_path), 30)
+    with pytest.raises(Unusable, match=r"FRESHET_TRAINER_DISCOUNT=0.5, now it is 0.9.*FRESHET_TRAINER_STATE_DIR"):
+        checkpoint.newest(small(tmp_path, discount=0.9), SHOP)
+    assert checkpoint.newest(small(tmp_path, publish_events=5000, log_level="DEBUG"), SHOP) is not None
+    with pytest.raises(Unusable, match=r"FRESHET_SHOP_MASKED_KINDS=review,rating,dislike, now it is purchase;"):
+        checkpoint.newest(small(tmp_path), ShopSettings(masked_kinds="purchase"))
+    elsewhere = ShopSettings(models_dir=tmp_path / "elsewhere", place_new_products=False)
+    assert checkpoint.newest(small(tmp_path), elsewhere) is not None, "nothing that is learned depends on these"
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(tmp_path)
+    write(settings, 30)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shared.process.folders.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(settings, 40)
+    assert [p.name for p in settings.state_dir.iterdir()] == ["checkpoint-000000000030"]
+
+
+def test_the_same_learning_gives_the_same_version_byte_for_byte(tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "two"):
+        settings = small(tmp_path / name)
+        shop = ShopSettings(models_dir=tmp_path / name / "models")
+        manifest, sha256 = publish.write(learned(settings, 80), READER, settings, shop)
+        read_version(shop.models_dir / manifest.version_id, sha256)
+        hashes.append((manifest.version_id, sha256))
+    assert hashes[0] == hashes[1]
+    other = small(tmp_path / "three", seed=8)
+    assert publish.write(learned(other, 80), READER, other, shop)[0].version_id != hashes[0][0]
+    shorter = ShopSettings(models_dir=shop.models_dir, history_length=10)
+    assert publish.write(learned(settings, 80, shorter), READER, settings, shorter)[0].version_id != hashes[0][0]
+    assert publish.applied_of(hashes[0][0]) == 80
+    assert publish.applied_of("") == 0, "no version yet"
+
+
+def test_ten_versions_are_kept_and_the_last_of_each_hour_of_a_day_and_what_is_pinned() -> None:
+    hour = 3600.0
+    now = 1000 * hour
+    versions = [(f"v{n:03d}", now - (60 - n) * hour / 2) for n in range(60)]  # two an hour over thirty hours
+    gone = set(retention.expired(versions, pinned=["v001"], now=now))
+    kept = [v for v, _ in versions if v not in gone]
+    assert kept[-10:] == [f"v{n:03d}" for n in range(50, 60)]
+    assert kept[0] == "v001"
+    by_hour = [v for v in kept if v not in kept[-10:] and v != "v001"]
+    assert by_hour == [f"v{n:03d}" for n in range(13, 50, 2)]

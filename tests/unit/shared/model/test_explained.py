@@ -1,0 +1,190 @@
+"""What made the scores: parts that add up to them, whatever the policy, and the events that made the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from shared.content.new_products import Content
+from shared.model.explained import NOTHING, Reasons, explain
+from shared.model.format import ACTION_VALUES, ALONE, SEQUENCE
+from shared.model.served import served
+from shared.pb.freshet.v1.events_pb2 import Product
+from shared.pb.freshet.v1.recommender_pb2 import (
+    PART_BOOST,
+    PART_CO_OCCURRENCE,
+    PART_CONTENT,
+    PART_Q,
+    PART_SENTIMENT,
+    PART_SEQUENCE,
+    PART_TRENDING,
+)
+from shared.policies.registry import POLICIES
+from shared.state.histories import EVENT_FEATURES, Window
+from shared.state.known import Trending
+from tests.unit.shared.policies.test_contract import learned, published
+
+FloatArray = NDArray[np.float32]
+SENTIMENT = EVENT_FEATURES.index("sentiment")
+
+# What each policy's scores may be made of.
+PARTS = {
+    "trending": {PART_TRENDING},
+    **{name: {PART_TRENDING, PART_CO_OCCURRENCE} for name in ("repeat", "markov", "itemknn", "ease")},
+    **{name: {PART_SEQUENCE} for name in ("ials", "bpr", "gru4rec", "sasrec")},
+    "dqn": {PART_Q, PART_SENTIMENT},
+    "freshet": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE, PART_Q, PART_SENTIMENT},
+}
+
+
+class Reason(NamedTuple):
+    """Of one product."""
+
+    part: int
+    score: float
+    events: tuple[tuple[int, float], ...]
+
+
+def each(told: list[Reasons]) -> list[dict[int, Reason]]:
+    """Of each product its reasons by part."""
+    assert [reasons.part for reasons in told] == sorted({reasons.part for reasons in told})
+    found: list[dict[int, Reason]] = [{} for _ in told[0].scores]
+    for part, *of_products in told:
+        for own, score, count, places, adds in zip(found, *of_products, strict=True):
+            if count or abs(score) > NOTHING:
+                own[part] = Reason(part, score, tuple(zip(places[:count], adds[:count], strict=True)))
+    return found
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: Path) -> None:
+    stream, policy = learned(name, 600)
+    if name == "freshet":  # as a validation that liked both heads would have it
+        policy.choice = replace(policy.choice, ce=0.7, q=0.4)  # type: ignore[attr-defined]
+    scorer = published(stream, policy, tmp_path)
+    content = Content()
+    for row, product in enumerate(stream.products):
+        content.put(row, Product(product_id=product, title=f"{product[:1]} thing"))
+        for _ in range(row % 12):
+            content.count(row)
+    boosts = np.linspace(-1.0, 1.0, len(stream.products), dtype=np.float32)
+    rows, told = np.arange(len(stream.products)), set()
+    for user in range(20):
+        window = stream.histories.window(user)
+        scored = served(scorer, window, stream.trending, content)
+        for row, own in enumerate(each(explain(scored, scorer, window, rows, boosts))):
+            total = sum(reason.score for reason in own.values())
+            assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
+            told |= set(own)
+            for reason in own.values():
+                assert len(reason.events) <= 3
+                assert all(0 <= place < window.lengths[0] for place, _ in reason.events)
+    assert told == PARTS[name] | {PART_CONTENT, PART_BOOST}
+
+
+class Told:
+    """A version that says of three products what it is told to, after a history of two events."""
+
+    history_length = 2
+    products = 3
+
+    def __init__(self, popularity_weight: float, related: FloatArray, heads: Mapping[str, FloatArray]) -> None:
+        self.popularity_weight = popularity_weight
+        self._related = related  # (2, 3)
+        self._heads = heads  # group → (1 or 2, 3, 3): as if no text had any sentiment, and as it was
+
+    def related(self, window: Window) -> FloatArray:  # noqa: ARG002
+        found: FloatArray = self._related.sum(axis=0)
+        return found
+
+    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
+        found: FloatArray = sum((own[-1, -1] for own in self._heads.values()), np.zeros(3, np.float32))
+        return found
+
+    def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:  # noqa: ARG002
+        return np.pad(self._related, ((0, 0), (0, 1)))[:, np.minimum(rows, 3)]  # none of products that came later
+
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
+        ways = slice(None, None, -1) if window.features[0, :, SENTIMENT].any() else slice(1)
+        return {group: own[ways][..., rows] for group, own in self._heads.items()}
+
+
+def history(*sentiments: float) -> Window:
+    features = np.zeros((1, len(sentiments), len(EVENT_FEATURES)), np.float32)
+    features[0, :, SENTIMENT] = sentiments
+    return Window(np.zeros((1, len(sentiments)), np.int32), features, np.array([len(sentiments)], np.int32))
+
+
+def popularity(*products: int) -> Trending:
+    trending = Trending(1000.0)
+    for product in products:
+        trending.add(product, 1, 5)
+    return trending
+
+
+def array(*rows: object) -> FloatArray:
+    return np.array(rows, np.float32)
+
+
+def test_each_part_is_told_by_the_events_that_made_it() -> None:
+    nothing = np.zeros((2, 3, 3), np.float32)
+    sequence, values, alone = nothing.copy(), nothing.copy(), nothing.copy()
+    sequence[:, :, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
+    values[:, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
+    alone[:, :, 0] = 0.25
+    related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
+    version = Told(0.5, related, {SEQUENCE: sequence, ACTION_VALUES: values, ALONE: alone})
+    trending, rows = popularity(0, 0, 1, 1, 2, 2), np.array([0, 1])
+    shares = trending.shares()
+    window = history(0.0, 0.0, 0.8)  # of three events, the oldest of which the version does not look at
+    scored = served(version, window, trending)
+    own, second = each(explain(scored, version, window, rows, popularity_out=0.25))
+    counted, lift = np.log(0.5 * shares[0]), np.log((0.5 * shares[0] + 0.08) / (0.5 * shares[0]))
+    assert flat(own[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
+    assert flat(own[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
+    assert flat(own[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
+    assert flat(own[PART_Q]) == approx([0.0, 2, -0.1])
+    assert flat(own[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
+    assert set(second) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
+
+
+def flat(reason: Reason) -> list[float]:
+    """Its score, then place and score of each event."""
+    return [reason.score, *(number for event in reason.events for number in event)]
+
+
+def approx(numbers: list[float]) -> Any:
+    return pytest.approx(numbers, abs=1e-5)
+
+
+@given(
+    st.lists(st.floats(-5, 5, width=32), min_size=27, max_size=27),
+    st.lists(st.floats(0, 0.25, width=32), min_size=6, max_size=6),
+    st.one_of(st.just(0.0), st.floats(0.01, 1.0)),
+    st.booleans(),
+)
+def test_parts_add_up(heads: list[float], related: list[float], popularity_weight: float, feels: bool) -> None:
+    groups = dict(zip((SEQUENCE, ACTION_VALUES, ALONE), array(*heads).reshape(3, 1, 3, 3), strict=True))
+    twice = {group: np.concatenate([own, own + 1.0]) if feels else own for group, own in groups.items()}
+    twice[ALONE] = groups[ALONE].repeat(2, axis=0)
+    version = Told(popularity_weight, array(*related).reshape(2, 3), twice)
+    trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
+    scored = served(version, window, trending)
+    for row, own in zip(rows, each(explain(scored, version, window, rows)), strict=True):
+        assert sum(reason.score for reason in own.values()) == pytest.approx(scored.values[row], abs=1e-4)
+
+
+def test_of_a_user_of_whom_nothing_is_known_popularity_is_the_reason() -> None:
+    trending = popularity(0, 0, 1)
+    (own,) = each(explain(served(None, None, trending), None, None, np.array([1])))
+    (reason,) = own.values()
+    assert reason.part == PART_TRENDING
+    assert flat(reason) == approx([float(trending.log_popularity()[1])])

@@ -1,0 +1,139 @@
+"""What every policy promises: it ranks now as what it publishes does, and goes on from a snapshot without a pause."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.model import ranking
+from shared.model.files import read_version, write_version
+from shared.model.format import Manifest
+from shared.model.scoring import Scorer
+from shared.model.served import served_scores
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.contract import Policy, PolicySnapshot, no_golden
+from shared.policies.freshet.settings import FreshetSettings
+from shared.policies.networks.dqn import DqnSettings
+from shared.policies.networks.sequences import Passes
+from shared.policies.registry import POLICIES, make
+from shared.process.errors import Unusable
+from shared.state.histories import EVENT_FEATURES
+from shared.state.shop import StreamSettings
+from shared.state.stream import Stream
+from tests.support.states import review, shoppers
+
+NAMES = list(POLICIES)
+SETTINGS = StreamSettings(history_length=8, masked_kinds="")
+OPTIONS = {
+    "freshet": {
+        "settings": FreshetSettings(
+            dimension=8, batch=16, warmup_transitions=50, transitions_per_step=4, holdout_every=2
+        )
+    },
+    "ials": {"factors": 8},
+    "bpr": {"factors": 8, "iterations": 5},
+    "gru4rec": {"dimension": 8, "refit": Passes(most=2)},
+    "dqn": {"settings": DqnSettings(hidden=8, batch=16, warmup=50)},
+    "sasrec": {"dimension": 8, "refit": Passes(most=2)},
+}
+
+
+def events(count: int) -> list[pb.StateVector]:
+    """Shopping of products with prices; some users come back to what they had, and guests come between."""
+    rng = random.Random(11)
+    found = list(shoppers(count))
+    for n, state in enumerate(found):
+        state.price_scaled, state.helpfulness_scaled = rng.random(), rng.random()
+        if n % 17 == 5:
+            state.user_id = ""
+        if n % 11 == 3:
+            state.product_id = "again"
+    return found
+
+
+def learned(name: str, count: int) -> tuple[Stream, Policy]:
+    stream = Stream(SETTINGS)
+    policy = make(name, stream, 7, **OPTIONS.get(name, {}))
+    for state in events(count):
+        policy.learn(stream.apply(state))
+    policy.refit()
+    return stream, policy
+
+
+def everything(snapshot: PolicySnapshot) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in snapshot.arrays.items()} | {"": repr(snapshot.state).encode()}
+
+
+def published(stream: Stream, policy: Policy, root: Path) -> Scorer:
+    """What serving would score with, through the disk."""
+    found = policy.learned()
+    manifest = Manifest(
+        version_id="v", policy=policy.name, heads=found.heads, popularity_weight=found.popularity_weight,
+        neighbours=found.neighbours, history_length=SETTINGS.history_length, event_features=list(EVENT_FEATURES),
+        dimension=found.parts.input.shape[1], products=len(stream.products), epsilon=found.epsilon,
+        discount=found.discount, positions={}, applied_events=0, steps=found.steps, ordered=True,
+    )  # fmt: skip
+    _, sha256 = write_version(root, manifest, found.parts, found.golden or no_golden(SETTINGS.history_length))
+    return Scorer(*read_version(root / "v", sha256), stream.rows.__getitem__, lambda: len(stream.products))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_published_ranks_as_the_policy_does_now(name: str, tmp_path: Path) -> None:
+    stream, policy = learned(name, 600)
+    assert policy.name == name
+    scorer = published(stream, policy, tmp_path)
+    for user in range(20):
+        window = stream.histories.window(user)
+        now, then = (served_scores(version, window, stream.trending) for version in (policy, scorer))
+        assert np.allclose(now, then, rtol=1e-3, atol=1e-3)
+        top, other = (ranking.top_k(values, 20) for values in (now, then))
+        assert np.allclose(now[top], now[other], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns_on_from_a_snapshot_as_without_a_pause(name: str) -> None:
+    stream, policy = learned(name, 300)
+    arrays, state = stream.snapshot()
+    kept = policy.snapshot()
+    resumed = Stream.restore(SETTINGS, arrays, state)
+    again = make(name, resumed, 7, **OPTIONS.get(name, {}))
+    again.restore(kept)
+    for event in events(500)[300:]:
+        policy.learn(stream.apply(event))
+        again.learn(resumed.apply(event))
+    for one in (policy, again):
+        one.refit()
+    assert everything(policy.snapshot()) == everything(again.snapshot())
+    window = stream.histories.window(0)
+    assert np.array_equal(policy.related(window), again.related(window))
+    assert np.array_equal(policy.scores(window), again.scores(window))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_events_under_the_same_seed_make_the_same_policy_and_publishing_changes_nothing(name: str) -> None:
+    quiet, loud = learned(name, 300)[1], learned(name, 300)[1]
+    loud.learned()
+    assert everything(quiet.snapshot()) == everything(loud.snapshot())
+
+
+def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Unusable, match="no policy is called 'markow'; there are trending, repeat, markov"):
+        make("markow", Stream(SETTINGS), 7)
+
+
+def test_repeat_ranks_the_users_own_products_first_and_markov_what_followed_the_last_ones() -> None:
+    shopping = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("b", "z"), ("c", "z"), ("c", "x")]
+    shopping += [(f"d{n}", "w") for n in range(9)]
+    ranked = {}
+    for name in ("trending", "repeat", "markov"):
+        stream = Stream(SETTINGS)
+        policy = make(name, stream, 7)
+        for day, (user, product) in enumerate(shopping):
+            policy.learn(stream.apply(review(user, product, day)))
+        window = stream.histories.window(2)
+        rows = ranking.top_k(served_scores(policy, window, stream.trending), 3)
+        ranked[name] = "".join(stream.products[row] for row in rows)
+    assert ranked == {"trending": "wxz", "repeat": "xzw", "markov": "yxz"}

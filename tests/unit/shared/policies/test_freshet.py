@@ -1,0 +1,286 @@
+"""That `freshet` learns: order of products, new rows, no future in the state; and that a trainer keeps all of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from services.features.core import Origin, describe
+from services.features.sentiment import Sentiment
+from services.features.settings import FeaturesSettings
+from services.trainer.learner import Learner, Snapshot
+from services.trainer.settings import TrainerSettings
+from shared.log.records import kinds_of
+from shared.model.format import Manifest
+from shared.model.scoring import Scorer
+from shared.model.served import served_scores
+from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.freshet.policy import FreshetPolicy
+from shared.policies.freshet.validation import UNDECIDED
+from shared.state.histories import Histories, Window
+from shared.state.shop import ShopSettings
+from tests.support.states import review, shoppers
+
+SMALL = {
+    "dimension": 16, "batch": 32, "warmup_transitions": 64, "transitions_per_step": 4,
+    "most_transitions_per_step": 4,
+    "holdout_every": 5, "learning_rate": 0.01, "dropout": 0.1,
+}  # fmt: skip
+SHOP = ShopSettings(history_length=8)
+
+
+GLAD = "Wonderful, I love it. It works perfectly."
+SORRY = "Terrible, I hate it. It broke at once."
+SENTIMENT = Sentiment()
+
+
+def a_learner(**settings: object) -> Learner:
+    return Learner(TrainerSettings.model_validate(SMALL | settings), SHOP)
+
+
+def freshet(learner: Learner) -> FreshetPolicy:
+    assert isinstance(learner.policy, FreshetPolicy)
+    return learner.policy
+
+
+def scorer(learner: Learner, heads: dict[str, float] | None = None) -> Scorer:
+    """What serving would score with, from the very parts that are published."""
+    learned = learner.policy.learned()
+    manifest = Manifest(
+        version_id="v", policy="p", heads=heads or learned.heads, history_length=8,
+        event_features=[], dimension=learner.settings.dimension, products=len(learner.stream.products), epsilon=0.0,
+        discount=0.5, positions={}, applied_events=0, steps=0, ordered=True,
+    )  # fmt: skip
+    golden = learned.golden
+    assert golden is not None
+    if heads:  # golden scores belong to the learned weights
+        golden = type(golden)(golden.window, golden.rows[:, :0], golden.scores[:, :0])
+    return Scorer(
+        manifest, learned.parts, golden, learner.stream.rows.__getitem__, lambda: len(learner.stream.products)
+    )
+
+
+def two_products(seed: int, *, shuffled: bool, share_of_good: float = 0.5, users: int = 400) -> list[pb.StateVector]:
+    """After `start` this share of the users choose `good` and the others `bad`, with other rewards.
+
+    Background shopping on forty more products. `shuffled`: the same rewards, dealt out at random.
+    """
+    rng = random.Random(seed)
+    states, rewards = [], []
+    for n in range(users):
+        day = n // 4
+        states.append(review(f"u{n}", "start", day, reward=0.2))
+        is_good = int((n + 1) * share_of_good) > int(n * share_of_good)
+        states.append(review(f"u{n}", "good" if is_good else "bad", day, reward=1.0 if is_good else -0.6))
+        rewards.append(states[-1].reward)
+        states.append(review(f"b{n}", f"p{rng.randrange(40)}", day, reward=0.2))
+    if shuffled:
+        rng.shuffle(rewards)
+        for state, reward in zip([s for s in states if s.product_id in ("good", "bad")], rewards, strict=True):
+            state.reward = state.sentiment = reward
+    return states
+
+
+def two_texts(seed: int, *, shuffled: bool) -> list[pb.StateVector]:
+    """The same shopping with four stars for everything: only what people write tells `good` from `bad`."""
+    rng = random.Random(seed)
+    states = two_products(seed, shuffled=False)
+    told = [state for state in states if state.product_id in ("good", "bad")]
+    texts = [GLAD if state.product_id == "good" else SORRY for state in told]
+    if shuffled:
+        rng.shuffle(texts)
+    text_of = {id(state): text for state, text in zip(told, texts, strict=True)}
+    described = []
+    for n, state in enumerate(states):
+        event = pb.Event(
+            kind=state.kind, user_id=state.user_id, product_id=state.product_id, event_time_ms=state.event_time_ms,
+            event_id=f"e{n}", rating=4.0, text=text_of.get(id(state), ""),
+        )  # fmt: skip
+        described.append(describe(event, Origin("events", 0, n, 0), FeaturesSettings(), SENTIMENT))
+    return described
+
+
+def lead_of_good(states: list[pb.StateVector], seed: int) -> tuple[float, float]:
+    """By how much `good` outscores `bad` after `start`: by Q alone, and by the cross-entropy head alone."""
+    learner = a_learner(seed=seed, negatives=8)
+    for state in states:
+        learner.apply(state)
+    newcomer = Histories(8, kinds_of(["review"]))
+    row = newcomer.apply(review("new", "start", 200, reward=0.2), learner.stream.rows["start"])
+
+    def lead(heads: dict[str, float]) -> float:
+        scores = scorer(learner, heads).scores(newcomer.window(row))
+        return float(scores[learner.stream.rows["good"]] - scores[learner.stream.rows["bad"]])
+
+    return lead({"ce": 0.0, "q": 1.0}), lead({"ce": 1.0, "q": 0.0})
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("states", "least"), [(two_products, 0.5), (two_texts, 0.15)])
+def test_q_ranks_the_better_liked_of_two_equally_frequent_products_first(
+    states: Callable[..., list[pb.StateVector]], least: float
+) -> None:
+    seeds = (1, 2, 3)
+    real = [lead_of_good(states(seed, shuffled=False), seed) for seed in seeds]
+    dealt = [lead_of_good(states(seed, shuffled=True), seed) for seed in seeds]
+    assert all(q > least for q, _ in real), real
+    # The cross-entropy head sees only how often each is chosen, which is the same: it leads now one way, now the other.
+    mean_q, mean_ce = np.mean(real, axis=0)
+    assert abs(mean_ce) < 0.5 * mean_q, real
+    assert all(abs(q) < 0.5 * min(real)[0] for q, _ in dealt), (real, dealt)
+
+
+def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get_wrong() -> None:
+    found = {}
+    for shuffled in (False, True):
+        learner = a_learner(negatives=8)
+        for state in two_products(5, shuffled=shuffled, share_of_good=0.35, users=600):
+            learner.apply(state)
+        found[shuffled] = learner.policy.learned()
+    metrics = found[False].metrics
+    assert found[False].heads["q"] > 0.0
+    assert metrics["validation_reward_ndcg_at_10"] > metrics["validation_reward_ndcg_at_10_without_q"] + 0.2
+    assert found[True].heads["q"] == 0.0
+
+
+def test_a_new_product_can_be_scored_at_once() -> None:
+    learner = a_learner()
+    for state in shoppers(200):
+        learner.apply(state)
+    learner.apply(review("u1", "brand-new", 30))
+    row = learner.stream.rows["brand-new"]
+    scores = scorer(learner).scores(learner.stream.histories.window(0))
+    assert np.isfinite(scores[row])
+    assert freshet(learner).dqn.tables.size == row + 1
+    assert torch.equal(
+        freshet(learner).dqn.tables.values["output.q"][row], freshet(learner).dqn.tables.target["output.q"][row]
+    )
+
+
+def test_a_product_of_the_catalogue_without_an_event_hinders_neither_ranking_nor_publishing() -> None:
+    learner = a_learner()
+    for state in shoppers(200):
+        learner.apply(state)
+    policy, stream = freshet(learner), learner.stream
+    policy.choice = replace(UNDECIDED, ce=1.0, q=0.5)
+    known = len(stream.products)
+    stream.known.products.row_of("never bought")
+    window = stream.histories.window(0)
+    assert len(policy.scores(window)) == known
+    assert len(served_scores(policy, window, stream.trending)) == known + 1
+    assert len(policy.learned().parts.products) == known
+    published = scorer(learner).scores(window)
+    assert published[:known] == pytest.approx(policy.scores(window), abs=1e-3)
+    assert published[known] == -np.inf
+
+
+def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_judged_from() -> None:
+    def states_of(reward: float, rating: float) -> tuple[Window, Window]:
+        learner = a_learner()
+        seen = []
+        for n, state in enumerate(shoppers(60, users=7)):
+            if n == 58:  # not one of those that are held out
+                state.reward, state.rating, state.sentiment = reward, rating, reward
+                user = learner.stream.histories.row(state.user_id)
+                assert user is not None
+                seen.append(learner.stream.histories.window(user))
+            learner.apply(state)
+        newest = 58
+        kept = freshet(learner).buffer.to_arrays()
+        place = int(np.flatnonzero(kept["serials"] == newest)[0])
+        n = int(kept["lengths"][place])
+        before = Window(kept["products"][place, : n - 1], kept["features"][place, : n - 1], np.array([n - 1], np.int32))
+        after = Window(kept["products"][place, :n], kept["features"][place, :n], np.array([n], np.int32))
+        assert np.array_equal(before.features, seen[0].features[0, : n - 1])
+        return before, after
+
+    (glad_before, glad_after), (sad_before, sad_after) = states_of(1.0, 5.0), states_of(-1.0, 1.0)
+    assert np.array_equal(glad_before.products, sad_before.products)
+    assert np.array_equal(glad_before.features, sad_before.features)
+    assert not np.array_equal(glad_after.features, sad_after.features)
+
+
+def everything(snapshot: Snapshot) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in snapshot.arrays.items()} | {"state": repr(snapshot.state).encode()}
+
+
+@pytest.mark.parametrize("cut", [50, 201, 333])
+def test_learning_on_from_a_snapshot_is_learning_without_a_pause(cut: int) -> None:
+    states = list(shoppers(500))
+    whole = a_learner(buffer_size=150, holdout_size=10)
+    for state in states:
+        whole.apply(state)
+    first = a_learner(buffer_size=150, holdout_size=10)
+    for state in states[:cut]:
+        first.apply(state)
+    second = Learner.restore(first.settings, SHOP, first.snapshot())
+    first.apply(states[0])  # a snapshot shares nothing with what goes on
+    for state in states[cut:]:
+        second.apply(state)
+    assert everything(second.snapshot()) == everything(whole.snapshot())
+
+
+def test_publishing_changes_nothing_that_is_learned() -> None:
+    quiet, loud = a_learner(), a_learner()
+    for state in shoppers(300):
+        quiet.apply(state)
+        loud.apply(state)
+        if loud.applied % 50 == 0:
+            loud.policy.learned()
+    assert everything(quiet.snapshot()) == everything(loud.snapshot())
+
+
+def test_above_the_stated_catalogue_size_it_learns_from_samples() -> None:
+    learner = a_learner(full_softmax_products=20, sampled_products=10, learning_rate=0.02)
+    losses = [report.ce_loss for state in shoppers(1500) if (report := learner.apply(state))]
+    assert np.mean(losses[-30:]) < 0.9 * np.mean(losses[:30])
+
+
+def test_epsilon_decays_over_transitions_to_its_end() -> None:
+    learner = a_learner(epsilon_start=0.8, epsilon_decay=0.99, epsilon_end=0.3, warmup_transitions=10_000)
+    assert freshet(learner).epsilon == 0.8
+    for n, state in enumerate(shoppers(60), start=1):
+        learner.apply(state)
+        assert freshet(learner).epsilon == pytest.approx(0.8 * 0.99**n)
+    for state in shoppers(60):
+        learner.apply(state)
+    assert freshet(learner).epsilon == 0.3
+
+
+def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
+    learner = a_learner(warmup_transitions=10_000)
+    learner.apply(review("u", "first", 0))  # from nothing to nothing: no transition of it is kept
+    for kind in (pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_DISLIKE, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_VIEW):
+        state = review("u", f"p{kind}", 1)
+        state.kind = kind
+        learner.apply(state)
+    assert freshet(learner).buffer.to_arrays()["chosen"].tolist() == [True, False, False, True]
+
+
+def test_guests_count_for_popularity_and_for_nothing_else() -> None:
+    """With guests in between, the learner has learned the same of everybody else."""
+    with_guests, without = a_learner(), a_learner()
+    shopping = list(shoppers(400))
+    popular = [review("", "p0", 0) for _ in range(200)]
+    for n, state in enumerate(shopping):
+        without.apply(state)
+        with_guests.apply(state)
+        if n >= len(shopping) - len(popular):
+            popular[0].event_time_ms = state.event_time_ms
+            assert with_guests.apply(popular[0]) is None
+    assert with_guests.applied == without.applied + 200
+    assert with_guests.stream.histories.users == without.stream.histories.users
+    assert with_guests.stream.assembler.serial == without.stream.assembler.serial
+    assert len(freshet(with_guests).buffer) == len(freshet(without).buffer)
+    first = without.stream.rows["p0"]
+    assert with_guests.stream.trending.share(first) > 0.3 > without.stream.trending.share(first)
+    with_counts, counts = (
+        {name: array.tolist() for name, array in freshet(learner).relations[0].to_arrays().items()}
+        for learner in (with_guests, without)
+    )
+    assert with_counts == counts

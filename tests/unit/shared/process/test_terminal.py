@@ -1,0 +1,48 @@
+"""The bar and the time left, as a terminal and a log see them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+
+import pytest
+
+from shared.process.terminal import Forecast, Watch, bar, duration
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"), [(0, "····"), (0.5, "██··"), (0.28, "█▏··"), (1, "████"), (1.7, "████"), (-1, "····")]
+)
+def test_a_bar_is_full_at_1(share: float, drawn: str) -> None:
+    assert bar(share, 4) == drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(4.4, "4 s"), (59.9, "1 min 00 s"), (61, "1 min 01 s"), (3 * 3600 + 125, "3 h 02 min")]
+)
+def test_how_long(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_the_time_left_follows_from_how_it_went() -> None:
+    now = 100.0
+    forecast = Forecast(lambda: now)
+    assert forecast.left(0.2) == ""
+    now = 110.0
+    assert forecast.left(0.205) == ""
+    assert forecast.left(0.4) == "30 s left"
+
+
+def test_a_terminal_gets_a_bar_and_a_log_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    screen = io.StringIO()
+    drawn = Watch(threading.Event(), screen, clock=lambda: now)
+    logged = Watch(threading.Event(), None, clock=lambda: now)
+    with caplog.at_level(logging.INFO, logger="replay"):
+        for share in (0.0, 0.25, 0.5):
+            now += 10.0
+            drawn.look(lambda: "reading", share)
+            logged.look(lambda: "reading", share)
+    assert screen.getvalue().split("\r")[2] == f"{bar(0.5)}  50%     20 s left  reading\x1b[K"
+    assert caplog.messages[-1] == "reading, 20 s left"

@@ -286,6 +286,13 @@ def test_the_readmes_figures_are_those_of_the_pages() -> None:
             assert row in known, f"not in {where}: {row}"
 
 
+def test_the_readmes_demo_is_that_of_its_page() -> None:
+    shown = next(block for block in page("README.md").blocks("") if block.startswith("2. "))
+    whole = page("docs/demo.md").text.splitlines()
+    for line in shown.splitlines():
+        assert line.strip() == "…" or line in whole, line
+
+
 def test_figures_stand_once() -> None:
     seen: dict[str, str] = {}
     for one in DOCS:

@@ -242,11 +242,35 @@ def test_every_path_exists(one: Page) -> None:
             assert (ROOT / code).exists(), code
 
 
+def test_what_the_walks_name_is_defined_where_they_say() -> None:
+    walked = [row for row in rows(page("docs/architecture.md").text) if re.match(r"\| \d+\. ", row)]
+    assert len(walked) >= 20
+    for row in walked:
+        _, where, names = (cell.strip() for cell in row.strip("|").split(" | "))
+        source = "".join((ROOT / file).read_text(encoding="utf-8") for file in re.findall(r"`([^`]+)`", where))
+        for name in re.findall(r"`([^`]+)`", names):
+            assert re.search(rf"^(class|def|async def) {name}\b", source, flags=re.MULTILINE), f"{name}: not in {where}"
+
+
 def test_every_folder_of_the_tree_exists() -> None:
     trees = [block for block in page("README.md").blocks("") if block.startswith("replay/")]
     assert len(trees) == 1
+    above = ROOT
+    shown = set()
     for line in trees[0].splitlines():
-        assert (ROOT / line.split()[0]).is_dir(), line
+        folders = [word for word in line[:24].split() if word.endswith("/")]
+        assert folders, line
+        if not line.startswith(" "):
+            above = ROOT
+        for folder in folders:
+            assert (above / folder).is_dir(), line
+            shown.add(above / folder)
+        if not line.startswith(" "):
+            above = ROOT / folders[0]
+    for room in ("services", "shared"):
+        there = {path for path in (ROOT / room).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        unnamed = {path for path in there if not any(path in (one, *one.parents) for one in shown)}
+        assert not unnamed, f"the tree lacks {unnamed}"
 
 
 # --- links

@@ -155,8 +155,9 @@ def _netloc(origin: str) -> str:
 # Listens so that what aiohttp refuses by itself is problem details, too: no HTTP, a line too long, …
 #
 # One private name of aiohttp 3.14 is used, `RequestHandler._messages`. Its C parser tells a body that breaks (a chunk's
-# length that is no number, say) only by an entry of that queue, which is looked at once the body has been read: a handler
-# that reads it already would wait for ever. No public name shows that entry, nor is the body's own StreamReader told.
+# length that is no number, say) only by an entry of that queue, which is looked at once the body has been read: a
+# handler that reads it already would wait for ever. No public name shows that entry, nor is the body's own StreamReader
+# told.
 
 
 async def listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:

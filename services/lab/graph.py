@@ -124,8 +124,9 @@ class Listing:
 # prior = prior_of(stream.products, listings)              # a `Neighbours`, fit for a version's neighbours
 # faded(prior, events)                                     # what is left of it where products have a history
 #
-# Brands and categories are known when a product is new. Lists of what is also bought and viewed were crawled years after
-# the reviews they stand beside: judged on those, a prior made from them reads the future, and its row must say so.
+# Brands and categories are known when a product is new. Lists of what is also bought and viewed were crawled years
+# after the reviews they stand beside: judged on those, a prior made from them reads the future, and its row must say
+# so.
 
 # What a mention says, before it is shared out: as both a lists b and b lists a may, it may count twice.
 BOUGHT, VIEWED = 1.0, 0.5

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring import DASHBOARDS
 from services.monitoring.panels import Dashboard
 
 FAILED = 1

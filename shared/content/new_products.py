@@ -298,8 +298,8 @@ class Discount:
 
 # How far a policy's shares are probabilities, which those handed on from product to product must be. Pure.
 #
-# A policy may say the popular products that it never counted after a history next to nothing, only to put them behind all
-# others. What then seems likelier than they are is not.
+# A policy may say the popular products that it never counted after a history next to nothing, only to put them behind
+# all others. What then seems likelier than they are is not.
 
 
 def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least: float) -> float:

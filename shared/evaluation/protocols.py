@@ -20,8 +20,8 @@ from shared.state.histories import UNSAID
 
 # Leave-one-out: learn from all but each user's last products, then rank the whole catalogue for the last one. Pure.
 #
-# Leaky: what a user did late is learned before others' earlier last products are asked for (Ji et al., 2010.11060). It is
-# here only so as to stand beside published figures, which come in two kinds that must not be mixed:
+# Leaky: what a user did late is learned before others' earlier last products are asked for (Ji et al., 2010.11060). It
+# is here only so as to stand beside published figures, which come in two kinds that must not be mixed:
 #
 # strict: learned from all but each user's last two; the last but one, on which settings are chosen, is in the history.
 # all-but-last: learned from all but the last, which is what a stream would know.

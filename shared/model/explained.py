@@ -41,7 +41,7 @@ class Explains(Protocol):
         ...
 
     def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
-        """What each of `shared.model.format.GROUPS` adds to some products before any event and after each, (W, n + 1, K).
+        """What each of `format.GROUPS` adds to some products before any event and after each, (W, n + 1, K).
 
         As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
         had sentiment W is 2, and [1] is as if they had none.

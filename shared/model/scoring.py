@@ -243,8 +243,8 @@ class Scorer:
             rows: (K,) the caller's, of products that the version knows.
 
         Returns:
-            `shared.model.format.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had sentiment W
-            is 2, and [1] is as if they had none.
+            `shared.model.format.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had
+            sentiment W is 2, and [1] is as if they had none.
         """
         read = self._read(window)
         after_each = self._after_each(read, explained=True)  # (W, n, Q·D)

@@ -58,8 +58,8 @@ class Policy(Protocol):
     """Learns one stream. The same events in the same order under the same seed give the same policy, bit for bit.
 
     It is a `shared.model.served.Scores` too: `served_scores(policy, window, stream.trending)` ranks as this moment
-    would be served, and what `learned` gives ranks the same when `shared.model.scoring.Scorer` has loaded it. Rows are the
-    stream's; none of the methods reads a clock.
+    would be served, and what `learned` gives ranks the same when `shared.model.scoring.Scorer` has loaded it. Rows are
+    the stream's; none of the methods reads a clock.
     """
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring import DASHBOARDS
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb

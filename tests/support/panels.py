@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring import DASHBOARDS
 from services.monitoring.panels import Dashboard
 from tests.support.prometheus import Prometheus, finite
 from tests.support.promql import expressions, fillings, names, patterns, rules

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from services.monitoring.dashboards import DASHBOARDS
+from services.monitoring import DASHBOARDS
 from services.monitoring.panels import Dashboard
 
 MONITORING = Path(__file__).parents[2] / "services" / "monitoring"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from services.inference.answer.recommend import Placed, Viewer
-from services.inference.calls.requests import PRODUCT_FIELDS
 from services.inference.knowledge.catalogue import Catalogue
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model.explained import NOTHING, Reasons
@@ -73,7 +72,7 @@ def recommended(
     tell(products, reasons, events)
     asked = frozenset(wishes.product_fields.paths)
     if asked:
-        unasked = [name for name in PRODUCT_FIELDS if name not in asked]
+        unasked = [name for name in Product.DESCRIPTOR.fields_by_name if name not in asked]
         for placed, message in zip(places, products, strict=True):
             message.product.CopyFrom(_without(catalogue.product(placed.row), unasked))
     return products

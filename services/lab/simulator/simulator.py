@@ -32,9 +32,9 @@ from shared.process.errors import Unusable
 #
 # What draws a click (popularity and taste) and what satisfies (which of them, the data say) are two things. Patience
 # falls by one with each product looked at in vain, and by `disappointment` with a click that does not satisfy; a
-# satisfying click builds it up by `trust`, up to `patience_most`. At no patience the user leaves, and with a small chance
-# at any product. A need is over with a purchase, and sometimes with a click: the next is like another product of the
-# user's own record. A newcomer behaves as all do, but the shop knows nothing of what it liked before.
+# satisfying click builds it up by `trust`, up to `patience_most`. At no patience the user leaves, and with a small
+# chance at any product. A need is over with a purchase, and sometimes with a click: the next is like another product of
+# the user's own record. A newcomer behaves as all do, but the shop knows nothing of what it liked before.
 #
 # What a log can tell is fitted. A log tells nothing of what was shown and not wanted, so the rest is assumed: see
 # `ASSUMED`, whose values a caller may change to see what depends on them.

@@ -23,8 +23,9 @@ from shared.state.stream import Stream
 
 # The policy `bpr`: matrix factorisation that ranks each user's products above others drawn at random.
 #
-# Bayesian personalised ranking (Rendle et al., UAI 2009), by the `implicit` library. It has no vector of a user who came
-# later, so those that it learned of users are mapped from their products' by least squares (Gantner et al., ICDM 2010).
+# Bayesian personalised ranking (Rendle et al., UAI 2009), by the `implicit` library. It has no vector of a user who
+# came later, so those that it learned of users are mapped from their products' by least squares (Gantner et al., ICDM
+# 2010).
 
 RIDGE = 1.0  # of the map, in users
 

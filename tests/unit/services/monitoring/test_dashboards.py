@@ -18,8 +18,8 @@ import services.features.stream
 import services.gateway.recommender
 import services.inference.metrics
 import services.trainer.metrics  # noqa: F401  # each registers what its service shows
+from services.monitoring import DASHBOARDS
 from services.monitoring.__main__ import main
-from services.monitoring.dashboards import DASHBOARDS
 from services.monitoring.panels import COLUMNS, DATASOURCE, Dashboard
 from tests.support.promql import MONITORING, expressions, fillings, names, rules
 

@@ -190,7 +190,7 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How many writes failed in the last hour?",
-                about="Versions, checkpoints, and the removal of old versions. The disk is full, say: the trainer's "
+                about="Versions, checkpoints, and the removal of old ones. The disk is full, say: the trainer's "
                 "log tells.",
                 unit="short",
                 queries=[

@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from services.trainer import metrics
 from services.trainer.learner import Snapshot, SnapshotState
 from services.trainer.settings import TrainerSettings
 from shared.log.ordered import ReaderSnapshot
 from shared.process.errors import Unusable
-from shared.process.folders import Digest, read_folder, write_folder
+from shared.process.folders import Digest, read_folder, what_is_wrong, write_folder
 from shared.process.settings import names_of
 from shared.state.shop import ShopSettings
 
@@ -94,7 +95,11 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings)
     if not folder.exists():
         write_folder(folder, {TENSORS: save_tensors(checkpoint.learner.arrays)}, STATE, state)
     for old in _folders(settings.state_dir)[:-KEPT]:
-        shutil.rmtree(old)
+        try:
+            shutil.rmtree(old)
+        except OSError as error:
+            metrics.REMOVAL_FAILURES.inc()
+            log.error("can't remove %s: %s. Trying again after the next checkpoint", old, what_is_wrong(error))  # noqa: TRY400
     return folder
 
 

@@ -23,7 +23,9 @@ PUBLISH_EVENTS = Gauge("freshet_trainer_publish_events", "Events from one versio
 CHECKPOINTS = Counter("freshet_trainer_checkpoints_total", "Checkpoints made durable.")
 CHECKPOINT_FAILURES = Counter("freshet_trainer_checkpoint_failures_total", "Checkpoints that could not be written.")
 PUBLISH_FAILURES = Counter("freshet_trainer_publish_failures_total", "Model versions that could not be written.")
-REMOVAL_FAILURES = Counter("freshet_trainer_removal_failures_total", "Old model versions that could not be removed.")
+REMOVAL_FAILURES = Counter(
+    "freshet_trainer_removal_failures_total", "Old model versions and checkpoints that could not be removed."
+)
 CHECKPOINT_SECONDS = Histogram(
     "freshet_trainer_checkpoint_seconds", "Time to make a checkpoint durable.", buckets=SECONDS_BUCKETS
 )

@@ -57,6 +57,18 @@ def test_the_newest_checkpoint_is_read_back_and_two_are_kept(tmp_path: Path) -> 
     assert Learner.restore(settings, SHOP, found.learner).snapshot().state == learned(settings, 50).snapshot().state
 
 
+def test_an_old_checkpoint_that_can_not_be_removed_does_not_undo_the_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = small(tmp_path)
+    write(settings, 30).rename(tmp_path / "elsewhere")
+    (settings.state_dir / "checkpoint-000000000030").symlink_to(tmp_path / "elsewhere")  # which is not followed
+    for events in (40, 50, 60):
+        assert write(settings, events).is_dir()
+    assert "can't remove" in caplog.text
+    assert not (settings.state_dir / "checkpoint-000000000040").exists()
+
+
 def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) -> None:
     settings = small(tmp_path)
     older, newer = write(settings, 30), write(settings, 40)

@@ -1,144 +1,122 @@
-"""Which version judges, and when."""
+"""Which version serves: what is announced and pinned, and the first of it that can be used."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
-from prometheus_client import REGISTRY
 
-from services.evaluator import accuracy
-from services.evaluator.versions import JudgingVersion, reached
-from shared.model.format import MANIFEST
-from shared.model.serving import SERVING_POINTER
-from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
-from shared.state.histories import EVENT_FEATURES, Window
-from tests.support.versions import tiny_version
-
-PRODUCTS = {"p0": 1.0, "p1": 2.0}
-FIRST, SECOND, THIRD = {0: 10, 1: 10}, {0: 20, 1: 20}, {0: 30, 1: 30}
+from shared.model.serving import SERVING_POINTER, PublishedVersions
+from shared.pb.freshet.v1.events_pb2 import ModelVersion, Pointer
+from shared.process.errors import BadEvent
 
 
-@pytest.fixture
-def versions(tmp_path: Path) -> JudgingVersion:
-    """Follows versions under `tmp_path`, in rows of its own."""
-    rows: dict[str, int] = {}
-    return JudgingVersion(tmp_path, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
+def version(name: str, created_ms: int = 1) -> ModelVersion:
+    return ModelVersion(version_id=name, manifest_sha256=f"hash of {name}", created_ms=created_ms)
 
 
-def made(folder: Path, name: str, positions: dict[int, int], created_ms: int, **more: float) -> ModelVersion:
-    version = tiny_version(folder, name, PRODUCTS, positions=positions, applied=positions[0], **more)
-    version.created_ms = created_ms
-    return version
+def published(*names: str) -> PublishedVersions:
+    versions = PublishedVersions()
+    for created_ms, name in enumerate(names, start=1):
+        versions.apply(f"version/{name}".encode(), version(name, created_ms).SerializeToString())
+    return versions
 
 
-def announce(versions: JudgingVersion, *announced: ModelVersion) -> None:
-    for version in announced:
-        versions.apply(f"version/{version.version_id}".encode(), version.SerializeToString())
+def point(versions: PublishedVersions, name: str, pointer: str = SERVING_POINTER) -> None:
+    versions.apply(pointer.encode(), Pointer(version_id=name).SerializeToString() if name else None)
 
 
-def pin(versions: JudgingVersion, version_id: str) -> None:
-    value = Pointer(version_id=version_id).SerializeToString() if version_id else None
-    versions.apply(SERVING_POINTER.encode(), value)
+class Shelf:
+    """What can be loaded; notes what was tried and what was rejected."""
+
+    def __init__(self, **bad: str) -> None:
+        self.bad = bad  # name → why it can't be loaded
+        self.tried: list[str] = []
+        self.rejected: list[tuple[str, str]] = []
+
+    def choose(self, versions: PublishedVersions, *, held_back: tuple[str, ...] = ()) -> str | None:
+        """What is newly in use."""
+        return versions.choose(
+            self._load,
+            lambda version, error: self.rejected.append((version.version_id, error.reason)),
+            may_use=lambda version: version.version_id not in held_back,
+        )
+
+    def _load(self, version: ModelVersion) -> str:
+        self.tried.append(version.version_id)
+        if version.version_id in self.bad:
+            raise BadEvent(self.bad[version.version_id], "bad")
+        return version.version_id
 
 
-def judging(versions: JudgingVersion, positions: dict[int, int]) -> str:
-    versions.choose(positions)
-    return versions.scorer.manifest.version_id if versions.scorer else ""
+def test_versions_stand_in_the_order_of_their_last_announcement() -> None:
+    versions = published("a", "b", "c")
+    versions.apply(b"version/a", version("a", 9).SerializeToString())
+    versions.apply(b"version/b", None)
+    assert [v.version_id for v in versions.newest_first()] == ["a", "c"]
 
 
-def left_out(reason: str) -> float:
-    value = REGISTRY.get_sample_value("freshet_evaluator_versions_left_out_total", {"reason": reason})
-    assert value is not None, "known from the start"
-    return value
+def test_every_pointer_is_known_and_one_of_them_pins_what_serves() -> None:
+    versions = published("a", "b", "c")
+    point(versions, "a")
+    point(versions, "b", "live/canary")
+    assert (versions.pinned, versions.pointed_at) == ("a", {"a", "b"})
+    assert [v.version_id for v in versions.wanted()] == ["a"]
+    point(versions, "")
+    assert (versions.pinned, versions.pointed_at) == ("", {"b"})
+    with pytest.raises(BadEvent):
+        versions.apply(b"live/canary", b"\xff")
+    assert versions.pointed_at == {"b"}, "what can't be read takes no pin away"
 
 
-def test_positions_are_reached_in_every_partition_or_not_at_all() -> None:
-    assert reached({0: 5, 1: 7}, {0: 5, 1: 6})
-    assert not reached({0: 5, 1: 7}, {0: 6, 1: 7})
-    assert not reached({0: 5}, {0: 5, 1: 1})
-    assert reached({}, {0: -1, 1: 0})  # nothing was learned there
-    assert reached({}, {})
+def test_the_newest_that_can_be_used_is_chosen_once() -> None:
+    versions, shelf = published("a", "b"), Shelf()
+    assert shelf.choose(PublishedVersions()) is None
+    assert [shelf.choose(versions), shelf.choose(versions)] == ["b", None]
+    assert versions.in_use == version("b", 2)
+    assert shelf.tried == ["b"]
 
 
-def test_a_version_is_held_back_until_its_positions_were_reached(versions: JudgingVersion, tmp_path: Path) -> None:
-    assert judging(versions, {}) == ""
-    announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
-    assert (judging(versions, {0: 9, 1: 99}), versions.held_back) == ("", 3)
-    assert (judging(versions, {0: 10, 1: 10}), versions.held_back) == ("v1", 2)
-    assert (judging(versions, {0: 35, 1: 29}), versions.held_back) == ("v2", 1)
-    assert (judging(versions, {0: 35, 1: 30}), versions.held_back) == ("v3", 0)
+def test_a_pinned_one_is_chosen_alone_and_an_unknown_one_changes_nothing() -> None:
+    versions, shelf = published("a", "b"), Shelf()
+    point(versions, "a")
+    assert shelf.choose(versions) == "a"
+    point(versions, "nobody-knows")
+    assert shelf.choose(versions) is None
+    assert versions.in_use == version("a", 1)
+    point(versions, "")
+    assert shelf.choose(versions) == "b"
 
 
-def test_of_the_reached_ones_the_newest_judges(versions: JudgingVersion, tmp_path: Path) -> None:
-    announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
-    assert judging(versions, {0: 25, 1: 25}) == "v2"
+def test_what_can_not_be_trusted_is_rejected_once_for_the_one_before() -> None:
+    versions, shelf = published("a", "b", "c"), Shelf(b="shape", c="hash")
+    assert [shelf.choose(versions), shelf.choose(versions)] == ["a", None]
+    assert shelf.tried == ["c", "b", "a"]
+    assert shelf.rejected == [("c", "hash"), ("b", "shape")]
+    versions.apply(
+        b"version/c", ModelVersion(version_id="c", manifest_sha256="another", created_ms=4).SerializeToString()
+    )
+    shelf.bad.clear()
+    assert shelf.choose(versions) == "c", "another of the same name"
 
 
-def test_a_version_retained_away_goes_on_rather_than_an_older_one(versions: JudgingVersion, tmp_path: Path) -> None:
-    announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
-    assert judging(versions, SECOND) == "v2"
-    versions.apply(b"version/v2", None)
-    assert judging(versions, SECOND) == "v2"
-    assert judging(versions, THIRD) == "v3"
+def test_a_missing_folder_is_tried_again_and_reported_once_where_nothing_newer_is_to_be_had() -> None:
+    versions, shelf = published("a", "b", "c"), Shelf(b="missing", c="missing")
+    assert [shelf.choose(versions), shelf.choose(versions)] == ["a", None]
+    assert shelf.rejected == [("c", "missing")]
+    del shelf.bad["c"]
+    assert shelf.choose(versions) == "c"
 
 
-def test_a_pin_decides_once_it_was_reached(versions: JudgingVersion, tmp_path: Path) -> None:
-    announce(versions, made(tmp_path, "v1", FIRST, 1), made(tmp_path, "v2", SECOND, 2), made(tmp_path, "v3", THIRD, 3))
-    assert judging(versions, SECOND) == "v2"
-    pin(versions, "v3")
-    assert (judging(versions, SECOND), versions.held_back) == ("v2", 1)
-    pin(versions, "v1")
-    assert judging(versions, THIRD) == "v1"
-    pin(versions, "nobody-knows")
-    assert judging(versions, THIRD) == "v1"
-    pin(versions, "")
-    assert judging(versions, THIRD) == "v3"
+def test_what_may_not_be_used_yet_is_held_back() -> None:
+    versions, shelf = published("a", "b", "c"), Shelf()
+    assert (shelf.choose(versions, held_back=("a", "b", "c")), versions.held_back) == (None, 3)
+    assert (shelf.choose(versions, held_back=("c",)), versions.held_back) == ("b", 1)
+    versions.apply(b"version/b", None)  # retained away
+    assert shelf.choose(versions, held_back=("c",)) is None, "what is in use goes on rather than an older one"
+    assert (shelf.choose(versions), versions.held_back) == ("c", 0)
 
 
-def test_what_can_not_be_trusted_is_left_out_and_counted(versions: JudgingVersion, tmp_path: Path) -> None:
-    good, bad = made(tmp_path, "good", FIRST, 1), made(tmp_path, "bad", FIRST, 2)
-    (tmp_path / "bad" / "items.safetensors").write_bytes(b"x")
-    other = made(tmp_path, "other", FIRST, 3)
-    (tmp_path / "other" / MANIFEST).write_text("{}")
-    lying = made(tmp_path, "lying", SECOND, 4)
-    del lying.positions[:]
-    lying.positions.append(LogPosition(partition=0, offset=1))
-    before = {reason: left_out(reason) for reason in accuracy.REASONS}
-    announce(versions, good, bad, other, lying)
-    for _ in range(3):  # counted once, whatever is asked
-        assert judging(versions, FIRST) == "good"
-    versions.apply(b"what?", b"")
-    after = {reason: left_out(reason) for reason in accuracy.REASONS}
-    assert {r: int(after[r] - before[r]) for r in after if after[r] != before[r]} == {
-        "hash": 2,
-        "positions": 1,
-        "undecodable": 1,
-    }
-
-
-def test_a_folder_that_is_not_there_yet_is_waited_for(versions: JudgingVersion, tmp_path: Path) -> None:
-    late = made(tmp_path / "elsewhere", "late", FIRST, 2)
-    before = left_out("missing")
-    announce(versions, made(tmp_path, "early", FIRST, 1), late)
-    assert judging(versions, FIRST) == "early"
-    assert judging(versions, FIRST) == "early"
-    assert left_out("missing") - before == 1
-    (tmp_path / "elsewhere" / "late").rename(tmp_path / "late")
-    assert judging(versions, FIRST) == "late"
-
-
-def test_a_version_is_asked_about_no_more_history_than_it_was_trained_on(
-    versions: JudgingVersion, tmp_path: Path
-) -> None:
-    announce(versions, made(tmp_path, "short", FIRST, 1, length=2, vectors=1.0))
-    versions.choose(FIRST)
-    scorer = versions.scorer
-    assert scorer is not None
-    features = np.arange(5 * len(EVENT_FEATURES), dtype=np.float32).reshape(1, 5, -1) / 10
-    long = Window(np.array([[1, 0, 1, 1, 0]], np.int32), features, np.array([5], np.int32))
-    short = Window(long.products[:, 3:], features[:, 3:], np.array([2], np.int32))
-    assert scorer.scores(long).tolist() == scorer.scores(short).tolist()
-    one = Window(long.products[:, 4:], features[:, 4:], np.array([1], np.int32))
-    assert scorer.scores(one).tolist() != scorer.scores(short).tolist()
+def test_one_taken_back_gives_way_to_the_one_before() -> None:
+    versions, shelf = published("a", "b"), Shelf()
+    assert shelf.choose(versions) == "b"
+    versions.apply(b"version/b", None)
+    assert shelf.choose(versions) == "a"

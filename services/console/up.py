@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.embedded import running as state_folder
 from services.embedded.system import BOOTSTRAP, KAFKA_PORT, SERVICES, plan
 from shared.process import running_system
 from shared.process.errors import Unusable
@@ -41,8 +40,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
         Unusable: a setting, a port or the folder can't be used.
         Unavailable: a part failed.
     """
-    from services.embedded.running import launched
-    from services.embedded.variables import refuse_wrong  # takes half a second, which `--help` need not wait for
+    from services.embedded.running import launched  # takes half a second, which `--help` need not wait for
+    from services.embedded.variables import refuse_wrong
     from services.gateway.settings import GatewaySettings
     from services.inference.settings import InferenceSettings
 
@@ -85,11 +84,13 @@ def _port(text: str) -> int:
 
 @contextmanager
 def _folder(folder: Path, *, lasting: bool) -> Iterator[Path]:
+    from services.embedded.running import empty_folder, require_unmarked
+
     if not lasting:
-        with state_folder.empty(folder) as emptied:
+        with empty_folder(folder) as emptied:
             yield emptied
         return
-    state_folder.require_unmarked(folder)
+    require_unmarked(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

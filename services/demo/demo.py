@@ -18,8 +18,7 @@ from replay.reading.mapping import load_mapping
 from replay.settings import ReplaySettings
 from services.demo import reviews, verdict
 from services.demo.stream import Flow, lasting
-from services.embedded import running as state_folder
-from services.embedded.running import Running, launched
+from services.embedded.running import Running, empty_folder, launched
 from services.embedded.system import SERVICES, System, plan
 from services.embedded.variables import refuse_wrong
 from services.evaluator.settings import EvaluatorSettings
@@ -83,7 +82,7 @@ def demo(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
     if data is not None:
         _look_at(data, metadata, mapping, load(ReplaySettings, environ))
     within = options.duration(arguments.within)
-    with state_folder.empty(arguments.state_dir) as folder:
+    with empty_folder(arguments.state_dir) as folder:
         system = plan(folder, environ, defaults=DEFAULTS)
         kafka = load(KafkaSettings, system.environment)
         before = []
@@ -104,7 +103,8 @@ def demo(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
     terminal.say("  Nothing is left running. Logs and models stay until the next demo, in")
     terminal.say(f"  {arguments.state_dir}.")
     terminal.say("  A page with figures that compares policies on this data takes some minutes:\n")
-    terminal.say(f"    {report_command(data, {'--metadata': metadata, '--mapping': mapping}, folder / 'report')}\n")
+    command = report_command(data, {"--metadata": metadata, "--mapping": mapping}, folder / "report")
+    terminal.say("    " + " \\\n      ".join(command) + "\n")
 
 
 def how_long(replay_seconds: float) -> str:
@@ -156,10 +156,11 @@ def _show(
         terminal.say(line)
 
 
-def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> str:
-    """What to type to have a report on the demo's own data."""
-    given = [part for name, file in about.items() if file is not None for part in (name, str(file))]
-    return shlex.join([_beside_python("freshet"), "report", str(data), *given, "--out", str(out)])
+def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> list[str]:
+    """What to type to have a report on the demo's own data: one command, in the parts that are a line each."""
+    options_given = [(name, _shortened(file)) for name, file in (*about.items(), ("--out", out)) if file is not None]
+    head = (_beside_python("freshet"), "report", _shortened(data))
+    return [shlex.join(part) for part in (head, *options_given)]
 
 
 def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
@@ -171,7 +172,7 @@ def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
         )
     else:
         head = (
-            "  With `make demo KEEP=1`, or `freshet demo --keep`, it stays up, and these work.\n"
+            "  With `make demo KEEP=1`, or `freshet demo --keep`, it stays up and these work.\n"
             "  The ports differ from run to run, unless FRESHET_GATEWAY_PORT and\n"
             "  FRESHET_INFERENCE_GRPC_PORT name them:"
         )

@@ -119,6 +119,7 @@ def _move(before: int | None, after: int) -> str:
 
 SHOWN_EVENTS = 5
 MOST_COLUMNS = 80
+MOST_SINGLE = 0.5  # share of users with one event from which on lists can't move much
 OPINIONS = (EVENT_KIND_REVIEW, EVENT_KIND_RATING)
 _HOUR_MS = 3_600_000
 _PLEASED = "Exactly what I hoped for\nExcellent quality, it works perfectly and I love it. Highly recommended!"
@@ -135,12 +136,17 @@ def show(running: Running, kafka: KafkaSettings, count: int) -> str:
     titles = read_titles(kafka)
     chosen = choose(known, count)
     if len(chosen) < count:
-        single = share_of_single(known)
-        running.terminal.say(f"  Only {len(chosen)} users have {LEAST_EVENTS} or more events; {single:.0%} have one.")
+        running.terminal.say(f"  Only {len(chosen)} users have {LEAST_EVENTS} or more events.\n")
+    single = share_of_single(known)
+    if single >= MOST_SINGLE:
+        running.terminal.say(
+            f"  {single:.0%} of the users have one event only, so little can be learned about\n"
+            "  which products go together, and lists move little.\n"
+        )
     now_ms = max((person.newest_ms for person in known.values()), default=0) + _HOUR_MS
     for n, person in enumerate(chosen, start=1):
         running.supervisor.check()
-        _show(running, person, titles, pleased=n % 3 != 0, now_ms=now_ms, single=share_of_single(known))
+        _show(running, person, titles, pleased=n % 3 != 0, now_ms=now_ms, single=single)
     somebody = chosen or sorted(known.values(), key=lambda person: person.user_id)
     return somebody[0].user_id if somebody else ""
 
@@ -219,7 +225,7 @@ def why_unmoved(answer: pb.RecommendResponse, product_id: str, single: float) ->
         lines = ["The review is not among the events that count most for these products."]
     if popularity == sorted(popularity, reverse=True):
         lines = ["Popularity alone gives the same order; the review changes too little to show."]
-    if single >= 0.5:
+    if single >= MOST_SINGLE:
         lines += [
             f"{single:.0%} of the users have one event only, so little can be learned about",
             "which products go together.",

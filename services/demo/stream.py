@@ -65,7 +65,7 @@ def line(replay: Figures, learned: float, versions: int, left: float | None, wid
     if left is not None and left >= 1:
         parts.append(f"about {lasting(left)} left")
     parts += [
-        f"{events:,.0f} events, {learned:,.0f} learned",
+        f"{events:,.0f} events, {min(learned, events):,.0f} learned",
         f"{versions:,} version{'' if versions == 1 else 's'} live",
     ]
     while len(text := ", ".join(parts)) > width and len(parts) > 1:

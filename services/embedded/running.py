@@ -169,7 +169,7 @@ _TEXT = "Freshet made this folder and empties it whenever a demo or an embedded 
 
 
 @contextmanager
-def empty(folder: Path) -> Iterator[Path]:
+def empty_folder(folder: Path) -> Iterator[Path]:
     """An empty folder, held by this process alone for the length of the block; its content stays afterwards.
 
     Raises:

@@ -109,9 +109,9 @@ def test_an_evaluation_of_other_data_is_refused(folder: Path) -> None:
 
 def test_the_demo_says_how_to_have_a_report_on_its_data() -> None:
     about = {"--metadata": Path("state/my products.json.gz"), "--mapping": None}
-    said = report_command(Path("state/sample.json.gz"), about, Path("state/report"))
+    command = " ".join(report_command(Path("state/sample.json.gz"), about, Path("state/report")))
     words = "report state/sample.json.gz --metadata 'state/my products.json.gz' --out state/report"
-    assert said.endswith(f"freshet {words}")
+    assert command.endswith(f"freshet {words}")
 
 
 def report(*given: str) -> list[str]:

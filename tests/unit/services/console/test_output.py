@@ -6,6 +6,8 @@ import io
 import json
 import math
 import shlex
+import sys
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from services.demo import demo, reviews, verdict
 from services.demo import stream as progress
+from services.demo.demo import how_long, where_to_call
 from services.demo.reviews import Person, choose, left, moves, share_of_single
 from services.embedded.running import Change, parse
+from services.embedded.system import plan
 from shared.pb.freshet.v1 import events_pb2 as events
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.terminal import PLAIN_COLUMNS, Terminal, cut
@@ -41,6 +45,8 @@ def test_the_progress_line_says_how_far_it_is_and_what_is_left() -> None:
     line = progress.line(sent(4_440, 0.3712), 4_100, 4, 47.6)
     assert line == "   37% sent, about 48 s left, 4,440 events, 4,100 learned, 4 versions live"
     assert progress.line(sent(600, 0.05), 0, 1, None) == "    5% sent, 600 events, 0 learned, 1 version live"
+    ahead = progress.line(sent(4_413, 0.88), 4_423, 4, None)  # read a moment later
+    assert ahead == "   88% sent, 4,413 events, 4,413 learned, 4 versions live"
     assert progress.line({}, 0, 0, None) == "  Reading the file …"
     done = sent(12_000, 1.0, done=True)
     assert progress.line(done, 11_000, 11, 5.0) == (
@@ -343,3 +349,17 @@ def test_the_status_line_keeps_off_the_terminals_last_column(monkeypatch: pytest
 def test_text_is_cut_to_one_line() -> None:
     assert cut("two\n words", 20) == "two words"
     assert cut("abcdefgh", 5) == "abcd…"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_where_to_call_fits(kept: bool) -> None:
+    system = plan(Path("state"), {})
+    lines = "\n".join(where_to_call(system, "A00245B5VXREUJ", kept=kept)).splitlines()
+    assert [line for line in lines if len(line) > 80 and sys.executable not in line] == []
+    assert f"  Kafka:    {system.bootstrap_servers}" in lines
+    assert all(len(line) <= 80 for line in how_long(7199).splitlines())
+
+
+def test_how_long_it_takes_goes_by_the_replay() -> None:
+    assert how_long(60).startswith("  This takes about 2 minutes, of which the replay takes 60 s;")
+    assert how_long(86_400).startswith("  This takes about 25 hours, of which the replay takes 24 h;")

@@ -13,22 +13,22 @@ from shared.process.errors import Unusable
 
 def test_a_folder_of_its_own_starts_empty_and_keeps_its_content_afterwards(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "demo"
-    with running.empty(folder):
+    with running.empty_folder(folder):
         (folder / "logs").mkdir()
         (folder / "logs" / "trainer.log").write_text("learned")
     assert (folder / "logs" / "trainer.log").exists()
-    with running.empty(folder):
+    with running.empty_folder(folder):
         assert [entry.name for entry in folder.iterdir()] == [MARKER]
 
 
 def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
-    with running.empty(tmp_path) as folder:
+    with running.empty_folder(tmp_path) as folder:
         assert (folder / MARKER).is_file()
 
 
 def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(Unusable, match="holds files that Freshet did not write"), running.empty(tmp_path):
+    with pytest.raises(Unusable, match="holds files that Freshet did not write"), running.empty_folder(tmp_path):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -38,36 +38,36 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "thesis.txt").write_text("years of work")
     folder = tmp_path / "demo"
-    with running.empty(folder):
+    with running.empty_folder(folder):
         (folder / "link").symlink_to(elsewhere)
-    with running.empty(folder):
+    with running.empty_folder(folder):
         pass
     assert (elsewhere / "thesis.txt").exists()
     (tmp_path / "to-demo").symlink_to(folder)
-    with pytest.raises(Unusable, match="not a folder of its own"), running.empty(tmp_path / "to-demo"):
+    with pytest.raises(Unusable, match="not a folder of its own"), running.empty_folder(tmp_path / "to-demo"):
         pass
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unusable, match="not a folder of its own"), running.empty(tmp_path / "file"):
+    with pytest.raises(Unusable, match="not a folder of its own"), running.empty_folder(tmp_path / "file"):
         pass
     with pytest.raises(Unusable, match="name another folder with --state-dir"):
-        running.empty(tmp_path / "file" / "below").__enter__()
+        running.empty_folder(tmp_path / "file" / "below").__enter__()
 
 
 def test_a_folder_in_use_is_not_emptied(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    with running.empty(folder):
+    with running.empty_folder(folder):
         (folder / "precious").write_text("")
-        with pytest.raises(Unusable, match="another Freshet runs in"), running.empty(folder):
+        with pytest.raises(Unusable, match="another Freshet runs in"), running.empty_folder(folder):
             pass
         assert (folder / "precious").exists()
 
 
 def test_lasting_state_is_not_kept_where_it_would_be_emptied(tmp_path: Path) -> None:
     running.require_unmarked(tmp_path)
-    with running.empty(tmp_path):
+    with running.empty_folder(tmp_path):
         pass
     with pytest.raises(Unusable, match="is emptied whenever"):
         running.require_unmarked(tmp_path)

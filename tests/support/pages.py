@@ -61,10 +61,12 @@ def pages() -> list[Page]:
 
 
 def commands(block: str) -> Iterator[list[str]]:
-    """The words of each command of a shell block; one may go on over lines inside quotes."""
+    """The words of each command of a shell block; one may go on over lines, inside quotes or after a backslash."""
     pending = ""
     for line in block.splitlines():
-        pending += f"{line}\n"
+        pending += line.removesuffix("\\") if line.endswith("\\") else f"{line}\n"
+        if line.endswith("\\"):
+            continue
         try:
             words = shlex.split(pending, comments=True)
         except ValueError:  # a quote that is still open

@@ -17,6 +17,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -250,6 +251,18 @@ def test_what_the_walks_name_is_defined_where_they_say() -> None:
         source = "".join((ROOT / file).read_text(encoding="utf-8") for file in re.findall(r"`([^`]+)`", where))
         for name in re.findall(r"`([^`]+)`", names):
             assert re.search(rf"^(class|def|async def) {name}\b", source, flags=re.MULTILINE), f"{name}: not in {where}"
+
+
+def test_the_order_of_the_rooms_is_the_one_that_is_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = [
+        contract["layers"] for contract in project["tool"]["importlinter"]["contracts"] if "layers" in contract
+    ]
+    floors = next(layers for layers in contracts if layers[-1] == "shared.pb")
+    order = re.search(r"^> (`shared/pb`.*?)\n\n", page("docs/architecture.md").text, flags=re.DOTALL | re.MULTILINE)
+    assert order is not None
+    rooms = [room.replace("/", ".") for room in re.findall(r"`(\w+/\w+)`", order[1])]
+    assert rooms[: len(floors)] == floors[::-1]
 
 
 def test_every_folder_of_the_tree_exists() -> None:

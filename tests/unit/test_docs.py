@@ -208,6 +208,12 @@ def test_what_overrides_the_stack_fits_it(one: Page) -> None:
             assert set(service.get("secrets", ())) <= secrets, name
 
 
+def test_every_volume_of_the_stack_is_described() -> None:
+    text = page("docs/deployment.md").text.partition("## Volumes")[2]
+    named = {name for row in rows(text) for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+    assert set(COMPOSE["volumes"]) <= named
+
+
 @by_name
 def test_no_block_is_of_a_language_that_nothing_checks(one: Page) -> None:
     assert {language for language, _ in one.steps()} <= {"", "sh", "python", "yaml", "toml", "sql"}

@@ -21,13 +21,14 @@ import threading
 from pathlib import Path
 
 from replay import options
+from replay.metrics import ReplayMetrics
 from replay.sending.catalogue import send_catalogue
 from replay.sending.run import run
 from replay.settings import ReplaySettings
 from shared.process.errors import Unavailable, Unusable
 from shared.process.running_system import environment_here, running_here
 from shared.process.settings import KafkaSettings, describe, load
-from shared.process.telemetry import setup_logging, start_metrics
+from shared.process.telemetry import new_registry, setup_logging, start_metrics
 
 ADDRESS = "127.0.0.1:50051"
 
@@ -162,8 +163,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.evenly and arguments.within is None:
         raise Unusable("--evenly spreads the events over a time: say which with --within")
-    settings, kafka, stop = _started()
-    run(arguments, settings, kafka, stop)
+    settings, kafka, metrics, stop = _started()
+    run(arguments, settings, kafka, metrics, stop)
     logging.getLogger("replay").info("stopped")
     return 0
 
@@ -195,7 +196,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from services.lab.crowd import Asked, Crowd  # gRPC, which a replay of a file does without
+    from services.lab.crowd import Asked, Crowd, CrowdMetrics  # gRPC, which a replay of a file does without
     from services.lab.simulator.simulator import Simulator
     from shared.process.terminal import Watch
 
@@ -205,7 +206,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     system = None if arguments.address else running_here(_say)
     address = arguments.address or (system.grpc_address if system else ADDRESS)
     setup_logging(settings)
-    start_metrics("replay", settings)
+    registry = new_registry()
+    start_metrics("replay", settings, registry)
     asked = Asked(
         users=arguments.users,
         slate=arguments.slate,
@@ -215,23 +217,24 @@ def _simulate(arguments: argparse.Namespace) -> int:
         with_products=arguments.upsert_products,
     )
     watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
-    Crowd(simulator, address, asked, stop, watch).run()
+    Crowd(simulator, address, asked, CrowdMetrics(registry), stop, watch).run()
     return 0
 
 
 def _products(arguments: argparse.Namespace) -> int:
-    settings, kafka, stop = _started()
-    send_catalogue(arguments.catalogue, arguments.catalogue_mapping, settings, kafka, stop)
+    settings, kafka, metrics, stop = _started()
+    send_catalogue(arguments.catalogue, arguments.catalogue_mapping, settings, kafka, metrics, stop)
     return 0
 
 
-def _started() -> tuple[ReplaySettings, KafkaSettings, threading.Event]:
+def _started() -> tuple[ReplaySettings, KafkaSettings, ReplayMetrics, threading.Event]:
     """The settings, with logs and metrics at work, and what SIGTERM and Ctrl-C set."""
     stop = _stopped_by_signals()
     settings, kafka = load(ReplaySettings), load(KafkaSettings, environment_here(os.environ, _say))
     setup_logging(settings)
-    start_metrics("replay", settings)
-    return settings, kafka, stop
+    registry = new_registry()
+    start_metrics("replay", settings, registry)
+    return settings, kafka, ReplayMetrics(registry), stop
 
 
 def _say(line: str) -> None:

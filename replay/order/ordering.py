@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple
 import duckdb
 import numpy as np
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import (
     DATABASE,
     REJECTED,
@@ -285,7 +285,13 @@ _EVENTS_SHARE = 0.75
 
 
 def ordered_copy(
-    file: Path, metadata: Path | None, settings: ReplaySettings, watch: Watch, mapping: Mapping | None = None
+    file: Path,
+    metadata: Path | None,
+    settings: ReplaySettings,
+    watch: Watch,
+    mapping: Mapping | None = None,
+    *,
+    metrics: ReplayMetrics,
 ) -> OrderedCopy:
     """The ordered copy of a dataset, made now unless it is there already; `mapping` says what a CSV's columns are.
 
@@ -309,10 +315,10 @@ def ordered_copy(
         log.info("%s was put in order before: reading the copy in %s", file, folder)
     else:
         log.info("%s: read as %s", file, events.format.name)
-        _make(folder, _Ordering(fingerprint, events, goods, settings, watch))
-    metrics.ORDERING_PROGRESS.set(1)
+        _make(folder, _Ordering(fingerprint, events, goods, settings, watch, metrics))
+    metrics.ordering_progress.set(1)
     copy = OrderedCopy(folder)
-    _tell(copy.summary, folder)
+    _tell(copy.summary, folder, metrics)
     return copy
 
 
@@ -365,7 +371,9 @@ class _Ordering:
         goods: _Source[Product] | None,
         settings: ReplaySettings,
         watch: Watch,
+        metrics: ReplayMetrics,
     ) -> None:
+        self._metrics = metrics
         self._fingerprint = fingerprint
         self._events = events
         self._goods = goods
@@ -424,7 +432,7 @@ class _Ordering:
 
         def look() -> None:
             done = span[0] + (span[1] - span[0]) * lines.done_ratio
-            metrics.ORDERING_PROGRESS.set(done)
+            self._metrics.ordering_progress.set(done)
             self._watch.look(
                 lambda: (
                     f"reading {source.path.name}: {lines.done_ratio:.0%}, {account.lines:,} lines, "
@@ -440,13 +448,13 @@ class _Ordering:
         def look(written: int) -> None:
             done = written / events
             whole = _EVENTS_SHARE + (1 - _EVENTS_SHARE) * done
-            metrics.ORDERING_PROGRESS.set(whole)
+            self._metrics.ordering_progress.set(whole)
             self._watch.look(lambda: f"putting {events:,} events in the order of their time: {done:.0%}", whole)
 
         return look
 
 
-def _tell(summary: Summary, folder: Path) -> None:
+def _tell(summary: Summary, folder: Path, metrics: ReplayMetrics) -> None:
     """Say what became of the lines, in the log and in the metrics."""
     for file in (summary.reviews, summary.metadata):
         if file is None:
@@ -459,5 +467,5 @@ def _tell(summary: Summary, folder: Path) -> None:
         if file.broken:
             log.warning("%s; what could be read of it is used: download it again to have the rest", file.broken)
         for reason, count in file.rejected.items():
-            metrics.REJECTED.labels(reason).inc(count)
-    metrics.REPEATS.set(summary.reviews.repeats)
+            metrics.rejected.labels(reason).inc(count)
+    metrics.repeats.set(summary.reviews.repeats)

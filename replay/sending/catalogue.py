@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import DATABASE, room_in, stored_products
 from replay.order.ordering import Staging
 from replay.reading.formats import recognise_products
@@ -33,7 +33,12 @@ _REJECTED = "products.rejected.tsv"
 
 
 def send_catalogue(
-    file: Path, mapping: Path | None, settings: ReplaySettings, kafka: KafkaSettings, stop: threading.Event
+    file: Path,
+    mapping: Path | None,
+    settings: ReplaySettings,
+    kafka: KafkaSettings,
+    metrics: ReplayMetrics,
+    stop: threading.Event,
 ) -> None:
     """Send the products of a file until the broker has all of them, or until `stop`.
 
@@ -46,11 +51,11 @@ def send_catalogue(
     watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
     producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
     try:
-        metrics.READY.set(1)
+        metrics.ready.set(1)
         with _workshop(settings.state_dir) as folder:  # its own: products may go beside a running replay
-            _collect(file, mapping, settings, folder, watch)
+            _collect(file, mapping, settings, folder, watch, metrics)
             ensure_topics(kafka, stop=stop)
-            _send(folder, producer, kafka, watch)
+            _send(folder, producer, kafka, watch, metrics)
     except Stopped:
         log.info("stopped after %s products; send all again: each counts once", f"{producer.acknowledged:,}")
 
@@ -65,7 +70,9 @@ def _workshop(state_dir: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _collect(file: Path, mapping: Path | None, settings: ReplaySettings, folder: Path, watch: Watch) -> None:
+def _collect(
+    file: Path, mapping: Path | None, settings: ReplaySettings, folder: Path, watch: Watch, metrics: ReplayMetrics
+) -> None:
     """Read the products, each once, into the database in a folder."""
     found = recognise_products(file, None if mapping is None else load_mapping(mapping), settings)
     log.info("%s: read as %s", file, found.name)
@@ -85,7 +92,7 @@ def _collect(file: Path, mapping: Path | None, settings: ReplaySettings, folder:
 
                 def reject(n: int, error: BadEvent) -> None:
                     rejected.add(file.name, n, error)
-                    metrics.REJECTED.labels(error.reason).inc()
+                    metrics.rejected.labels(error.reason).inc()
 
                 for n, _, product in found.read(lines, account, reject=reject):
                     staging.add_product(n, product)
@@ -100,7 +107,7 @@ def _collect(file: Path, mapping: Path | None, settings: ReplaySettings, folder:
         log.warning("%s; what could be read of it is used: download it again to have the rest", account.broken)
 
 
-def _send(folder: Path, producer: CountedProducer, kafka: KafkaSettings, watch: Watch) -> None:
+def _send(folder: Path, producer: CountedProducer, kafka: KafkaSettings, watch: Watch, metrics: ReplayMetrics) -> None:
     with duckdb.connect(str(folder / DATABASE), read_only=True, config={"threads": 1}) as database:
         found = database.execute("SELECT count(*) FROM products").fetchone()
         total = int(found[0]) if found else 0
@@ -110,5 +117,5 @@ def _send(folder: Path, producer: CountedProducer, kafka: KafkaSettings, watch: 
             watch.look(lambda: f"{producer.acknowledged / max(1, total):4.0%}  {producer.acknowledged:,} products")
 
         send_products(stored_products(database), producer, Topics.of(kafka).products, tend)
-    metrics.DONE.set(1)
+    metrics.done.set(1)
     log.info("done: %s products sent and acknowledged; none failed", f"{producer.acknowledged:,}")

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.sending.script import Cue, Pacer
 from replay.sending.standing import Position, Sent, Standing, Task
 from replay.settings import ReplaySettings
@@ -68,8 +68,10 @@ class Sender:
         settings: ReplaySettings,
         kafka: KafkaSettings,
         watch: Watch,
+        metrics: ReplayMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._metrics = metrics
         self._task = task
         self._position = position
         self._settings = settings
@@ -79,7 +81,7 @@ class Sender:
         self._partitions = kafka.partitions
         self._producer = producer
         self._pacer = Pacer(clock, producer.poll)
-        self.standing = Standing(task, position, clock)
+        self.standing = Standing(task, position, metrics, clock)
         self._due: float | None = None  # of the message that is being sent
         self._saved = self._measured = clock()
 
@@ -129,7 +131,7 @@ class Sender:
         task, after = self._task, self._position.sequence
         place = task.copy.count_up_to(task.selection, after)
         for loop in range(self._position.loop, task.loops):
-            metrics.LOOP.set(loop)
+            self._metrics.loop.set(loop)
             events = task.copy.events(task.selection, task.script.extent, after)
             for cue in task.script.loop(loop, events, place):
                 yield loop, cue

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.options import Ending, moved_ms
 from replay.order.ordered_copy import SUMMARY, OrderedCopy, Selection, Summary, alone, selection_of
 from replay.order.ordering import ordered_copy
@@ -141,7 +141,13 @@ def _warn_of_twins(copy: OrderedCopy, identity: str, state_dir: Path) -> None:
             return
 
 
-def run(arguments: argparse.Namespace, settings: ReplaySettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+def run(
+    arguments: argparse.Namespace,
+    settings: ReplaySettings,
+    kafka: KafkaSettings,
+    metrics: ReplayMetrics,
+    stop: threading.Event,
+) -> None:
     """Replay a file until everything was acknowledged, or until `stop`.
 
     Raises:
@@ -153,19 +159,19 @@ def run(arguments: argparse.Namespace, settings: ReplaySettings, kafka: KafkaSet
     sender: Sender | None = None
     try:
         with alone(settings.state_dir):
-            metrics.READY.set(1)
+            metrics.ready.set(1)
             # Made first: it takes a second until the broker has given it an id.
             producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
-            copy = ordered_copy(arguments.file, arguments.metadata, settings, watch, mapping)
+            copy = ordered_copy(arguments.file, arguments.metadata, settings, watch, mapping, metrics=metrics)
             task = _task(arguments, copy, settings, _moved_ms(arguments, copy))
             position = beginning(
                 task, kafka, settings.state_dir, stop, resume=arguments.resume, ending=arguments.ending
             )
             if position.moved_ms != task.script.moved_ms:
                 task = _task(arguments, copy, settings, position.moved_ms)
-            sender = Sender(task, position, producer, settings, kafka, watch)
+            sender = Sender(task, position, producer, settings, kafka, watch, metrics)
             sender.run()
-            metrics.DONE.set(1)
+            metrics.done.set(1)
             if copy.summary.reviews.broken:
                 log.warning("not all of the file was sent: %s", copy.summary.reviews.broken)
     except Stopped:

@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import OrderedCopy, Selection
 from replay.sending.script import Cue, Lateness, Script, behind
 from shared.process.errors import Unusable
@@ -152,7 +152,8 @@ class Sent(NamedTuple):
 class Standing:
     """Counts what was acknowledged, from a position on."""
 
-    def __init__(self, task: Task, position: Position, clock: Callable[[], float]) -> None:
+    def __init__(self, task: Task, position: Position, metrics: ReplayMetrics, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
         self._task = task
         self._clock = clock
         self._started = clock()
@@ -166,8 +167,8 @@ class Standing:
     def start(self) -> None:
         """Events begin to flow."""
         self._started = self._clock()
-        metrics.events()
-        metrics.ASKED_RATE.set(self._task.script.pace.mean_rate)
+        self._metrics.events()
+        self._metrics.asked_rate.set(self._task.script.pace.mean_rate)
 
     def sent(self, event: Sent) -> Stretch[Sent]:
         """Note an event as sent; where to acknowledge it."""
@@ -213,14 +214,14 @@ class Standing:
     def measure(self, pace_seconds: float, in_flight: int) -> None:
         """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
         behind_seconds = self.behind_seconds(pace_seconds)
-        metrics.BEHIND.set(behind_seconds)
+        self._metrics.behind.set(behind_seconds)
         acknowledged = self.acknowledged_now
-        metrics.events().inc(acknowledged - self._counted)
+        self._metrics.events().inc(acknowledged - self._counted)
         self._counted = acknowledged
-        metrics.IN_FLIGHT.set(in_flight)
-        metrics.PROGRESS.set(self.acknowledged / self.total)
+        self._metrics.in_flight.set(in_flight)
+        self._metrics.progress.set(self.acknowledged / self.total)
         if self.newest is not None:
-            metrics.EVENT_TIME.set(self.newest.cue.event_time_ms / 1000)
+            self._metrics.event_time.set(self.newest.cue.event_time_ms / 1000)
         turned = self._lateness.turned(behind_seconds)
         if turned == "late":
             log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind_seconds)

@@ -11,8 +11,10 @@ import os
 import sys
 import threading
 
+from prometheus_client import CollectorRegistry
 from threadpoolctl import threadpool_limits
 
+from services.evaluator.accuracy import EvaluatorMetrics
 from services.evaluator.loop import Evaluator
 from services.evaluator.settings import EvaluatorSettings
 from shared.log.topics import ensure_topics
@@ -21,14 +23,14 @@ from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
 
 
-def work(settings: EvaluatorSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+def work(settings: EvaluatorSettings, kafka: KafkaSettings, registry: CollectorRegistry, stop: threading.Event) -> None:
     """Judge until told to stop."""
-    shop = load(ShopSettings)
+    shop, metrics = load(ShopSettings), EvaluatorMetrics(registry)
     os.nice(settings.niceness)
     ensure_topics(kafka, stop=stop)
     if not stop.is_set():
         with threadpool_limits(1, "blas"):  # others would spin for the next event's few sums on every core
-            Evaluator(settings, shop, kafka, stop).run()
+            Evaluator(settings, shop, kafka, metrics, stop).run()
 
 
 if __name__ == "__main__":

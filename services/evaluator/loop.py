@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Message
 
-from services.evaluator import accuracy
-from services.evaluator.accuracy import BASELINES, Accuracy
+from services.evaluator.accuracy import BASELINES, Accuracy, EvaluatorMetrics
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions import JudgingVersion
 from shared.content.new_products import Content
@@ -45,8 +44,14 @@ class Evaluator:
     """
 
     def __init__(
-        self, settings: EvaluatorSettings, shop: ShopSettings, kafka: KafkaSettings, stop: threading.Event
+        self,
+        settings: EvaluatorSettings,
+        shop: ShopSettings,
+        kafka: KafkaSettings,
+        metrics: EvaluatorMetrics,
+        stop: threading.Event,
     ) -> None:
+        self._metrics = metrics
         self._stop = stop
         topics = Topics.of(kafka)
         stream = Stream(shop, Content() if shop.place_new_products else None)
@@ -55,7 +60,7 @@ class Evaluator:
         self._baselines = [make(name, stream, seed=0) for name in BASELINES]
         self.accuracy = Accuracy(settings.recent_events)
         products = self.known.products
-        self._judging = JudgingVersion(shop.models_dir, products.row_of, lambda: len(products))
+        self._judging = JudgingVersion(shop.models_dir, products.row_of, lambda: len(products), metrics)
         self._products = topics.products
         self._followed = LogReader(kafka, {(topics.models, 0): -1, (topics.products, 0): -1})
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
@@ -72,7 +77,7 @@ class Evaluator:
         while not self._followed.caught_up and not self._stop.is_set():
             self._follow(POLL_SECONDS)
         while not self._stop.is_set():
-            accuracy.READY.turn()
+            self._metrics.ready.turn()
             self._go_on()
         self._reader.close()
         self._followed.close()
@@ -100,7 +105,7 @@ class Evaluator:
         try:
             product_id, product = parse_product(message.key(), message.value())
         except BadEvent as error:
-            accuracy.UNREADABLE.inc()
+            self._metrics.unreadable.inc()
             self._lines.add(error.reason, f"{message.topic()} offset {message.offset()} left out: {error}")
             return
         if product is None:
@@ -115,21 +120,21 @@ class Evaluator:
         by_version = version is not None and judgement.has_history
         if judgement.is_judged:
             self.accuracy.note(judgement, by_version=by_version)
-            accuracy.JUDGE_SECONDS.observe(time.perf_counter() - start)
-        accuracy.count(judgement.outcome, by_version=by_version)
+            self._metrics.judge_seconds.observe(time.perf_counter() - start)
+        self._metrics.count(judgement.outcome, by_version=by_version)
         seen = self.prequential.apply(state)
         for baseline in self._baselines:
             baseline.learn(seen)
 
     def _show(self, items: Sequence[Positioned]) -> None:
-        accuracy.READER.show(self._reader, items)
+        self._metrics.reader.show(self._reader, items)
         now = time.monotonic()
         if items and now - self._shown < SHOW_SECONDS:
             return
         self._shown = now
-        accuracy.show(self.accuracy, self.known.products.seen)
-        accuracy.USERS.set(len(self.known.histories.users))
-        accuracy.PRODUCTS.set(self.known.products.seen)
-        accuracy.HELD_BACK.set(self._judging.held_back)
+        self._metrics.show(self.accuracy, self.known.products.seen)
+        self._metrics.users.set(len(self.known.histories.users))
+        self._metrics.products.set(self.known.products.seen)
+        self._metrics.held_back.set(self._judging.held_back)
         for partition, offset in self._applied.items():
-            accuracy.POSITION.labels(str(partition)).set(max(0, offset))
+            self._metrics.position.labels(str(partition)).set(max(0, offset))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.evaluator import accuracy
+from services.evaluator.accuracy import EvaluatorMetrics
 from shared.model.scoring import Scorer, load_scorer
 from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
@@ -23,8 +23,15 @@ class JudgingVersion:
         row_of, products: as in `shared.model.scoring.Scorer`.
     """
 
-    def __init__(self, models_dir: Path, row_of: Callable[[str], int], products: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        row_of: Callable[[str], int],
+        products: Callable[[], int],
+        metrics: EvaluatorMetrics,
+    ) -> None:
         self.scorer: Scorer | None = None  # of the version that judges
+        self._metrics = metrics
         self._models_dir = models_dir
         self._row_of = row_of
         self._products = products
@@ -41,7 +48,7 @@ class JudgingVersion:
         try:
             self._published.apply(key, value)
         except BadEvent as error:
-            accuracy.LEFT_OUT.labels(error.reason).inc()
+            self._metrics.left_out.labels(error.reason).inc()
             self._lines.add(error.reason, f"a record of the models topic left out: {error}")
 
     def choose(self, positions: Mapping[int, int]) -> None:
@@ -53,14 +60,14 @@ class JudgingVersion:
         self._lines.due()
         scorer = self._published.choose(
             self._load,
-            _leave_out,
+            self._leave_out,
             may_use=lambda version: reached(positions, {p.partition: p.offset for p in version.positions}),
         )
         version = self._published.in_use
         if scorer is not None and version is not None:
             self.scorer = scorer
-            accuracy.SWAPS.inc()
-            accuracy.MODEL_APPLIED.set(version.applied_events)
+            self._metrics.swaps.inc()
+            self._metrics.model_applied.set(version.applied_events)
             log.info("judging with %s, learned from %d events", version.version_id, version.applied_events)
 
     def _load(self, version: ModelVersion) -> Scorer:
@@ -71,10 +78,9 @@ class JudgingVersion:
             raise BadEvent("positions", f"{version.version_id} was announced at other positions than its manifest says")
         return scorer
 
-
-def _leave_out(version: ModelVersion, error: BadEvent) -> None:
-    accuracy.LEFT_OUT.labels(error.reason).inc()
-    log.error("%s does not judge (%s): %s", version.version_id, error.reason, error)
+    def _leave_out(self, version: ModelVersion, error: BadEvent) -> None:
+        self._metrics.left_out.labels(error.reason).inc()
+        log.error("%s does not judge (%s): %s", version.version_id, error.reason, error)
 
 
 def reached(positions: Mapping[int, int], learned: Mapping[int, int]) -> bool:

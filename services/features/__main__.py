@@ -15,11 +15,11 @@ import threading
 from typing import Any
 
 import uvloop
+from prometheus_client import CollectorRegistry
 
-from services.features import stream
 from services.features.app import FeaturesApp, quiet_libraries
 from services.features.settings import FeaturesSettings
-from services.features.stream import add_agent, end_process
+from services.features.stream import FeaturesMetrics, add_agent, end_process
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.topics import Topics, ensure_topics
 from shared.process.run import run_service
@@ -31,16 +31,19 @@ STOP_SECONDS = 8.0
 TURN_SECONDS = 1.0
 
 
-def work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+def work(settings: FeaturesSettings, kafka: KafkaSettings, registry: CollectorRegistry, told: threading.Event) -> None:
     """Describe events until told to stop."""
+    metrics = FeaturesMetrics(registry)
     quiet_libraries(settings.log_level)
     ensure_topics(kafka, stop=told)
     if not told.is_set():
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of Faust's consumer thread, too
-        asyncio.run(_work(settings, kafka, told))
+        asyncio.run(_work(settings, kafka, metrics, told))
 
 
-async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+async def _work(
+    settings: FeaturesSettings, kafka: KafkaSettings, metrics: FeaturesMetrics, told: threading.Event
+) -> None:
     """Describe events until told to stop; ends the process with status 1 if Faust can't go on."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,17 +51,17 @@ async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threadin
     if told.is_set():
         return
     app = FeaturesApp(settings, kafka)
-    add_agent(app, settings, Topics.of(kafka), CountedProducer(producer_config(kafka)))
+    add_agent(app, settings, Topics.of(kafka), CountedProducer(producer_config(kafka)), metrics)
 
     joined = asyncio.Event()
 
     async def show(_: Any, assigned: set[Any], **__: Any) -> None:
         joined.set()  # without a partition, too: then it stands by
-        stream.PARTITIONS.set(len(assigned))
+        metrics.partitions.set(len(assigned))
         log.info("reading %d of %d partitions", len(assigned), kafka.partitions)
 
     app.on_partitions_assigned.connect(show, weak=False)  # type: ignore[arg-type]  # Faust's own examples look so
-    turning = asyncio.create_task(_turn(joined))
+    turning = asyncio.create_task(_turn(joined, metrics))
     working = asyncio.create_task(_run(app))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,11 +79,11 @@ async def _work(settings: FeaturesSettings, kafka: KafkaSettings, told: threadin
     await stopped
 
 
-async def _turn(joined: asyncio.Event) -> None:
+async def _turn(joined: asyncio.Event, metrics: FeaturesMetrics) -> None:
     """Say that this worker is of the group and that the event loop turns."""
     await joined.wait()
     while True:
-        stream.READY.turn()
+        metrics.ready.turn()
         await asyncio.sleep(TURN_SECONDS)
 
 

@@ -8,10 +8,11 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 from confluent_kafka import Message
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.features.app import FeaturesApp
 from services.features.core import Origin, describe, parse_event
@@ -30,79 +31,94 @@ from shared.process.telemetry import SECONDS_BUCKETS, FirstFew
 # Compound scores from which a text counts as positive, or to which as negative: Hutto & Gilbert's own bounds.
 POSITIVE, NEGATIVE = 0.05, -0.05
 
-READY = Ready("features")
 
-_events = Counter("freshet_features_events_total", "Events described, ticks included.", ["kind"])
-_dead_letters = Counter("freshet_features_dead_letters_total", "Records that could not be understood.", ["reason"])
-_imputed = Counter("freshet_features_imputed_total", "State vectors that hold what the event did not say.", ["what"])
-_reviews = Counter("freshet_features_reviews_total", "Texts scored, by the sign of their sentiment.", ["sentiment"])
-_rewards = Counter(
-    "freshet_features_rewards_total", "Rewards added up, those below 0 apart and without their sign.", ["sign"]
-)
+class FeaturesMetrics:
+    """The metrics of one worker, in `registry`."""
 
-# Each label value known in advance → its counter, so that all start at 0.
-EVENTS = {
-    kind: _events.labels(kind=name.removeprefix("EVENT_KIND_").lower())
-    for name, kind in pb.EventKind.items()
-    if kind != pb.EVENT_KIND_UNSPECIFIED
-}
-DEAD_LETTERS = {reason: _dead_letters.labels(reason=reason) for reason in ("undecodable", *REASONS)}
-IMPUTED = {
-    what: _imputed.labels(what=name.removeprefix("IMPUTED_").lower())
-    for name, what in pb.Imputed.items()
-    if what != pb.IMPUTED_UNSPECIFIED
-}
-REVIEWS = {sign: _reviews.labels(sentiment=sign) for sign in ("positive", "neutral", "negative")}
-REWARDS = {sign: _rewards.labels(sign=sign) for sign in ("positive", "negative")}
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.ready = Ready("features", registry)
+        events = counter("freshet_features_events_total", "Events described, ticks included.", ["kind"])
+        dead_letters = counter(
+            "freshet_features_dead_letters_total", "Records that could not be understood.", ["reason"]
+        )
+        imputed = counter(
+            "freshet_features_imputed_total", "State vectors that hold what the event did not say.", ["what"]
+        )
+        reviews = counter(
+            "freshet_features_reviews_total", "Texts scored, by the sign of their sentiment.", ["sentiment"]
+        )
+        rewards = counter(
+            "freshet_features_rewards_total", "Rewards added up, those below 0 apart and without their sign.", ["sign"]
+        )
 
-# Both go below 0, so their sums can't be counters and are left out by the library.
-SENTIMENT = Histogram(
-    "freshet_features_sentiment",
-    "Compound sentiment of the texts scored, from -1 to 1.",
-    buckets=(-0.75, -0.5, -0.25, NEGATIVE, POSITIVE, 0.25, 0.5, 0.75, 1.0),
-)
-REWARD = Histogram(
-    "freshet_features_reward",
-    "Reward of the events described, ticks aside, from -1 to 1.",
-    buckets=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0),
-)
+        # Each label value known in advance → its counter, so that all start at 0.
+        self.events = {
+            kind: events.labels(kind=name.removeprefix("EVENT_KIND_").lower())
+            for name, kind in pb.EventKind.items()
+            if kind != pb.EVENT_KIND_UNSPECIFIED
+        }
+        self.dead_letters = {reason: dead_letters.labels(reason=reason) for reason in ("undecodable", *REASONS)}
+        self.imputed = {
+            what: imputed.labels(what=name.removeprefix("IMPUTED_").lower())
+            for name, what in pb.Imputed.items()
+            if what != pb.IMPUTED_UNSPECIFIED
+        }
+        self.reviews = {sign: reviews.labels(sentiment=sign) for sign in ("positive", "neutral", "negative")}
+        self.rewards = {sign: rewards.labels(sign=sign) for sign in ("positive", "negative")}
 
-STATES = Counter("freshet_features_states_total", "State vectors that the broker acknowledged.")
-VADER_SECONDS = Histogram(
-    "freshet_features_vader_seconds", "Time to score the sentiment of one text.", buckets=SECONDS_BUCKETS
-)
-BATCH_SECONDS = Histogram(
-    "freshet_features_batch_seconds",
-    "Time to describe a batch and have it acknowledged.",
-    buckets=SECONDS_BUCKETS,
-)
-LAG = Gauge(
-    "freshet_features_lag_seconds",
-    "Wall time from the oldest record of the last batch to its acknowledged state, growing while that is not there. "
-    "It stays as it is while no batch comes: of Faust nobody learns whether more lies in the log.",
-)
-EVENT_TIME = Gauge("freshet_features_event_time_seconds", "Event time of the newest event described, Unix time.")
-EVENT_TIME_LAG = Gauge(
-    "freshet_features_event_time_lag_seconds",
-    "Event time between the newest event or tick of any partition and the one described last.",
-)
-PARTITIONS = Gauge("freshet_features_partitions", "Partitions of events that this worker reads.")
+        # Both go below 0, so their sums can't be counters and are left out by the library.
+        self.sentiment = histogram(
+            "freshet_features_sentiment",
+            "Compound sentiment of the texts scored, from -1 to 1.",
+            buckets=(-0.75, -0.5, -0.25, NEGATIVE, POSITIVE, 0.25, 0.5, 0.75, 1.0),
+        )
+        self.reward = histogram(
+            "freshet_features_reward",
+            "Reward of the events described, ticks aside, from -1 to 1.",
+            buckets=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0),
+        )
+        self.states = counter("freshet_features_states_total", "State vectors that the broker acknowledged.")
+        self.vader_seconds = histogram(
+            "freshet_features_vader_seconds", "Time to score the sentiment of one text.", buckets=SECONDS_BUCKETS
+        )
+        self.batch_seconds = histogram(
+            "freshet_features_batch_seconds",
+            "Time to describe a batch and have it acknowledged.",
+            buckets=SECONDS_BUCKETS,
+        )
+        self.lag = gauge(
+            "freshet_features_lag_seconds",
+            "Wall time from the oldest record of the last batch to its acknowledged state, growing while that is not "
+            "there. It stays as it is while no batch comes: of Faust nobody learns whether more lies in the log.",
+        )
+        self.event_time = gauge(
+            "freshet_features_event_time_seconds", "Event time of the newest event described, Unix time."
+        )
+        self.event_time_lag = gauge(
+            "freshet_features_event_time_lag_seconds",
+            "Event time between the newest event or tick of any partition and the one described last.",
+        )
+        self.partitions = gauge("freshet_features_partitions", "Partitions of events that this worker reads.")
 
-
-def count(state: pb.StateVector) -> None:
-    """Count one described event."""
-    EVENTS[state.kind].inc()
-    EVENT_TIME.set(state.event_time_ms / 1000)
-    for what in state.imputed:
-        IMPUTED[what].inc()
-    if state.kind == pb.EVENT_KIND_TICK:
-        return
-    REWARD.observe(state.reward)
-    REWARDS["negative" if state.reward < 0.0 else "positive"].inc(abs(state.reward))
-    if pb.IMPUTED_SENTIMENT not in state.imputed:
-        SENTIMENT.observe(state.sentiment)
-        sign = "positive" if state.sentiment >= POSITIVE else "negative" if state.sentiment <= NEGATIVE else "neutral"
-        REVIEWS[sign].inc()
+    def count(self, state: pb.StateVector) -> None:
+        """Count one described event."""
+        self.events[state.kind].inc()
+        self.event_time.set(state.event_time_ms / 1000)
+        for what in state.imputed:
+            self.imputed[what].inc()
+        if state.kind == pb.EVENT_KIND_TICK:
+            return
+        self.reward.observe(state.reward)
+        self.rewards["negative" if state.reward < 0.0 else "positive"].inc(abs(state.reward))
+        if pb.IMPUTED_SENTIMENT not in state.imputed:
+            self.sentiment.observe(state.sentiment)
+            sign = (
+                "positive" if state.sentiment >= POSITIVE else "negative" if state.sentiment <= NEGATIVE else "neutral"
+            )
+            self.reviews[sign].inc()
 
 
 log = logging.getLogger("features")
@@ -114,8 +130,12 @@ POLL_SECONDS = 0.1
 
 
 class _TimedSentiment(Sentiment):
+    def __init__(self, metrics: FeaturesMetrics) -> None:
+        super().__init__()
+        self._metrics = metrics
+
     def compound(self, text: str) -> float:
-        with VADER_SECONDS.time():
+        with self._metrics.vader_seconds.time():
             return super().compound(text)
 
 
@@ -127,12 +147,14 @@ class Describer:
         settings: FeaturesSettings,
         topics: Topics,
         producer: CountedProducer,
+        metrics: FeaturesMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._topics = topics
         self._producer = producer
-        self._sentiment = _TimedSentiment()
+        self._metrics = metrics
+        self._sentiment = _TimedSentiment(metrics)
         self._newest_ms = 0  # latest event time of any partition
         self._lines = FirstFew(log.warning, clock)  # the dead letters hold each, `freshet dead-letters show` lists them
 
@@ -150,9 +172,9 @@ class Describer:
             self._publish(message)
             await asyncio.sleep(0)  # a stop is heard, and the group kept, between long texts
         while self._producer.in_flight:
-            LAG.set(max(0.0, time.time() - oldest))
+            self._metrics.lag.set(max(0.0, time.time() - oldest))
             await asyncio.to_thread(self._producer.poll, POLL_SECONDS)
-        LAG.set(max(0.0, time.time() - oldest))
+        self._metrics.lag.set(max(0.0, time.time() - oldest))
         if self._producer.failed:
             raise Unavailable(f"{self._producer.failed} records refused: {self._producer.last_error}")
 
@@ -170,11 +192,11 @@ class Describer:
             key=key_of(event) or None,  # as the record's own, which nothing has checked
             value=state.SerializeToString(),
             partition=origin.partition,
-            on_acknowledged=_count_acknowledged,
+            on_acknowledged=self._count_acknowledged,
         )
-        count(state)
+        self._metrics.count(state)
         self._newest_ms = max(self._newest_ms, event.event_time_ms)
-        EVENT_TIME_LAG.set((self._newest_ms - event.event_time_ms) / 1000)
+        self._metrics.event_time_lag.set((self._newest_ms - event.event_time_ms) / 1000)
 
     def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
         where = f"{origin.topic} [{origin.partition}] offset {origin.offset}"
@@ -192,12 +214,17 @@ class Describer:
             key = key[:MOST_LETTER_BYTES] if key else key
             value = value[: MOST_LETTER_BYTES - len(key or b"")] if value else value
         self._producer.send(self._topics.dead_letters, key=key, value=value, headers=headers)
-        DEAD_LETTERS[error.reason].inc()
+        self._metrics.dead_letters[error.reason].inc()
+
+    def _count_acknowledged(self, _: Message) -> None:
+        self._metrics.states.inc()
 
 
-def add_agent(app: FeaturesApp, settings: FeaturesSettings, topics: Topics, producer: CountedProducer) -> None:
+def add_agent(
+    app: FeaturesApp, settings: FeaturesSettings, topics: Topics, producer: CountedProducer, metrics: FeaturesMetrics
+) -> None:
     """Have the app describe `freshet.events`, a batch at a time."""
-    describer = Describer(settings, topics, producer)
+    describer = Describer(settings, topics, producer, metrics)
     source = app.topic(
         topics.events, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
     )
@@ -208,14 +235,10 @@ def add_agent(app: FeaturesApp, settings: FeaturesSettings, topics: Topics, prod
         async for batch in batches:
             with end_process_on_error():  # leaving the body, even by an exception, would acknowledge the batch
                 messages = [event.message for event in batch]
-                with BATCH_SECONDS.time():
+                with metrics.batch_seconds.time():
                     await describer.publish(messages)
 
     app.agent(source, name="describe", concurrency=1)(describe_events)
-
-
-def _count_acknowledged(_: Message) -> None:
-    STATES.inc()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from freshet.calling import OPTIONS
 from services.gateway.problems import Problem, of_rpc
@@ -92,22 +92,34 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 # What the gateway tells Prometheus.
 
-# route: the path as it is documented, with braces; none where there is no such path.
-REQUESTS = Counter("freshet_gateway_requests_total", "HTTP requests answered.", ["route", "status"])
-REQUEST_SECONDS = Histogram(
-    "freshet_gateway_request_seconds", "Time to answer a request, a stream to its end.", ["route"],
-    buckets=SECONDS_BUCKETS,
-)  # fmt: skip
-IN_FLIGHT = Gauge("freshet_gateway_requests_in_flight", "Requests being answered.")
-CALLS_REFUSED = Counter(
-    "freshet_gateway_calls_refused_total", "Calls refused because every connection to the recommender was full."
-)
-READY = Gauge("freshet_gateway_ready", "1 while the recommender says that it can do its work, else 0.")
 
-# Each route known in advance starts at 0.
-for _route in {*(method.path for method in METHODS.values()), *(get.path for get in GETS)}:
-    REQUESTS.labels(_route, 200)
-    REQUEST_SECONDS.labels(_route)
+class GatewayMetrics:
+    """The metrics of one gateway, in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # route: the path as it is documented, with braces; none where there is no such path.
+        self.requests = Counter(
+            "freshet_gateway_requests_total", "HTTP requests answered.", ["route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "freshet_gateway_request_seconds", "Time to answer a request, a stream to its end.", ["route"],
+            buckets=SECONDS_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.in_flight = Gauge("freshet_gateway_requests_in_flight", "Requests being answered.", registry=registry)
+        self.calls_refused = Counter(
+            "freshet_gateway_calls_refused_total",
+            "Calls refused because every connection to the recommender was full.",
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "freshet_gateway_ready",
+            "1 while the recommender says that it can do its work, else 0.",
+            registry=registry,
+        )
+        # Each route known in advance starts at 0.
+        for route in {*(method.path for method in METHODS.values()), *(get.path for get in GETS)}:
+            self.requests.labels(route, 200)
+            self.request_seconds.labels(route)
 
 
 # gRPC gives an attempt to connect no longer than this: a recommender on a busy machine is slow, not away.
@@ -140,9 +152,10 @@ class Recommender:
             let it wait for as long as it may take.
     """
 
-    def __init__(self, address: str, connections: int, most_calls: int) -> None:
+    def __init__(self, address: str, connections: int, most_calls: int, metrics: GatewayMetrics) -> None:
         self._connections = deque(_Connection(address) for _ in range(connections))
         self._most_calls = most_calls
+        self._metrics = metrics
         self._apart = _Connection(address)  # asks for health, however many calls are on their way
         self._health = health_pb2_grpc.HealthStub(self._apart.channel)
 
@@ -152,7 +165,7 @@ class Recommender:
         self._connections.rotate()
         chosen = min(self._connections, key=_calls_in_flight)
         if chosen.in_flight >= self._most_calls:
-            CALLS_REFUSED.inc()
+            self._metrics.calls_refused.inc()
             raise Problem(
                 429, "more calls are on their way than the recommender takes at a time; ask again in a moment"
             )

@@ -15,12 +15,10 @@ from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.typedefs import Handler, Middleware
 
-from services.gateway import recommender
-from services.gateway import recommender as metrics
 from services.gateway.api import JSON, Api
 from services.gateway.live import Evaluator
 from services.gateway.problems import CLIENT_CLOSED_REQUEST, CONTENT_TYPE, Problem, of_unread
-from services.gateway.recommender import Recommender
+from services.gateway.recommender import GatewayMetrics, Recommender
 from services.gateway.settings import GatewaySettings
 from shared.process.errors import BadRequest, Unusable
 
@@ -42,7 +40,7 @@ HEADERS = {
 _ASKED = "Content-Type, Request-Timeout"  # the headers that a page of an allowed origin may send
 
 
-def guard(settings: GatewaySettings) -> list[Middleware]:
+def guard(settings: GatewaySettings, metrics: GatewayMetrics) -> list[Middleware]:
     """The middlewares, outermost first."""
     hosts, origins = settings.hosts, settings.origins
 
@@ -50,16 +48,16 @@ def guard(settings: GatewaySettings) -> list[Middleware]:
     async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn what is raised into problem details; count and time."""
         begun, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
-        recommender.IN_FLIGHT.inc()
+        metrics.in_flight.inc()
         try:
             answer = await _answered(request, handler)
             status = answer.status
         finally:
-            recommender.IN_FLIGHT.dec()
+            metrics.in_flight.dec()
             resource = request.match_info.route.resource
             route = resource.canonical if resource is not None else "none"
-            recommender.REQUESTS.labels(route, status).inc()
-            recommender.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - begun)
+            metrics.requests.labels(route, status).inc()
+            metrics.request_seconds.labels(route).observe(time.perf_counter() - begun)
         return answer
 
     @web.middleware
@@ -160,7 +158,7 @@ def _netloc(origin: str) -> str:
 # told.
 
 
-async def listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
+async def listen(runner: web.AppRunner, host: str, port: int, metrics: GatewayMetrics) -> asyncio.Server:
     """Let a runner that is set up answer on an address, in the gateway's way also what never reaches a handler.
 
     A site of aiohttp's own would take connections as they are. Close what is returned before the runner's cleanup.
@@ -184,14 +182,17 @@ async def listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
             connection.body = None
 
     server.request_handler = handled
-    return await loop.create_server(lambda: _Connection(server, loop=loop, access_log=None), host, port, backlog=128)
+    return await loop.create_server(
+        lambda: _Connection(metrics, server, loop=loop, access_log=None), host, port, backlog=128
+    )
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("body",)
+    __slots__ = ("_metrics", "body")
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, metrics: GatewayMetrics, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._metrics = metrics
         self.body: StreamReader | None = None  # of the request that is answered now
 
     def data_received(self, data: bytes) -> None:
@@ -216,7 +217,7 @@ class _Connection(web.RequestHandler):
         problem = of_unread(exc)
         if problem.status == 500 and not isinstance(exc, ConnectionError):
             log.error("a request failed", exc_info=exc)
-        recommender.REQUESTS.labels("none", problem.status).inc()
+        self._metrics.requests.labels("none", problem.status).inc()
         answer = told(problem)
         answer.headers.update(HEADERS)
         answer.force_close()
@@ -258,7 +259,7 @@ HEALTH_SECONDS = 2.0
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
-def application(settings: GatewaySettings, recommender: Recommender) -> web.Application:
+def application(settings: GatewaySettings, recommender: Recommender, metrics: GatewayMetrics) -> web.Application:
     """Every path, guarded."""
 
     async def healthz(request: web.Request) -> web.Response:  # noqa: ARG001
@@ -269,7 +270,7 @@ def application(settings: GatewaySettings, recommender: Recommender) -> web.Appl
     async def show_document(request: web.Request) -> web.FileResponse:  # noqa: ARG001
         return web.FileResponse(OPENAPI, headers={"Content-Type": JSON, "Cache-Control": "no-cache"})
 
-    app = web.Application(middlewares=guard(settings), client_max_size=settings.most_request_bytes)
+    app = web.Application(middlewares=guard(settings, metrics), client_max_size=settings.most_request_bytes)
     app.on_response_prepare.append(add_headers)
     app.add_routes(list(Api(recommender, settings).routes()))
     app.add_routes(
@@ -283,36 +284,36 @@ def application(settings: GatewaySettings, recommender: Recommender) -> web.Appl
     return app
 
 
-async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
+async def run(settings: GatewaySettings, metrics: GatewayMetrics, stop: asyncio.Event) -> None:
     """Answer until `stop` is set, then end what is in flight.
 
     Raises:
         Unusable: the address or port can't be used.
     """
-    recommender = Recommender(settings.recommender, settings.connections, settings.calls_per_connection)
+    recommender = Recommender(settings.recommender, settings.connections, settings.calls_per_connection, metrics)
     runner = web.AppRunner(
-        application(settings, recommender),
+        application(settings, recommender, metrics),
         handler_cancellation=True,  # who hangs up wants no answer
         shutdown_timeout=settings.drain_seconds,
     )
     await runner.setup()
-    watching = asyncio.create_task(_watch(recommender))
+    watching = asyncio.create_task(_watch(recommender, metrics))
     listening: asyncio.Server | None = None
     try:
-        listening = await _listen(runner, settings)
+        listening = await _listen(runner, settings, metrics)
         await stop.wait()
     finally:
         watching.cancel()
-        metrics.READY.set(0)
+        metrics.ready.set(0)
         if listening is not None:
             listening.close()
         await runner.cleanup()
         await recommender.close()
 
 
-async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> asyncio.Server:
+async def _listen(runner: web.AppRunner, settings: GatewaySettings, metrics: GatewayMetrics) -> asyncio.Server:
     try:
-        listening = await listen(runner, settings.host, settings.port)
+        listening = await listen(runner, settings.host, settings.port, metrics)
     except OSError as error:
         raise Unusable(
             f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}; "
@@ -323,8 +324,8 @@ async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> asyncio.S
     return listening
 
 
-async def _watch(recommender: Recommender) -> None:
+async def _watch(recommender: Recommender, metrics: GatewayMetrics) -> None:
     """Keep `freshet_gateway_ready` true to what the recommender says."""
     while True:
-        metrics.READY.set(await recommender.serves(HEALTH_SECONDS))
+        metrics.ready.set(await recommender.serves(HEALTH_SECONDS))
         await asyncio.sleep(HEALTH_SECONDS)

@@ -14,9 +14,11 @@ import sys
 import threading
 
 import uvloop
+from prometheus_client import CollectorRegistry
 from threadpoolctl import threadpool_limits
 
 from services.inference import processes
+from services.inference.metrics import InferenceMetrics
 from services.inference.server import run
 from services.inference.settings import InferenceSettings
 from shared.process.run import run_service
@@ -24,7 +26,7 @@ from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
 
 
-def work(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Event) -> None:
+def work(settings: InferenceSettings, kafka: KafkaSettings, registry: CollectorRegistry, told: threading.Event) -> None:
     """Answer until told to stop."""
     shop = load(ShopSettings)
     if settings.processes > 1:
@@ -32,17 +34,21 @@ def work(settings: InferenceSettings, kafka: KafkaSettings, told: threading.Even
         return
     # One call's sums are too small to share out: BLAS's other threads would spin for the next one on every core.
     with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(settings, shop, kafka, told))
+        runner.run(_until_told(settings, shop, kafka, InferenceMetrics(registry), told))
 
 
 async def _until_told(
-    settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, told: threading.Event
+    settings: InferenceSettings,
+    shop: ShopSettings,
+    kafka: KafkaSettings,
+    metrics: InferenceMetrics,
+    told: threading.Event,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if not told.is_set():
-        await run(settings, shop, kafka, stop)
+        await run(settings, shop, kafka, metrics, stop)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.inference import metrics
 from services.inference.calls.admission import COMPUTING, Boundary, Shedding, Turns
 from services.inference.calls.servicer import Servicer
 from services.inference.knowledge.knowledge import Knowledge
@@ -23,6 +22,7 @@ from services.inference.knowledge.snapshot import keeper_of
 from services.inference.log.follower import Follower
 from services.inference.log.model_watcher import ModelWatcher
 from services.inference.log.writer import LogWriter
+from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
 from shared.log.records import DAY_MS, masked_kinds_of
 from shared.log.topics import Topics, ensure_topics
@@ -68,9 +68,15 @@ class Server:
         Unusable: the port can't be bound.
     """
 
-    def __init__(self, settings: InferenceSettings, servicer: RecommenderServiceServicer, turns: Turns) -> None:
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        servicer: RecommenderServiceServicer,
+        turns: Turns,
+        metrics: InferenceMetrics,
+    ) -> None:
         self._server: Any = grpc.aio.server(
-            interceptors=[Boundary(settings.maximum_concurrent_rpcs, Shedding(turns, Random()))],
+            interceptors=[Boundary(settings.maximum_concurrent_rpcs, Shedding(turns, Random(), metrics), metrics)],
             options=[
                 ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
                 ("grpc.max_receive_message_length", settings.most_request_bytes),
@@ -123,7 +129,13 @@ FLUSH_SECONDS = 2.0
 POSITION_SECONDS = 2.0
 
 
-async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, stop: asyncio.Event) -> None:
+async def run(
+    settings: InferenceSettings,
+    shop: ShopSettings,
+    kafka: KafkaSettings,
+    metrics: InferenceMetrics,
+    stop: asyncio.Event,
+) -> None:
     """Answer until `stop` is set, then end what is in flight.
 
     Raises:
@@ -146,10 +158,10 @@ async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSetti
         places_new_products=shop.place_new_products,
     )
     writer = LogWriter(kafka, loop)
-    watcher = ModelWatcher(shop.models_dir, knowledge.catalogue, kafka, loop, on_failure=fail)
+    watcher = ModelWatcher(shop.models_dir, knowledge.catalogue, kafka, loop, metrics, on_failure=fail)
     turns = Turns(settings.longest_queue_ms / 1000)
-    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns)
-    server = Server(settings, servicer, turns)
+    servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns, metrics)
+    server = Server(settings, servicer, turns, metrics)
     await server.start()
     log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
 
@@ -158,7 +170,7 @@ async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSetti
         gc.collect()
         gc.freeze()
         servicer.ready = True
-        metrics.READY.set(1)
+        metrics.ready.set(1)
         await server.serve()
         log.info("ready: %d users, %d products", len(knowledge.histories.users), knowledge.catalogue.known)
 
@@ -167,7 +179,8 @@ async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSetti
         knowledge,
         kafka,
         loop,
-        keeper=partial(keeper_of, settings, shop, kafka),
+        metrics,
+        keeper=partial(keeper_of, settings, shop, kafka, metrics),
         # Not before: a version gives products rows, and those of a snapshot must be as they were.
         on_begun=lambda: None if stop.is_set() else watcher.start(),
         on_ready=lambda: announcing.append(loop.create_task(ready())),
@@ -181,7 +194,7 @@ async def run(settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSetti
             follower.start()
         await stop.wait()
     finally:
-        metrics.READY.set(0)
+        metrics.ready.set(0)
         # The followers go on meanwhile: calls in flight may wait for a position.
         giving_up = loop.call_later(min(POSITION_SECONDS, settings.drain_seconds / 2), knowledge.positions.give_up)
         await server.drain(settings.drain_seconds)

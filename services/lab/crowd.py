@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry, Counter
 
 from services.lab.simulator.simulator import Simulator
 from services.lab.simulator.visits import Visits
@@ -122,14 +122,20 @@ class Visitor:
 
 COUNTED = ("visits", "recommendations", "empty", "clicks", "purchases", "events", "unanswered")
 
-CROWD = Counter(
-    "freshet_replay_crowd_total",
-    "Of simulated users: visits made, recommendations seen, empty ones among them, clicks, purchases, events recorded, "
-    "and calls that were not answered and made again.",
-    ["what"],
-)
-for _what in COUNTED:
-    CROWD.labels(_what)
+
+class CrowdMetrics:
+    """The metrics of one crowd, in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.crowd = Counter(
+            "freshet_replay_crowd_total",
+            "Of simulated users: visits made, recommendations seen, empty ones among them, clicks, purchases, events "
+            "recorded, and calls that were not answered and made again.",
+            ["what"],
+            registry=registry,
+        )
+        for what in COUNTED:
+            self.crowd.labels(what)
 
 
 log = logging.getLogger("replay")
@@ -160,7 +166,16 @@ class Asked:
 class Crowd:
     """So many users of a simulator at one address."""
 
-    def __init__(self, simulator: Simulator, address: str, asked: Asked, stop: threading.Event, watch: Watch) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        address: str,
+        asked: Asked,
+        metrics: CrowdMetrics,
+        stop: threading.Event,
+        watch: Watch,
+    ) -> None:
+        self._metrics = metrics
         self._asked = asked
         self._stop = stop
         self._watch = watch
@@ -315,7 +330,7 @@ class Crowd:
     def _count(self, what: str, more: int = 1) -> None:
         with self._lock:
             self._counts[what] += more
-        CROWD.labels(what).inc(more)
+        self._metrics.crowd.labels(what).inc(more)
 
     def _told(self, seconds: float) -> str:
         with self._lock:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection, alone
 from replay.order.ordering import ordered_copy
 from replay.reading.formats import Head
@@ -130,7 +133,7 @@ def read_dataset(
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, Shown(screen), named)
+        copy = ordered_copy(file, metadata, settings, Shown(screen), named, metrics=ReplayMetrics(CollectorRegistry()))
     try:
         extent = copy.extent(selection)
         states = []

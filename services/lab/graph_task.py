@@ -17,7 +17,9 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection, alone, selection_of
 from replay.order.ordering import ordered_copy
 from replay.reading.formats import recognise, recognise_products
@@ -65,7 +67,7 @@ def read_graph(
     elif named is not None or recognise(file, None, settings).mapping is not None:
         listings = read_listings(file, mapping, settings, screen)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, Shown(screen), named)
+        copy = ordered_copy(file, metadata, settings, Shown(screen), named, metrics=ReplayMetrics(CollectorRegistry()))
     builder = GraphBuilder()
     try:
         extent = copy.extent(selection)

@@ -12,8 +12,10 @@ import sys
 import threading
 
 import torch
+from prometheus_client import CollectorRegistry
 
 from services.trainer.loop import Trainer
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.topics import Topics, ensure_topics, wait_for_identity
 from shared.process import folders
@@ -22,9 +24,9 @@ from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
 
 
-def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event) -> None:
+def work(settings: TrainerSettings, kafka: KafkaSettings, registry: CollectorRegistry, stop: threading.Event) -> None:
     """Learn until told to stop."""
-    shop = load(ShopSettings)
+    shop, metrics = load(ShopSettings), TrainerMetrics(registry)
     os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
@@ -33,7 +35,7 @@ def work(settings: TrainerSettings, kafka: KafkaSettings, stop: threading.Event)
     ensure_topics(kafka, stop=stop)
     identity = wait_for_identity(kafka, Topics.of(kafka).states, stop)
     if identity is not None:
-        Trainer(settings, shop, kafka, identity, stop).run()
+        Trainer(settings, shop, kafka, identity, metrics, stop).run()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from services.trainer import metrics
 from services.trainer.learner import Snapshot, SnapshotState
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.ordered import ReaderSnapshot
 from shared.process.errors import Unusable
@@ -73,7 +73,7 @@ def fixed_settings(settings: TrainerSettings, shop: ShopSettings) -> dict[str, o
     return values
 
 
-def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings) -> Path:
+def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings, metrics: TrainerMetrics) -> Path:
     """Write a checkpoint and drop those no longer needed.
 
     Raises:
@@ -98,7 +98,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings)
         try:
             shutil.rmtree(old)
         except OSError as error:
-            metrics.REMOVAL_FAILURES.inc()
+            metrics.removal_failures.inc()
             log.error("can't remove %s: %s. Trying again after the next checkpoint", old, what_is_wrong(error))  # noqa: TRY400
     return folder
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 
-from services.trainer import checkpoint, metrics, publish
+from services.trainer import checkpoint, publish
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.publish import Retention
 from services.trainer.settings import TrainerSettings
 from shared.log.clients import CountedProducer, producer_config
@@ -52,10 +53,12 @@ class Trainer:
         shop: ShopSettings,
         kafka: KafkaSettings,
         identity: str,
+        metrics: TrainerMetrics,
         stop: threading.Event,
     ) -> None:
         self._settings = settings
         self._shop = shop
+        self._metrics = metrics
         self._stop = stop
         topics = Topics.of(kafka)
         self._models_topic = topics.models
@@ -71,7 +74,7 @@ class Trainer:
             silence_seconds=settings.silence_seconds,
         )
         self._producer = CountedProducer(producer_config(kafka))
-        self._retention = Retention(shop.models_dir, kafka, self._producer)
+        self._retention = Retention(shop.models_dir, kafka, self._producer, metrics)
         self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
         if found is not None:
             log.info("resumed after %d events", self.learner.applied)
@@ -85,7 +88,7 @@ class Trainer:
         self._publish_if_due()  # the process may have ended between a checkpoint and its version
         try:
             while not self._stop.is_set():
-                metrics.READY.turn()
+                self._metrics.ready.turn()
                 self._learn()
         except KafkaException as error:
             if error.args[0].code() != KafkaError._AUTO_OFFSET_RESET:
@@ -116,16 +119,16 @@ class Trainer:
         start = time.perf_counter()
         late = self.learner.stream.histories.late
         report = self.learner.apply(state)
-        metrics.APPLIED.inc()
-        metrics.LATE.inc(self.learner.stream.histories.late - late)
+        self._metrics.applied.inc()
+        self._metrics.late.inc(self.learner.stream.histories.late - late)
         if report is None:
             return
-        metrics.STEP_SECONDS.observe(time.perf_counter() - start)
-        metrics.STEPS.inc()
-        metrics.LOSS.set(report.loss)
-        metrics.CE_LOSS.set(report.ce_loss)
-        metrics.TD_LOSS.set(report.td_loss)
-        metrics.MEAN_MAX_Q.set(report.mean_max_q)
+        self._metrics.step_seconds.observe(time.perf_counter() - start)
+        self._metrics.steps.inc()
+        self._metrics.loss.set(report.loss)
+        self._metrics.ce_loss.set(report.ce_loss)
+        self._metrics.td_loss.set(report.td_loss)
+        self._metrics.mean_max_q.set(report.mean_max_q)
 
     def _make_durable(self) -> None:
         """Write a checkpoint; where that fails, learning goes on and the next boundary tries again."""
@@ -133,10 +136,10 @@ class Trainer:
             return
         made = Checkpoint(self.learner.snapshot(), self._reader.snapshot(), self._identity)
         try:
-            with metrics.CHECKPOINT_SECONDS.time():
-                checkpoint.write(made, self._settings, self._shop)
+            with self._metrics.checkpoint_seconds.time():
+                checkpoint.write(made, self._settings, self._shop, self._metrics)
         except OSError as error:
-            metrics.CHECKPOINT_FAILURES.inc()
+            self._metrics.checkpoint_failures.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all
                 "no checkpoint in %s: %s. Nothing is published until one succeeds; trying again after %d more events",
                 self._settings.state_dir,
@@ -145,7 +148,7 @@ class Trainer:
             )
             return
         self._durable = self.learner.applied
-        metrics.CHECKPOINTS.inc()
+        self._metrics.checkpoints.inc()
 
     def _publish_if_due(self) -> None:
         """Publish what the newest checkpoint holds; reads the learner and changes nothing in what it learns."""
@@ -153,10 +156,10 @@ class Trainer:
         if not applied or applied != self._durable or applied % self._settings.publish_events:
             return
         try:
-            with metrics.PUBLISH_SECONDS.time():
+            with self._metrics.publish_seconds.time():
                 manifest, sha256 = publish.write(self.learner, self._reader.snapshot(), self._settings, self._shop)
         except OSError as error:
-            metrics.PUBLISH_FAILURES.inc()
+            self._metrics.publish_failures.inc()
             log.error(  # noqa: TRY400
                 "no version in %s: %s. The last one stays in use",
                 self._shop.models_dir,
@@ -165,8 +168,8 @@ class Trainer:
             return
         announced = publish.announce(manifest, sha256, self._producer, self._models_topic)
         self.learner.parent = manifest.version_id
-        metrics.VERSIONS.inc()
-        metrics.VERSION_TIME.set_to_current_time()
+        self._metrics.versions.inc()
+        self._metrics.version_time.set_to_current_time()
         log.info(
             "published %s: %s, %d events, %d steps%s, weights %s",
             manifest.version_id,
@@ -180,17 +183,17 @@ class Trainer:
 
     def _show(self, items: Sequence[Positioned]) -> None:
         learner = self.learner
-        metrics.UNPUBLISHED.set(learner.applied - publish.applied_of(learner.parent))
-        metrics.PUBLISH_EVENTS.set(self._settings.publish_events)
-        metrics.PRODUCTS.set(len(learner.stream.products))
-        metrics.USERS.set(len(learner.stream.histories.users))
+        self._metrics.unpublished.set(learner.applied - publish.applied_of(learner.parent))
+        self._metrics.publish_events.set(self._settings.publish_events)
+        self._metrics.products.set(len(learner.stream.products))
+        self._metrics.users.set(len(learner.stream.histories.users))
         if isinstance(learner.policy, FreshetPolicy):  # the others have none of these
-            metrics.EPSILON.set(learner.policy.epsilon)
-            metrics.BUFFER_SIZE.set(len(learner.policy.buffer))
-            metrics.MIXTURE.labels("popularity").set(learner.policy.popularity_weight)
+            self._metrics.epsilon.set(learner.policy.epsilon)
+            self._metrics.buffer_size.set(len(learner.policy.buffer))
+            self._metrics.mixture.labels("popularity").set(learner.policy.popularity_weight)
             for name, part in learner.policy.parts().items():
-                metrics.MIXTURE.labels(name).set(part.weight)
-        metrics.READER.show(self._reader, items)
+                self._metrics.mixture.labels(name).set(part.weight)
+        self._metrics.reader.show(self._reader, items)
 
 
 def _refuse_other_log(found: Checkpoint, identity: str, settings: TrainerSettings) -> None:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from services.trainer import metrics
 from services.trainer.checkpoint import fixed_settings
 from services.trainer.learner import Learner
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.clients import CountedProducer, LogReader
 from shared.log.ordered import ReaderSnapshot
@@ -48,8 +48,9 @@ class Retention:
         root: the folder of the model versions.
     """
 
-    def __init__(self, root: Path, kafka: KafkaSettings, producer: CountedProducer) -> None:
+    def __init__(self, root: Path, kafka: KafkaSettings, producer: CountedProducer, metrics: TrainerMetrics) -> None:
         self._root = root
+        self._metrics = metrics
         self._topic = Topics.of(kafka).models
         self._producer = producer
         self._reader = LogReader(kafka, {(self._topic, 0): -1})
@@ -89,7 +90,7 @@ class Retention:
         try:
             remove(folder)
         except OSError as error:
-            metrics.REMOVAL_FAILURES.inc()
+            self._metrics.removal_failures.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all
                 "can't remove %s: %s. Trying again after the next version", folder, what_is_wrong(error)
             )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.log.clients import LogReader
 from shared.log.merge import AppliedMarks, MarksSnapshot, OrderedMerge, Positioned, is_live
@@ -176,12 +176,12 @@ class OrderedReader:
 class ReaderMetrics:
     """The metrics of one service's one reader, named `freshet_<service>_…`."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
         def gauge(name: str, about: str) -> Gauge:
-            return Gauge(f"freshet_{service}_{name}", about)
+            return Gauge(f"freshet_{service}_{name}", about, registry=registry)
 
         def counter(name: str, about: str) -> Counter:
-            return Counter(f"freshet_{service}_{name}_total", about)
+            return Counter(f"freshet_{service}_{name}_total", about, registry=registry)
 
         self._ordered = gauge("ordered", "1 while every state came in the one order, else 0.")
         self._waiting = gauge("waiting_states", "States read and held back until all partitions have passed them.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 # A turn takes as long as its slowest part: a checkpoint, a version written to a slow disk, a long text.
 LONGEST_TURN_SECONDS = 120.0
@@ -17,11 +17,13 @@ class Ready:
     A broker that is away stops no loop: it is waited for, and `…_lag_seconds` tells.
     """
 
-    def __init__(self, service: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, service: str, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._turned = float("-inf")
         Gauge(
-            f"freshet_{service}_ready", "1 while the service can do its work: its loop was begun and turns, else 0."
+            f"freshet_{service}_ready",
+            "1 while the service can do its work: its loop was begun and turns, else 0.",
+            registry=registry,
         ).set_function(self._value)
 
     def turn(self) -> None:

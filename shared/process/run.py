@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry
 from pydantic_settings import BaseSettings
 
 from shared.process.errors import Unavailable, Unusable
 from shared.process.settings import KafkaSettings, ServiceSettingsT, describe, load
-from shared.process.telemetry import setup_logging, start_metrics
+from shared.process.telemetry import new_registry, setup_logging, start_metrics
 
 FAILED, UNUSABLE = 1, 2
 
@@ -23,7 +24,7 @@ def run_service(
     name: str,
     about: str | None,
     settings_class: type[ServiceSettingsT],
-    work: Callable[[ServiceSettingsT, KafkaSettings, threading.Event], None],
+    work: Callable[[ServiceSettingsT, KafkaSettings, CollectorRegistry, threading.Event], None],
     *,
     also: Sequence[type[BaseSettings]] = (),
 ) -> int:
@@ -32,7 +33,8 @@ def run_service(
     Args:
         name: as in `services.<name>` and its metrics.
         about: what `--help` says before the settings.
-        work: returns once the event is set and what is in flight is finished.
+        work: takes the settings, the registry of its metrics and the event; returns once the event is set and what is
+            in flight is finished.
         also: further settings that `work` reads, for `--help`.
     """
     parser = argparse.ArgumentParser(
@@ -42,6 +44,7 @@ def run_service(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
+    registry = new_registry()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -50,8 +53,8 @@ def run_service(
         settings, kafka = load(settings_class), load(KafkaSettings)
         setup_logging(settings)
         if settings.serves_metrics:
-            start_metrics(name, settings)
-        work(settings, kafka, stop)
+            start_metrics(name, settings, registry)
+        work(settings, kafka, registry, stop)
     except Unusable as error:
         print(f"{name}: {error}", file=sys.stderr)
         return UNUSABLE

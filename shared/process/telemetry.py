@@ -10,7 +10,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
 
 from shared.process.errors import Unusable
 from shared.process.settings import ServiceSettings
@@ -103,14 +106,22 @@ def setup_logging(settings: ServiceSettings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
 
 
-def start_metrics(service: str, settings: ServiceSettings) -> int:
-    """Serve `/metrics` and return the port.
+def new_registry() -> CollectorRegistry:
+    """A registry for the metrics of one service, which tells of the process, its Python and its garbage, too."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+def start_metrics(service: str, settings: ServiceSettings, registry: CollectorRegistry) -> int:
+    """Serve what `registry` holds as `/metrics` and return the port.
 
     Raises:
         Unusable: the address or port can't be bound.
     """
     try:
-        server, _ = start_http_server(settings.metrics_port, addr=settings.metrics_host)
+        server, _ = start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=registry)
     except OSError as error:
         raise Unusable(
             f"can't serve metrics on {settings.metrics_host}:{settings.metrics_port}: {error.strerror or error}; "
@@ -118,5 +129,7 @@ def start_metrics(service: str, settings: ServiceSettings) -> int:
         ) from error
     port = int(server.server_port)
     logging.getLogger(service).info("metrics on http://%s:%d/metrics", settings.metrics_host, port)
-    Gauge(f"freshet_{service}_started_time_seconds", "When this process started, Unix time.").set(time.time())
+    Gauge(f"freshet_{service}_started_time_seconds", "When this process started, Unix time.", registry=registry).set(
+        time.time()
+    )
     return port

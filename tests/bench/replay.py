@@ -7,6 +7,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from prometheus_client import CollectorRegistry
+
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection
 from replay.sending.producer import Sender
 from replay.sending.run import beginning
@@ -59,7 +62,9 @@ def run(settings: BenchSettings) -> list[Figure]:
 
         def by_replay(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
             start = beginning(task, own, replay.state_dir, threading.Event(), resume=False)
-            return Sender(task, start, producer, replay, own, Watch(threading.Event())).run
+            return Sender(
+                task, start, producer, replay, own, Watch(threading.Event()), ReplayMetrics(CollectorRegistry())
+            ).run
 
         def bare(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
             return lambda: send(records, producer._producer, Topics.of(own).events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from services.embedded.broker import free_port
 from shared.log.merge import Positioned
@@ -17,15 +17,15 @@ from tests.support.writing import writer
 
 
 class Shown:
-    """A reader and its metrics under a name of their own."""
+    """A reader and its metrics in a registry of their own."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self.name = f"reader{time.monotonic_ns()}"
+        self.registry = CollectorRegistry()
         self.reader = OrderedReader(kafka, Topics.of(kafka).states, silence_seconds=1e9)
-        self.metrics = ReaderMetrics(self.name)
+        self.metrics = ReaderMetrics("reader", self.registry)
 
     def __getitem__(self, name: str) -> float:
-        value = REGISTRY.get_sample_value(f"freshet_{self.name}_{name}")
+        value = self.registry.get_sample_value(f"freshet_reader_{name}")
         assert value is not None, name
         return value
 

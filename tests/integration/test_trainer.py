@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from services.trainer.loop import MOST_AT_ONCE, Trainer
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.publish import KEPT_NEWEST
 from services.trainer.settings import TrainerSettings
 from shared.log.clients import LogReader
@@ -215,7 +217,9 @@ def test_a_stop_waits_for_no_whole_checkpoint_interval(
     small = {**SMALL, "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000000", "FRESHET_TRAINER_PUBLISH_EVENTS": "1000000"}
     folders = {"FRESHET_TRAINER_STATE_DIR": str(folder / "s"), "FRESHET_SHOP_MODELS_DIR": str(folder / "m")}
     stop = threading.Event()
-    trainer = Trainer(load(TrainerSettings, small | folders), load(ShopSettings, folders), kafka, "this log", stop)
+    metrics = TrainerMetrics(CollectorRegistry())
+    shop = load(ShopSettings, folders)
+    trainer = Trainer(load(TrainerSettings, small | folders), shop, kafka, "this log", metrics, stop)
     learn = trainer.learner.apply
 
     def learn_and_stop(state: states.pb.StateVector) -> StepReport | None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.publish import KEPT_NEWEST, Retention
 from shared.log.clients import CountedProducer, producer_config
 from shared.model.format import MANIFEST
@@ -20,9 +21,14 @@ from tests.support.versions import announce, tiny_version
 
 
 @pytest.fixture
-def retention(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Retention]:
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def retention(kafka: KafkaSettings, tmp_path: Path, registry: CollectorRegistry) -> Iterator[Retention]:
     """Of the versions under `tmp_path`."""
-    made = Retention(tmp_path, kafka, CountedProducer(producer_config(kafka)))
+    made = Retention(tmp_path, kafka, CountedProducer(producer_config(kafka)), TrainerMetrics(registry))
     yield made
     made.close()
 
@@ -43,12 +49,16 @@ def turn_until(retention: Retention, condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def removal_failures() -> float:
-    return REGISTRY.get_sample_value("freshet_trainer_removal_failures_total") or 0.0
+def removal_failures(registry: CollectorRegistry) -> float:
+    return registry.get_sample_value("freshet_trainer_removal_failures_total") or 0.0
 
 
 def test_a_version_that_can_not_be_removed_stops_nothing_and_is_tried_again(
-    retention: Retention, kafka: KafkaSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    retention: Retention,
+    kafka: KafkaSettings,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    registry: CollectorRegistry,
 ) -> None:
     names = [f"{n:012d}-{n:08x}" for n in range(1, KEPT_NEWEST + 5)]
     made = [learned(tmp_path, name) for name in names]
@@ -58,10 +68,10 @@ def test_a_version_that_can_not_be_removed_stops_nothing_and_is_tried_again(
     (tmp_path / linked).symlink_to(".elsewhere", target_is_directory=True)  # which is not followed
     obstacle = tmp_path / f".{blocked}.removed"
     obstacle.write_text("in the way")
-    before = removal_failures()
+    before = removal_failures(registry)
     retention.make_due(made[-1])
     turn_until(retention, lambda: not any((tmp_path / name).exists() for name in others))
-    assert removal_failures() > before
+    assert removal_failures(registry) > before
     assert f"can't remove {tmp_path / blocked}" in caplog.text
     assert (tmp_path / blocked / MANIFEST).exists(), "whole, since it could not go"
     assert (tmp_path / ".elsewhere" / MANIFEST).exists()

@@ -88,13 +88,16 @@ def ordered_capped(
 
 
 def _order(file: Path, state_dir: Path, ordering_memory_mb: int) -> tuple[int, bool]:
+    from prometheus_client import CollectorRegistry
+
+    from replay.metrics import ReplayMetrics
     from replay.order.ordered_copy import Selection
     from replay.order.ordering import ordered_copy
     from replay.settings import ReplaySettings
     from shared.process.terminal import Watch
 
     settings = ReplaySettings(state_dir=state_dir, ordering_memory_mb=ordering_memory_mb)
-    copy = ordered_copy(file, None, settings, Watch(threading.Event()))
+    copy = ordered_copy(file, None, settings, Watch(threading.Event()), metrics=ReplayMetrics(CollectorRegistry()))
     selection = Selection()
     reached_ms = count = 0
     in_order = True

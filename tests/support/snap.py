@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Extent, OrderedCopy, Selection
 from replay.order.ordering import ordered_copy
 from replay.reading.mapping import Mapping
@@ -64,7 +67,14 @@ def ordered(
 ) -> OrderedCopy:
     """The ordered copy of a file, as a replay makes it."""
     watch = Watch(stop or threading.Event())
-    return ordered_copy(reviews, metadata, ReplaySettings(state_dir=state_dir, **settings), watch, mapping)
+    return ordered_copy(
+        reviews,
+        metadata,
+        ReplaySettings(state_dir=state_dir, **settings),
+        watch,
+        mapping,
+        metrics=ReplayMetrics(CollectorRegistry()),
+    )
 
 
 def everything(copy: OrderedCopy) -> Extent:

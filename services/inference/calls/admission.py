@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from services.inference import metrics
+from services.inference.metrics import InferenceMetrics
 from shared.process.errors import BadRequest
 
 # What the latest turn counts in the mean, and how many times the mean it counts as at most: one slow turn is no sign.
@@ -152,7 +152,8 @@ SOONEST_MS, LATEST_MS = 100, 300
 class Shedding:
     """Refuses calls of methods that compute when the queue for a turn is long."""
 
-    def __init__(self, turns: Turns, rng: Random) -> None:
+    def __init__(self, turns: Turns, rng: Random, metrics: InferenceMetrics) -> None:
+        self._metrics = metrics
         self.turns = turns
         self._rng = rng
         # Of a stream of requests none needs to be received first: that saves a good part of what a call costs.
@@ -164,7 +165,7 @@ class Shedding:
         return handler if handler is not None and self.turns.refuses() else None
 
     def _refusing(self, method: str) -> Any:
-        refused = metrics.REQUESTS.labels(method, grpc.StatusCode.RESOURCE_EXHAUSTED.name)
+        refused = self._metrics.requests.labels(method, grpc.StatusCode.RESOURCE_EXHAUSTED.name)
 
         async def refuse(_: Any, context: Any) -> None:
             refused.inc()
@@ -203,7 +204,8 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         shedding: refuses what would wait too long.
     """
 
-    def __init__(self, most_calls: int, shedding: Shedding) -> None:
+    def __init__(self, most_calls: int, shedding: Shedding, metrics: InferenceMetrics) -> None:
+        self._metrics = metrics
         self._most_calls = most_calls
         self._shedding = shedding
         self._calls = 0  # being answered
@@ -232,7 +234,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         turns = self._shedding.turns if method in COMPUTING else None
 
         async def single(request: Any, context: Context) -> Any:
-            end = _End(method)
+            end = _End(method, self._metrics)
             with end.found(), self._counted():
                 if turns is not None:
                     await turns.take()
@@ -245,7 +247,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self, answer: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
         async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
-            end = _End(method)
+            end = _End(method, self._metrics)
             with end.found(), self._counted():
                 async with aclosing(answer(_checked(request), context)) as responses:
                     async for response in responses:
@@ -291,7 +293,8 @@ def _checked(request: Any) -> Any:
 class _End:
     """How a call ended, which is counted and timed."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, metrics: InferenceMetrics) -> None:
+        self._metrics = metrics
         self.code = grpc.StatusCode.OK
         self.message = ""
         self._method = method
@@ -313,8 +316,8 @@ class _End:
             log.exception("%s failed", self._method)
             self.code, self.message = grpc.StatusCode.INTERNAL, "a fault of the service; its log says more"
         finally:
-            metrics.REQUESTS.labels(self._method, self.code.name).inc()
-            metrics.REQUEST_SECONDS.labels(self._method).observe(time.perf_counter() - start)
+            self._metrics.requests.labels(self._method, self.code.name).inc()
+            self._metrics.request_seconds.labels(self._method).observe(time.perf_counter() - start)
 
 
 # How many calls of one connection may wait for something outside the process.

@@ -11,7 +11,6 @@ from uuid import uuid4
 import numpy as np
 from grpc import StatusCode
 
-from services.inference import metrics
 from services.inference.answer import messages
 from services.inference.answer.messages import past_events
 from services.inference.answer.recommend import Asked, Viewer, choose, recommend, score, score_similar, viewer_of
@@ -22,6 +21,7 @@ from services.inference.calls.requests import check_wishes
 from services.inference.knowledge.knowledge import Knowledge
 from services.inference.log.model_watcher import ModelWatcher
 from services.inference.log.writer import LogWriter, Record
+from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
 from shared.log.limits import check
 from shared.log.records import key_of
@@ -49,6 +49,7 @@ class Calls:
         watcher: ModelWatcher,
         writer: LogWriter,
         turns: Turns,
+        metrics: InferenceMetrics,
     ) -> None:
         self.ready = False
         self._settings = settings
@@ -57,6 +58,7 @@ class Calls:
         self._watcher = watcher
         self._writer = writer
         self._turns = turns
+        self._metrics = metrics
         self._rng = np.random.default_rng(settings.seed) if settings.explore else None
         self._pace = Pace()
         self._waiting = WaitingRoom(settings.calls_per_connection // 2)
@@ -353,7 +355,7 @@ class Servicer(LogCalls, LookUpCalls, RecommenderServiceServicer):
             version=serving.scorer if serving else None,
             rng=self._rng,
         )
-        metrics.recommendations(answer.strategy, answer.fallback).inc()
+        self._metrics.recommendations(answer.strategy, answer.fallback).inc()
         events = past_events(user_id, viewer, knowledge) if answer.reasons else []
         response = pb.RecommendResponse(
             products=messages.recommended(answer.places, asked.wishes, knowledge.catalogue, answer.reasons, events),

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from services.inference import metrics
 from services.inference.knowledge.knowledge import Knowledge
+from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
 from shared.log.merge import AppliedMarks, MarksSnapshot
 from shared.log.records import DAY_MS, masked_kinds_of
@@ -289,7 +289,11 @@ LAST_SECONDS = 2.0
 
 
 def keeper_of(
-    settings: InferenceSettings, shop: ShopSettings, kafka: KafkaSettings, stop: threading.Event
+    settings: InferenceSettings,
+    shop: ShopSettings,
+    kafka: KafkaSettings,
+    metrics: InferenceMetrics,
+    stop: threading.Event,
 ) -> Keeper | None:
     """The keeper of this log's snapshots, None where none are wanted; waits for a broker, or until `stop` (None)."""
     if settings.state_dir is None:
@@ -300,7 +304,7 @@ def keeper_of(
     if states is None or products is None:
         return None
     origin = Origin.of(shop, kafka.partitions, states=states, products=products)
-    return Keeper(settings.state_dir, origin, settings.snapshot_events)
+    return Keeper(settings.state_dir, origin, settings.snapshot_events, metrics)
 
 
 class Keeper:
@@ -313,8 +317,16 @@ class Keeper:
         clock: seconds.
     """
 
-    def __init__(self, root: Path, origin: Origin, every: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        origin: Origin,
+        every: int,
+        metrics: InferenceMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.origin = origin
+        self._metrics = metrics
         self._root = root
         self._every = every
         self._clock = clock
@@ -381,7 +393,7 @@ class Keeper:
         try:
             folder = write(self._root, snapshot, self.origin)
         except OSError as error:
-            metrics.SNAPSHOT_FAILURES.inc()
+            self._metrics.snapshot_failures.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all
                 "no snapshot in %s: %s. The one before stays; trying again after %d more states",
                 self._root,
@@ -390,11 +402,11 @@ class Keeper:
             )
         else:
             self._kept = applied
-            metrics.SNAPSHOTS.inc()
+            self._metrics.snapshots.inc()
             log.debug("wrote %s", folder)
         self._took = self._clock() - start
         self._not_before = self._clock() + REST * self._took
-        metrics.SNAPSHOT_SECONDS.observe(self._took)
+        self._metrics.snapshot_seconds.observe(self._took)
 
     def _owns(self) -> bool:
         """Whether this process is the one that writes: it holds the folder's lock, which ends with it."""

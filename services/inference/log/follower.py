@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from services.inference import metrics
 from services.inference.knowledge.knowledge import Knowledge
 from services.inference.knowledge.snapshot import Keeper, Listed, ProductFigures, Restored, Snapshot
+from services.inference.metrics import InferenceMetrics
 from shared.log.clients import LogReader
 from shared.log.records import parse_product, parse_state
 from shared.log.topics import Topics
@@ -98,27 +98,28 @@ def _first(reader: LogReader, places: set[tuple[str, int]], stopping: threading.
 class Lag:
     """Shows the two lags as states are applied, and as none come."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: InferenceMetrics) -> None:
+        self._metrics = metrics
         self._recorded_ms = 0  # of the state applied last, 0 before any
         self._newest_ms = 0  # latest event time of any partition
 
     def applied(self, state: StateVector) -> None:
         """One state was applied, or a tick."""
         self._newest_ms = max(self._newest_ms, state.event_time_ms)
-        metrics.EVENT_TIME_LAG.set((self._newest_ms - state.event_time_ms) / 1000)
+        self._metrics.event_time_lag.set((self._newest_ms - state.event_time_ms) / 1000)
         if state.recorded_ms:
             self._recorded_ms = state.recorded_ms
-            metrics.LAG.set(seconds_since(state.recorded_ms))
+            self._metrics.lag.set(seconds_since(state.recorded_ms))
 
     def at_end(self) -> None:
         """Nothing more lies in the log."""
-        metrics.LAG.set(0.0)
-        metrics.EVENT_TIME_LAG.set(0.0)
+        self._metrics.lag.set(0.0)
+        self._metrics.event_time_lag.set(0.0)
 
     def nothing_came(self) -> None:
         """There is more in the log, and it does not come: the broker is away, say."""
         if self._recorded_ms:
-            metrics.LAG.set(seconds_since(self._recorded_ms))
+            self._metrics.lag.set(seconds_since(self._recorded_ms))
 
 
 def seconds_since(recorded_ms: int) -> float:
@@ -147,6 +148,7 @@ class Follower(threading.Thread):
         knowledge: Knowledge,
         kafka: KafkaSettings,
         loop: asyncio.AbstractEventLoop,
+        metrics: InferenceMetrics,
         *,
         keeper: Callable[[threading.Event], Keeper | None],
         on_begun: Callable[[], None],
@@ -162,12 +164,13 @@ class Follower(threading.Thread):
         self._open_keeper = keeper
         self._kafka = kafka
         self._loop = loop
+        self._metrics = metrics
         self._on_begun = on_begun
         self._on_ready = on_ready
         self._ready = False
         self._on_failure = on_failure
         self._stopping = threading.Event()
-        self._lag = Lag()
+        self._lag = Lag(metrics)
         self._lines = FirstFew(log.warning)
 
     async def stop(self) -> None:
@@ -228,7 +231,7 @@ class Follower(threading.Thread):
 
     async def _resume(self, restored: Restored) -> None:
         restored.hand_over(self._knowledge)
-        metrics.RESTORED.set(len(restored.histories.users))
+        self._metrics.restored.set(len(restored.histories.users))
         log.info("restored %d users and %d products", len(restored.histories.users), len(restored.products))
 
     async def _catch_up(self) -> None:
@@ -247,27 +250,27 @@ class Follower(threading.Thread):
                     self._apply_state(parse_state(message.value()), partition)
             except BadEvent as error:
                 kind = "products" if message.topic() == self._topics.products else "states"
-                metrics.UNREADABLE.labels(kind).inc()
+                self._metrics.unreadable.labels(kind).inc()
                 where = f"{message.topic()} [{message.partition()}] offset {message.offset()}"
                 self._lines.add((kind, error.reason), f"{where} left out: {error}")
         self._knowledge.positions.wake()
-        metrics.USERS.set(len(self._knowledge.histories.users))
-        metrics.PRODUCTS.set(self._knowledge.catalogue.known)
+        self._metrics.users.set(len(self._knowledge.histories.users))
+        self._metrics.products.set(self._knowledge.catalogue.known)
 
     def _apply_state(self, state: StateVector, partition: int) -> None:
         late = self._knowledge.histories.late
         if not self._knowledge.apply_once(state, partition):
-            metrics.REPEATS.inc()
+            self._metrics.repeats.inc()
             return
         self._applied += 1
-        metrics.LATE.inc(self._knowledge.histories.late - late)
+        self._metrics.late.inc(self._knowledge.histories.late - late)
         self._lag.applied(state)
         if state.kind == EVENT_KIND_TICK:
             return
-        metrics.APPLIED.inc()
-        metrics.EVENT_TIME.set(state.event_time_ms / 1000)
+        self._metrics.applied.inc()
+        self._metrics.event_time.set(state.event_time_ms / 1000)
         if state.recorded_ms:
-            metrics.FRESHNESS_SECONDS.observe(seconds_since(state.recorded_ms))
+            self._metrics.freshness_seconds.observe(seconds_since(state.recorded_ms))
 
     def _apply_product(self, message: Message) -> None:
         product_id, product = parse_product(message.key(), message.value())

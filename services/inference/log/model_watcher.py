@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.inference import metrics
 from services.inference.knowledge.catalogue import Catalogue
+from services.inference.metrics import InferenceMetrics
 from shared.log.clients import LogReader
 from shared.log.topics import Topics
 from shared.model.scoring import Scorer, load_scorer
@@ -54,6 +54,7 @@ class ModelWatcher(threading.Thread):
         catalogue: Catalogue,
         kafka: KafkaSettings,
         loop: asyncio.AbstractEventLoop,
+        metrics: InferenceMetrics,
         *,
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -64,6 +65,7 @@ class ModelWatcher(threading.Thread):
         self._catalogue = catalogue
         self._kafka = kafka
         self._loop = loop
+        self._metrics = metrics
         self._on_failure = on_failure
         self._published = PublishedVersions()
         self._last: Serving | None = None  # the one before: going back to it needs no loading
@@ -104,7 +106,7 @@ class ModelWatcher(threading.Thread):
                     self._choose()
                     settled = time.monotonic()
                 if self.serving is not None:
-                    metrics.MODEL_AGE.set(max(0.0, time.time() - self.serving.announced.created_ms / 1000))
+                    self._metrics.model_age.set(max(0.0, time.time() - self.serving.announced.created_ms / 1000))
         finally:
             reader.close()
 
@@ -135,11 +137,11 @@ class ModelWatcher(threading.Thread):
 
     def _swap(self, chosen: Serving) -> None:
         self._last, self.serving = self.serving, chosen
-        metrics.SWAPS.inc()
-        metrics.MODEL_APPLIED.set(chosen.announced.applied_events)
+        self._metrics.swaps.inc()
+        self._metrics.model_applied.set(chosen.announced.applied_events)
         log.info("serving %s, learned from %d events", chosen.announced.version_id, chosen.announced.applied_events)
 
     def _reject(self, name: str, error: BadEvent, say: Callable[[str], object] = log.error) -> None:
-        metrics.REJECTED.labels(error.reason).inc()
+        self._metrics.rejected.labels(error.reason).inc()
         stays = self.serving.announced.version_id if self.serving else "trending"
         say(f"{name} not taken into service ({error.reason}): {error}; {stays} stays")

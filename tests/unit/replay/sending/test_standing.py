@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from replay import metrics
+from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection
 from replay.sending.script import Asked, Cue, Pace, Script
 from replay.sending.standing import Position, Sent, Standing, Task
@@ -25,36 +26,41 @@ class Clock:
         return self.now
 
 
-def standing(folder: Path, asked: Asked, clock: Clock) -> Standing:
+def standing(folder: Path, asked: Asked, metrics: ReplayMetrics, clock: Clock) -> Standing:
     copy = ordered(snap.write(folder / "reviews", [review(n) for n in range(9)]), folder / "state")
     extent = everything(copy)
     pace = Pace.of(asked, extent.first_ms, extent.last_ms + 1, extent.events)
     task = Task(copy, Selection(), Script("f", extent, pace, 200, 1.0), loops=1)
-    return Standing(task, Position(fingerprint="f", log_identity="l", selection=Selection()), clock)
+    return Standing(task, Position(fingerprint="f", log_identity="l", selection=Selection()), metrics, clock)
 
 
-def behind_seconds() -> float:
-    (sample,) = next(iter(metrics.BEHIND.collect())).samples
+@pytest.fixture
+def metrics() -> ReplayMetrics:
+    return ReplayMetrics(CollectorRegistry())
+
+
+def behind_seconds(metrics: ReplayMetrics) -> float:
+    (sample,) = next(iter(metrics.behind.collect())).samples
     return sample.value
 
 
 def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, metrics: ReplayMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    stands = standing(tmp_path, Asked(rate=1.0), clock)
+    stands = standing(tmp_path, Asked(rate=1.0), metrics, clock)
     caplog.set_level(logging.INFO, logger="replay")
     stretches = []
     for place in range(9):  # each sent when it is due, none acknowledged
         stretches.append(stands.sent(Sent(0, Cue(None, 0, b"u", b"", place, place + 1))))
         clock.now += 1.0
         stands.measure(-0.1, in_flight=place + 1)
-    assert behind_seconds() == 9
+    assert behind_seconds(metrics) == 9
     assert stands.told(-0.1).endswith(", 9.0 s behind")
     for stretch in stretches:
         stretch.acknowledge()
     stands.measure(-0.1, in_flight=0)
-    assert behind_seconds() == 0
+    assert behind_seconds(metrics) == 0
     assert "behind" not in stands.told(-0.1)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "3.0 s behind the asked pace",
@@ -62,10 +68,10 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
     ]
 
 
-def test_as_fast_as_the_broker_takes_it_is_never_late(tmp_path: Path) -> None:
+def test_as_fast_as_the_broker_takes_it_is_never_late(tmp_path: Path, metrics: ReplayMetrics) -> None:
     clock = Clock()
-    stands = standing(tmp_path, Asked(), clock)
+    stands = standing(tmp_path, Asked(), metrics, clock)
     stands.sent(Sent(0, Cue(None, 0, b"u", b"", 0, 1)))
     clock.now += 9.0
     stands.measure(0.0, in_flight=1)
-    assert behind_seconds() == 0
+    assert behind_seconds(metrics) == 0

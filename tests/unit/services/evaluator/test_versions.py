@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
-from services.evaluator import accuracy
+from services.evaluator.accuracy import REASONS, EvaluatorMetrics
 from services.evaluator.versions import JudgingVersion, reached
 from shared.model.format import MANIFEST
 from shared.model.serving import SERVING_POINTER
@@ -21,10 +21,16 @@ FIRST, SECOND, THIRD = {0: 10, 1: 10}, {0: 20, 1: 20}, {0: 30, 1: 30}
 
 
 @pytest.fixture
-def versions(tmp_path: Path) -> JudgingVersion:
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def versions(tmp_path: Path, registry: CollectorRegistry) -> JudgingVersion:
     """Follows versions under `tmp_path`, in rows of its own."""
     rows: dict[str, int] = {}
-    return JudgingVersion(tmp_path, lambda product: rows.setdefault(product, len(rows)), lambda: len(rows))
+    row_of = lambda product: rows.setdefault(product, len(rows))  # noqa: E731
+    return JudgingVersion(tmp_path, row_of, lambda: len(rows), EvaluatorMetrics(registry))
 
 
 def made(folder: Path, name: str, positions: dict[int, int], created_ms: int, **more: float) -> ModelVersion:
@@ -48,8 +54,8 @@ def judging(versions: JudgingVersion, positions: dict[int, int]) -> str:
     return versions.scorer.manifest.version_id if versions.scorer else ""
 
 
-def left_out(reason: str) -> float:
-    value = REGISTRY.get_sample_value("freshet_evaluator_versions_left_out_total", {"reason": reason})
+def left_out(registry: CollectorRegistry, reason: str) -> float:
+    value = registry.get_sample_value("freshet_evaluator_versions_left_out_total", {"reason": reason})
     assert value is not None, "known from the start"
     return value
 
@@ -97,7 +103,9 @@ def test_a_pin_decides_once_it_was_reached(versions: JudgingVersion, tmp_path: P
     assert judging(versions, THIRD) == "v3"
 
 
-def test_what_can_not_be_trusted_is_left_out_and_counted(versions: JudgingVersion, tmp_path: Path) -> None:
+def test_what_can_not_be_trusted_is_left_out_and_counted(
+    versions: JudgingVersion, registry: CollectorRegistry, tmp_path: Path
+) -> None:
     good, bad = made(tmp_path, "good", FIRST, 1), made(tmp_path, "bad", FIRST, 2)
     (tmp_path / "bad" / "items.safetensors").write_bytes(b"x")
     other = made(tmp_path, "other", FIRST, 3)
@@ -105,12 +113,12 @@ def test_what_can_not_be_trusted_is_left_out_and_counted(versions: JudgingVersio
     lying = made(tmp_path, "lying", SECOND, 4)
     del lying.positions[:]
     lying.positions.append(LogPosition(partition=0, offset=1))
-    before = {reason: left_out(reason) for reason in accuracy.REASONS}
+    before = {reason: left_out(registry, reason) for reason in REASONS}
     announce(versions, good, bad, other, lying)
     for _ in range(3):  # counted once, whatever is asked
         assert judging(versions, FIRST) == "good"
     versions.apply(b"what?", b"")
-    after = {reason: left_out(reason) for reason in accuracy.REASONS}
+    after = {reason: left_out(registry, reason) for reason in REASONS}
     assert {r: int(after[r] - before[r]) for r in after if after[r] != before[r]} == {
         "hash": 2,
         "positions": 1,
@@ -118,13 +126,15 @@ def test_what_can_not_be_trusted_is_left_out_and_counted(versions: JudgingVersio
     }
 
 
-def test_a_folder_that_is_not_there_yet_is_waited_for(versions: JudgingVersion, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_yet_is_waited_for(
+    versions: JudgingVersion, registry: CollectorRegistry, tmp_path: Path
+) -> None:
     late = made(tmp_path / "elsewhere", "late", FIRST, 2)
-    before = left_out("missing")
+    before = left_out(registry, "missing")
     announce(versions, made(tmp_path, "early", FIRST, 1), late)
     assert judging(versions, FIRST) == "early"
     assert judging(versions, FIRST) == "early"
-    assert left_out("missing") - before == 1
+    assert left_out(registry, "missing") - before == 1
     (tmp_path / "elsewhere" / "late").rename(tmp_path / "late")
     assert judging(versions, FIRST) == "late"
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
-from services.features import stream
 from services.features.core import (
     MOST_TEXT_BYTES,
     Origin,
@@ -23,12 +22,14 @@ from services.features.core import (
 )
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
+from services.features.stream import FeaturesMetrics
 from shared.log.records import REASONS, parse_state
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent
 from shared.process.settings import load
 
 SENTIMENT = Sentiment()
+METRICS = FeaturesMetrics(CollectorRegistry())
 SETTINGS = load(FeaturesSettings, {})
 ORIGIN = Origin("freshet.events", 3, 41, 1_700_000_000_123)
 ACTED = [kind for kind in pb.EventKind.values() if kind not in (pb.EVENT_KIND_UNSPECIFIED, pb.EVENT_KIND_TICK)]
@@ -175,7 +176,7 @@ def test_of_two_reviews_with_equal_stars_the_gladder_text_is_rewarded_more() -> 
 def test_every_kind_has_a_reward_of_its_own() -> None:
     for kind in ACTED:
         assert -1.0 <= reward(kind, None, None, SETTINGS) <= 1.0
-        assert kind in stream.EVENTS
+        assert kind in METRICS.events
 
 
 def test_a_tick_passes_through_with_nothing_but_its_time_and_origin() -> None:
@@ -264,32 +265,35 @@ def test_any_bytes_are_an_event_or_have_a_reason_that_is_counted(junk: bytes) ->
     try:
         any_event = parse_event(junk)
     except BadEvent as error:
-        assert error.reason in stream.DEAD_LETTERS
+        assert error.reason in METRICS.dead_letters
         return
     parse_state(describe(any_event, ORIGIN, SETTINGS, SENTIMENT).SerializeToString())
 
 
 def test_every_label_value_is_known_before_the_first_event() -> None:
-    assert set(stream.DEAD_LETTERS) == {"undecodable", *REASONS}
-    assert set(stream.IMPUTED) == set(pb.Imputed.values()) - {pb.IMPUTED_UNSPECIFIED}
-    assert set(stream.EVENTS) == set(pb.EventKind.values()) - {pb.EVENT_KIND_UNSPECIFIED}
+    assert set(METRICS.dead_letters) == {"undecodable", *REASONS}
+    assert set(METRICS.imputed) == set(pb.Imputed.values()) - {pb.IMPUTED_UNSPECIFIED}
+    assert set(METRICS.events) == set(pb.EventKind.values()) - {pb.EVENT_KIND_UNSPECIFIED}
 
 
 @pytest.mark.parametrize(
     ("compound", "sign"), [(0.05, "positive"), (0.0499, "neutral"), (-0.0499, "neutral"), (-0.05, "negative")]
 )
 def test_texts_are_counted_by_the_sign_of_their_sentiment(compound: float, sign: str) -> None:
-    before = {name: counter._value.get() for name, counter in stream.REVIEWS.items()}
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, sentiment=compound))
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, imputed=[pb.IMPUTED_SENTIMENT]))
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
-    grown = {name for name, counter in stream.REVIEWS.items() if counter._value.get() > before[name]}
+    metrics = FeaturesMetrics(CollectorRegistry())
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, sentiment=compound))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, imputed=[pb.IMPUTED_SENTIMENT]))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
+    grown = {name for name, counter in metrics.reviews.items() if counter._value.get()}
     assert grown == {sign}
 
 
 def test_rewards_and_sentiments_are_told_by_their_ranges_and_ticks_are_not() -> None:
+    registry = CollectorRegistry()
+    metrics = FeaturesMetrics(registry)
+
     def value(name: str, **labels: str) -> float:
-        return REGISTRY.get_sample_value(f"freshet_features_{name}", labels) or 0.0
+        return registry.get_sample_value(f"freshet_features_{name}", labels) or 0.0
 
     def told() -> list[float]:
         return [
@@ -301,8 +305,7 @@ def test_rewards_and_sentiments_are_told_by_their_ranges_and_ticks_are_not() -> 
             value("sentiment_bucket", le="+Inf"),
         ]
 
-    before = told()
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, reward=-0.75, sentiment=-0.3))
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, reward=0.25, imputed=[pb.IMPUTED_SENTIMENT]))
-    stream.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
-    assert [now - then for now, then in zip(told(), before, strict=True)] == [0.25, 0.75, 1.0, 2.0, 1.0, 1.0]
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, reward=-0.75, sentiment=-0.3))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, reward=0.25, imputed=[pb.IMPUTED_SENTIMENT]))
+    metrics.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
+    assert told() == [0.25, 0.75, 1.0, 2.0, 1.0, 1.0]

@@ -8,12 +8,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from services.embedded.broker import free_port
-from services.features import stream
 from services.features.settings import FeaturesSettings
-from services.features.stream import Describer
+from services.features.stream import Describer, FeaturesMetrics
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -49,20 +48,21 @@ def test_what_was_refused_is_a_failure() -> None:
     """A producer that gives up at once, as none of ours does, with nobody there to take the record."""
     kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     producer = CountedProducer(producer_config(kafka) | {"delivery.timeout.ms": 50, "linger.ms": 0})
-    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer)
+    registry = CollectorRegistry()
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer, FeaturesMetrics(registry))
     event = pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u", product_id="p", event_time_ms=1, event_id="e")
     message = SimpleNamespace(
         topic="events", partition=0, offset=0, timestamp=1.0, key=b"u", value=event.SerializeToString()
     )
-    stream.LAG.set(0.0)
     with pytest.raises(Unavailable, match="1 records refused"):
         asyncio.run(describer.publish([message]))
-    assert (REGISTRY.get_sample_value("freshet_features_lag_seconds") or 0.0) > 1e9, "it grew while nothing was stored"
+    assert (registry.get_sample_value("freshet_features_lag_seconds") or 0.0) > 1e9, "it grew while nothing was stored"
 
 
 def test_event_time_lag_is_behind_the_newest_of_any_partition(kafka: KafkaSettings) -> None:
     producer = CountedProducer(producer_config(kafka))
-    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer)
+    registry = CollectorRegistry()
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer, FeaturesMetrics(registry))
 
     def message(event: pb.Event, partition: int) -> SimpleNamespace:
         return SimpleNamespace(
@@ -72,15 +72,16 @@ def test_event_time_lag_is_behind_the_newest_of_any_partition(kafka: KafkaSettin
     tick = pb.Event(kind=pb.EVENT_KIND_TICK, event_time_ms=60_000)
     view = pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u", product_id="p", event_time_ms=20_000, event_id="e")
     asyncio.run(describer.publish([message(tick, 0), message(view, 1)]))
-    assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 40.0
+    assert registry.get_sample_value("freshet_features_event_time_lag_seconds") == 40.0
     asyncio.run(describer.publish([message(tick, 1)]))
-    assert REGISTRY.get_sample_value("freshet_features_event_time_lag_seconds") == 0.0
+    assert registry.get_sample_value("freshet_features_event_time_lag_seconds") == 0.0
 
 
 def test_a_flood_of_bad_records_does_not_flood_the_log(kafka: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
     producer = CountedProducer(producer_config(kafka))
     now = 7.0
-    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer, clock=lambda: now)
+    metrics = FeaturesMetrics(CollectorRegistry())
+    describer = Describer(load(FeaturesSettings, {}), Topics.of(kafka), producer, metrics, clock=lambda: now)
 
     def batch(first: int) -> list[SimpleNamespace]:
         return [

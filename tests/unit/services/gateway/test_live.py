@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
-from services.evaluator import accuracy
-from services.evaluator.accuracy import KS, POLICIES, WINDOWS
+from services.evaluator.accuracy import KS, POLICIES, WINDOWS, EvaluatorMetrics
 from services.gateway.live import K, read
 from services.gateway.settings import GatewaySettings
 from shared.process.errors import Unusable
@@ -15,18 +14,14 @@ from shared.process.settings import load
 
 def test_the_evaluators_own_metrics_are_understood() -> None:
     assert K in KS
-    judged = accuracy.JUDGED._value.get()
-    accuracy.JUDGED.inc(7)
-    accuracy.HIT.labels(str(K), "markov", "all").set(0.25)
-    accuracy.HIT.labels("5", "markov", "all").set(0.125)
-    accuracy.NOVELTY.labels("markov").set(3.5)
-    try:
-        live = read(generate_latest().decode())
-    finally:
-        accuracy.HIT.labels(str(K), "markov", "all").set(float("nan"))
-        accuracy.HIT.labels("5", "markov", "all").set(float("nan"))
-        accuracy.NOVELTY.labels("markov").set(float("nan"))
-    assert live.judged_events == judged + 7
+    registry = CollectorRegistry()
+    metrics = EvaluatorMetrics(registry)
+    metrics.judged.inc(7)
+    metrics.hit.labels(str(K), "markov", "all").set(0.25)
+    metrics.hit.labels("5", "markov", "all").set(0.125)
+    metrics.novelty.labels("markov").set(3.5)
+    live = read(generate_latest(registry).decode())
+    assert live.judged_events == 7
     rows = {(row.policy, row.window): row for row in live.leaderboard}
     assert set(rows) == {(policy, window) for policy in POLICIES for window in WINDOWS}
     assert rows["markov", "all"].hit_ratio == 0.25

@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
-from services.inference import metrics
 from services.inference.calls.admission import Pace, Refusal
 from services.inference.calls.servicer import Servicer
 from services.inference.knowledge.knowledge import Knowledge
+from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
 from shared.log.records import DAY_MS
 from shared.log.topics import Topics
@@ -49,7 +50,8 @@ def test_a_call_whose_deadline_has_passed_is_refused(call: str, request_: Any, e
     nothing: Any = SimpleNamespace(serving=None)
     knowledge = Knowledge(Histories(3, frozenset()), Trending(DAY_MS), 1)
     knowledge.catalogue.row_of("p")
-    servicer = Servicer(InferenceSettings(), Topics.of(KafkaSettings()), knowledge, nothing, nothing, nothing)
+    metrics = InferenceMetrics(CollectorRegistry())
+    servicer = Servicer(InferenceSettings(), Topics.of(KafkaSettings()), knowledge, nothing, nothing, nothing, metrics)
     servicer.ready = True
     before = metrics.recommendations(pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL)._value.get()
 

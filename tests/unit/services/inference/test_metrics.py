@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
-from services.inference import metrics
 from services.inference.log.follower import Lag
+from services.inference.metrics import InferenceMetrics
 from shared.model.format import REASONS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
@@ -15,11 +15,19 @@ from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
 SERVICE = DESCRIPTOR.services_by_name["RecommenderService"]
 
 
-def series(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(f"freshet_inference_{name}", labels)
+class Shown:
+    """The metrics of a process, and what Prometheus sees of them."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.metrics = InferenceMetrics(self._registry)
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(f"freshet_inference_{name}", labels)
 
 
 def test_every_series_known_in_advance_is_there_from_the_start() -> None:
+    series = Shown()
     for method in SERVICE.methods_by_name:
         for code in ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"):
             assert series("requests_total", method=method, code=code) is not None, (method, code)
@@ -31,13 +39,14 @@ def test_every_series_known_in_advance_is_there_from_the_start() -> None:
 
 
 def test_lag_grows_while_what_is_in_the_log_does_not_come() -> None:
-    lag = Lag()
+    series = Shown()
+    lag = Lag(series.metrics)
     recorded_ms = round(time.time() * 1000) - 100_000
     lag.nothing_came()  # before any: nothing to measure from
     lag.applied(pb.StateVector(event_time_ms=9000, recorded_ms=recorded_ms, kind=pb.EVENT_KIND_TICK))
     lag.applied(pb.StateVector(event_time_ms=4000, recorded_ms=recorded_ms))
     assert series("event_time_lag_seconds") == 5.0, "a tick of another partition says how far event time has come"
-    metrics.LAG.set(0.0)
+    series.metrics.lag.set(0.0)
     lag.nothing_came()
     assert (series("lag_seconds") or 0.0) >= 100.0
     lag.at_end()

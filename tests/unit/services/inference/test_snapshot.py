@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.inference.knowledge.catalogue import Catalogue
 from services.inference.knowledge.knowledge import Knowledge
@@ -33,6 +34,7 @@ from services.inference.knowledge.snapshot import (
     write,
 )
 from services.inference.log.follower import Follower
+from services.inference.metrics import InferenceMetrics
 from shared.content.new_products import Discount
 from shared.log.records import DAY_MS, masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
@@ -46,6 +48,10 @@ from tests.support.states import shoppers
 SETTINGS = load(ShopSettings, {"FRESHET_SHOP_HISTORY_LENGTH": "3"})
 ORIGIN = Origin.of(SETTINGS, 2, states="c/s", products="c/p")
 POSITIONS = {0: 7, 1: -1}
+
+
+def metrics() -> InferenceMetrics:
+    return InferenceMetrics(CollectorRegistry())
 
 
 def fresh() -> Knowledge:
@@ -166,6 +172,7 @@ def test_no_answer_changes_what_is_being_copied(tmp_path: Path, monkeypatch: pyt
             knowledge,
             load(KafkaSettings, {}),
             loop,
+            metrics(),
             keeper=lambda _: None,
             on_begun=lambda: None,
             on_ready=lambda: None,
@@ -229,7 +236,7 @@ def test_a_damaged_one_is_left_aside_for_the_one_before(
 ) -> None:
     assert callable(harm)
     older, newer = (write(tmp_path, taken(events), ORIGIN) for events in (30, 60))
-    keeper = Keeper(tmp_path, ORIGIN, 10)
+    keeper = Keeper(tmp_path, ORIGIN, 10, metrics())
     harm(newer)
     found = keeper.newest()
     assert found is not None
@@ -262,7 +269,7 @@ def test_one_of_another_log_or_other_settings_is_left_aside(
 ) -> None:
     write(tmp_path, taken(), ORIGIN)
     with caplog.at_level(logging.WARNING):
-        assert Keeper(tmp_path, now, 10).newest() is None
+        assert Keeper(tmp_path, now, 10, metrics()).newest() is None
     [line] = caplog.messages
     assert said in line
 
@@ -282,7 +289,7 @@ def test_two_are_kept(tmp_path: Path) -> None:
 
 
 def test_one_process_writes_and_another_takes_over_when_it_ends(tmp_path: Path) -> None:
-    one, other = (Keeper(tmp_path, ORIGIN, 10, clock=lambda: 0.0) for _ in range(2))
+    one, other = (Keeper(tmp_path, ORIGIN, 10, metrics(), clock=lambda: 0.0) for _ in range(2))
     one.take_last(1, taken)
     other.take_last(1, taken)
     assert len(folders(tmp_path)) == 1
@@ -301,7 +308,7 @@ def test_one_is_taken_when_enough_was_applied_and_the_last_is_some_time_ago(tmp_
         now[0] += 1.0  # how long it takes
         return taken(5)
 
-    keeper = Keeper(tmp_path, ORIGIN, 10, clock=lambda: now[0])
+    keeper = Keeper(tmp_path, ORIGIN, 10, metrics(), clock=lambda: now[0])
 
     def turn(applied: int) -> None:
         keeper.take_if_due(applied, lambda: take(applied))
@@ -327,7 +334,7 @@ def test_a_disk_that_is_full_costs_the_snapshot_alone(
     def full(*_: object) -> Path:
         raise OSError(28, "No space left on device")
 
-    keeper = Keeper(tmp_path, ORIGIN, 10)
+    keeper = Keeper(tmp_path, ORIGIN, 10, metrics())
     keeper.take_last(1, taken)
     monkeypatch.setattr("services.inference.knowledge.snapshot.write", full)
     keeper.take_last(2, taken)
@@ -359,6 +366,6 @@ def test_killed_while_it_writes_there_is_a_whole_one(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     (tmp_path / ".snapshot-000000000001.tmp").mkdir(exist_ok=True)  # as if it had been in the middle
-    assert Keeper(tmp_path, ORIGIN, 10).newest() is not None
+    assert Keeper(tmp_path, ORIGIN, 10, metrics()).newest() is not None
     write(tmp_path, taken(), ORIGIN)
     assert read(folders(tmp_path)[-1], ORIGIN).arrays["counts"].sum() == 90

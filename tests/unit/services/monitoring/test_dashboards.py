@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY
 
-import replay.metrics
-import services.evaluator.accuracy
-import services.features.stream
-import services.gateway.recommender
-import services.inference.metrics
-import services.trainer.metrics  # noqa: F401  # each registers what its service shows
+from replay.metrics import ReplayMetrics
+from services.evaluator.accuracy import EvaluatorMetrics
+from services.features.stream import FeaturesMetrics
+from services.gateway.recommender import GatewayMetrics
+from services.inference.metrics import InferenceMetrics
+from services.lab.crowd import CrowdMetrics
 from services.monitoring import DASHBOARDS
 from services.monitoring.__main__ import main
 from services.monitoring.panels import COLUMNS, DATASOURCE, Dashboard
+from services.trainer.metrics import TrainerMetrics
+from shared.process.telemetry import new_registry
 from tests.support.promql import MONITORING, expressions, fillings, names, rules
 
 # Of Grafana's ids, those used here: packages/grafana-data/src/valueFormats/categories.ts.
@@ -102,9 +103,14 @@ def test_titles_and_ids_are_each_used_once() -> None:
 
 
 def test_every_metric_that_is_named_exists() -> None:
-    replay.metrics.events()
-    existing = {sample.name for family in REGISTRY.collect() for sample in family.samples}
-    existing |= {family.name for family in REGISTRY.collect() if family.type == "gauge"}  # a labelled one begins empty
+    registry = new_registry()
+    for metrics in (EvaluatorMetrics, FeaturesMetrics, GatewayMetrics, InferenceMetrics, TrainerMetrics):
+        metrics(registry)
+    ReplayMetrics(registry).events()
+    CrowdMetrics(registry)
+    families = list(registry.collect())
+    existing = {sample.name for family in families for sample in family.samples}
+    existing |= {family.name for family in families if family.type == "gauge"}  # a labelled one begins empty
     existing |= {rule["record"] for rule in rules() if "record" in rule}
     named = set().union(*(names(expr) for expr in expressions()))
     assert len(named) > 50

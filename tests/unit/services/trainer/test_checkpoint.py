@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.trainer import checkpoint, publish
 from services.trainer import publish as retention
 from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.ordered import ReaderSnapshot
 from shared.model.files import read_version
@@ -39,7 +41,8 @@ def learned(settings: TrainerSettings, events: int, shop: ShopSettings = SHOP) -
 
 
 def write(settings: TrainerSettings, events: int) -> Path:
-    return checkpoint.write(Checkpoint(learned(settings, events).snapshot(), READER, "cluster/topic"), settings, SHOP)
+    made = Checkpoint(learned(settings, events).snapshot(), READER, "cluster/topic")
+    return checkpoint.write(made, settings, SHOP, TrainerMetrics(CollectorRegistry()))
 
 
 def test_the_newest_checkpoint_is_read_back_and_two_are_kept(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from shared.process.healthy import ports
 from shared.process.ready import LONGEST_TURN_SECONDS, Ready
@@ -26,10 +26,11 @@ def asked(service: str, environment: dict[str, str]) -> int:
 
 def test_it_is_ready_while_its_loop_turns() -> None:
     now = 1000.0
-    ready = Ready("turning", lambda: now)
+    registry = CollectorRegistry()
+    ready = Ready("turning", registry, lambda: now)
 
     def shown() -> float | None:
-        return REGISTRY.get_sample_value("freshet_turning_ready")
+        return registry.get_sample_value("freshet_turning_ready")
 
     assert shown() == 0.0
     ready.turn()
@@ -48,8 +49,9 @@ def test_each_process_has_the_next_port() -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_health_check_ends_with_0_only_where_the_service_says_it_is_ready() -> None:
-    ready = Ready("asked")
-    server, thread = start_http_server(0, addr="127.0.0.1")
+    registry = CollectorRegistry()
+    ready = Ready("asked", registry)
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
     environment = {"FRESHET_ASKED_METRICS_PORT": str(server.server_port)}
     try:
         assert asked("asked", environment) == 1

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 
 from shared.process.errors import Unusable
 from shared.process.settings import ServiceSettings
-from shared.process.telemetry import SECONDS_BUCKETS, JsonFormatter, setup_logging, start_metrics
+from shared.process.telemetry import SECONDS_BUCKETS, JsonFormatter, new_registry, setup_logging, start_metrics
 
 
 @pytest.fixture
@@ -82,13 +83,25 @@ def test_logging_is_set_up_once_however_often_it_is_asked(
 
 def test_metrics_are_served_on_the_port_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    port = start_metrics("bakery", ServiceSettings())
+    port = start_metrics("bakery", ServiceSettings(), new_registry())
     assert f"metrics on http://127.0.0.1:{port}/metrics" in caplog.messages
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
         text = page.read().decode()
     started = re.search(r"^freshet_bakery_started_time_seconds (\S+)$", text, re.MULTILINE)
     assert started is not None
     assert float(started[1]) > 1_700_000_000
+    for name in ("process_resident_memory_bytes", "python_info", "python_gc_collections_total"):
+        assert re.search(rf"^{name}\b", text, re.MULTILINE), name
+
+
+def test_two_services_of_one_process_keep_their_figures_apart() -> None:
+    one, other = new_registry(), new_registry()
+    start_metrics("bakery", ServiceSettings(), one)
+    start_metrics("bakery", ServiceSettings(), other)
+    Counter("freshet_bakery_loaves_total", "Loaves.", registry=one).inc(3)
+    Counter("freshet_bakery_loaves_total", "Loaves.", registry=other)
+    assert one.get_sample_value("freshet_bakery_loaves_total") == 3.0
+    assert other.get_sample_value("freshet_bakery_loaves_total") == 0.0
 
 
 def test_a_taken_port_is_told_with_the_setting_that_moves_it() -> None:
@@ -97,12 +110,12 @@ def test_a_taken_port_is_told_with_the_setting_that_moves_it() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(Unusable, match=f"127.0.0.1:{port}.*FRESHET_BREWERY_METRICS_PORT"):
-            start_metrics("brewery", ServiceSettings(metrics_port=port))
+            start_metrics("brewery", ServiceSettings(metrics_port=port), CollectorRegistry())
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(Unusable, match=r"can't serve metrics on 203\.0\.113\.1:0"):
-        start_metrics("brewery", ServiceSettings(metrics_host="203.0.113.1"))
+        start_metrics("brewery", ServiceSettings(metrics_host="203.0.113.1"), CollectorRegistry())
 
 
 def test_the_buckets_rise() -> None:

@@ -20,20 +20,18 @@ class ReplaySettings(ServiceSettings):
     )
     tick_events: int = Field(200, ge=1, description="events between two ticks, at most")
     tick_seconds: float = Field(
-        1.0, gt=0, description="time between two ticks by the asked pace, at most; --speed max has none, seconds"
+        1.0, gt=0, description="time between two ticks at the requested pace, at most; not with --speed max, seconds"
     )
     queue_messages: int = Field(20_000, ge=1, description="messages waiting for the broker's acknowledgement, at most")
-    save_seconds: float = Field(1.0, gt=0, description="the position is saved this often, seconds")
+    save_seconds: float = Field(1.0, gt=0, description="time between two saves of the position, seconds")
     drain_seconds: float = Field(
         10.0, ge=0, description="time that messages in flight get when the replay is stopped, seconds"
     )
     progress_seconds: float = Field(5.0, gt=0, description="time between two lines of progress in the log, seconds")
-    ordering_memory_mb: int = Field(
-        512, ge=64, description="memory for putting a dataset in order; what exceeds it goes to the disk, MiB"
-    )
+    ordering_memory_mb: int = Field(512, ge=64, description="memory for ordering a dataset; the rest goes to disk, MiB")
     most_line_bytes: int = Field(
-        1_000_000, ge=1024, description="longer lines are left out; Kafka takes 1 MiB unless told otherwise, bytes"
+        1_000_000, ge=1024, description="longer lines are left out; Kafka accepts 1 MiB by default, bytes"
     )
     most_rejected_lines: int = Field(
-        100_000, ge=1, description="lines left out that rejected.tsv names; all are counted"
+        100_000, ge=1, description="rejected lines that rejected.tsv names, at most; all are counted"
     )

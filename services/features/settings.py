@@ -16,21 +16,23 @@ class FeaturesSettings(ServiceSettings):
     batch: int = Field(500, ge=1, le=10_000, description="events described and acknowledged together")
     linger_seconds: float = Field(0.02, gt=0, le=10, description="longest wait for a batch to fill, seconds")
     session_seconds: float = Field(
-        6.0, ge=1, le=300, description="a worker that says nothing for so long is taken for dead; Kafka takes 6 or more"
+        6.0, ge=1, le=300, description="a worker silent for this long counts as dead; Kafka accepts 6 or more, seconds"
     )
 
     price_maximum: float = Field(1000.0, gt=0, description="price that scales to 1, in the shop's currency")
     default_price_scaled: float = Field(0.5, ge=0, le=1, description="scaled price where none is given")
     helpful_maximum: float = Field(
-        100.0, gt=0, description="helpful votes that scale to 1 where the source does not tell how many voted"
+        100.0, gt=0, description="helpful votes that scale to 1 where the source does not say how many voted"
     )
     default_helpfulness_scaled: float = Field(0.5, ge=0, le=1, description="helpfulness where nobody voted")
     default_rating: float = Field(3.0, ge=1, le=5, description="stars where none are given")
 
-    rating_weight: float = Field(0.7, ge=0, description="what stars count in the reward, beside sentiment_weight")
-    sentiment_weight: float = Field(0.3, ge=0, description="what the text's sentiment counts, beside rating_weight")
-    reward_review: float = Field(0.0, ge=-1, le=1, description="reward of a review, beside its stars and text")
-    reward_rating: float = Field(0.0, ge=-1, le=1, description="reward of a rating, beside its stars")
+    rating_weight: float = Field(0.7, ge=0, description="weight of the stars in the reward")
+    sentiment_weight: float = Field(0.3, ge=0, description="weight of the text's sentiment in the reward")
+    reward_review: float = Field(
+        0.0, ge=-1, le=1, description="reward of a review, added to that of its stars and text"
+    )
+    reward_rating: float = Field(0.0, ge=-1, le=1, description="reward of a rating, added to that of its stars")
     reward_view: float = Field(0.05, ge=-1, le=1, description="reward of a view")
     reward_click: float = Field(0.1, ge=-1, le=1, description="reward of a click")
     reward_favourite: float = Field(0.3, ge=-1, le=1, description="reward of a favourite")

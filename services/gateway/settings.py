@@ -29,16 +29,17 @@ class GatewaySettings(ServiceSettings):
     )
     allowed_hosts: str = Field(
         "localhost,127.0.0.1,[::1]",
-        description="names in a URL by which the gateway may be called, with commas; *: any, where a proxy checks them",
+        description="host names by which it may be called, separated by commas; *: any, where a proxy checks them",
     )
     allowed_origins: str = Field(
-        "", description="other sites whose pages may call, as https://shop.example with commas; none: CORS is off"
+        "",
+        description="other sites whose pages may call, as https://shop.example, separated by commas; none: CORS is off",
     )
     timeout_seconds: float = Field(
-        30.0, gt=0, description="longest time for an answer where the header Request-Timeout asks for none, seconds"
+        30.0, gt=0, description="longest time for an answer where the header Request-Timeout is absent, seconds"
     )
     most_timeout_seconds: float = Field(
-        600.0, gt=0, description="longest that Request-Timeout may ask for, and a stream may take, seconds"
+        600.0, gt=0, description="longest Request-Timeout, and longest time of a stream, seconds"
     )
     most_request_bytes: int = Field(16 * 2**20, ge=1024, description="largest body accepted, bytes")
     drain_seconds: float = Field(10.0, ge=0, description="time that calls in flight get at shutdown, seconds")

@@ -25,10 +25,10 @@ class InferenceSettings(ServiceSettings):
         description="processes that answer on the one port; process n shows its metrics on metrics_port + n",
     )
     share_port: bool = Field(
-        default=False, description="listen beside other processes on the same port; set by itself where processes > 1"
+        default=False, description="share the port with other processes; set automatically where processes > 1"
     )
     maximum_concurrent_rpcs: int = Field(
-        1000, ge=1, description="calls at a time; what exceeds them is refused with RESOURCE_EXHAUSTED"
+        1000, ge=1, description="calls in flight at most; more are refused with RESOURCE_EXHAUSTED"
     )
     calls_per_connection: int = Field(
         100,
@@ -57,13 +57,13 @@ class InferenceSettings(ServiceSettings):
     drain_seconds: float = Field(10.0, ge=0, description="time that calls in flight get at shutdown, seconds")
 
     state_dir: Path | None = Field(
-        None, description="folder of the snapshots that a start goes on from; none: it reads the whole log"
+        None, description="folder of the snapshots that a start resumes from; none: it reads the whole log"
     )
     snapshot_events: int = Field(50_000, ge=1, description="states applied between two snapshots")
     explore: bool = Field(
         default=False, description="place products at random in learned answers, as often as the version's epsilon says"
     )
-    seed: int | None = Field(None, ge=0, description="of exploration's draws; none: from the operating system")
+    seed: int | None = Field(None, ge=0, description="seed of exploration's draws; none: from the operating system")
 
     @property
     def serves_metrics(self) -> bool:

@@ -19,20 +19,22 @@ class TrainerSettings(ServiceSettings, FreshetSettings):
     model_config = SettingsConfigDict(env_prefix="FRESHET_TRAINER_", frozen=True)
 
     state_dir: Path = Field(Path(".freshet/trainer"), description="folder of the checkpoints")
-    checkpoint_events: int = Field(1000, ge=1, description="a checkpoint every so many applied events")
+    checkpoint_events: int = Field(1000, ge=1, description="applied events between two checkpoints")
     publish_events: int = Field(
-        1000, ge=1, description="a model version every so many applied events; a multiple of checkpoint_events"
+        1000, ge=1, description="applied events between two model versions; a multiple of checkpoint_events"
     )
     silence_seconds: float = Field(
-        30.0, gt=0, description="a partition without news for so long is not waited for, seconds"
+        30.0, gt=0, description="a partition silent for this long is not waited for, seconds"
     )
-    policy: str = Field("freshet", description="what learns and is published; `freshet evaluate --help` lists them")
+    policy: str = Field(
+        "freshet", description="policy that is learned and published; `freshet evaluate --help` lists them"
+    )
     niceness: int = Field(
-        5, ge=0, le=19, description="how far the process gives way to those that serve on the same machine"
+        5, ge=0, le=19, description="niceness of the process, so that it gives way to what serves on the same machine"
     )
-    seed: int = Field(7, ge=0, description="of every random draw")
+    seed: int = Field(7, ge=0, description="seed of every random draw")
     torch_threads: int = Field(
-        1, ge=1, le=64, description="threads of one gradient step; part of the result's identity"
+        1, ge=1, le=64, description="threads of one gradient step; other numbers give other results"
     )
 
     @field_validator("policy")

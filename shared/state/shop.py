@@ -18,14 +18,18 @@ class StreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    history_length: int = Field(default=20, ge=1, le=500, description="newest events kept of each user: the state")
-    session_gap_days: float = Field(default=30.0, gt=0, description="a longer pause of a user ends the episode, days")
+    history_length: int = Field(
+        default=20, ge=1, le=500, description="events kept of each user, the newest ones: they make the state"
+    )
+    session_gap_days: float = Field(
+        default=30.0, gt=0, description="a user's pause longer than this ends the episode, days"
+    )
     masked_kinds: str = Field(
         default=",".join(DEFAULT_MASKED_KINDS),
-        description="kinds of events after which a product is not recommended to the user again, with commas",
+        description="kinds of events after which a product is not recommended to the user again, separated by commas",
     )
     trending_half_life_days: float = Field(
-        default=30.0, gt=0, description="an event's weight in trending halves in, days"
+        default=30.0, gt=0, description="time in which an event's weight in trending halves, days"
     )
 
     @field_validator("masked_kinds")

@@ -141,20 +141,21 @@ class Histories:
 
     def apply(self, state: pb.StateVector, product: int) -> int:
         """Append one event and return the user's row."""
-        row = self._rows.get(state.user_id)
+        user_id, kind, event_time_ms = state.user_id, state.kind, state.event_time_ms
+        row = self._rows.get(user_id)
         if row is None:
-            row = self._add_user(state.user_id)
+            row = self._add_user(user_id)
         count, previous_ms = int(self._counts[row]), int(self._newest[row])
         slot = count % self.length
-        self.late += state.event_time_ms < previous_ms
-        self._newest[row] = max(previous_ms, state.event_time_ms)
-        self.latest_ms = max(self.latest_ms, state.event_time_ms)
+        self.late += event_time_ms < previous_ms
+        self._newest[row] = max(previous_ms, event_time_ms)
+        self.latest_ms = max(self.latest_ms, event_time_ms)
         self._products[row, slot] = product
         self._features[row, slot] = features_of(state, previous_ms)
-        self._times[row, slot] = state.event_time_ms
-        self._kinds[row, slot] = state.kind
+        self._times[row, slot] = event_time_ms
+        self._kinds[row, slot] = kind
         self._counts[row] = count + 1
-        if state.kind in self.masked_kinds:
+        if kind in self.masked_kinds:
             self._masked[row].append(product)
         return row
 

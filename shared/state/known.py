@@ -139,6 +139,9 @@ class KnownProducts:
             row = self.rows.get(product_id)
             if row is None:
                 row = len(self.ids)
+                self._left_out[row] = None
+                self._not_recommended = None
+                self._bits.append(0)
                 self._add_row()
                 self.ids.append(product_id)  # after all else: whoever sees the id finds the rest
                 self.rows[product_id] = row
@@ -186,33 +189,29 @@ class KnownProducts:
             self._set(row, _HAD_EVENT)
 
     def _add_row(self) -> None:
-        """Make room for what is known of one product more; the lock is held."""
-        self._left_out[len(self._bits)] = None
-        self._bits.append(0)
-        self._not_recommended = None
+        """Make room for what else is known of one product more; the lock is held."""
 
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
         """Take what the shop says of a row's product; nothing, where it was removed."""
+        bits = self._bits[row]
         if hidden:
-            self._bits[row] |= _HIDDEN
+            self._bits[row] = bits | _HIDDEN
+            self._left_out[row] = None
         else:
-            self._bits[row] &= ~_HIDDEN
-        self._leave_out_or_in(row)
+            self._bits[row] = bits & ~_HIDDEN
+            self._left_out.pop(row, None)
+        self._not_recommended = None
         if self.content is not None:
             self.content.put(row, product)
 
     def _set(self, row: int, bit: int) -> None:
-        self.seen += not self._bits[row] & (_HAD_EVENT | _LISTED)
-        self._bits[row] |= bit
-        self._leave_out_or_in(row)
-
-    def _leave_out_or_in(self, row: int) -> None:
         bits = self._bits[row]
-        if bits & _HIDDEN or not bits:
-            self._left_out[row] = None
-        else:
-            self._left_out.pop(row, None)
-        self._not_recommended = None
+        self._bits[row] = bits | bit
+        if not bits & (_HAD_EVENT | _LISTED):
+            self.seen += 1
+            if not bits & _HIDDEN:
+                self._left_out.pop(row, None)
+                self._not_recommended = None
 
 
 class Known:

@@ -156,9 +156,11 @@ class Assembler:
         row = self.histories.row(state.user_id)
         if row is None:
             raise ValueError(f"no event of {state.user_id} was applied")
+        products = np.empty(len(found.products) + 1, np.int32)
+        products[:-1], products[-1] = found.products, product
         transition = Transition(
             serial=self.serial,
-            products=np.append(found.products, np.int32(product)),
+            products=products,
             features=np.concatenate([found.features, self.histories.newest_features(row)[None, :]]),
             reward=state.reward,
             discount=0.0,

@@ -221,7 +221,6 @@ class Catalogue(KnownProducts):
         return np.where(listed > 0, listed, self.first_event_ms(rows))
 
     def _add_row(self) -> None:
-        super()._add_row()
         self.records.append(None)
 
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:

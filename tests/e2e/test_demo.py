@@ -97,6 +97,7 @@ def kept(tmp_path: Path, reviews: tuple[Path, Path]) -> Iterator[Demo]:
         demo.process.wait(40)
 
 
+@pytest.mark.slow
 def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: Demo, tmp_path: Path) -> None:
     kept.wait_for("Staying up; Ctrl-C ends it.")
     output = kept.output
@@ -152,6 +153,7 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     assert kept.left_running() == []
 
 
+@pytest.mark.slow
 def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: tuple[Path, Path]) -> None:
     demo = Demo(tmp_path, "--data", str(reviews[0]), "--within", "60s")
     demo.wait_for("2. Events flow")

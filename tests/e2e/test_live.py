@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import grpc
+import pytest
 
 from replay.sample.shop import write_sample
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -25,6 +26,7 @@ SERVED = "freshet_inference_applied_total"
 JUDGED = "freshet_evaluator_applied_events_total"
 
 
+@pytest.mark.slow
 def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: KafkaSettings, tmp_path: Path) -> None:
     reviews = tmp_path / "reviews.json.gz"
     write_sample(reviews, tmp_path / "products.json.gz", users=120, products=90, events=BACKFILL, seed=5)

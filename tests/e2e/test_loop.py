@@ -50,6 +50,7 @@ def learn(system: Loop, reviews: Path, *, workers: int) -> dict[str, str]:
     return system.versions()
 
 
+@pytest.mark.slow
 def test_one_and_two_features_workers_give_the_same_models_bit_for_bit(
     kafka: KafkaSettings, reviews: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_one_and_two_features_workers_give_the_same_models_bit_for_bit(
     assert first == second
 
 
+@pytest.mark.slow
 def test_whatever_is_killed_every_event_is_learned_and_served_once(
     kafka: KafkaSettings, reviews: Path, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from tests.support.inference import eventually
 from tests.support.shopping import EVENTS, PRODUCTS, USERS, Shop, shop
 
 VIEWS = ("#/", "#/user/{user}", "#/guest", "#/catalogue", "#/product/{product}", "#/models", "#/leaderboard", "docs")
-pytestmark = pytest.mark.timeout(240)  # the first waits for the whole system
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]  # the first waits for the whole system
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 

@@ -145,6 +145,7 @@ def is_up(port: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_every_step_does_what_the_chapter_says(sales: Path) -> None:
     blocks = iter(chapter())

@@ -68,6 +68,7 @@ def read(kafka: KafkaSettings, topic: str, partitions: int) -> Iterator[Message]
     reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_of_100_000_broken_messages_no_good_one_is_lost_and_each_bad_one_is_set_aside_once(
     kafka: KafkaSettings, tmp_path: Path

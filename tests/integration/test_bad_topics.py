@@ -123,6 +123,7 @@ def letters(features: Service) -> float:
     return sum(figures.get(f'freshet_features_dead_letters_total{{reason="{reason}"}}', 0.0) for reason in reasons)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_poison_on_every_topic_ends_nobody_and_is_counted_and_the_good_go_on(
     kafka: KafkaSettings, tmp_path: Path

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import ROOT
 
 
+@pytest.mark.slow
 def test_two_benchmarks_run_small(tmp_path: Path) -> None:
     kept = tmp_path / "bench.json"
     done = subprocess.run(

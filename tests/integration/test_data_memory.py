@@ -12,6 +12,7 @@ from tests.support.capped import ordered_capped, write_reviews
 MB = 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux heeds RLIMIT_DATA as it is meant here")
 def test_a_file_is_put_in_order_under_a_cap_that_it_does_not_fit_into(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
@@ -176,6 +177,7 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
     assert metrics["freshet_features_event_time_seconds"] == (START_MS + 10_000) / 1000
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_describes_nothing_twice(kafka: KafkaSettings, tmp_path: Path) -> None:
     """Stopped in the middle of a backlog: what is in flight is finished and committed, the rest left."""
     states = States(kafka)
@@ -193,6 +195,7 @@ def test_stopped_and_started_again_it_describes_nothing_twice(kafka: KafkaSettin
     assert len(states.applied()) == 3000
 
 
+@pytest.mark.slow
 def test_workers_share_the_partitions_and_one_killed_in_the_middle_loses_nothing(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
@@ -213,6 +216,7 @@ def test_workers_share_the_partitions_and_one_killed_in_the_middle_loses_nothing
     assert sorted(states.applied()) == sorted(f"e{n}" for n in range(2500))
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_at_the_start_is_waited_for_and_a_stop_is_obeyed_meanwhile(
     link: Link, linked: KafkaSettings, tmp_path: Path
 ) -> None:
@@ -229,6 +233,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for_and_a_stop_is_obeyed_m
         assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_broker_that_goes_away_in_the_middle_is_waited_for(link: Link, linked: KafkaSettings, tmp_path: Path) -> None:
     ensure_topics(linked, patience_seconds=20)
     write(linked, (review(n) for n in range(6000)))

@@ -100,6 +100,7 @@ def two_ports_in_a_row() -> int:
             return first
 
 
+@pytest.mark.slow
 def test_each_answers_shows_its_own_metrics_and_is_started_again_when_it_is_killed(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:

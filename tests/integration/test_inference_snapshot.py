@@ -145,6 +145,7 @@ def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float, float]:
         return log, seen, repeats(inference)
 
 
+@pytest.mark.slow
 def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path) -> None:
     snapshot_of(log, tmp_path)
     # While nobody looks: events new and repeated, products that come, go, come back and are sold out.
@@ -167,6 +168,7 @@ def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path
     assert seen == seen_by_the_other, "what was applied before the snapshot was not read again"
 
 
+@pytest.mark.slow
 def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings, tmp_path: Path) -> None:
     snapshot_of(log, tmp_path)
 
@@ -217,6 +219,7 @@ def elsewhere(_: KafkaSettings, root: Path) -> None:
     (folder / snapshot.MANIFEST).write_text(json.dumps({"sha256": snapshot._sha256_of(body), "body": body}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
@@ -237,6 +240,7 @@ def test_one_that_is_of_no_use_is_left_aside_and_all_is_read(
     assert "restored" not in said
 
 
+@pytest.mark.slow
 def test_one_is_written_while_calls_are_answered(log: KafkaSettings, tmp_path: Path) -> None:
     with running(log, tmp_path, state_dir=tmp_path / "state", snapshot_events=50) as inference:
         states.write(log, shoppers(60), source="more/0", first_offset=20_000)

@@ -102,6 +102,7 @@ def until_learned(services: Mapping[str, Service], stub: RecommenderServiceStub,
     services["evaluator"].wait_for(done, "judged events, some of them by a version", seconds=90)
 
 
+@pytest.mark.slow
 def test_every_panel_has_something_to_show(watched: Prometheus) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while wrong := unanswered(watched, rate_interval="15s"):

@@ -70,6 +70,7 @@ def test_a_client_holds_back_what_a_connection_has_no_room_for(kafka: KafkaSetti
         assert [call.code() for call in calls] == [grpc.StatusCode.OK] * len(calls)
 
 
+@pytest.mark.slow
 def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_again(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:

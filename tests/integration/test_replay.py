@@ -157,6 +157,7 @@ def test_everything_arrives_in_order_at_its_place_and_is_accounted_for(
     assert re.search(r"done: 2,400 events sent and acknowledged in .* none failed", said)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_and_resumed_nothing_is_left_out_and_nothing_counts_twice(
     kafka: KafkaSettings, tmp_path: Path, reviews: Path
 ) -> None:
@@ -401,6 +402,7 @@ def test_sales_with_guests_and_returns(kafka: KafkaSettings, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.slow
 def test_a_shops_export_by_its_mapping_that_ends_another_day(kafka: KafkaSettings, tmp_path: Path) -> None:
     path, mapping = tmp_path / "export.csv", tmp_path / "shop.toml"
     path.write_text("when;sku;who\n03.12.2010 08:26;a;u\n01.12.2010 08:26;b;u\n")

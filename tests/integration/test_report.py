@@ -51,6 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_report_holds_every_figure(folder: Path) -> None:
     said = report("--out", "out/report", "--policies", "trending,markov", "--simulation", "simulation.json")
     assert said[-1] == "The report is out/report/index.html."

@@ -35,6 +35,7 @@ def behaviour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_table_that_repeats(behaviour: Path, tmp_path: Path) -> None:
     said = freshet("fit", behaviour, "--to", tmp_path / "shop", "--dimension", "4")
     assert "40 products simulated" in said

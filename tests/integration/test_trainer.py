@@ -92,6 +92,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "a"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_at_any_moment_it_learns_the_same_as_uninterrupted(
     kafka: KafkaSettings, folder: Path, tmp_path: Path
@@ -122,6 +123,7 @@ def test_killed_at_any_moment_it_learns_the_same_as_uninterrupted(
     assert versions(killed) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["markov", "itemknn"])
 def test_another_policy_is_learned_published_and_resumed_like_freshet(
     kafka: KafkaSettings, folder: Path, tmp_path: Path, policy: str
@@ -167,6 +169,7 @@ def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, 
     assert {"validation_reward_ndcg_at_10", "validation_reward_ndcg_at_10_without_q"} <= newest.metrics.keys()
 
 
+@pytest.mark.slow
 def test_a_state_written_twice_is_learned_once(kafka: KafkaSettings, folder: Path, tmp_path: Path) -> None:
     """As after a features worker that was killed, or a replay that was resumed: the same source positions again."""
     all_states = list(states.shoppers(EVENTS))
@@ -179,6 +182,7 @@ def test_a_state_written_twice_is_learned_once(kafka: KafkaSettings, folder: Pat
         assert trainer.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_can_no_longer_be_written_stops_neither_learning_nor_what_is_served(
     kafka: KafkaSettings, folder: Path
 ) -> None:
@@ -261,6 +265,7 @@ def ended(trainer: Service) -> str:
     return trainer.log
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_log_is_refused_with_the_two_ways_out(kafka: KafkaSettings, folder: Path) -> None:
     states.write(kafka, states.shoppers(EVENTS))
     learn_all(kafka, folder)
@@ -273,6 +278,7 @@ def test_a_checkpoint_of_another_log_is_refused_with_the_two_ways_out(kafka: Kaf
     assert f"mv {folder / 'state'} {folder / 'state'}.old" in said
 
 
+@pytest.mark.slow
 def test_wrong_settings_and_a_taken_port_end_with_status_2(kafka: KafkaSettings, folder: Path) -> None:
     with running("services.trainer", environment(kafka, folder, DISCONT="0.5"), folder / "log") as trainer:
         assert "unknown setting FRESHET_TRAINER_DISCONT; did you mean FRESHET_TRAINER_DISCOUNT?" in ended(trainer)

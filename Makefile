@@ -45,7 +45,7 @@ test: $(STAMP)  ## Tests, but for the slow ones: unit, integration (embedded bro
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 slow: $(STAMP)  ## The slow tests: what takes more than 5 s.
-	$(BIN)/python -m pytest $(SPREAD) -m slow
+	$(BIN)/python -m pytest $(SPREAD) --maxprocesses 3 -m slow
 
 unit: $(STAMP)  ## The unit tests alone, slow ones too.
 	$(BIN)/python -m pytest $(SPREAD) tests/unit

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +16,14 @@ from google.protobuf.message import DecodeError
 
 from services.console.topics import PATIENCE_SECONDS
 from services.inference.calls.requests import AHEAD_MS
-from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.follow import read_to_end
 from shared.log.limits import limits_of
 from shared.log.records import REASONS, check_event, key_of
 from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 from shared.pb.freshet.v1.recommender_pb2 import RecordEventsRequest
-from shared.process.errors import BadEvent, Unavailable
+from shared.process.errors import BadEvent
 from shared.process.settings import KafkaSettings
 
 MOST_EVENT_ID_BYTES = limits_of(Event, "event_id").max_bytes
@@ -289,16 +289,4 @@ class DeadLetters:
         producer.flush(PATIENCE_SECONDS)
 
     def _records(self) -> Iterator[Message]:
-        topic = self.topics.dead_letters
-        reader = LogReader(self._kafka, {(topic, 0): -1})
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        try:
-            while not reader.caught_up:
-                records = reader.poll(0.2)
-                yield from records
-                if records:
-                    deadline = time.monotonic() + PATIENCE_SECONDS
-                elif time.monotonic() > deadline:
-                    raise Unavailable(f"{topic} at {self._kafka.bootstrap_servers} can't be read to its end")
-        finally:
-            reader.close()
+        return read_to_end(self._kafka, {(self.topics.dead_letters, 0): -1}, patience_seconds=PATIENCE_SECONDS)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from services.console.topics import PATIENCE_SECONDS
-from shared.log.clients import CountedProducer, LogReader, producer_config
+from shared.log.clients import CountedProducer, producer_config
+from shared.log.follow import RecordProcessor, read_to_end
 from shared.log.topics import Topics, ensure_topics
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
-from shared.process.errors import BadEvent, Unavailable, Unusable
+from shared.process.errors import Unusable
 from shared.process.settings import KafkaSettings, load
 from shared.process.terminal import Terminal
 
@@ -85,20 +86,10 @@ def unpin(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[st
 def _read(kafka: KafkaSettings) -> PublishedVersions:
     ensure_topics(kafka, patience_seconds=PATIENCE_SECONDS)
     published = PublishedVersions()
-    reader = LogReader(kafka, {(Topics.of(kafka).models, 0): -1})
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    try:
-        while not reader.caught_up:
-            for message in reader.poll(0.2):
-                try:
-                    published.apply(message.key(), message.value())
-                except BadEvent:
-                    continue  # inference counts and names it
-                deadline = time.monotonic() + PATIENCE_SECONDS
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{Topics.of(kafka).models} at {kafka.bootstrap_servers} can't be read to its end")
-    finally:
-        reader.close()
+    # Inference counts and logs what can't be understood.
+    records = RecordProcessor(lambda message: published.apply(message.key(), message.value()))
+    start = {(Topics.of(kafka).models, 0): -1}
+    records.process(read_to_end(kafka, start, patience_seconds=PATIENCE_SECONDS))
     return published
 
 

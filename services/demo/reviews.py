@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from confluent_kafka import Message
 
 from services.embedded.running import Change, Running
-from shared.log.clients import LogReader
+from shared.log.follow import RecordProcessor, read_to_end
 from shared.log.records import parse_product, parse_state
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW, EVENT_KIND_TICK, Event, EventKind
-from shared.process.errors import BadEvent, Unavailable
 from shared.process.settings import KafkaSettings
 from shared.process.terminal import cut
 
 # Who is in the log: users with their events, and what products are called.
 
 LEAST_EVENTS = 3
-_QUIET_POLLS = 60  # of half a second each, without a message or an end: the broker is gone
+_PATIENCE_SECONDS = 30.0  # without a record or an end: the broker is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,16 @@ def read_people(kafka: KafkaSettings) -> dict[str, Person]:
         Unavailable: the log can't be read to its end.
     """
     people: dict[str, Person] = {}
-    for message in _whole(kafka, {(Topics.of(kafka).states, p): -1 for p in range(kafka.partitions)}):
-        try:
-            state = parse_state(message.value())
-        except BadEvent:
-            continue
+
+    def count(message: Message) -> None:
+        state = parse_state(message.value())
         if state.kind != EVENT_KIND_TICK and state.user_id:
             known = people.get(state.user_id, Person(state.user_id, 0, 0))
             newest_ms = max(known.newest_ms, state.event_time_ms)
             people[state.user_id] = Person(state.user_id, known.events + 1, newest_ms)
+
+    topic = Topics.of(kafka).states
+    _apply_all(kafka, {(topic, partition): -1 for partition in range(kafka.partitions)}, count)
     return people
 
 
@@ -60,13 +60,13 @@ def read_titles(kafka: KafkaSettings) -> dict[str, str]:
         Unavailable: the log can't be read to its end.
     """
     titles: dict[str, str] = {}
-    for message in _whole(kafka, {(Topics.of(kafka).products, 0): -1}):
-        try:
-            product_id, product = parse_product(message.key(), message.value())
-        except BadEvent:
-            continue  # inference counts and names it
+
+    def note(message: Message) -> None:
+        product_id, product = parse_product(message.key(), message.value())
         if product is not None and product.title:
             titles[product_id] = product.title
+
+    _apply_all(kafka, {(Topics.of(kafka).products, 0): -1}, note)
     return titles
 
 
@@ -81,18 +81,11 @@ def share_of_single(people: Mapping[str, Person]) -> float:
     return sum(person.events == 1 for person in people.values()) / len(people) if people else 0.0
 
 
-def _whole(kafka: KafkaSettings, positions: Mapping[tuple[str, int], int]) -> Iterator[Message]:
-    reader = LogReader(kafka, positions)
-    quiet = 0
-    try:
-        while not reader.caught_up:
-            messages = reader.poll(0.5)
-            yield from messages
-            quiet = 0 if messages else quiet + 1
-            if quiet > _QUIET_POLLS:
-                raise Unavailable(f"the log at {kafka.bootstrap_servers} can't be read to its end")
-    finally:
-        reader.close()
+def _apply_all(
+    kafka: KafkaSettings, positions: Mapping[tuple[str, int], int], apply: Callable[[Message], object]
+) -> None:
+    """Apply every record there is; inference counts and logs those that can't be understood."""
+    RecordProcessor(apply).process(read_to_end(kafka, positions, patience_seconds=_PATIENCE_SECONDS))
 
 
 # How places change from one ranking to the next. Pure.

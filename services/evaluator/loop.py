@@ -15,6 +15,7 @@ from services.evaluator.versions import JudgingVersion
 from shared.content.new_products import Content
 from shared.evaluation.prequential import Prequential
 from shared.log.clients import LogReader
+from shared.log.follow import RecordProcessor
 from shared.log.merge import Positioned
 from shared.log.ordered import OrderedReader
 from shared.log.records import parse_product
@@ -23,7 +24,6 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.registry import make
 from shared.process.errors import BadEvent
 from shared.process.settings import KafkaSettings
-from shared.process.telemetry import FirstFew
 from shared.state.shop import ShopSettings
 from shared.state.stream import Stream
 
@@ -66,7 +66,7 @@ class Evaluator:
         self._reader = OrderedReader(kafka, topics.states, silence_seconds=settings.silence_seconds)
         self._applied: dict[int, int] = {}  # partition → next offset not applied
         self._shown = 0.0  # monotonic seconds
-        self._lines = FirstFew(log.warning)
+        self._records = RecordProcessor(self._apply_record, count=self._count_unreadable, say=log.warning)
 
     def run(self) -> None:
         """Judge until told to stop.
@@ -75,7 +75,7 @@ class Evaluator:
             KafkaException: the log can't be followed any longer, because it was replaced say.
         """
         while not self._followed.caught_up and not self._stop.is_set():
-            self._follow(POLL_SECONDS)
+            self._records.poll(self._followed, POLL_SECONDS)
         while not self._stop.is_set():
             self._metrics.ready.turn()
             self._go_on()
@@ -84,7 +84,7 @@ class Evaluator:
 
     def _go_on(self) -> None:
         items = self._reader.poll(POLL_SECONDS, most=MOST_AT_ONCE)
-        self._follow(0.0)
+        self._records.poll(self._followed, 0.0)
         # Not by the reader's own positions: they are beyond `items` already.
         self._judging.choose(self._applied)
         for item in items:
@@ -93,25 +93,22 @@ class Evaluator:
         self._applied = self._reader.source_positions
         self._show(items)
 
-    def _follow(self, seconds: float) -> None:
-        self._lines.due()
-        for message in self._followed.poll(seconds):
-            if message.topic() == self._products:
-                self._follow_product(message)
-            else:
-                self._judging.apply(message.key(), message.value())
-
-    def _follow_product(self, message: Message) -> None:
-        try:
-            product_id, product = parse_product(message.key(), message.value())
-        except BadEvent as error:
-            self._metrics.unreadable.inc()
-            self._lines.add(error.reason, f"{message.topic()} offset {message.offset()} left out: {error}")
+    def _apply_record(self, message: Message) -> None:
+        """Take up a product or a version; states come through the ordered reader."""
+        if message.topic() != self._products:
+            self._judging.apply(message.key(), message.value())
             return
+        product_id, product = parse_product(message.key(), message.value())
         if product is None:
             self.known.products.remove(product_id)
         else:
             self.known.products.upsert(product)
+
+    def _count_unreadable(self, message: Message, error: BadEvent) -> None:
+        if message.topic() == self._products:
+            self._metrics.unreadable.inc()
+        else:
+            self._metrics.left_out.labels(error.reason).inc()
 
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()

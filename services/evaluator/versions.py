@@ -11,7 +11,6 @@ from shared.model.scoring import Scorer, load_scorer
 from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.process.errors import BadEvent
-from shared.process.telemetry import FirstFew
 
 log = logging.getLogger("evaluator")
 
@@ -36,7 +35,6 @@ class JudgingVersion:
         self._row_of = row_of
         self._products = products
         self._published = PublishedVersions()
-        self._lines = FirstFew(log.warning)
 
     @property
     def held_back(self) -> int:
@@ -44,12 +42,12 @@ class JudgingVersion:
         return self._published.held_back
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Take up one record of `freshet.models`; one that can't be understood is counted and left out."""
-        try:
-            self._published.apply(key, value)
-        except BadEvent as error:
-            self._metrics.left_out.labels(error.reason).inc()
-            self._lines.add(error.reason, f"a record of the models topic left out: {error}")
+        """Take up one record of `freshet.models`.
+
+        Raises:
+            BadEvent: it can't be understood.
+        """
+        self._published.apply(key, value)
 
     def choose(self, positions: Mapping[int, int]) -> None:
         """Let the first wanted version judge that can; where none can, the one that judges goes on.
@@ -57,7 +55,6 @@ class JudgingVersion:
         Args:
             positions: partition of `freshet.events` → next offset not applied.
         """
-        self._lines.due()
         scorer = self._published.choose(
             self._load,
             self._leave_out,

@@ -19,6 +19,7 @@ from services.features.core import Origin, describe, parse_event
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.log.clients import CountedProducer
+from shared.log.follow import record_name
 from shared.log.records import REASONS, key_of
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -199,8 +200,8 @@ class Describer:
         self._metrics.event_time_lag.set((self._newest_ms - event.event_time_ms) / 1000)
 
     def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
-        where = f"{origin.topic} [{origin.partition}] offset {origin.offset}"
-        self._lines.add(error.reason, f"{where} goes to the dead letters ({error.reason}): {error}")
+        name = record_name(origin.topic, origin.partition, origin.offset)
+        self._lines.add(error.reason, f"{name} goes to the dead letters ({error.reason}): {error}")
         headers = [
             ("topic", origin.topic.encode()),
             ("partition", str(origin.partition).encode()),

@@ -15,6 +15,7 @@ from services.trainer.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.clients import CountedProducer, LogReader
+from shared.log.follow import RecordProcessor
 from shared.log.ordered import ReaderSnapshot
 from shared.log.topics import Topics
 from shared.model.files import read_manifest, write_version
@@ -26,7 +27,6 @@ from shared.policies.registry import POLICIES
 from shared.process.errors import BadEvent
 from shared.process.folders import what_is_wrong
 from shared.process.settings import KafkaSettings
-from shared.process.telemetry import FirstFew
 from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings
 
@@ -56,7 +56,7 @@ class Retention:
         self._reader = LogReader(kafka, {(self._topic, 0): -1})
         self._published = PublishedVersions()
         self._awaited: ModelVersion | None = None  # after which versions are due to be removed
-        self._lines = FirstFew(log.warning)
+        self._records = RecordProcessor(lambda m: self._published.apply(m.key(), m.value()), say=log.warning)
 
     def make_due(self, announced: ModelVersion) -> None:
         """A version was published and announced so: remove others as soon as it is known which."""
@@ -64,12 +64,7 @@ class Retention:
 
     def turn(self) -> None:
         """Read on in the models topic, and remove what need not be kept."""
-        self._lines.due()
-        for message in self._reader.poll(0.0):
-            try:
-                self._published.apply(message.key(), message.value())
-            except BadEvent as error:
-                self._lines.add(error.reason, f"{self._topic} offset {message.offset()} left out: {error}")
+        self._records.poll(self._reader, 0.0)
         if self._awaited is not None and self._awaited in self._published.newest_first():
             self._awaited = None
             self._remove()

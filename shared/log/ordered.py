@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
+from confluent_kafka import Message
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.log.clients import LogReader
+from shared.log.follow import RecordProcessor
 from shared.log.merge import AppliedMarks, MarksSnapshot, OrderedMerge, Positioned, is_live
 from shared.log.records import parse_state
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.process.errors import BadEvent
 from shared.process.settings import KafkaSettings
-from shared.process.telemetry import FirstFew
 
 log = logging.getLogger("ordered")
 
@@ -59,7 +60,7 @@ class OrderedReader:
         self._merge = OrderedMerge(self._watermarks)
         self._merge.ordered = snapshot["ordered"] if snapshot else True
         self._reader = LogReader(settings, {(topic, p): offset for p, offset in self.positions.items()})
-        self._lines = FirstFew(log.warning, clock)
+        self._records = RecordProcessor(self._push, count=self._count_unreadable, say=log.warning, clock=clock)
         self._in_the_way: dict[int, float] = {}  # partition at its end → since when it holds others back
         self._paused: set[int] = set()
         self.repeats = 0
@@ -106,26 +107,21 @@ class OrderedReader:
         """
         released = self._release(most)
         if not released:
-            self._fetch(seconds)
+            self._records.poll(self._reader, seconds)
             released = self._release(most)
         self._hold_back_the_fast()
         return released
 
-    def _fetch(self, seconds: float) -> None:
-        self._lines.due()
-        for message in self._reader.poll(seconds):
-            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-            try:
-                state = parse_state(message.value())
-            except BadEvent as error:
-                self.unreadable += 1
-                line = f"{self._topic} [{partition}] offset {offset} left out: {error}"
-                self._lines.add(error.reason, line)
-                continue
-            if not is_live(state):
-                self._in_the_way.pop(partition, None)
-            self.newest_ms = max(self.newest_ms, state.event_time_ms)
-            self._merge.push(Positioned(state, partition, offset, message.timestamp()[1]))
+    def _push(self, message: Message) -> None:
+        partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+        state = parse_state(message.value())
+        if not is_live(state):
+            self._in_the_way.pop(partition, None)
+        self.newest_ms = max(self.newest_ms, state.event_time_ms)
+        self._merge.push(Positioned(state, partition, offset, message.timestamp()[1]))
+
+    def _count_unreadable(self, _: Message, __: BadEvent) -> None:
+        self.unreadable += 1
 
     def _release(self, most: int) -> list[Positioned]:
         released: list[Positioned] = []

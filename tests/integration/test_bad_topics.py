@@ -177,11 +177,11 @@ def test_poison_on_every_topic_ends_nobody_and_is_counted_and_the_good_go_on(
             (features, topics.events, "goes to the dead letters"),
             (trainer, topics.states, f"{topics.states} ["),
             (evaluator, topics.states, f"{topics.states} ["),
-            (evaluator, topics.products, f"{topics.products} offset"),
-            (evaluator, topics.models, "record of the models topic left out"),
+            (evaluator, topics.products, f"{topics.products} ["),
+            (evaluator, topics.models, f"{topics.models} ["),
             (inference, topics.states, f"{topics.states} ["),
             (inference, topics.products, f"{topics.products} ["),
-            (inference, topics.models, "record at offset"),
+            (inference, topics.models, f"{topics.models} ["),
         ):
             told = sum(words in line for line in reader.log.splitlines())
             assert 0 < told < total[topic] / 2, "named, but no flood"

@@ -16,12 +16,12 @@ from services.inference.knowledge.knowledge import Knowledge
 from services.inference.knowledge.snapshot import Keeper, Listed, ProductFigures, Restored, Snapshot
 from services.inference.metrics import InferenceMetrics
 from shared.log.clients import LogReader
+from shared.log.follow import RecordProcessor
 from shared.log.records import parse_product, parse_state
 from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.process.errors import BadEvent
 from shared.process.settings import KafkaSettings
-from shared.process.telemetry import FirstFew
 
 # Where a start reads the log from: where the newest snapshot ends, or from its beginning.
 
@@ -171,7 +171,8 @@ class Follower(threading.Thread):
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._lag = Lag(metrics)
-        self._lines = FirstFew(log.warning)
+        # This thread polls and the event loop applies, so `RecordProcessor.poll`, which does both, is of no use here.
+        self._records = RecordProcessor(self._apply_record, count=self._count_unreadable, say=log.warning)
 
     async def stop(self) -> None:
         """Follow no longer; the loop must still run, since the thread may be handing something over."""
@@ -212,7 +213,7 @@ class Follower(threading.Thread):
                     asyncio.run_coroutine_threadsafe(self._catch_up(), self._loop).result()
                 if keeper is not None and self._ready:
                     keeper.take_if_due(self._applied, self._snapshot)
-                self._lines.due()
+                self._records.log_due()
                 messages = reader.poll(POLL_SECONDS, MOST_AT_ONCE)
             if keeper is not None and self._ready:
                 keeper.take_last(self._applied, self._snapshot)
@@ -240,22 +241,21 @@ class Follower(threading.Thread):
         self._on_ready()
 
     async def _apply(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            try:
-                if message.topic() == self._topics.products:
-                    self._apply_product(message)
-                else:
-                    partition = int(message.partition() or 0)
-                    self._positions[partition] = int(message.offset() or 0) + 1
-                    self._apply_state(parse_state(message.value()), partition)
-            except BadEvent as error:
-                kind = "products" if message.topic() == self._topics.products else "states"
-                self._metrics.unreadable.labels(kind).inc()
-                where = f"{message.topic()} [{message.partition()}] offset {message.offset()}"
-                self._lines.add((kind, error.reason), f"{where} left out: {error}")
+        self._records.process(messages)
         self._knowledge.positions.wake()
         self._metrics.users.set(len(self._knowledge.histories.users))
         self._metrics.products.set(self._knowledge.catalogue.known)
+
+    def _apply_record(self, message: Message) -> None:
+        if message.topic() == self._topics.products:
+            self._apply_product(message)
+            return
+        partition = int(message.partition() or 0)
+        self._positions[partition] = int(message.offset() or 0) + 1
+        self._apply_state(parse_state(message.value()), partition)
+
+    def _count_unreadable(self, message: Message, _: BadEvent) -> None:
+        self._metrics.unreadable.labels("products" if message.topic() == self._topics.products else "states").inc()
 
     def _apply_state(self, state: StateVector, partition: int) -> None:
         late = self._knowledge.histories.late

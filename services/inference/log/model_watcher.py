@@ -8,19 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from services.inference.knowledge.catalogue import Catalogue
 from services.inference.metrics import InferenceMetrics
 from shared.log.clients import LogReader
+from shared.log.follow import RecordProcessor
 from shared.log.topics import Topics
 from shared.model.scoring import Scorer, load_scorer
 from shared.model.serving import PublishedVersions, identity_of
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.process.errors import BadEvent
 from shared.process.settings import KafkaSettings
-from shared.process.telemetry import FirstFew
 
 log = logging.getLogger("inference")
 
@@ -71,7 +70,11 @@ class ModelWatcher(threading.Thread):
         self._last: Serving | None = None  # the one before: going back to it needs no loading
         self._unknown_pins: set[str] = set()  # those that were logged
         self._stopping = threading.Event()
-        self._lines = FirstFew(log.error)  # of records
+        self._records = RecordProcessor(
+            lambda message: self._published.apply(message.key(), message.value()),
+            count=lambda _, error: self._metrics.rejected.labels(error.reason).inc(),
+            say=log.error,
+        )
 
     async def stop(self) -> None:
         """Watch no longer."""
@@ -92,16 +95,9 @@ class ModelWatcher(threading.Thread):
         settled = 0.0  # monotonic seconds of the last choice
         try:
             while not self._stopping.is_set():
-                self._lines.due()
-                messages = reader.poll(POLL_SECONDS)
-                for message in messages:
-                    try:
-                        self._published.apply(message.key(), message.value())
-                    except BadEvent as error:
-                        say = partial(self._lines.add, error.reason)
-                        self._reject(f"record at offset {message.offset()}", error, say)
+                came = self._records.poll(reader, POLL_SECONDS)
                 # Before the end is reached once, a version may be long superseded.
-                if reader.caught_up and (messages or not settled or time.monotonic() - settled > RETRY_SECONDS):
+                if reader.caught_up and (came or not settled or time.monotonic() - settled > RETRY_SECONDS):
                     self.listing = VersionList(self._published.newest_first(), self._published.pinned)
                     self._choose()
                     settled = time.monotonic()
@@ -122,7 +118,7 @@ class ModelWatcher(threading.Thread):
             )
         chosen = self._published.choose(
             self._loaded,
-            lambda version, error: self._reject(version.version_id, error),
+            self._reject,
             may_use=lambda _: not self._stopping.is_set(),
         )
         if chosen is not None:
@@ -141,7 +137,7 @@ class ModelWatcher(threading.Thread):
         self._metrics.model_applied.set(chosen.announced.applied_events)
         log.info("serving %s, learned from %d events", chosen.announced.version_id, chosen.announced.applied_events)
 
-    def _reject(self, name: str, error: BadEvent, say: Callable[[str], object] = log.error) -> None:
+    def _reject(self, version: ModelVersion, error: BadEvent) -> None:
         self._metrics.rejected.labels(error.reason).inc()
         stays = self.serving.announced.version_id if self.serving else "trending"
-        say(f"{name} not taken into service ({error.reason}): {error}; {stays} stays")
+        log.error("%s not taken into service (%s): %s; %s stays", version.version_id, error.reason, error, stays)

@@ -6,14 +6,17 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from services.console.__main__ import COMMANDS, PACKAGES, parse
 
 ROOT = Path(__file__).parents[2]
+CUDA = ("nvidia-", "cuda-", "triton")  # torch's CUDA build pins these itself
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # Distribution → what it is imported as, of those that an image may lack.
@@ -148,3 +151,20 @@ def test_the_script_knows_every_package_that_its_extras_install() -> None:
     for distribution in own | installed("evaluate"):
         extra = "console" if distribution in own else "evaluate"
         assert imported_as[distribution.lower()] & set(PACKAGES[extra]), distribution
+
+
+def test_all_that_make_install_brings_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    left: list[tuple[str, frozenset[str]]] = [("freshet", frozenset({"dev"}))]
+    while left:
+        name, extras = left.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        for requirement in map(Requirement, requires(name) or ()):
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in {"", *extras}):
+                left.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    brought = {name for name, _ in seen if not name.startswith(CUDA)}
+    assert brought - pinned == {"freshet"}

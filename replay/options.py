@@ -12,30 +12,9 @@ from typing import Literal
 from shared.log.records import DAY_MS, END_MS
 from shared.process.errors import Unusable
 
-# Moves a dataset in time, so that what came years ago ends today and live events follow it.
-
 Ending = date | Literal["now"]
-
-
-def moved_ms(ending: Ending, first_ms: int, last_ms: int, now_ms: int) -> int:
-    """What to add to event times that reach from `first_ms` to `last_ms`, in whole days: hours of the day stay.
-
-    The last event then lies on the day asked for; with `now` as late as it can without lying after `now_ms`.
-
-    Raises:
-        Unusable: the first event would lie before 1970, or the last after 2200.
-    """
-    if ending == "now":
-        moved = (now_ms - last_ms) // DAY_MS * DAY_MS
-    else:
-        day_ms = int(datetime(ending.year, ending.month, ending.day, tzinfo=UTC).timestamp() * 1000)
-        moved = day_ms - last_ms // DAY_MS * DAY_MS
-    if first_ms + moved <= 0 or last_ms + moved >= END_MS - 1:
-        raise Unusable(f"--ending {ending}: event times would leave the years 1970 to 2199; name another day")
-    return moved
-
-
-# The arguments that name a dataset, the same in every command that reads one.
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 def add_dataset(
@@ -51,10 +30,6 @@ def add_dataset(
     if metadata is not None:
         parser.add_argument("--metadata", type=Path, metavar="FILE", help=f"{metadata}, as SNAP publishes it")
     parser.add_argument("--mapping", type=Path, metavar="MAP.toml", help="which column of a CSV is what")
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -130,3 +105,21 @@ def ending(text: str) -> Ending:
         return date.fromisoformat(text.strip())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither now nor a day such as 2013-01-31") from None
+
+
+def moved_ms(ending: Ending, first_ms: int, last_ms: int, now_ms: int) -> int:
+    """What to add to event times that reach from `first_ms` to `last_ms`, in whole days: hours of the day stay.
+
+    The last event then lies on the day asked for; with `now` as late as it can without lying after `now_ms`.
+
+    Raises:
+        Unusable: the first event would lie before 1970, or the last after 2200.
+    """
+    if ending == "now":
+        moved = (now_ms - last_ms) // DAY_MS * DAY_MS
+    else:
+        day_ms = int(datetime(ending.year, ending.month, ending.day, tzinfo=UTC).timestamp() * 1000)
+        moved = day_ms - last_ms // DAY_MS * DAY_MS
+    if first_ms + moved <= 0 or last_ms + moved >= END_MS - 1:
+        raise Unusable(f"--ending {ending}: event times would leave the years 1970 to 2199; name another day")
+    return moved

@@ -28,19 +28,13 @@ from replay.reading.lines import sha256_of
 from shared.process.errors import Unavailable, Unusable
 from shared.process.folders import sync_folder
 
-# One file from a web server to the disk, whole or not at all, resumed where a connection was cut.
-#
-# What has come lies in `NAME.part`, with what the server said of it in `NAME.part.json`; it goes on with a range that
-# the server grants only while its file is the same (If-Range). Bytes are kept as they come: a server that calls a
-# .gz file's content encoding gzip gets it stored as the .gz file it is.
-
 _CHUNK_BYTES = 2**16
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _NONE_OF = re.compile(r"bytes \*/(\d+)")
 _SCHEMES = ("http", "https")
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
+_RECORD = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 Look = Callable[[int, int | None], None]  # bytes that are here, bytes in all
 
 
@@ -59,27 +53,118 @@ class Patience:
 PATIENT = Patience()
 
 
-class _Remembered(BaseModel):
-    """What the server said of the file whose beginning lies here."""
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is here, whole.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Attributes:
+        was_here: nothing was fetched.
+        was_known: its hash had been recorded before, and is the same.
+    """
 
-    url: str
-    validator: str  # what If-Range takes; empty: none, so that nothing can be resumed
-    size: int | None
-
-
-class _Cut(Exception):
-    """The connection, or the server, failed; what has come so far is kept."""
-
-    def __init__(self, message: str, *, after_seconds: float = 0.0, reached: bool = True) -> None:
-        super().__init__(message)
-        self.after_seconds = after_seconds  # what the server asked for
-        self.reached = reached  # somebody answered
+    file: Path
+    sha256: str
+    size: int
+    was_here: bool
+    was_known: bool
 
 
-class _Anew(Exception):
-    """What has come so far is of no use."""
+def fetch(
+    url: str, folder: Path, *, saved: str = "", again: bool = False, accept_change: bool = False,
+    look: Look = lambda *_: None, say: Callable[[str], None] = lambda _: None, patience: Patience = PATIENT,
+) -> Fetched:  # fmt: skip
+    """Have the file of an address in a folder.
+
+    Args:
+        saved: what it is called there; default: as the address has it.
+        again: fetch it also where it is there already.
+        accept_change: take another file than the one whose hash was recorded.
+        look: hears how far it is.
+        say: hears what people should know.
+
+    Raises:
+        Unusable: the address, the disk or the file is of no use, or it is another than before.
+        Unavailable: the server can't be reached.
+    """
+    file = folder / (saved or name_in(url))
+    part = file.with_name(f"{file.name}.part")
+    recorded = recorded_sha256(file)
+    if file.exists() and not again:
+        return _checked(file, recorded, accept_change=accept_change)
+    download(url, part, look=look, say=say, patience=patience)
+    if not part.stat().st_size:
+        raise Unusable(f"{url} is an empty file; see the publisher's page for the address of today")
+    sha256 = sha256_of(part, lambda: None)
+    if recorded not in (None, sha256) and not accept_change:
+        raise Unusable(
+            f"{file.name} at {urlsplit(url).netloc} is another file than the one first fetched:\n"
+            f"  recorded  {recorded}\n  now       {sha256}\n"
+            f"The new one lies in {part}. If the publisher has announced a change, take it with --accept-change; "
+            f"else compare the two, or delete {part.name}"
+        )
+    part.rename(file)
+    remembered_file(part).unlink(missing_ok=True)
+    _record(file, sha256)
+    return Fetched(file, sha256, file.stat().st_size, was_here=False, was_known=recorded == sha256)
+
+
+def name_in(url: str) -> str:
+    """What the file of an address is called.
+
+    Raises:
+        Unusable: the address ends with no name.
+    """
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not name or name.startswith(".") or "\x00" in name or "\\" in name:
+        raise Unusable(f"{url} names no file; the address of the file itself is needed")
+    return name
+
+
+def _checked(file: Path, recorded: str | None, *, accept_change: bool) -> Fetched:
+    """A file that is there already, held to its record; the first time it gets one."""
+    sha256 = sha256_of(file, lambda: None)
+    if recorded not in (None, sha256) and not accept_change:
+        raise Unusable(
+            f"{file} is not what was fetched:\n  recorded  {recorded}\n  found     {sha256}\n"
+            "It was changed or damaged here: delete it and fetch it again, or keep it as it is with --accept-change"
+        )
+    if recorded != sha256:
+        _record(file, sha256)
+    return Fetched(file, sha256, file.stat().st_size, was_here=True, was_known=recorded == sha256)
+
+
+def record_of(file: Path) -> Path:
+    """Where the hash of a file is recorded."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def recorded_sha256(file: Path) -> str | None:
+    """The hash recorded of a file, None where there is none.
+
+    Raises:
+        Unusable: there is a record that nobody can read.
+    """
+    record = record_of(file)
+    try:
+        found = _RECORD.fullmatch(record.read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{record} can't be read ({error}); delete it to have the hash recorded anew") from error
+    if found is None or found[2] != file.name:
+        raise Unusable(f"{record} holds no hash of {file.name}; delete it to have it recorded anew")
+    return found[1]
+
+
+def _record(file: Path, sha256: str) -> None:
+    record = record_of(file)
+    unfinished = record.with_name(f"{record.name}.tmp")
+    with unfinished.open("w", encoding="utf-8") as sink:
+        sink.write(f"{sha256}  {file.name}\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    unfinished.replace(record)
+    sync_folder(file.parent)
 
 
 def download(
@@ -121,11 +206,6 @@ def download(
                 say(f"{cut}; trying again in {wait:.0f} s")
                 sleep(wait)
         os.fsync(sink.fileno())
-
-
-def remembered_file(part: Path) -> Path:
-    """Where it lies what the server said of a part."""
-    return part.with_name(f"{part.name}.json")
 
 
 @contextlib.contextmanager
@@ -273,6 +353,21 @@ def _length(response: requests.Response) -> int | None:
     return int(said) if said.isdigit() else None
 
 
+class _Remembered(BaseModel):
+    """What the server said of the file whose beginning lies here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    validator: str  # what If-Range takes; empty: none, so that nothing can be resumed
+    size: int | None
+
+
+def remembered_file(part: Path) -> Path:
+    """Where it lies what the server said of a part."""
+    return part.with_name(f"{part.name}.json")
+
+
 def _remember(part: Path, response: requests.Response, url: str, size: int | None) -> None:
     tag = response.headers.get("ETag", "")
     validator = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # If-Range takes no weak tag
@@ -292,16 +387,29 @@ def _forget(part: Path, sink: BinaryIO) -> None:
     remembered_file(part).unlink(missing_ok=True)
 
 
-def _size(sink: BinaryIO) -> int:
-    with contextlib.suppress(OSError):  # of a full disk: told where it was written
-        sink.flush()
-    return os.fstat(sink.fileno()).st_size
+class _Cut(Exception):
+    """The connection, or the server, failed; what has come so far is kept."""
+
+    def __init__(self, message: str, *, after_seconds: float = 0.0, reached: bool = True) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds  # what the server asked for
+        self.reached = reached  # somebody answered
+
+
+class _Anew(Exception):
+    """What has come so far is of no use."""
 
 
 def _gave_up(url: str, cut: _Cut, sink: BinaryIO) -> str:
     kept = _size(sink)
     rest = f"; {kept:,} bytes are kept, the same again goes on from there" if kept else ""
     return f"{url} can't be fetched: {cut}. Is this machine online?{rest}"
+
+
+def _size(sink: BinaryIO) -> int:
+    with contextlib.suppress(OSError):  # of a full disk: told where it was written
+        sink.flush()
+    return os.fstat(sink.fileno()).st_size
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -316,120 +424,3 @@ def _cause(error: BaseException) -> BaseException:
 
 def _told(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)[:120]
-
-
-_RECORD = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file that is here, whole.
-
-    Attributes:
-        was_here: nothing was fetched.
-        was_known: its hash had been recorded before, and is the same.
-    """
-
-    file: Path
-    sha256: str
-    size: int
-    was_here: bool
-    was_known: bool
-
-
-def fetch(
-    url: str, folder: Path, *, saved: str = "", again: bool = False, accept_change: bool = False,
-    look: Look = lambda *_: None, say: Callable[[str], None] = lambda _: None, patience: Patience = PATIENT,
-) -> Fetched:  # fmt: skip
-    """Have the file of an address in a folder.
-
-    Args:
-        saved: what it is called there; default: as the address has it.
-        again: fetch it also where it is there already.
-        accept_change: take another file than the one whose hash was recorded.
-        look: hears how far it is.
-        say: hears what people should know.
-
-    Raises:
-        Unusable: the address, the disk or the file is of no use, or it is another than before.
-        Unavailable: the server can't be reached.
-    """
-    file = folder / (saved or name_in(url))
-    part = file.with_name(f"{file.name}.part")
-    recorded = recorded_sha256(file)
-    if file.exists() and not again:
-        return _checked(file, recorded, accept_change=accept_change)
-    download(url, part, look=look, say=say, patience=patience)
-    if not part.stat().st_size:
-        raise Unusable(f"{url} is an empty file; see the publisher's page for the address of today")
-    sha256 = sha256_of(part, lambda: None)
-    if recorded not in (None, sha256) and not accept_change:
-        raise Unusable(
-            f"{file.name} at {urlsplit(url).netloc} is another file than the one first fetched:\n"
-            f"  recorded  {recorded}\n  now       {sha256}\n"
-            f"The new one lies in {part}. If the publisher has announced a change, take it with --accept-change; "
-            f"else compare the two, or delete {part.name}"
-        )
-    part.rename(file)
-    remembered_file(part).unlink(missing_ok=True)
-    _record(file, sha256)
-    return Fetched(file, sha256, file.stat().st_size, was_here=False, was_known=recorded == sha256)
-
-
-def name_in(url: str) -> str:
-    """What the file of an address is called.
-
-    Raises:
-        Unusable: the address ends with no name.
-    """
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    if not name or name.startswith(".") or "\x00" in name or "\\" in name:
-        raise Unusable(f"{url} names no file; the address of the file itself is needed")
-    return name
-
-
-def record_of(file: Path) -> Path:
-    """Where the hash of a file is recorded."""
-    return file.with_name(f"{file.name}.sha256")
-
-
-def recorded_sha256(file: Path) -> str | None:
-    """The hash recorded of a file, None where there is none.
-
-    Raises:
-        Unusable: there is a record that nobody can read.
-    """
-    record = record_of(file)
-    try:
-        found = _RECORD.fullmatch(record.read_text(encoding="utf-8").strip())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"{record} can't be read ({error}); delete it to have the hash recorded anew") from error
-    if found is None or found[2] != file.name:
-        raise Unusable(f"{record} holds no hash of {file.name}; delete it to have it recorded anew")
-    return found[1]
-
-
-def _checked(file: Path, recorded: str | None, *, accept_change: bool) -> Fetched:
-    """A file that is there already, held to its record; the first time it gets one."""
-    sha256 = sha256_of(file, lambda: None)
-    if recorded not in (None, sha256) and not accept_change:
-        raise Unusable(
-            f"{file} is not what was fetched:\n  recorded  {recorded}\n  found     {sha256}\n"
-            "It was changed or damaged here: delete it and fetch it again, or keep it as it is with --accept-change"
-        )
-    if recorded != sha256:
-        _record(file, sha256)
-    return Fetched(file, sha256, file.stat().st_size, was_here=True, was_known=recorded == sha256)
-
-
-def _record(file: Path, sha256: str) -> None:
-    record = record_of(file)
-    unfinished = record.with_name(f"{record.name}.tmp")
-    with unfinished.open("w", encoding="utf-8") as sink:
-        sink.write(f"{sha256}  {file.name}\n")
-        sink.flush()
-        os.fsync(sink.fileno())
-    unfinished.replace(record)
-    sync_folder(file.parent)

@@ -46,7 +46,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PublishedFile:
     """One file at its publisher."""
 
     edition: str
@@ -158,7 +158,9 @@ PUBLICATIONS: dict[str, Publication] = {
 EDITIONS = tuple(edition for edition in PUBLICATIONS if edition.isdigit())
 
 
-def source_of(name: str, edition: str | None = None, what: str | None = None, mirror: str | None = None) -> Source:
+def source_of(
+    name: str, edition: str | None = None, what: str | None = None, mirror: str | None = None
+) -> PublishedFile:
     """Where a dataset lies.
 
     Args:
@@ -186,7 +188,7 @@ def source_of(name: str, edition: str | None = None, what: str | None = None, mi
         raise Unusable(f"{published} has no {what} file; it has {', '.join(publication.files)}")
     path = publication.files[what].format(published)
     base = (mirror or publication.base).rstrip("/")
-    return Source(key, what, f"{base}/{path}", publication.saved, publication)
+    return PublishedFile(key, what, f"{base}/{path}", publication.saved, publication)
 
 
 def editions_of(name: str) -> list[str]:

@@ -23,155 +23,12 @@ from replay.reading.records import told
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 from shared.process.errors import Unusable
 
-# The folder in which replay keeps ordered copies and positions.
-
-
-@contextmanager
-def alone(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder for this process; the lock goes with the process, however it ends.
-
-    Raises:
-        Unusable: it can't be written to, or another process holds it.
-    """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        handle = (state_dir / "lock").open("w")
-    except OSError as error:
-        raise Unusable(
-            f"can't write to {state_dir} ({error.strerror}); name another folder with FRESHET_REPLAY_STATE_DIR"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Unusable(
-                f"another replay uses {state_dir}; stop it, or name another folder with FRESHET_REPLAY_STATE_DIR"
-            ) from error
-        yield
-
-
-@contextmanager
-def room_in(state_dir: Path) -> Iterator[None]:
-    """Translate what goes wrong where a dataset is put in order in a state folder.
-
-    Raises:
-        Unusable: the disk is full or fails, or the memory allowed is too little.
-    """
-    try:
-        yield
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise Unusable(
-            f"the dataset can't be put in order in {state_dir}: {str(error).splitlines()[0]}. It takes about three "
-            "times the size of the unpacked file for a while: free some disk, or name a folder elsewhere with "
-            "FRESHET_REPLAY_STATE_DIR; where memory is short, set FRESHET_REPLAY_ORDERING_MEMORY_MB higher"
-        ) from error
-
-
 DATABASE = "ordered.duckdb"
 SUMMARY = "summary.json"
 REJECTED = "rejected.tsv"
-
 _BATCH = 2_000  # events read at a time
-
 _FOR_EVER_MS = 2**62
-
 _SELECTED = "time_ms >= $from AND time_ms < $until AND user_point < $share"
-
-
-class FileSummary(BaseModel):
-    """What became of the records of one file; most are a line each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    format: str  # what it is, for people
-    sha256: str
-    lines: int  # but blank ones
-    accepted: int
-    repeats: int  # accepted lines that are exact copies of an earlier one: not in the copy
-    rejected: dict[str, int]  # reason → records
-    examples: list[str]  # the first of them, for people
-    broken: str  # why the file could not be read to its end; empty: it could
-
-    def told(self) -> str:
-        """The account in one line."""
-        return told(self.lines, self.accepted, self.rejected, self.repeats)
-
-
-class TablesSummary(BaseModel):
-    """What the tables hold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    events: int
-    products: int
-    first_ms: int
-    last_ms: int
-    resolution_ms: int  # what event times are counted in: a day where all are whole days, else a second, else 1
-
-
-class Summary(BaseModel):
-    """`summary.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fingerprint: str
-    tables: TablesSummary
-    reviews: FileSummary
-    metadata: FileSummary | None
-
-
-class Selection(BaseModel):
-    """Which events of a dataset are sent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    from_ms: int = 0  # event time, included
-    until_ms: int = _FOR_EVER_MS  # event time, excluded
-    users_share: float = 1.0  # users, by a hash of their id
-
-    def told(self) -> str:
-        """The selection as the command line has it."""
-        said = [
-            f"--from {_moment(self.from_ms)}" if self.from_ms else "",
-            f"--until {_moment(self.until_ms)}" if self.until_ms < _FOR_EVER_MS else "",
-            f"--users-sample {self.users_share:g}" if self.users_share < 1 else "",
-        ]
-        return " ".join(part for part in said if part) or "everything"
-
-
-def selection_of(arguments: argparse.Namespace) -> Selection:
-    """What the arguments of `replay.options.add_selection` say."""
-    until_ms = _FOR_EVER_MS if arguments.until is None else arguments.until
-    return Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
-
-
-class Extent(NamedTuple):
-    """What a selection holds. Sequences are those of the whole dataset."""
-
-    events: int
-    first_sequence: int
-    last_sequence: int
-    first_ms: int
-    last_ms: int
-
-
-class Ordered(NamedTuple):
-    """One event in its place, as it is stored.
-
-    `spread_ms` is its event time moved into its day, or second, so that the events which share it lie evenly in it.
-    """
-
-    sequence: int
-    time_ms: int  # its event time
-    key: bytes  # as `shared.log.records.key_of`
-    stored: bytes  # an `Event` without source and sequence
-    spread_ms: float
-
-    @property
-    def event(self) -> Event:
-        """The event itself."""
-        return Event.FromString(self.stored)
 
 
 class OrderedCopy:
@@ -240,16 +97,100 @@ class OrderedCopy:
         self._database.close()
 
 
-def stored_products(database: duckdb.DuckDBPyConnection) -> Iterator[Product]:
-    """The products of a database, each once, a batch at a time."""
-    last = 0
-    while True:
-        query = "SELECT number, product FROM products WHERE number > $last ORDER BY number LIMIT $most"
-        rows = database.execute(query, {"last": last, "most": _BATCH}).fetchall()
-        if not rows:
-            return
-        for last, stored in rows:  # noqa: B007  # used by the next query
-            yield Product.FromString(stored)
+class Ordered(NamedTuple):
+    """One event in its place, as it is stored.
+
+    `spread_ms` is its event time moved into its day, or second, so that the events which share it lie evenly in it.
+    """
+
+    sequence: int
+    time_ms: int  # its event time
+    key: bytes  # as `shared.log.records.key_of`
+    stored: bytes  # an `Event` without source and sequence
+    spread_ms: float
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+        return Event.FromString(self.stored)
+
+
+class Extent(NamedTuple):
+    """What a selection holds. Sequences are those of the whole dataset."""
+
+    events: int
+    first_sequence: int
+    last_sequence: int
+    first_ms: int
+    last_ms: int
+
+
+class Selection(BaseModel):
+    """Which events of a dataset are sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    from_ms: int = 0  # event time, included
+    until_ms: int = _FOR_EVER_MS  # event time, excluded
+    users_share: float = 1.0  # users, by a hash of their id
+
+    def told(self) -> str:
+        """The selection as the command line has it."""
+        said = [
+            f"--from {_moment(self.from_ms)}" if self.from_ms else "",
+            f"--until {_moment(self.until_ms)}" if self.until_ms < _FOR_EVER_MS else "",
+            f"--users-sample {self.users_share:g}" if self.users_share < 1 else "",
+        ]
+        return " ".join(part for part in said if part) or "everything"
+
+
+def selection_of(arguments: argparse.Namespace) -> Selection:
+    """What the arguments of `replay.options.add_selection` say."""
+    until_ms = _FOR_EVER_MS if arguments.until is None else arguments.until
+    return Selection(from_ms=arguments.from_ or 0, until_ms=until_ms, users_share=arguments.users_sample)
+
+
+class Summary(BaseModel):
+    """`summary.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    tables: TablesSummary
+    reviews: FileSummary
+    metadata: FileSummary | None
+
+
+class TablesSummary(BaseModel):
+    """What the tables hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: int
+    products: int
+    first_ms: int
+    last_ms: int
+    resolution_ms: int  # what event times are counted in: a day where all are whole days, else a second, else 1
+
+
+class FileSummary(BaseModel):
+    """What became of the records of one file; most are a line each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    format: str  # what it is, for people
+    sha256: str
+    lines: int  # but blank ones
+    accepted: int
+    repeats: int  # accepted lines that are exact copies of an earlier one: not in the copy
+    rejected: dict[str, int]  # reason → records
+    examples: list[str]  # the first of them, for people
+    broken: str  # why the file could not be read to its end; empty: it could
+
+    def told(self) -> str:
+        """The account in one line."""
+        return told(self.lines, self.accepted, self.rejected, self.repeats)
 
 
 def tables_summary(file: Path) -> TablesSummary:
@@ -265,6 +206,59 @@ def tables_summary(file: Path) -> TablesSummary:
     return TablesSummary(
         events=events, products=products, first_ms=first_ms, last_ms=last_ms, resolution_ms=resolution_ms
     )
+
+
+def stored_products(database: duckdb.DuckDBPyConnection) -> Iterator[Product]:
+    """The products of a database, each once, a batch at a time."""
+    last = 0
+    while True:
+        query = "SELECT number, product FROM products WHERE number > $last ORDER BY number LIMIT $most"
+        rows = database.execute(query, {"last": last, "most": _BATCH}).fetchall()
+        if not rows:
+            return
+        for last, stored in rows:  # noqa: B007  # used by the next query
+            yield Product.FromString(stored)
+
+
+@contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        Unusable: it can't be written to, or another process holds it.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = (state_dir / "lock").open("w")
+    except OSError as error:
+        raise Unusable(
+            f"can't write to {state_dir} ({error.strerror}); name another folder with FRESHET_REPLAY_STATE_DIR"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Unusable(
+                f"another replay uses {state_dir}; stop it, or name another folder with FRESHET_REPLAY_STATE_DIR"
+            ) from error
+        yield
+
+
+@contextmanager
+def room_in(state_dir: Path) -> Iterator[None]:
+    """Translate what goes wrong where a dataset is put in order in a state folder.
+
+    Raises:
+        Unusable: the disk is full or fails, or the memory allowed is too little.
+    """
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise Unusable(
+            f"the dataset can't be put in order in {state_dir}: {str(error).splitlines()[0]}. It takes about three "
+            "times the size of the unpacked file for a while: free some disk, or name a folder elsewhere with "
+            "FRESHET_REPLAY_STATE_DIR; where memory is short, set FRESHET_REPLAY_ORDERING_MEMORY_MB higher"
+        ) from error
 
 
 def _parameters(selection: Selection) -> dict[str, float]:

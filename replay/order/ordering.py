@@ -36,7 +36,7 @@ from replay.order.ordered_copy import (
 )
 from replay.reading.formats import Format, MessageT, recognise, recognise_products
 from replay.reading.lines import Lines, sha256_of
-from replay.reading.mapping import Mapping
+from replay.reading.mapping import ColumnMapping
 from replay.reading.records import Account, RejectedFile
 from replay.settings import ReplaySettings
 from shared.log.records import key_of
@@ -45,56 +45,23 @@ from shared.process.errors import BadEvent
 from shared.process.folders import whole_folder
 from shared.process.terminal import Watch
 
-# Sorting more than memory holds: sorted runs on disk, merged as they are read.
-
-_HEAD = struct.Struct("<qqI")  # time, line, size of the rest
+log = logging.getLogger("replay")
+VERSION = 3  # of what is made of a dataset: another one names it anew
+# Shares of the whole task, about: reading the metadata, then the reviews; the rest is sorting.
+_METADATA_SHARE = 0.05
+_EVENTS_SHARE = 0.75
+_BATCH_ROWS = 10_000
+_BATCH_SHARE = 32  # of the memory, a batch may be this part: DuckDB holds it several times over while it takes it in
+_ROW_GROUP_ROWS = 2_048  # DuckDB's least, and what all numbers of it are multiples of
+_ROW_GROUP_MB = 64  # of memory, for each so many rows of a group: it is held whole, texts and all, while it is written
+_ROW_BYTES = 400  # what one in memory takes beside its event
 _BUFFER_BYTES = 2**17
-
-
-class Row(NamedTuple):
-    """What is sorted: by time, then by line, which no two share."""
-
-    time_ms: int
-    line: int
-    content: bytes
-
-
-def write_run(file: Path, rows: Iterable[Row]) -> None:
-    """Write rows that are in order already."""
-    with file.open("wb", buffering=_BUFFER_BYTES) as sink:
-        for time_ms, line, content in rows:
-            sink.write(_HEAD.pack(time_ms, line, len(content)))
-            sink.write(content)
-
-
-def read_run(file: Path) -> Iterator[Row]:
-    """The rows of a run, in order."""
-    with file.open("rb", buffering=_BUFFER_BYTES) as source:
-        while head := source.read(_HEAD.size):
-            time_ms, line, size = _HEAD.unpack(head)
-            yield Row(time_ms, line, source.read(size))
-
-
-def merged(runs: list[Path], *, most_open: int = 200) -> Iterator[Row]:
-    """All rows of all runs in order; the runs are deleted on the way. At most `most_open` files are open at a time."""
-    names = itertools.count()
-    while len(runs) > most_open:
-        some, runs = runs[:most_open], runs[most_open:]
-        file = some[0].with_name(f"merged-{next(names)}")
-        write_run(file, merged(some))
-        runs.append(file)
-    yield from heapq.merge(*(read_run(run) for run in runs))
-    for run in runs:
-        run.unlink()
-
-
-# Where a dataset is put in order: events in sorted runs on disk, products in tables, all in bounded memory.
-
+_HEAD = struct.Struct("<qqI")  # time, line, size of the rest
+_KEYS = struct.Struct("<16sd")  # digest of the line, the user's point; the event follows
 _TABLES = """
     CREATE TABLE staged (line BIGINT, product_id VARCHAR, price DOUBLE, product BLOB);
     CREATE TABLE ordered.events (sequence BIGINT, time_ms BIGINT, user_point DOUBLE, key BLOB, event BLOB);
 """
-
 # Of several lines about one product the last one counts.
 _PRODUCTS = """
     CREATE TABLE last_lines AS SELECT max(line) AS line FROM staged GROUP BY product_id;
@@ -104,7 +71,6 @@ _PRODUCTS = """
     CREATE TABLE prices AS
         SELECT product_id, price FROM staged SEMI JOIN last_lines USING (line) WHERE NOT isnan(price);
 """
-
 _TIMES = """
     CREATE TABLE ordered.times AS
         SELECT time_ms, min(sequence) AS first, count(*) AS events_then
@@ -112,13 +78,192 @@ _TIMES = """
     CHECKPOINT ordered;
 """
 
-_BATCH_ROWS = 10_000
-_BATCH_SHARE = 32  # of the memory, a batch may be this part: DuckDB holds it several times over while it takes it in
-_ROW_GROUP_ROWS = 2_048  # DuckDB's least, and what all numbers of it are multiples of
-_ROW_GROUP_MB = 64  # of memory, for each so many rows of a group: it is held whole, texts and all, while it is written
-_ROW_BYTES = 400  # what one in memory takes beside its event
 
-_KEYS = struct.Struct("<16sd")  # digest of the line, the user's point; the event follows
+def ordered_copy(
+    file: Path,
+    metadata: Path | None,
+    settings: ReplaySettings,
+    watch: Watch,
+    mapping: ColumnMapping | None = None,
+    *,
+    metrics: ReplayMetrics,
+) -> OrderedCopy:
+    """The ordered copy of a dataset, made now unless it is there already; `mapping` says what a CSV's columns are.
+
+    Raises:
+        Unusable: a file can't be used, holds no usable line, or the disk is full.
+        Stopped: `watch` was told to; nothing half made stays behind.
+    """
+    events = _SourceFile(file, recognise(file, mapping, settings), _sha256(file, watch))
+    goods: _SourceFile[Product] | None = None
+    if metadata is not None:
+        found = recognise_products(metadata, None, settings)
+        goods = _SourceFile(metadata, found, _sha256(metadata, watch))
+    sources: list[_SourceFile[Any]] = [events] if goods is None else [events, goods]
+    fingerprint = fingerprint_of(
+        [source.sha256 for source in sources],
+        settings.most_line_bytes,
+        [source.format.reading for source in sources if source.format.reading],
+    )
+    folder = settings.state_dir / fingerprint
+    if folder.exists():
+        log.info("%s was put in order before: reading the copy in %s", file, folder)
+    else:
+        log.info("%s: read as %s", file, events.format.name)
+        _make(folder, _Ordering(fingerprint, events, goods, settings, watch, metrics))
+    metrics.ordering_progress.set(1)
+    copy = OrderedCopy(folder)
+    _tell(copy.summary, folder, metrics)
+    return copy
+
+
+def fingerprint_of(sha256s: Sequence[str], most_line_bytes: int, readings: Sequence[str] = ()) -> str:
+    """What names a dataset: its files' contents, the mappings they are read by, whatever else its order depends on."""
+    named = [VERSION, most_line_bytes, *sha256s, *readings]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path, watch: Watch) -> str:
+    return sha256_of(path, lambda: watch.look(lambda: "looking whether it was read before"))
+
+
+def _tell(summary: Summary, folder: Path, metrics: ReplayMetrics) -> None:
+    """Say what became of the lines, in the log and in the metrics."""
+    for file in (summary.reviews, summary.metadata):
+        if file is None:
+            continue
+        log.info("%s: %s", file.name, file.told())
+        for example in file.examples:
+            log.info("%s: left out %s", file.name, example)
+        if file.rejected:
+            log.info("%s: all lines left out are in %s", file.name, folder / REJECTED)
+        if file.broken:
+            log.warning("%s; what could be read of it is used: download it again to have the rest", file.broken)
+        for reason, count in file.rejected.items():
+            metrics.rejected.labels(reason).inc(count)
+    metrics.repeats.set(summary.reviews.repeats)
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceFile(Generic[MessageT]):
+    """A file, and how it is read."""
+
+    path: Path
+    format: Format[MessageT]
+    sha256: str
+
+    def summary(self, account: Account) -> FileSummary:
+        """What became of its records."""
+        return FileSummary(
+            name=self.path.name,
+            format=self.format.name,
+            sha256=self.sha256,
+            lines=account.lines,
+            accepted=account.accepted,
+            repeats=account.repeats,
+            rejected=dict(account.rejected.most_common()),
+            examples=account.examples,
+            broken=account.broken,
+        )
+
+
+class _Ordering:
+    """One dataset on its way from lines into order."""
+
+    def __init__(
+        self,
+        fingerprint: str,
+        events: _SourceFile[Event],
+        goods: _SourceFile[Product] | None,
+        settings: ReplaySettings,
+        watch: Watch,
+        metrics: ReplayMetrics,
+    ) -> None:
+        self._metrics = metrics
+        self._fingerprint = fingerprint
+        self._events = events
+        self._goods = goods
+        self._settings = settings
+        self._watch = watch
+
+    def write(self, folder: Path) -> None:
+        """Write the ordered copy into a folder."""
+        work = folder / "work"
+        work.mkdir()
+        settings = self._settings
+        staging = Staging(work, folder / DATABASE, memory_mb=settings.ordering_memory_mb)
+        try:
+            with (folder / REJECTED).open("w", encoding="utf-8", newline="") as sink:
+                rejected = RejectedFile(sink, settings.most_rejected_lines)
+                goods = self._read_products(staging, rejected)
+                account = self._read_events(staging, rejected)
+            account.repeats = account.accepted - staging.write_ordered(self._look_at_sorting(account.accepted))
+        finally:
+            staging.close()
+        shutil.rmtree(work)
+        summary = Summary(
+            fingerprint=self._fingerprint,
+            tables=tables_summary(folder / DATABASE),
+            reviews=self._events.summary(account),
+            metadata=None if self._goods is None else self._goods.summary(goods),
+        )
+        (folder / SUMMARY).write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+    def _read_products(self, staging: Staging, rejected: RejectedFile) -> Account:
+        account = Account()
+        if self._goods is not None:
+            for n, _, product in self._usable(self._goods, account, rejected, (0.0, _METADATA_SHARE)):
+                staging.add_product(n, product)
+            account.require_use(self._goods.path, self._goods.format.name)
+        staging.end_products()
+        return account
+
+    def _read_events(self, staging: Staging, rejected: RejectedFile) -> Account:
+        account = Account()
+        span = (_METADATA_SHARE if self._goods is not None else 0.0, _EVENTS_SHARE)
+        for n, content, event in self._usable(self._events, account, rejected, span):
+            staging.add_event(n, content, event)
+        account.require_use(self._events.path, self._events.format.name)
+        return account
+
+    def _usable(
+        self, source: _SourceFile[MessageT], account: Account, rejected: RejectedFile, span: tuple[float, float]
+    ) -> Iterator[tuple[int, bytes, MessageT]]:
+        """The usable records of a file; reading it is the part `span` of the whole task."""
+
+        lines: Lines
+
+        def reject(n: int, error: BadEvent) -> None:
+            rejected.add(source.path.name, n, error)
+
+        def look() -> None:
+            done = span[0] + (span[1] - span[0]) * lines.done_ratio
+            self._metrics.ordering_progress.set(done)
+            self._watch.look(
+                lambda: (
+                    f"reading {source.path.name}: {lines.done_ratio:.0%}, {account.lines:,} lines, "
+                    f"{account.rejected.total():,} left out"
+                ),
+                done,
+            )
+
+        lines = Lines(source.path, self._settings.most_line_bytes, look)
+        return source.format.read(lines, account, reject=reject)
+
+    def _look_at_sorting(self, events: int) -> Callable[[int], None]:
+        def look(written: int) -> None:
+            done = written / events
+            whole = _EVENTS_SHARE + (1 - _EVENTS_SHARE) * done
+            self._metrics.ordering_progress.set(whole)
+            self._watch.look(lambda: f"putting {events:,} events in the order of their time: {done:.0%}", whole)
+
+        return look
+
+
+def _make(folder: Path, ordering: _Ordering) -> None:
+    """Make the copy in a folder that appears whole or not at all."""
+    with room_in(folder.parent), whole_folder(folder) as unfinished:
+        ordering.write(unfinished)
 
 
 class Staging:
@@ -137,7 +282,7 @@ class Staging:
         self._database.execute(f"ATTACH '{quoted}' AS ordered (ROW_GROUP_SIZE {_row_group_rows(memory_mb)})")
         self._database.execute(_TABLES)
         self._batch_bytes = memory_mb * 2**20 // _BATCH_SHARE
-        self._products = _Batch(self._database, "staged", self._batch_bytes)
+        self._products = _TableBatch(self._database, "staged", self._batch_bytes)
         self._events: list[tuple[int, int, bytes, Event]] = []  # (time, line, digest, event)
         self._most_bytes = memory_mb * 2**20 // 2
         self._bytes = 0
@@ -165,7 +310,7 @@ class Staging:
     def write_ordered(self, look: Callable[[int], None]) -> int:
         """Write all events in order; how many there are without exact copies. `look` hears how many are written."""
         self._spill()
-        events = _Batch(self._database, "ordered.events", self._batch_bytes)
+        events = _TableBatch(self._database, "ordered.events", self._batch_bytes)
         sequence = reached_ms = 0
         seen: set[bytes] = set()  # digests of the time reached: copies of a line have its time
         for n, (time_ms, _, content) in enumerate(merged(self._runs)):
@@ -190,7 +335,7 @@ class Staging:
         prices = self._prices({event.product_id for _, _, _, event in self._events})
         self._events.sort(key=lambda event: event[:2])
         rows = (
-            Row(time_ms, line, _KEYS.pack(digest, _point(event, digest)) + _priced(event, prices))
+            SortedRow(time_ms, line, _KEYS.pack(digest, _point(event, digest)) + _priced(event, prices))
             for time_ms, line, digest, event in self._events
         )
         run = self._folder / f"run-{len(self._runs)}"
@@ -213,7 +358,7 @@ class Staging:
         self._database.close()
 
 
-class _Batch:
+class _TableBatch:
     """Rows on their way into one table."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, table: str, most_bytes: int) -> None:
@@ -275,197 +420,38 @@ def _evenly(digest: bytes) -> float:
     return int.from_bytes(digest, "big") / 2**48
 
 
-log = logging.getLogger("replay")
+class SortedRow(NamedTuple):
+    """What is sorted: by time, then by line, which no two share."""
 
-VERSION = 3  # of what is made of a dataset: another one names it anew
-
-# Shares of the whole task, about: reading the metadata, then the reviews; the rest is sorting.
-_METADATA_SHARE = 0.05
-_EVENTS_SHARE = 0.75
-
-
-def ordered_copy(
-    file: Path,
-    metadata: Path | None,
-    settings: ReplaySettings,
-    watch: Watch,
-    mapping: Mapping | None = None,
-    *,
-    metrics: ReplayMetrics,
-) -> OrderedCopy:
-    """The ordered copy of a dataset, made now unless it is there already; `mapping` says what a CSV's columns are.
-
-    Raises:
-        Unusable: a file can't be used, holds no usable line, or the disk is full.
-        Stopped: `watch` was told to; nothing half made stays behind.
-    """
-    events = _Source(file, recognise(file, mapping, settings), _sha256(file, watch))
-    goods: _Source[Product] | None = None
-    if metadata is not None:
-        found = recognise_products(metadata, None, settings)
-        goods = _Source(metadata, found, _sha256(metadata, watch))
-    sources: list[_Source[Any]] = [events] if goods is None else [events, goods]
-    fingerprint = fingerprint_of(
-        [source.sha256 for source in sources],
-        settings.most_line_bytes,
-        [source.format.reading for source in sources if source.format.reading],
-    )
-    folder = settings.state_dir / fingerprint
-    if folder.exists():
-        log.info("%s was put in order before: reading the copy in %s", file, folder)
-    else:
-        log.info("%s: read as %s", file, events.format.name)
-        _make(folder, _Ordering(fingerprint, events, goods, settings, watch, metrics))
-    metrics.ordering_progress.set(1)
-    copy = OrderedCopy(folder)
-    _tell(copy.summary, folder, metrics)
-    return copy
+    time_ms: int
+    line: int
+    content: bytes
 
 
-def fingerprint_of(sha256s: Sequence[str], most_line_bytes: int, readings: Sequence[str] = ()) -> str:
-    """What names a dataset: its files' contents, the mappings they are read by, whatever else its order depends on."""
-    named = [VERSION, most_line_bytes, *sha256s, *readings]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+def merged(runs: list[Path], *, most_open: int = 200) -> Iterator[SortedRow]:
+    """All rows of all runs in order; the runs are deleted on the way. At most `most_open` files are open at a time."""
+    names = itertools.count()
+    while len(runs) > most_open:
+        some, runs = runs[:most_open], runs[most_open:]
+        file = some[0].with_name(f"merged-{next(names)}")
+        write_run(file, merged(some))
+        runs.append(file)
+    yield from heapq.merge(*(read_run(run) for run in runs))
+    for run in runs:
+        run.unlink()
 
 
-def _sha256(path: Path, watch: Watch) -> str:
-    return sha256_of(path, lambda: watch.look(lambda: "looking whether it was read before"))
+def write_run(file: Path, rows: Iterable[SortedRow]) -> None:
+    """Write rows that are in order already."""
+    with file.open("wb", buffering=_BUFFER_BYTES) as sink:
+        for time_ms, line, content in rows:
+            sink.write(_HEAD.pack(time_ms, line, len(content)))
+            sink.write(content)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source(Generic[MessageT]):
-    """A file, and how it is read."""
-
-    path: Path
-    format: Format[MessageT]
-    sha256: str
-
-    def summary(self, account: Account) -> FileSummary:
-        """What became of its records."""
-        return FileSummary(
-            name=self.path.name,
-            format=self.format.name,
-            sha256=self.sha256,
-            lines=account.lines,
-            accepted=account.accepted,
-            repeats=account.repeats,
-            rejected=dict(account.rejected.most_common()),
-            examples=account.examples,
-            broken=account.broken,
-        )
-
-
-def _make(folder: Path, ordering: _Ordering) -> None:
-    """Make the copy in a folder that appears whole or not at all."""
-    with room_in(folder.parent), whole_folder(folder) as unfinished:
-        ordering.write(unfinished)
-
-
-class _Ordering:
-    """One dataset on its way from lines into order."""
-
-    def __init__(
-        self,
-        fingerprint: str,
-        events: _Source[Event],
-        goods: _Source[Product] | None,
-        settings: ReplaySettings,
-        watch: Watch,
-        metrics: ReplayMetrics,
-    ) -> None:
-        self._metrics = metrics
-        self._fingerprint = fingerprint
-        self._events = events
-        self._goods = goods
-        self._settings = settings
-        self._watch = watch
-
-    def write(self, folder: Path) -> None:
-        """Write the ordered copy into a folder."""
-        work = folder / "work"
-        work.mkdir()
-        settings = self._settings
-        staging = Staging(work, folder / DATABASE, memory_mb=settings.ordering_memory_mb)
-        try:
-            with (folder / REJECTED).open("w", encoding="utf-8", newline="") as sink:
-                rejected = RejectedFile(sink, settings.most_rejected_lines)
-                goods = self._read_products(staging, rejected)
-                account = self._read_events(staging, rejected)
-            account.repeats = account.accepted - staging.write_ordered(self._look_at_sorting(account.accepted))
-        finally:
-            staging.close()
-        shutil.rmtree(work)
-        summary = Summary(
-            fingerprint=self._fingerprint,
-            tables=tables_summary(folder / DATABASE),
-            reviews=self._events.summary(account),
-            metadata=None if self._goods is None else self._goods.summary(goods),
-        )
-        (folder / SUMMARY).write_text(summary.model_dump_json(indent=2), encoding="utf-8")
-
-    def _read_products(self, staging: Staging, rejected: RejectedFile) -> Account:
-        account = Account()
-        if self._goods is not None:
-            for n, _, product in self._usable(self._goods, account, rejected, (0.0, _METADATA_SHARE)):
-                staging.add_product(n, product)
-            account.require_use(self._goods.path, self._goods.format.name)
-        staging.end_products()
-        return account
-
-    def _read_events(self, staging: Staging, rejected: RejectedFile) -> Account:
-        account = Account()
-        span = (_METADATA_SHARE if self._goods is not None else 0.0, _EVENTS_SHARE)
-        for n, content, event in self._usable(self._events, account, rejected, span):
-            staging.add_event(n, content, event)
-        account.require_use(self._events.path, self._events.format.name)
-        return account
-
-    def _usable(
-        self, source: _Source[MessageT], account: Account, rejected: RejectedFile, span: tuple[float, float]
-    ) -> Iterator[tuple[int, bytes, MessageT]]:
-        """The usable records of a file; reading it is the part `span` of the whole task."""
-
-        lines: Lines
-
-        def reject(n: int, error: BadEvent) -> None:
-            rejected.add(source.path.name, n, error)
-
-        def look() -> None:
-            done = span[0] + (span[1] - span[0]) * lines.done_ratio
-            self._metrics.ordering_progress.set(done)
-            self._watch.look(
-                lambda: (
-                    f"reading {source.path.name}: {lines.done_ratio:.0%}, {account.lines:,} lines, "
-                    f"{account.rejected.total():,} left out"
-                ),
-                done,
-            )
-
-        lines = Lines(source.path, self._settings.most_line_bytes, look)
-        return source.format.read(lines, account, reject=reject)
-
-    def _look_at_sorting(self, events: int) -> Callable[[int], None]:
-        def look(written: int) -> None:
-            done = written / events
-            whole = _EVENTS_SHARE + (1 - _EVENTS_SHARE) * done
-            self._metrics.ordering_progress.set(whole)
-            self._watch.look(lambda: f"putting {events:,} events in the order of their time: {done:.0%}", whole)
-
-        return look
-
-
-def _tell(summary: Summary, folder: Path, metrics: ReplayMetrics) -> None:
-    """Say what became of the lines, in the log and in the metrics."""
-    for file in (summary.reviews, summary.metadata):
-        if file is None:
-            continue
-        log.info("%s: %s", file.name, file.told())
-        for example in file.examples:
-            log.info("%s: left out %s", file.name, example)
-        if file.rejected:
-            log.info("%s: all lines left out are in %s", file.name, folder / REJECTED)
-        if file.broken:
-            log.warning("%s; what could be read of it is used: download it again to have the rest", file.broken)
-        for reason, count in file.rejected.items():
-            metrics.rejected.labels(reason).inc(count)
-    metrics.repeats.set(summary.reviews.repeats)
+def read_run(file: Path) -> Iterator[SortedRow]:
+    """The rows of a run, in order."""
+    with file.open("rb", buffering=_BUFFER_BYTES) as source:
+        while head := source.read(_HEAD.size):
+            time_ms, line, size = _HEAD.unpack(head)
+            yield SortedRow(time_ms, line, source.read(size))

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from replay.reading import mapping as times
 from replay.reading.formats import Head
 from replay.reading.lines import Dialect
-from replay.reading.mapping import KINDS, Column, Columns, File, Kind, Mapping, Time, When, as_toml, plain_number
+from replay.reading.mapping import (
+    KINDS,
+    Column,
+    ColumnMapping,
+    Columns,
+    FileRules,
+    KindCondition,
+    KindRules,
+    TimeRules,
+    as_toml,
+    plain_number,
+)
 from shared.process.errors import Unusable
 
 # How times are written beside the plain formats; of two that fit, the one first here is proposed and the other told.
@@ -65,7 +76,7 @@ _LEAST_SECONDS, _MOST_MILLISECONDS = 3e8, 4.1e12  # 1979 to 2099: other numbers 
 class Guess:
     """A mapping, what each part of it was guessed from, and what is to be looked at."""
 
-    mapping: Mapping
+    mapping: ColumnMapping
     reasons: dict[str, str]
     doubts: list[str] = field(default_factory=list)
 
@@ -114,7 +125,7 @@ def guess(head: Head) -> Guess:
         raise Unusable(f"{head.path} has no columns: no delimiter parts its lines")
     rows = [row for row in rows if len(row) == width]
     has_header = _is_header(rows[0])
-    file = File.model_validate({"header": has_header, "delimiter": delimiter})
+    file = FileRules.model_validate({"header": has_header, "delimiter": delimiter})
     columns = _columns(rows, file)
     return _Guesser(columns, file).guess(head)
 
@@ -122,7 +133,7 @@ def guess(head: Head) -> Guess:
 class _Guesser:
     """Gives columns to keys, the surest first; a column is given once."""
 
-    def __init__(self, columns: list[_Column], file: File) -> None:
+    def __init__(self, columns: list[_Column], file: FileRules) -> None:
         self._free = columns
         self._all = columns
         self._file = file
@@ -157,11 +168,11 @@ class _Guesser:
         if "user" not in self._found:
             self._doubts.append("no column looks like the user: all events would be guests', for trending only")
         default, when = self._default_kind(kind)
-        mapping = Mapping(
+        mapping = ColumnMapping(
             columns=Columns.model_validate(self._found),
             file=self._file,
             time=time,
-            kind=Kind(default=default, values=kind, when=when),
+            kind=KindRules(default=default, values=kind, when=when),
         )
         return Guess(mapping, self._reasons, self._doubts)
 
@@ -187,7 +198,7 @@ class _Guesser:
                 best = (strength, column)
         return None if best is None else (best[1], "by its name")
 
-    def _time(self) -> Time:
+    def _time(self) -> TimeRules:
         candidates = []
         for column in self._all:
             written = _time_format(column)
@@ -195,7 +206,7 @@ class _Guesser:
             if written is not None and (named or not column.is_numeric or _is_plausible_time(column)):
                 candidates.append((named, column, written))
         if not candidates:
-            return Time()
+            return TimeRules()
         named, column, written = max(candidates, key=lambda found: found[0])
         self._take("time", (column, "by its name and its values" if named else "its values are times"))
         also = [other for other in TIME_FORMATS if other != written and _fits_time(column, other)]
@@ -205,7 +216,7 @@ class _Guesser:
             )
         if written not in (times.SECONDS, times.MILLISECONDS):
             self._doubts.append("times are taken to be UTC: where they are the shop's own, name its zone under [time]")
-        return Time(format=written)
+        return TimeRules(format=written)
 
     def _kind(self) -> dict[str, str]:
         for column in self._free:
@@ -234,17 +245,17 @@ class _Guesser:
             stars = [column for column in self._free if _is_rating(column)]
             self._take("rating", (stars[0], "its values are 1 to 5") if stars else None)
 
-    def _default_kind(self, kind: dict[str, str]) -> tuple[str | None, tuple[When, ...]]:
-        when: list[When] = []
+    def _default_kind(self, kind: dict[str, str]) -> tuple[str | None, tuple[KindCondition, ...]]:
+        when: list[KindCondition] = []
         for column in self._all:
             if {"invoice", "order"} & set(column.words) and column.share(lambda value: value[:1] in "Cc") > 0:
                 rest = column.share(lambda value: value[:1].isdigit())
                 if rest >= 0.5 and rest < 1:
-                    when.append(When(column=column.ours, starts_with="C", kind="return"))
+                    when.append(KindCondition(column=column.ours, starts_with="C", kind="return"))
                     self._reasons["kind.when"] = f"some of {column.shown} begin with C, as cancellations do"
         quantity = next((c for c in self._all if c.ours == self._found.get("quantity")), None)
         if not when and quantity is not None and any(number < 0 for number in quantity.numbers):
-            when.append(When(column=quantity.ours, below=0, kind="return"))
+            when.append(KindCondition(column=quantity.ours, below=0, kind="return"))
             self._reasons["kind.when"] = f"some of {quantity.shown} are negative"
         if kind or "text" in self._found or "rating" in self._found:
             return None, tuple(when)
@@ -255,7 +266,7 @@ class _Guesser:
         return ("purchase" if bought else "view"), tuple(when)
 
 
-def _columns(rows: Sequence[Sequence[str]], file: File) -> list[_Column]:
+def _columns(rows: Sequence[Sequence[str]], file: FileRules) -> list[_Column]:
     names = [name.strip() for name in rows[0]] if file.header else []
     plain = plain_number(file)
     found = []
@@ -273,7 +284,7 @@ def _is_header(row: Sequence[str]) -> bool:
     cells = [cell.strip() for cell in row]
     if len(set(cells)) < len(cells) or not all(cells):
         return False
-    return not any(_numbers([cell], str) or times.format_of([cell], TIME_FORMATS) for cell in cells)
+    return not any(_numbers([cell], str) or times.time_format_of([cell], TIME_FORMATS) for cell in cells)
 
 
 def _words(name: str) -> list[str]:
@@ -293,11 +304,11 @@ def _numbers(values: Iterable[str], plain: Callable[[str], str]) -> list[float]:
 
 
 def _time_format(column: _Column) -> str | None:
-    return times.format_of(column.values, TIME_FORMATS) if column.values else None
+    return times.time_format_of(column.values, TIME_FORMATS) if column.values else None
 
 
 def _fits_time(column: _Column, written: str) -> bool:
-    read = times.clock(written, "UTC")
+    read = times.time_reader(written, "UTC")
 
     def fits(value: str) -> bool:
         try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Mapping as Table
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from replay.reading import mapping as times
-from replay.reading.mapping import KINDS, Header, Mapping, When, plain_number
+from replay.reading.mapping import KINDS, ColumnMapping, Header, KindCondition, plain_number
 from replay.reading.snap import checked, product_of, said, votes
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_RATING,
@@ -28,7 +27,7 @@ Fields = list[str]
 class MappedRows:
     """Turns the rows of one file into events, or into products."""
 
-    def __init__(self, mapping: Mapping, names: Sequence[str]) -> None:
+    def __init__(self, mapping: ColumnMapping, names: Sequence[str]) -> None:
         """Look the columns up; `names` are those of the header, or the numbers from 1 where there is none.
 
         Raises:
@@ -41,7 +40,7 @@ class MappedRows:
         self._guests = mapping.user.missing == "guest"
         self._product = header.place("columns.product", columns.product)
         self._time = header.place("columns.time", columns.time)
-        self._time_ms = times.clock(mapping.time.format or times.ISO, mapping.time.zone)
+        self._time_ms = times.time_reader(mapping.time.format or times.ISO, mapping.time.zone)
         self._texts = header.places("columns.text", columns.text)
         self._rating = header.place("columns.rating", columns.rating)
         self._price = header.place("columns.price", columns.price)
@@ -51,7 +50,7 @@ class MappedRows:
         self._dwell = header.place("columns.dwell_seconds", columns.dwell_seconds)
         self._event_id = header.place("columns.event_id", columns.event_id)
         self._kind = header.place("columns.kind", columns.kind)
-        self._kinds: Table[str, int] = {value: KINDS[name] for value, name in kind.values.items()} or KINDS
+        self._kinds: Mapping[str, int] = {value: KINDS[name] for value, name in kind.values.items()} or KINDS
         self._default_kind = None if kind.default is None else KINDS[kind.default]
         self._whens = [self._condition(header, when) for when in kind.when]
         self._title = header.place("columns.title", columns.title)
@@ -198,7 +197,7 @@ class MappedRows:
             )
         return kind
 
-    def _condition(self, header: Header, when: When) -> tuple[Callable[[Fields], bool], int]:
+    def _condition(self, header: Header, when: KindCondition) -> tuple[Callable[[Fields], bool], int]:
         place = header.place("kind.when.column", when.column) or 0
         kind = KINDS[when.kind]
         if when.starts_with is not None:

@@ -50,109 +50,21 @@ from shared.log.records import END_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_UNSPECIFIED, EventKind
 from shared.process.errors import Unusable
 
-# When something happened, as a file says it → milliseconds since 1970.
-
-SECONDS, MILLISECONDS, ISO = "seconds", "milliseconds", "iso"
-_UNITS_MS = {SECONDS: 1000, MILLISECONDS: 1}
-
-# Counted since 1970, a number below is seconds up to the year 5138, one from it on milliseconds from 1973 on.
-_LEAST_MILLISECONDS = 1e11
-
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_DAY = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # 20111209: ISO has it too
-_HOURS = re.compile(r"%[HIcX]")  # directives of strptime for a time of the day
-_MOSTLY = 0.9  # real files are dirty
-_CACHED = 2**16  # lines of one minute, or of one basket, share their time
-
-
-def clock(time_format: str, zone: str) -> Callable[[str], int]:
-    """What reads times of one format.
-
-    A time without a zone is one of `zone`; of one that occurs twice as clocks are set back the first is meant. A day
-    without a time is a whole day of UTC, as SNAP's are, in any zone. The reader raises ValueError with what is wrong.
-
-    Args:
-        time_format: seconds, milliseconds, iso, or as strptime has it.
-        zone: a name of the tz database.
-    """
-    if time_format in _UNITS_MS:
-        unit_ms = _UNITS_MS[time_format]
-
-        def numeric(text: str) -> int:
-            try:
-                time_ms = float(text) * unit_ms
-            except ValueError:
-                raise ValueError(f"must be {time_format} since 1970, got {ascii(text)[:80]}") from None
-            return _plausible(time_ms, text)
-
-        return numeric
-    where = zone_of(zone)
-    is_of_days = time_format != ISO and _HOURS.search(time_format) is None
-
-    @functools.lru_cache(_CACHED)
-    def written(text: str) -> int:
-        try:
-            when = datetime.fromisoformat(text) if time_format == ISO else _strptime(text, time_format)
-            if when.tzinfo is None:
-                when = when.replace(tzinfo=UTC if is_of_days or (time_format == ISO and len(text) <= 10) else where)
-            return _plausible(when.timestamp() * 1000, text)
-        except (ValueError, OverflowError) as error:
-            if "2200" in str(error):
-                raise
-            wanted = "a date and time such as 2011-12-09 12:50:00" if time_format == ISO else f"as in {time_format}"
-            raise ValueError(f"must be {wanted}, got {ascii(text)[:80]}") from None
-
-    return written
-
-
-def _strptime(text: str, time_format: str) -> datetime:
-    return datetime.strptime(text, time_format)  # noqa: DTZ007  # the zone comes after, where the text has none
-
-
-def _plausible(time_ms: float, text: str) -> int:
-    if not 0 < time_ms < END_MS:
-        raise ValueError(f"must be after 1970 and before 2200, got {ascii(text)[:80]}")
-    return int(time_ms)
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """A time zone by its name.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no time zone; it must be a name such as UTC or Europe/London") from None
-
-
-def format_of(values: Sequence[str], also: Iterable[str] = ()) -> str | None:
-    """The format that nearly all of some values have, None where none is; `also`: formats beside the plain ones."""
-    wanted = _MOSTLY * len(values)
-    numbers = sorted(abs(float(value)) for value in values if _NUMBER.fullmatch(value))
-    if len(numbers) >= wanted and sum(_DAY.fullmatch(value) is not None for value in values) < wanted:
-        return MILLISECONDS if numbers[len(numbers) // 2] >= _LEAST_MILLISECONDS else SECONDS
-    return next((candidate for candidate in (ISO, *also) if _fitting(candidate, values) >= wanted), None)
-
-
-def _fitting(time_format: str, values: Iterable[str]) -> int:
-    read = clock(time_format, "UTC")
-    found = 0
-    for value in values:
-        with contextlib.suppress(ValueError):
-            read(value)
-            found += 1
-    return found
-
-
 KINDS = {
     name.removeprefix("EVENT_KIND_").lower(): number
     for name, number in EventKind.items()
     if number not in (EVENT_KIND_UNSPECIFIED, EVENT_KIND_TICK)
 }
-
 DELIMITERS = (",", ";", "\t", "|")
+SECONDS, MILLISECONDS, ISO = "seconds", "milliseconds", "iso"
+_UNITS_MS = {SECONDS: 1000, MILLISECONDS: 1}
+# Counted since 1970, a number below is seconds up to the year 5138, one from it on milliseconds from 1973 on.
+_LEAST_MILLISECONDS = 1e11
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_DAY = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # 20111209: ISO has it too
+_HOURS = re.compile(r"%[HIcX]")  # directives of strptime for a time of the day
+_MOSTLY = 0.9  # real files are dirty
+_CACHED = 2**16  # lines of one minute, or of one basket, share their time
 
 
 def _kind(name: str) -> str:
@@ -162,7 +74,7 @@ def _kind(name: str) -> str:
 
 
 def _zone(name: str) -> str:
-    zone_of(name)
+    time_zone(name)
     return name
 
 
@@ -219,7 +131,7 @@ class Columns(_Part):
     brand: Column | None = None
 
 
-class File(_Part):
+class FileRules(_Part):
     """How the file is written."""
 
     header: bool = True
@@ -228,20 +140,20 @@ class File(_Part):
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
 
 
-class Time(_Part):
+class TimeRules(_Part):
     """How times are written."""
 
     format: str | None = None
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
-class User(_Part):
+class UserRules(_Part):
     """What a line without a user is."""
 
     missing: Literal["guest", "reject"] = "guest"
 
 
-class When(_Part):
+class KindCondition(_Part):
     """A condition on one column, and the kind of the events that meet it."""
 
     column: Column
@@ -251,31 +163,31 @@ class When(_Part):
     kind: KindName
 
     @model_validator(mode="after")
-    def _one_condition(self) -> When:
+    def _one_condition(self) -> KindCondition:
         if sum(condition is not None for condition in (self.starts_with, self.equals, self.below)) != 1:
             raise ValueError("name one condition: starts_with, equals or below")
         return self
 
 
-class Kind(_Part):
+class KindRules(_Part):
     """What happened."""
 
     default: KindName | None = None
     values: dict[str, KindName] = Field(default_factory=dict)
-    when: tuple[When, ...] = ()
+    when: tuple[KindCondition, ...] = ()
 
 
-class Mapping(_Part):
+class ColumnMapping(_Part):
     """A mapping file."""
 
     columns: Columns
-    file: File = File()
-    time: Time = Time()
-    user: User = User()
-    kind: Kind = Kind()
+    file: FileRules = FileRules()
+    time: TimeRules = TimeRules()
+    user: UserRules = UserRules()
+    kind: KindRules = KindRules()
 
     @model_validator(mode="after")
-    def _columns_by_number(self) -> Mapping:
+    def _columns_by_number(self) -> ColumnMapping:
         if not self.file.header and (named := [column for column in used_columns(self) if isinstance(column, str)]):
             raise ValueError(f"a file without header has columns by number, from 1: {named[0]!r} is none")
         if self.kind.values and self.columns.kind is None:
@@ -283,7 +195,7 @@ class Mapping(_Part):
         return self
 
 
-def used_columns(mapping: Mapping) -> list[Column]:
+def used_columns(mapping: ColumnMapping) -> list[Column]:
     """Every column that a mapping names."""
     found: list[Column] = []
     for column in mapping.columns.model_dump().values():
@@ -291,14 +203,14 @@ def used_columns(mapping: Mapping) -> list[Column]:
     return found + [when.column for when in mapping.kind.when]
 
 
-def load_mapping(path: Path) -> Mapping:
+def load_mapping(path: Path) -> ColumnMapping:
     """The mapping that a file holds.
 
     Raises:
         Unusable: it is none; the message names the key and what is allowed.
     """
     try:
-        return Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return ColumnMapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise Unusable(f"the mapping {path} can't be read: {error.strerror}; check the name") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -325,16 +237,14 @@ def _told(found: Any) -> str:
 def _allowed(place: list[Any]) -> list[str]:
     """The keys of the table at a place."""
     tables: dict[object, type[BaseModel]] = {
-        "columns": Columns, "file": File, "time": Time, "user": User, "kind": Kind, "when": When,
+        "columns": Columns,
+        "file": FileRules, "time": TimeRules, "user": UserRules, "kind": KindRules, "when": KindCondition,
     }  # fmt: skip
     names = [part for part in place if not isinstance(part, int)]
-    return list((tables[names[-1]] if names else Mapping).model_fields)
+    return list((tables[names[-1]] if names else ColumnMapping).model_fields)
 
 
-# A mapping as the TOML file that it could have been read from.
-
-
-def as_toml(mapping: Mapping) -> str:
+def as_toml(mapping: ColumnMapping) -> str:
     """The text of a mapping file; what is as by default is left out, and `load_mapping` reads the same from it."""
     tables: dict[str, dict[str, Any]] = mapping.model_dump(exclude_defaults=True, exclude_none=True)
     lines: list[str] = []
@@ -360,9 +270,6 @@ def _value(value: Any) -> str:
 def _text(value: str) -> str:
     """A basic string of TOML: what JSON escapes, it reads, but DEL, which JSON leaves as it is."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-# Where a file's columns are, and how it writes numbers.
 
 
 class Header:
@@ -403,7 +310,7 @@ class Header:
         return [place for column in given if (place := self.place(key, column)) is not None]
 
 
-def plain_number(file: File) -> Callable[[str], str]:
+def plain_number(file: FileRules) -> Callable[[str], str]:
     """What turns a number as a file writes it into one as Python reads it."""
     if file.decimal == ",":
         return _with_comma
@@ -423,3 +330,84 @@ def _with_comma(value: str) -> str:
 def _with_either(value: str) -> str:
     """The last of comma and point is the decimal one; the other parts thousands."""
     return _with_comma(value) if value.rfind(",") > value.rfind(".") else _with_point(value)
+
+
+def time_reader(time_format: str, zone: str) -> Callable[[str], int]:
+    """What reads times of one format.
+
+    A time without a zone is one of `zone`; of one that occurs twice as clocks are set back the first is meant. A day
+    without a time is a whole day of UTC, as SNAP's are, in any zone. The reader raises ValueError with what is wrong.
+
+    Args:
+        time_format: seconds, milliseconds, iso, or as strptime has it.
+        zone: a name of the tz database.
+    """
+    if time_format in _UNITS_MS:
+        unit_ms = _UNITS_MS[time_format]
+
+        def numeric(text: str) -> int:
+            try:
+                time_ms = float(text) * unit_ms
+            except ValueError:
+                raise ValueError(f"must be {time_format} since 1970, got {ascii(text)[:80]}") from None
+            return _plausible(time_ms, text)
+
+        return numeric
+    where = time_zone(zone)
+    is_of_days = time_format != ISO and _HOURS.search(time_format) is None
+
+    @functools.lru_cache(_CACHED)
+    def written(text: str) -> int:
+        try:
+            when = datetime.fromisoformat(text) if time_format == ISO else _strptime(text, time_format)
+            if when.tzinfo is None:
+                when = when.replace(tzinfo=UTC if is_of_days or (time_format == ISO and len(text) <= 10) else where)
+            return _plausible(when.timestamp() * 1000, text)
+        except (ValueError, OverflowError) as error:
+            if "2200" in str(error):
+                raise
+            wanted = "a date and time such as 2011-12-09 12:50:00" if time_format == ISO else f"as in {time_format}"
+            raise ValueError(f"must be {wanted}, got {ascii(text)[:80]}") from None
+
+    return written
+
+
+def _strptime(text: str, time_format: str) -> datetime:
+    return datetime.strptime(text, time_format)  # noqa: DTZ007  # the zone comes after, where the text has none
+
+
+def _plausible(time_ms: float, text: str) -> int:
+    if not 0 < time_ms < END_MS:
+        raise ValueError(f"must be after 1970 and before 2200, got {ascii(text)[:80]}")
+    return int(time_ms)
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone; it must be a name such as UTC or Europe/London") from None
+
+
+def time_format_of(values: Sequence[str], also: Iterable[str] = ()) -> str | None:
+    """The format that nearly all of some values have, None where none is; `also`: formats beside the plain ones."""
+    wanted = _MOSTLY * len(values)
+    numbers = sorted(abs(float(value)) for value in values if _NUMBER.fullmatch(value))
+    if len(numbers) >= wanted and sum(_DAY.fullmatch(value) is not None for value in values) < wanted:
+        return MILLISECONDS if numbers[len(numbers) // 2] >= _LEAST_MILLISECONDS else SECONDS
+    return next((candidate for candidate in (ISO, *also) if _fitting(candidate, values) >= wanted), None)
+
+
+def _fitting(time_format: str, values: Iterable[str]) -> int:
+    read = time_reader(time_format, "UTC")
+    found = 0
+    for value in values:
+        with contextlib.suppress(ValueError):
+            read(value)
+            found += 1
+    return found

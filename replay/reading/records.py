@@ -15,118 +15,53 @@ from typing import Any, TextIO, TypeVar
 
 from shared.process.errors import BadEvent, Unusable
 
-Record = dict[str, Any]
-
-# Python's parser takes many times a literal's size; no line of the loose files comes near.
-MOST_LITERAL_BYTES = 256 * 1024
-
-_decode = json.JSONDecoder(strict=False).decode  # made once: json.loads makes one a line
-
-_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def parse_record(line: bytes) -> Record:
-    """The fields of a line.
-
-    Raises:
-        BadEvent: not_utf8, nul_bytes, not_json or not_object.
-    """
-    if b"\x00" in line:
-        raise BadEvent("nul_bytes", "holds NUL bytes: a copy that went wrong, or UTF-16")
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise BadEvent("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from None
-    try:
-        value = _decode(text)
-    except (ValueError, RecursionError) as error:
-        value = _literal(text, error)
-    if not isinstance(value, dict):
-        raise BadEvent("not_object", f"is a {type(value).__name__}, not an object with fields")
-    return value
-
-
-def _literal(text: str, not_json: Exception) -> Any:
-    """The value of a Python literal: nothing in it is ever run."""
-    if not text.lstrip().startswith("{") or len(text) > MOST_LITERAL_BYTES:
-        raise BadEvent("not_json", f"is not JSON: {not_json}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as "\d", which those files are full of
-            return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise BadEvent("not_json", f"is neither JSON nor a Python literal: {not_json}") from None
-
-
-def clean(text: str) -> str:
-    """The text without lone halves of surrogate pairs, which UTF-8 can't hold."""
-    return text if text.isascii() else _LONE_SURROGATES.sub("\ufffd", text)
-
-
-def identifier(record: Record, name: str, missing: str) -> str:
-    """A field that names a user or a product.
-
-    Raises:
-        BadEvent: `missing` when it is absent or empty, bad_id when it is no name.
-    """
-    value = record.get(name)
-    if value is None or value == "":
-        raise BadEvent(missing, f"{name}: missing")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadEvent("bad_id", f"{name}: must be a string, got {_shown(value)}")
-    if isinstance(value, str) and _LONE_SURROGATES.search(value):
-        raise BadEvent("bad_id", f"{name}: holds half a character, {_shown(value)}")
-    return str(value)
-
-
-def number(record: Record, name: str, reason: str) -> float | None:
-    """A field that is a finite number, or says one such as "1,234"; None when it is absent or empty.
-
-    Raises:
-        BadEvent: `reason`.
-    """
-    value = record.get(name)
-    if value is None or value == "":
-        return None
-    return as_number(value, name, reason)
-
-
-def as_number(value: object, name: str, reason: str) -> float:
-    """A finite number, also out of a string such as "1,234".
-
-    Raises:
-        BadEvent: `reason`.
-    """
-    if isinstance(value, str):
-        value = value.replace(",", "")
-    try:
-        found = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except (ValueError, OverflowError):
-        found = None
-    if found is None:
-        raise BadEvent(reason, f"{name}: must be a number, got {_shown(value)}")
-    if not math.isfinite(found):
-        raise BadEvent(reason, f"{name}: must be finite, got {_shown(value)}")
-    return found
-
-
-def _shown(value: object) -> str:
-    return ascii(value)[:80] if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
-
-
-# Reads the records of a file one by one; what can't be used is told, and the rest goes on.
-
 # Why a record is left out, fit for a metric's label.
 REASONS = (
     "too_long", "not_utf8", "nul_bytes", "not_json", "not_object", "bad_csv", "bad_fields", "bad_block",
     "no_user", "no_product", "no_time", "nothing_said", "bad_id", "bad_time", "bad_kind", "bad_rating", "bad_votes",
     "bad_text", "bad_price", "bad_quantity", "bad_dwell",
 )  # fmt: skip
-
 EXAMPLES = 5
-
+# Python's parser takes many times a literal's size; no line of the loose files comes near.
+MOST_LITERAL_BYTES = 256 * 1024
+FIRST = b"product/productId:"  # a block begins here, also where the blank line before it is missing
+FIELD = re.compile(rb"(?:product|review)/[A-Za-z]+:")
+_decode = json.JSONDecoder(strict=False).decode  # made once: json.loads makes one a line
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+Record = dict[str, Any]
+Block = tuple[int, bytes, bytes | BadEvent]
 RecordT = TypeVar("RecordT")
 MessageT = TypeVar("MessageT")
+
+
+def read(
+    records: Iterable[tuple[int, bytes, RecordT | BadEvent]],
+    convert: Callable[[RecordT], MessageT],
+    account: Account,
+    *,
+    reject: Callable[[int, BadEvent], None],
+) -> Iterator[tuple[int, bytes, MessageT]]:
+    """Each usable record: the line it begins at, its bytes, what `convert` made of it.
+
+    Args:
+        records: each with the line it begins at and its bytes; an error where it could not be told from others.
+        account: kept while reading.
+        reject: told every record left out.
+    """
+    for n, content, record in records:
+        account.lines += 1
+        try:
+            if isinstance(record, BadEvent):
+                raise record
+            message = convert(record)
+        except BadEvent as error:
+            account.rejected[error.reason] += 1
+            if len(account.examples) < EXAMPLES:
+                account.examples.append(f"line {n}: {error}")
+            reject(n, error)
+            continue
+        account.accepted += 1
+        yield n, content, message
 
 
 @dataclass(slots=True)
@@ -178,50 +113,98 @@ class RejectedFile:
             self._sink.write(f"{name}\t{line}\t{error.reason}\t{message}\n")
 
 
-def read(
-    records: Iterable[tuple[int, bytes, RecordT | BadEvent]],
-    convert: Callable[[RecordT], MessageT],
-    account: Account,
-    *,
-    reject: Callable[[int, BadEvent], None],
-) -> Iterator[tuple[int, bytes, MessageT]]:
-    """Each usable record: the line it begins at, its bytes, what `convert` made of it.
-
-    Args:
-        records: each with the line it begins at and its bytes; an error where it could not be told from others.
-        account: kept while reading.
-        reject: told every record left out.
-    """
-    for n, content, record in records:
-        account.lines += 1
-        try:
-            if isinstance(record, BadEvent):
-                raise record
-            message = convert(record)
-        except BadEvent as error:
-            account.rejected[error.reason] += 1
-            if len(account.examples) < EXAMPLES:
-                account.examples.append(f"line {n}: {error}")
-            reject(n, error)
-            continue
-        account.accepted += 1
-        yield n, content, message
-
-
 def too_long() -> BadEvent:
     """The error of a record that is longer than allowed."""
     return BadEvent("too_long", "is longer than FRESHET_REPLAY_MOST_LINE_BYTES")
 
 
-# The records of finefoods.txt and movies.txt: blocks of `name: value` lines, with a blank line between them.
-#
-# SNAP's own files are UTF-8 here and Latin-1 there: a block that isn't UTF-8 is read as Latin-1, which any bytes are.
-# A value may go on in lines that begin with no field's name.
+def parse_record(line: bytes) -> Record:
+    """The fields of a line.
 
-FIRST = b"product/productId:"  # a block begins here, also where the blank line before it is missing
-FIELD = re.compile(rb"(?:product|review)/[A-Za-z]+:")
+    Raises:
+        BadEvent: not_utf8, nul_bytes, not_json or not_object.
+    """
+    if b"\x00" in line:
+        raise BadEvent("nul_bytes", "holds NUL bytes: a copy that went wrong, or UTF-16")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise BadEvent("not_utf8", f"is not UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        value = _decode(text)
+    except (ValueError, RecursionError) as error:
+        value = _literal(text, error)
+    if not isinstance(value, dict):
+        raise BadEvent("not_object", f"is a {type(value).__name__}, not an object with fields")
+    return value
 
-Block = tuple[int, bytes, bytes | BadEvent]
+
+def _literal(text: str, not_json: Exception) -> Any:
+    """The value of a Python literal: nothing in it is ever run."""
+    if not text.lstrip().startswith("{") or len(text) > MOST_LITERAL_BYTES:
+        raise BadEvent("not_json", f"is not JSON: {not_json}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes such as "\d", which those files are full of
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise BadEvent("not_json", f"is neither JSON nor a Python literal: {not_json}") from None
+
+
+def identifier(record: Record, name: str, missing: str) -> str:
+    """A field that names a user or a product.
+
+    Raises:
+        BadEvent: `missing` when it is absent or empty, bad_id when it is no name.
+    """
+    value = record.get(name)
+    if value is None or value == "":
+        raise BadEvent(missing, f"{name}: missing")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadEvent("bad_id", f"{name}: must be a string, got {_shown(value)}")
+    if isinstance(value, str) and _LONE_SURROGATES.search(value):
+        raise BadEvent("bad_id", f"{name}: holds half a character, {_shown(value)}")
+    return str(value)
+
+
+def number(record: Record, name: str, reason: str) -> float | None:
+    """A field that is a finite number, or says one such as "1,234"; None when it is absent or empty.
+
+    Raises:
+        BadEvent: `reason`.
+    """
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    return as_number(value, name, reason)
+
+
+def as_number(value: object, name: str, reason: str) -> float:
+    """A finite number, also out of a string such as "1,234".
+
+    Raises:
+        BadEvent: `reason`.
+    """
+    if isinstance(value, str):
+        value = value.replace(",", "")
+    try:
+        found = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        found = None
+    if found is None:
+        raise BadEvent(reason, f"{name}: must be a number, got {_shown(value)}")
+    if not math.isfinite(found):
+        raise BadEvent(reason, f"{name}: must be finite, got {_shown(value)}")
+    return found
+
+
+def clean(text: str) -> str:
+    """The text without lone halves of surrogate pairs, which UTF-8 can't hold."""
+    return text if text.isascii() else _LONE_SURROGATES.sub("\ufffd", text)
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:80] if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
 
 
 def blocks(lines: Iterable[tuple[int, bytes | None]], most_bytes: int) -> Iterator[Block]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from replay.reading.mapping import Columns, File, Kind, Mapping, Time, User, When
+from replay.reading.mapping import ColumnMapping, Columns, FileRules, KindCondition, KindRules, TimeRules, UserRules
 
 # How often a column must look as it should for a file without header to be known; real files are dirty.
 _MOSTLY = 0.6
@@ -32,18 +32,18 @@ class Shape:
 
     name: str
     header: frozenset[str]
-    mapping: Mapping
+    mapping: ColumnMapping
     time_formats: tuple[str, ...] = ()
 
 
-def _retail(invoice: str, price: str, customer: str) -> Mapping:
-    return Mapping(
+def _retail(invoice: str, price: str, customer: str) -> ColumnMapping:
+    return ColumnMapping(
         columns=Columns(
             user=customer, product="StockCode", time="InvoiceDate", price=price, quantity="Quantity",
             title="Description",
         ),
-        time=Time(zone="Europe/London"),
-        kind=Kind(default="purchase", when=(When(column=invoice, starts_with="C", kind="return"),)),
+        time=TimeRules(zone="Europe/London"),
+        kind=KindRules(default="purchase", when=(KindCondition(column=invoice, starts_with="C", kind="return"),)),
     )  # fmt: skip
 
 
@@ -51,20 +51,20 @@ _HEADERS = (
     Shape(
         "reviews as Kaggle's Reviews.csv",
         frozenset(("ProductId", "UserId", "HelpfulnessNumerator", "HelpfulnessDenominator", "Score", "Time", "Text")),
-        Mapping(
+        ColumnMapping(
             columns=Columns(
                 user="UserId", product="ProductId", time="Time", rating="Score", text=("Summary", "Text"),
                 helpful="HelpfulnessNumerator", total_votes="HelpfulnessDenominator",
             ),
-            user=User(missing="reject"),
+            user=UserRules(missing="reject"),
         ),
     ),
     Shape(
         "ratings of 2023 with their header",
         frozenset(("user_id", "parent_asin", "rating", "timestamp")),
-        Mapping(
+        ColumnMapping(
             columns=Columns(user="user_id", product="parent_asin", time="timestamp", rating="rating"),
-            user=User(missing="reject"),
+            user=UserRules(missing="reject"),
         ),
     ),
     Shape(
@@ -91,7 +91,7 @@ def shape_of_rows(rows: Rows) -> Shape | None:
     """The shape of a file without header that begins with these rows."""
     if _columns_fit(rows, (_any, _any, _any, _BEHAVIOURS.__contains__, _fits(_TIME))):
         columns = Columns(user=1, product=2, category=3, kind=4, time=5)
-        kind = Kind(values=_BEHAVIOURS)
+        kind = KindRules(values=_BEHAVIOURS)
         return Shape("behaviour as Alibaba's UserBehavior", frozenset(), _bare(columns, kind))
     if not _columns_fit(rows, (_any, _any, _fits(_STARS), _fits(_TIME))):
         return None
@@ -110,8 +110,10 @@ def looks_like_ratings(rows: Rows) -> bool:
     return _columns_fit(rows, (_any, _any, _fits(_STARS), _fits(_TIME)))
 
 
-def _bare(columns: Columns, kind: Kind | None = None) -> Mapping:
-    return Mapping(columns=columns, file=File(header=False), user=User(missing="reject"), kind=kind or Kind())
+def _bare(columns: Columns, kind: KindRules | None = None) -> ColumnMapping:
+    return ColumnMapping(
+        columns=columns, file=FileRules(header=False), user=UserRules(missing="reject"), kind=kind or KindRules()
+    )
 
 
 def _any(value: str) -> bool:

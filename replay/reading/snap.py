@@ -26,126 +26,15 @@ from shared.log.records import END_MS, check_event, check_id
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW, Event, Product
 from shared.process.errors import BadEvent
 
-# One product's metadata as SNAP and its successors publish it → one `Product`.
-#
-# | | 2014 (Python literals) | 2018 | 2023 | other crawls in SNAP's names |
-# |---|---|---|---|---|
-# | product | `asin` | the same | `parent_asin` | `asin` |
-# | categories | `categories`, the first path | `category`, one path | `categories`, else `main_category` | a string |
-# | price | a number | "$12.34", a range (its lower end is taken), or "" | a number or null | "$229.00" or null |
-# | title, brand | `title`, `brand` | the same | `title`, `store` | `title` or null |
-#
-# Only a line that names no product is left out; a price or title that can't be understood is as good as none.
-
 # What people see of a product; some files hold whole style sheets in these fields.
 MOST_CHARACTERS = 500
 MOST_CATEGORIES = 20
-
-_PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]+)?)(?:\s*-\s*\$?\s*[0-9][0-9,.]*)?")
-
-
-def to_product(record: Record) -> Product:
-    """The product.
-
-    Raises:
-        BadEvent: no_product or bad_id.
-    """
-    name = "parent_asin" if record.get("parent_asin") else "asin"
-    return product_of(
-        identifier(record, name, "no_product"),
-        title=record.get("title"),
-        categories=_path(record),
-        brand=record.get("brand") or record.get("store"),
-        price=record.get("price"),
-    )
-
-
-def product_of(product_id: str, *, title: object, categories: list[object], brand: object, price: object) -> Product:
-    """The product that a source tells of; what it tells badly is as good as not told.
-
-    Raises:
-        BadEvent: bad_id.
-    """
-    check_id("product_id", product_id)
-    product = Product(
-        product_id=product_id,
-        title=_line(title),
-        categories=list(dict.fromkeys(name for entry in categories if (name := _line(entry))))[:MOST_CATEGORIES],
-        brand=_line(brand),
-    )
-    if (known := _price(price)) is not None:
-        product.price = known
-    return product
-
-
-def _line(value: object) -> str:
-    """Text as one line, entities resolved; empty when it is none."""
-    if not isinstance(value, str):
-        return ""
-    return " ".join(clean(html.unescape(value)).split())[:MOST_CHARACTERS]
-
-
-def _path(record: Record) -> list[object]:
-    """Categories from the widest to the narrowest."""
-    path = record.get("categories") or record.get("category") or record.get("main_category") or []
-    if isinstance(path, str):
-        path = [path]
-    if isinstance(path, list) and path and isinstance(path[0], list):
-        path = path[0]
-    return path if isinstance(path, list) else []
-
-
-def _price(value: object) -> float | None:
-    if isinstance(value, str):
-        found = _PRICE.fullmatch(value.strip())
-        return float(found[1].replace(",", "")) if found else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        price = float(value)
-    except OverflowError:
-        return None
-    return price if math.isfinite(price) and price >= 0 else None
-
-
-# What a line of metadata lists beside its product: what is also bought, what is also viewed.
-#
-# | | 2014 (Python literals) | 2018 | 2023 |
-# |---|---|---|---|
-# | also bought | `related`: `also_bought`, `bought_together` | `also_buy` | `bought_together` |
-# | also viewed | `related`: `also_viewed`, `buy_after_viewing` | `also_view` | none |
-
-_BOUGHT = ("also_bought", "bought_together", "also_buy")
-_VIEWED = ("also_viewed", "buy_after_viewing", "also_view")
-
-
-class Related(NamedTuple):
-    """Product ids, each once, in the order of the line."""
-
-    also_bought: tuple[str, ...]
-    also_viewed: tuple[str, ...]
-
-
-def related_of(record: Record) -> Related:
-    """The lists of a line; what is no list of names is as good as none."""
-    nested = record.get("related")
-    sources = (record, nested) if isinstance(nested, dict) else (record,)
-    return Related(_ids(sources, _BOUGHT), _ids(sources, _VIEWED))
-
-
-def _ids(sources: tuple[Record, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for source in sources:
-        for name in names:
-            value = source.get(name)
-            if isinstance(value, list):
-                found.update((entry, None) for entry in value if isinstance(entry, str) and entry)
-    return tuple(found)
-
-
 _MOST_VOTES = 2**53  # beyond, the number was no count
 _NOBODY = "unknown"  # a user of the block format
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]+)?)(?:\s*-\s*\$?\s*[0-9][0-9,.]*)?")
+_BOUGHT = ("also_bought", "bought_together", "also_buy")
+_VIEWED = ("also_viewed", "buy_after_viewing", "also_view")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,27 +101,6 @@ def checked(event: Event) -> Event:
     return event
 
 
-def said(value: str) -> str:
-    """What somebody wrote, as people read it: entities resolved, breaks as line breaks, no half characters."""
-    if "&" in value:
-        value = html.unescape(value)
-    if "<" in value:
-        value = _BREAK.sub("\n", value)
-    return clean(value).strip()
-
-
-def votes(value: object, name: str) -> int:
-    """A count of votes.
-
-    Raises:
-        BadEvent: bad_votes.
-    """
-    found = as_number(value, name, "bad_votes")
-    if not 0 <= found <= _MOST_VOTES or found != int(found):
-        raise BadEvent("bad_votes", f"{name}: must be a count, got {found:g}")
-    return int(found)
-
-
 def _product_field(record: Record, edition: Edition) -> str:
     """The first that says something."""
     for name in edition.products:
@@ -266,6 +134,15 @@ def _text(record: Record, edition: Edition) -> str:
     return "\n".join(parts)
 
 
+def said(value: str) -> str:
+    """What somebody wrote, as people read it: entities resolved, breaks as line breaks, no half characters."""
+    if "&" in value:
+        value = html.unescape(value)
+    if "<" in value:
+        value = _BREAK.sub("\n", value)
+    return clean(value).strip()
+
+
 def _set_votes(event: Event, record: Record, edition: Edition) -> None:
     name = edition.helpful_of_all
     both = record.get(name) if name else None
@@ -278,3 +155,103 @@ def _set_votes(event: Event, record: Record, edition: Edition) -> None:
         event.total_votes = votes(both[1], name)
     elif (alone := record.get(edition.votes)) not in (None, ""):
         event.helpful_votes = votes(alone, edition.votes)
+
+
+def votes(value: object, name: str) -> int:
+    """A count of votes.
+
+    Raises:
+        BadEvent: bad_votes.
+    """
+    found = as_number(value, name, "bad_votes")
+    if not 0 <= found <= _MOST_VOTES or found != int(found):
+        raise BadEvent("bad_votes", f"{name}: must be a count, got {found:g}")
+    return int(found)
+
+
+def to_product(record: Record) -> Product:
+    """The product.
+
+    Raises:
+        BadEvent: no_product or bad_id.
+    """
+    name = "parent_asin" if record.get("parent_asin") else "asin"
+    return product_of(
+        identifier(record, name, "no_product"),
+        title=record.get("title"),
+        categories=_path(record),
+        brand=record.get("brand") or record.get("store"),
+        price=record.get("price"),
+    )
+
+
+def product_of(product_id: str, *, title: object, categories: list[object], brand: object, price: object) -> Product:
+    """The product that a source tells of; what it tells badly is as good as not told.
+
+    Raises:
+        BadEvent: bad_id.
+    """
+    check_id("product_id", product_id)
+    product = Product(
+        product_id=product_id,
+        title=_line(title),
+        categories=list(dict.fromkeys(name for entry in categories if (name := _line(entry))))[:MOST_CATEGORIES],
+        brand=_line(brand),
+    )
+    if (known := _price(price)) is not None:
+        product.price = known
+    return product
+
+
+def _line(value: object) -> str:
+    """Text as one line, entities resolved; empty when it is none."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join(clean(html.unescape(value)).split())[:MOST_CHARACTERS]
+
+
+def _path(record: Record) -> list[object]:
+    """Categories from the widest to the narrowest."""
+    path = record.get("categories") or record.get("category") or record.get("main_category") or []
+    if isinstance(path, str):
+        path = [path]
+    if isinstance(path, list) and path and isinstance(path[0], list):
+        path = path[0]
+    return path if isinstance(path, list) else []
+
+
+def _price(value: object) -> float | None:
+    if isinstance(value, str):
+        found = _PRICE.fullmatch(value.strip())
+        return float(found[1].replace(",", "")) if found else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        price = float(value)
+    except OverflowError:
+        return None
+    return price if math.isfinite(price) and price >= 0 else None
+
+
+class RelatedProducts(NamedTuple):
+    """Product ids, each once, in the order of the line."""
+
+    also_bought: tuple[str, ...]
+    also_viewed: tuple[str, ...]
+
+
+def related_of(record: Record) -> RelatedProducts:
+    """The lists of a line; what is no list of names is as good as none."""
+    nested = record.get("related")
+    sources = (record, nested) if isinstance(nested, dict) else (record,)
+    return RelatedProducts(_ids(sources, _BOUGHT), _ids(sources, _VIEWED))
+
+
+def _ids(sources: tuple[Record, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for source in sources:
+        for name in names:
+            value = source.get(name)
+            if isinstance(value, list):
+                found.update((entry, None) for entry in value if isinstance(entry, str) and entry)
+    return tuple(found)

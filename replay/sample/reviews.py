@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-# What the generated sample's shop sells and who makes it. The makers are invented.
 
-
-class Kind(NamedTuple):
+class ProductKind(NamedTuple):
     """A kind of product; it stands in its category's chain where people come to need it."""
 
     name: str
@@ -17,122 +15,116 @@ class Kind(NamedTuple):
 
 
 # Category → its chain: whoever has one kind soon looks for the next.
-CATEGORIES: dict[str, tuple[Kind, ...]] = {
+CATEGORIES: dict[str, tuple[ProductKind, ...]] = {
     "Photography": (
-        Kind("Camera", 420.0, ("autofocus", "battery", "viewfinder")),
-        Kind("Memory Card", 25.0, ("write speed", "capacity", "plastic case")),
-        Kind("Camera Bag", 45.0, ("zipper", "padding", "strap")),
-        Kind("Tripod", 70.0, ("ball head", "centre column", "quick-release plate")),
-        Kind("Zoom Lens", 260.0, ("focus ring", "coating", "stabiliser")),
-        Kind("Flash Unit", 110.0, ("battery door", "hinge", "recycling time")),
+        ProductKind("Camera", 420.0, ("autofocus", "battery", "viewfinder")),
+        ProductKind("Memory Card", 25.0, ("write speed", "capacity", "plastic case")),
+        ProductKind("Camera Bag", 45.0, ("zipper", "padding", "strap")),
+        ProductKind("Tripod", 70.0, ("ball head", "centre column", "quick-release plate")),
+        ProductKind("Zoom Lens", 260.0, ("focus ring", "coating", "stabiliser")),
+        ProductKind("Flash Unit", 110.0, ("battery door", "hinge", "recycling time")),
     ),
     "Guitar": (
-        Kind("Electric Guitar", 350.0, ("neck", "bridge", "pickup")),
-        Kind("Guitar Amplifier", 180.0, ("speaker", "gain knob", "reverb")),
-        Kind("Instrument Cable", 18.0, ("jack", "shielding", "plug")),
-        Kind("Clip-On Tuner", 20.0, ("display", "clip", "needle")),
-        Kind("Effects Pedal", 90.0, ("footswitch", "tone knob", "housing")),
-        Kind("Guitar Case", 75.0, ("latch", "lining", "handle")),
+        ProductKind("Electric Guitar", 350.0, ("neck", "bridge", "pickup")),
+        ProductKind("Guitar Amplifier", 180.0, ("speaker", "gain knob", "reverb")),
+        ProductKind("Instrument Cable", 18.0, ("jack", "shielding", "plug")),
+        ProductKind("Clip-On Tuner", 20.0, ("display", "clip", "needle")),
+        ProductKind("Effects Pedal", 90.0, ("footswitch", "tone knob", "housing")),
+        ProductKind("Guitar Case", 75.0, ("latch", "lining", "handle")),
     ),
     "Coffee": (
-        Kind("Espresso Machine", 300.0, ("steam wand", "boiler", "drip tray")),
-        Kind("Coffee Grinder", 90.0, ("burr", "hopper", "motor")),
-        Kind("Milk Frother", 30.0, ("whisk", "switch", "stand")),
-        Kind("Coffee Scale", 25.0, ("timer", "platform", "display")),
-        Kind("Coffee Canister", 22.0, ("lid", "valve", "seal")),
-        Kind("Gooseneck Kettle", 60.0, ("spout", "thermometer", "base")),
+        ProductKind("Espresso Machine", 300.0, ("steam wand", "boiler", "drip tray")),
+        ProductKind("Coffee Grinder", 90.0, ("burr", "hopper", "motor")),
+        ProductKind("Milk Frother", 30.0, ("whisk", "switch", "stand")),
+        ProductKind("Coffee Scale", 25.0, ("timer", "platform", "display")),
+        ProductKind("Coffee Canister", 22.0, ("lid", "valve", "seal")),
+        ProductKind("Gooseneck Kettle", 60.0, ("spout", "thermometer", "base")),
     ),
     "Camping": (
-        Kind("Tent", 190.0, ("rainfly", "pole", "floor")),
-        Kind("Sleeping Bag", 95.0, ("hood", "zipper", "filling")),
-        Kind("Sleeping Pad", 60.0, ("valve", "surface", "stuff sack")),
-        Kind("Camp Stove", 55.0, ("burner", "igniter", "windscreen")),
-        Kind("Headlamp", 32.0, ("beam", "headband", "battery")),
-        Kind("Water Filter", 40.0, ("cartridge", "pump", "hose")),
+        ProductKind("Tent", 190.0, ("rainfly", "pole", "floor")),
+        ProductKind("Sleeping Bag", 95.0, ("hood", "zipper", "filling")),
+        ProductKind("Sleeping Pad", 60.0, ("valve", "surface", "stuff sack")),
+        ProductKind("Camp Stove", 55.0, ("burner", "igniter", "windscreen")),
+        ProductKind("Headlamp", 32.0, ("beam", "headband", "battery")),
+        ProductKind("Water Filter", 40.0, ("cartridge", "pump", "hose")),
     ),
     "Cycling": (
-        Kind("Road Bike", 680.0, ("frame", "rear derailleur", "saddle")),
-        Kind("Bike Helmet", 65.0, ("chin strap", "visor", "ventilation")),
-        Kind("Bike Lock", 45.0, ("shackle", "key", "bracket")),
-        Kind("Floor Pump", 38.0, ("gauge", "valve head", "handle")),
-        Kind("Bike Light", 28.0, ("beam", "mount", "charging port")),
-        Kind("Cycling Computer", 120.0, ("screen", "sensor", "menu")),
+        ProductKind("Road Bike", 680.0, ("frame", "rear derailleur", "saddle")),
+        ProductKind("Bike Helmet", 65.0, ("chin strap", "visor", "ventilation")),
+        ProductKind("Bike Lock", 45.0, ("shackle", "key", "bracket")),
+        ProductKind("Floor Pump", 38.0, ("gauge", "valve head", "handle")),
+        ProductKind("Bike Light", 28.0, ("beam", "mount", "charging port")),
+        ProductKind("Cycling Computer", 120.0, ("screen", "sensor", "menu")),
     ),
     "Home Office": (
-        Kind("Standing Desk", 330.0, ("motor", "table top", "control panel")),
-        Kind("Office Chair", 210.0, ("lumbar support", "armrest", "gas lift")),
-        Kind("Monitor Arm", 80.0, ("clamp", "joint", "cable channel")),
-        Kind("Mechanical Keyboard", 95.0, ("space bar", "backlight", "frame")),
-        Kind("Trackball Mouse", 50.0, ("ball", "scroll wheel", "left button")),
-        Kind("Desk Lamp", 42.0, ("dimmer", "neck", "base")),
+        ProductKind("Standing Desk", 330.0, ("motor", "table top", "control panel")),
+        ProductKind("Office Chair", 210.0, ("lumbar support", "armrest", "gas lift")),
+        ProductKind("Monitor Arm", 80.0, ("clamp", "joint", "cable channel")),
+        ProductKind("Mechanical Keyboard", 95.0, ("space bar", "backlight", "frame")),
+        ProductKind("Trackball Mouse", 50.0, ("ball", "scroll wheel", "left button")),
+        ProductKind("Desk Lamp", 42.0, ("dimmer", "neck", "base")),
     ),
     "Video Games": (
-        Kind("Game Console", 290.0, ("disc drive", "fan", "start menu")),
-        Kind("Wireless Controller", 55.0, ("analog stick", "trigger", "rumble motor")),
-        Kind("Gaming Headset", 75.0, ("microphone", "ear cushion", "headband")),
-        Kind("Charging Dock", 25.0, ("status light", "connector", "base")),
-        Kind("Racing Wheel", 160.0, ("pedal set", "rim", "desk clamp")),
-        Kind("Capture Card", 130.0, ("software", "video input", "latency")),
+        ProductKind("Game Console", 290.0, ("disc drive", "fan", "start menu")),
+        ProductKind("Wireless Controller", 55.0, ("analog stick", "trigger", "rumble motor")),
+        ProductKind("Gaming Headset", 75.0, ("microphone", "ear cushion", "headband")),
+        ProductKind("Charging Dock", 25.0, ("status light", "connector", "base")),
+        ProductKind("Racing Wheel", 160.0, ("pedal set", "rim", "desk clamp")),
+        ProductKind("Capture Card", 130.0, ("software", "video input", "latency")),
     ),
     "Baking": (
-        Kind("Stand Mixer", 240.0, ("dough hook", "bowl", "motor")),
-        Kind("Cake Pan", 18.0, ("coating", "rim", "loose bottom")),
-        Kind("Piping Set", 16.0, ("nozzle", "coupler", "bag")),
-        Kind("Cooling Rack", 15.0, ("grid", "leg", "finish")),
-        Kind("Kitchen Scale", 27.0, ("display", "tare button", "platform")),
-        Kind("Cake Carrier", 30.0, ("lid", "handle", "clasp")),
+        ProductKind("Stand Mixer", 240.0, ("dough hook", "bowl", "motor")),
+        ProductKind("Cake Pan", 18.0, ("coating", "rim", "loose bottom")),
+        ProductKind("Piping Set", 16.0, ("nozzle", "coupler", "bag")),
+        ProductKind("Cooling Rack", 15.0, ("grid", "leg", "finish")),
+        ProductKind("Kitchen Scale", 27.0, ("display", "tare button", "platform")),
+        ProductKind("Cake Carrier", 30.0, ("lid", "handle", "clasp")),
     ),
     "Garden": (
-        Kind("Lawn Mower", 270.0, ("blade", "grass box", "starter")),
-        Kind("Garden Hose", 35.0, ("fitting", "spray head", "reel")),
-        Kind("Hedge Trimmer", 95.0, ("blade", "front handle", "trigger")),
-        Kind("Pruning Saw", 24.0, ("blade", "grip", "sheath")),
-        Kind("Wheelbarrow", 85.0, ("tyre", "tray", "axle")),
-        Kind("Compost Bin", 70.0, ("lid", "door", "base")),
+        ProductKind("Lawn Mower", 270.0, ("blade", "grass box", "starter")),
+        ProductKind("Garden Hose", 35.0, ("fitting", "spray head", "reel")),
+        ProductKind("Hedge Trimmer", 95.0, ("blade", "front handle", "trigger")),
+        ProductKind("Pruning Saw", 24.0, ("blade", "grip", "sheath")),
+        ProductKind("Wheelbarrow", 85.0, ("tyre", "tray", "axle")),
+        ProductKind("Compost Bin", 70.0, ("lid", "door", "base")),
     ),
     "Fitness": (
-        Kind("Rowing Machine", 390.0, ("seat", "flywheel", "monitor")),
-        Kind("Exercise Mat", 28.0, ("surface", "edge", "carrying strap")),
-        Kind("Kettlebell", 40.0, ("handle", "coating", "base")),
-        Kind("Foam Roller", 26.0, ("foam", "core", "texture")),
-        Kind("Heart Rate Monitor", 75.0, ("chest strap", "sensor", "app")),
-        Kind("Gym Bag", 35.0, ("shoe pocket", "zipper", "shoulder strap")),
+        ProductKind("Rowing Machine", 390.0, ("seat", "flywheel", "monitor")),
+        ProductKind("Exercise Mat", 28.0, ("surface", "edge", "carrying strap")),
+        ProductKind("Kettlebell", 40.0, ("handle", "coating", "base")),
+        ProductKind("Foam Roller", 26.0, ("foam", "core", "texture")),
+        ProductKind("Heart Rate Monitor", 75.0, ("chest strap", "sensor", "app")),
+        ProductKind("Gym Bag", 35.0, ("shoe pocket", "zipper", "shoulder strap")),
     ),
     "Dogs": (
-        Kind("Dog Crate", 80.0, ("door", "latch", "tray")),
-        Kind("Dog Bed", 55.0, ("cover", "filling", "seam")),
-        Kind("Dog Bowl", 17.0, ("rim", "rubber foot", "stand")),
-        Kind("Dog Leash", 21.0, ("clip", "handle", "stitching")),
-        Kind("Chew Toy", 12.0, ("rubber", "rope", "squeaker")),
-        Kind("Grooming Brush", 19.0, ("bristle", "release button", "grip")),
+        ProductKind("Dog Crate", 80.0, ("door", "latch", "tray")),
+        ProductKind("Dog Bed", 55.0, ("cover", "filling", "seam")),
+        ProductKind("Dog Bowl", 17.0, ("rim", "rubber foot", "stand")),
+        ProductKind("Dog Leash", 21.0, ("clip", "handle", "stitching")),
+        ProductKind("Chew Toy", 12.0, ("rubber", "rope", "squeaker")),
+        ProductKind("Grooming Brush", 19.0, ("bristle", "release button", "grip")),
     ),
     "Hi-Fi": (
-        Kind("Turntable", 280.0, ("tonearm", "platter", "dust cover")),
-        Kind("Phono Preamp", 90.0, ("power supply", "gain switch", "ground post")),
-        Kind("Bookshelf Speaker", 210.0, ("tweeter", "woofer", "cabinet")),
-        Kind("Speaker Stand", 65.0, ("base plate", "spike", "pillar")),
-        Kind("Speaker Cable", 24.0, ("banana plug", "jacket", "conductor")),
-        Kind("Record Brush", 15.0, ("carbon fibre", "handle", "pad")),
+        ProductKind("Turntable", 280.0, ("tonearm", "platter", "dust cover")),
+        ProductKind("Phono Preamp", 90.0, ("power supply", "gain switch", "ground post")),
+        ProductKind("Bookshelf Speaker", 210.0, ("tweeter", "woofer", "cabinet")),
+        ProductKind("Speaker Stand", 65.0, ("base plate", "spike", "pillar")),
+        ProductKind("Speaker Cable", 24.0, ("banana plug", "jacket", "conductor")),
+        ProductKind("Record Brush", 15.0, ("carbon fibre", "handle", "pad")),
     ),
 }  # fmt: skip
-
 # Maker → how dear its things are: 0 plain, 1 usual, 2 fine.
 BRANDS = {
     "Northwind": 1, "Halden": 2, "Quillfeather": 2, "Basecamp Nine": 0, "Orvane": 1, "Tessel": 0, "Marlowe": 2,
     "Pinecrest": 1, "Zephyrine": 2, "Kestrel & Co": 1, "Lumora": 0, "Ironbark": 1, "Saltbox": 0, "Veltrino": 2,
     "Copperline": 1, "Dunmore": 0, "Aldergate": 2, "Fennick": 0, "Rookwood": 1, "Brightwater": 0,
 }  # fmt: skip
-
-
-# What the generated sample's users are called and what they say. All of it is invented.
-
 FIRST_NAMES = (
     "Ada", "Ben", "Carla", "Dmitri", "Elena", "Femi", "Greta", "Hiro", "Ines", "Jonas", "Kofi", "Lena", "Miguel",
     "Nadia", "Oskar", "Priya", "Quentin", "Rosa", "Samir", "Tova", "Umar", "Vera", "Wanda", "Xavier", "Yara",
     "Zoltan",
 )  # fmt: skip
 NICKNAMES = ("bookworm", "weekend tinkerer", "early bird", "picky buyer", "night owl", "gadget lover", "happy camper")
-
 # What may stand in a sentence's braces, beside the product's own words: thing, brand, part, other part.
 SLOTS = {
     "time": (
@@ -148,7 +140,6 @@ SLOTS = {
         "at home", "on the road", "in the garage", "at my parents' house", "in a small flat", "at work",
     ),
 }  # fmt: skip
-
 # Ends of sentences that begin with a part of the product, from very glad (2) to very cross (-2).
 PREDICATES = {
     2: (
@@ -177,7 +168,6 @@ PREDICATES = {
         "was broken on arrival", "is a complete failure", "is dangerously weak",
     ),
 }  # fmt: skip
-
 # Whole sentences, by the same scale.
 SENTENCES = {
     2: (
@@ -220,7 +210,6 @@ SENTENCES = {
         "Never again, a complete disaster.",
     ),
 }  # fmt: skip
-
 # Both sides in one sentence.
 MIXED = (
     "The {part} {good}, but the {other} {bad}.",
@@ -228,7 +217,6 @@ MIXED = (
     "The {other} {bad}, though the {part} {good}.",
     "On the one hand the {part} {good}, on the other hand the {other} {bad}.",
 )
-
 # By stars.
 SUMMARIES = {
     5: (
@@ -252,11 +240,8 @@ SUMMARIES = {
         "Useless {part}", "Never again {brand}", "Horrible",
     ),
 }  # fmt: skip
-
-
 # How many sentences a review has, 1 to 8, and how often.
 LENGTH_WEIGHTS = (12, 20, 20, 16, 12, 9, 6, 5)
-
 # Stars → tone of a sentence (2 very glad, 0 plain, -2 very cross) → how often.
 TONES = {
     5: {2: 0.55, 1: 0.15, 0: 0.30},
@@ -266,12 +251,11 @@ TONES = {
     1: {0: 0.30, -1: 0.15, -2: 0.55},
 }
 LEADING_TONE = {5: 2, 4: 1, 2: -1, 1: -2}  # at least one sentence says it plainly; three stars say both sides
-
 # How often a sentence is about a part of the product rather than the whole.
 ABOUT_A_PART = 0.5
 
 
-def review(rng: random.Random, kind: Kind, brand: str, stars: int) -> tuple[str, str]:
+def review(rng: random.Random, kind: ProductKind, brand: str, stars: int) -> tuple[str, str]:
     """Summary and text of one review."""
     count = rng.choices(range(1, len(LENGTH_WEIGHTS) + 1), LENGTH_WEIGHTS)[0]
     tones = list(TONES[stars])
@@ -285,18 +269,18 @@ def review(rng: random.Random, kind: Kind, brand: str, stars: int) -> tuple[str,
     return _filled(rng, kind, brand, rng.choice(SUMMARIES[stars])), " ".join(text)
 
 
-def _sentence(rng: random.Random, kind: Kind, brand: str, tone: int) -> str:
+def _sentence(rng: random.Random, kind: ProductKind, brand: str, tone: int) -> str:
     if rng.random() < ABOUT_A_PART:
         return _filled(rng, kind, brand, f"The {{part}} {rng.choice(PREDICATES[tone])}.")
     return _filled(rng, kind, brand, rng.choice(SENTENCES[tone]))
 
 
-def _mixed(rng: random.Random, kind: Kind, brand: str) -> str:
+def _mixed(rng: random.Random, kind: ProductKind, brand: str) -> str:
     good, bad = rng.choice(PREDICATES[1]), rng.choice(PREDICATES[-1])
     return _filled(rng, kind, brand, rng.choice(MIXED).replace("{good}", good).replace("{bad}", bad))
 
 
-def _filled(rng: random.Random, kind: Kind, brand: str, template: str) -> str:
+def _filled(rng: random.Random, kind: ProductKind, brand: str, template: str) -> str:
     part, other = rng.sample(kind.parts, 2)
     slots = {slot: rng.choice(choices) for slot, choices in SLOTS.items()}
     return template.format(thing=kind.name.lower(), brand=brand, part=part, other=other, **slots)

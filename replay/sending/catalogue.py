@@ -28,7 +28,6 @@ from shared.process.settings import KafkaSettings
 from shared.process.terminal import Stopped, Watch
 
 log = logging.getLogger("replay")
-
 _REJECTED = "products.rejected.tsv"
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from replay.metrics import ReplayMetrics
+from replay.sending.progress import ReplayPosition, ReplayProgress, ReplayTask, SentEvent
 from replay.sending.script import Cue, Pacer
-from replay.sending.standing import Position, Sent, Standing, Task
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer
 from shared.log.topics import Topics
@@ -17,42 +17,8 @@ from shared.process.errors import Unavailable
 from shared.process.settings import KafkaSettings
 from shared.process.terminal import Stopped, Watch
 
-# What all sending to the log needs: every message is waited for, and a refusal ends it.
-
-NAP_SECONDS = 0.1
-
-
-def require_none_refused(producer: CountedProducer, way_out: str) -> None:
-    """Notice that the broker refused something.
-
-    Args:
-        way_out: what to do once the cause is gone.
-
-    Raises:
-        Unavailable: it did, for good.
-    """
-    if producer.failed:
-        raise Unavailable(f"the broker refused {producer.failed:,} messages ({producer.last_error}); {way_out}")
-
-
-def send_products(products: Iterable[Product], producer: CountedProducer, topic: str, tend: Callable[[], None]) -> None:
-    """Send products and wait until the broker has all of them, calling `tend` all the time."""
-    for product in products:
-        producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString(), on_wait=tend)
-        tend()
-    settle(producer, tend)
-
-
-def settle(producer: CountedProducer, tend: Callable[[], None]) -> None:
-    """Wait until the broker has everything, however long it is away."""
-    while producer.in_flight:
-        producer.poll(NAP_SECONDS)
-        tend()
-    tend()
-
-
 log = logging.getLogger("replay")
-
+NAP_SECONDS = 0.1
 _MEASURE_SECONDS = 0.2
 _UNTENDED = 32  # messages sent in a row, a millisecond's worth, where none waits for its time
 
@@ -62,8 +28,8 @@ class Sender:
 
     def __init__(
         self,
-        task: Task,
-        position: Position,
+        task: ReplayTask,
+        position: ReplayPosition,
         producer: CountedProducer,
         settings: ReplaySettings,
         kafka: KafkaSettings,
@@ -81,7 +47,7 @@ class Sender:
         self._partitions = kafka.partitions
         self._producer = producer
         self._pacer = Pacer(clock, producer.poll)
-        self.standing = Standing(task, position, metrics, clock)
+        self.progress = ReplayProgress(task, position, metrics, clock)
         self._due: float | None = None  # of the message that is being sent
         self._saved = self._measured = clock()
 
@@ -94,7 +60,7 @@ class Sender:
         """
         try:
             self._send_products()
-            self.standing.start()
+            self.progress.start()
             for number, (loop, cue) in enumerate(self._cues()):
                 self._pacer.wait(cue.due, self._tend)
                 self._send(loop, cue)
@@ -107,13 +73,13 @@ class Sender:
         finally:
             self._save()
             self._measure()
-        if self.standing.before == self.standing.total:
+        if self.progress.before == self.progress.total:
             log.info("everything was sent before: nothing is left")
             return
         log.info(
             "done: %s events sent and acknowledged in %.1f s, %s messages with ticks and products; none failed",
-            f"{self.standing.acknowledged_now:,}",
-            self.standing.seconds,
+            f"{self.progress.acknowledged_now:,}",
+            self.progress.seconds,
             f"{self._producer.acknowledged:,}",
         )
 
@@ -145,7 +111,7 @@ class Sender:
             for partition in range(self._partitions):
                 send(topic, key=None, value=cue.value, partition=partition, on_wait=wait)
             return
-        acknowledged = self.standing.sent(Sent(loop, cue)).acknowledge
+        acknowledged = self.progress.sent(SentEvent(loop, cue)).acknowledge
         send(topic, key=cue.key, value=cue.value, on_acknowledged=acknowledged, on_wait=wait)
 
     def _wait_for_room(self) -> None:
@@ -163,7 +129,7 @@ class Sender:
             self._save()
         if now - self._measured >= _MEASURE_SECONDS:
             self._measure()
-        self._watch.look(lambda: self.standing.told(self._pacer.behind_seconds))
+        self._watch.look(lambda: self.progress.told(self._pacer.behind_seconds))
 
     def _drain(self) -> None:
         """Give what is in flight some time."""
@@ -173,7 +139,7 @@ class Sender:
 
     def _save(self) -> None:
         self._saved = self._clock()
-        if (newest := self.standing.newest) is not None:
+        if (newest := self.progress.newest) is not None:
             self._position = self._position.model_copy(update={"loop": newest.loop, "sequence": newest.cue.sequence})
         try:
             self._position.save(self._task.copy.folder)
@@ -187,4 +153,33 @@ class Sender:
 
     def _measure(self) -> None:
         self._measured = self._clock()
-        self.standing.measure(self._pacer.behind_seconds, self._producer.in_flight)
+        self.progress.measure(self._pacer.behind_seconds, self._producer.in_flight)
+
+
+def send_products(products: Iterable[Product], producer: CountedProducer, topic: str, tend: Callable[[], None]) -> None:
+    """Send products and wait until the broker has all of them, calling `tend` all the time."""
+    for product in products:
+        producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString(), on_wait=tend)
+        tend()
+    settle(producer, tend)
+
+
+def settle(producer: CountedProducer, tend: Callable[[], None]) -> None:
+    """Wait until the broker has everything, however long it is away."""
+    while producer.in_flight:
+        producer.poll(NAP_SECONDS)
+        tend()
+    tend()
+
+
+def require_none_refused(producer: CountedProducer, way_out: str) -> None:
+    """Notice that the broker refused something.
+
+    Args:
+        way_out: what to do once the cause is gone.
+
+    Raises:
+        Unavailable: it did, for good.
+    """
+    if producer.failed:
+        raise Unavailable(f"the broker refused {producer.failed:,} messages ({producer.last_error}); {way_out}")

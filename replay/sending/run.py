@@ -17,8 +17,8 @@ from replay.order.ordered_copy import SUMMARY, OrderedCopy, Selection, Summary, 
 from replay.order.ordering import ordered_copy
 from replay.reading.mapping import load_mapping
 from replay.sending.producer import Sender
-from replay.sending.script import Asked, Pace, Script
-from replay.sending.standing import POSITION, Position, Task
+from replay.sending.progress import POSITION, ReplayPosition, ReplayTask
+from replay.sending.script import PaceOptions, ReplayPace, Script
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.topics import Topics, ensure_topics, log_identity
@@ -26,119 +26,7 @@ from shared.process.errors import Unavailable, Unusable
 from shared.process.settings import KafkaSettings
 from shared.process.terminal import Stopped, Watch
 
-# Where a replay begins: at the dataset's beginning, or where the last replay of it ended.
-
 log = logging.getLogger("replay")
-
-
-def beginning(
-    task: Task,
-    kafka: KafkaSettings,
-    state_dir: Path,
-    stop: threading.Event,
-    *,
-    resume: bool,
-    ending: Ending | None = None,
-) -> Position:
-    """Where to begin; topics are created where they are missing, and a broker that is away is waited for.
-
-    What was sent to a log before has moved event times for good: `ending` now goes on with that.
-
-    Raises:
-        Unusable: what was sent before and what is to be sent now don't go together.
-        Stopped: `stop` came first.
-    """
-    ensure_topics(kafka, stop=stop)
-    identity = _identity(kafka, stop)
-    kept = Position.load(task.copy.folder)
-    moved_ms = task.script.moved_ms
-    if resume:
-        if kept is not None:
-            _refuse_other(kept, identity, task.selection)
-            if ending is not None:
-                _refuse_moved(kept, task, ending)
-            return kept
-        log.info("no position of this dataset is kept in %s: starting at its beginning", task.copy.folder)
-    elif kept is not None and kept.log_identity == identity:
-        _judge_second(kept, task.selection)
-        _refuse_moved(kept, task, ending)
-        moved_ms = kept.moved_ms
-    else:
-        _warn_of_twins(task.copy, identity, state_dir)
-    return Position(
-        fingerprint=task.copy.summary.fingerprint, log_identity=identity, selection=task.selection, moved_ms=moved_ms
-    )
-
-
-def _refuse_other(kept: Position, identity: str, selection: Selection) -> None:
-    if kept.log_identity != identity:
-        raise Unusable(
-            f"--resume: the position is one in another log ({kept.log_identity}, this is {identity}); "
-            "to send everything to this one, leave --resume out"
-        )
-    if kept.selection != selection:
-        raise Unusable(
-            f"--resume: the replay it goes on from sent {kept.selection.told()}, not {selection.told()}; ask for the "
-            "same, or leave --resume out and use another log (FRESHET_KAFKA_TOPIC_PREFIX)"
-        )
-
-
-def _refuse_moved(kept: Position, task: Task, ending: Ending | None) -> None:
-    """Refuse other event times than those that were sent before: one dataset has one time in a log."""
-    if ending == "now" or task.script.moved_ms == kept.moved_ms:
-        return
-    last_ms = task.copy.summary.tables.last_ms + kept.moved_ms
-    day = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%d")
-    raise Unusable(
-        f"this dataset was sent to this log before, with --ending {day}: ask for that, or for --ending now, or use "
-        "another log (FRESHET_KAFKA_TOPIC_PREFIX)"
-        if kept.moved_ms
-        else "this dataset was sent to this log before, without --ending: leave it out, or use another log "
-        "(FRESHET_KAFKA_TOPIC_PREFIX)"
-    )
-
-
-def _judge_second(kept: Position, selection: Selection) -> None:
-    """Say what a second replay into the same log does; refuse one that would silently lack events.
-
-    Readers remember the highest number they have seen of a dataset: lower ones they take for repeats.
-    """
-    if selection.users_share > kept.selection.users_share or selection.from_ms < kept.selection.from_ms:
-        raise Unusable(
-            f"{kept.selection.told()} of this dataset was sent to this log before, and readers would take what is new "
-            f"in {selection.told()} for repeats: use another log (FRESHET_KAFKA_TOPIC_PREFIX), or ask for the same"
-        )
-    log.warning(
-        "this log holds the dataset up to event %s of loop %d already: readers leave out what they have seen. "
-        "--resume goes on from there; another FRESHET_KAFKA_TOPIC_PREFIX starts anew",
-        f"{kept.sequence:,}",
-        kept.loop,
-    )
-
-
-def _identity(kafka: KafkaSettings, stop: threading.Event) -> str:
-    while not stop.is_set():
-        try:
-            return log_identity(kafka, Topics.of(kafka).events)
-        except Unavailable as error:
-            log.warning("%s; trying again", error)
-            stop.wait(1.0)
-    raise Stopped
-
-
-def _warn_of_twins(copy: OrderedCopy, identity: str, state_dir: Path) -> None:
-    """Say when the same reviews were sent to the same log with other metadata: readers can't know them again."""
-    for file in state_dir.glob(f"*/{POSITION}"):
-        other = Position.load(file.parent)
-        if other is None or other.log_identity != identity or file.parent == copy.folder:
-            continue
-        summary = Summary.model_validate_json((file.parent / SUMMARY).read_bytes())
-        if summary.reviews.sha256 == copy.summary.reviews.sha256:
-            log.warning(
-                "this log holds the same reviews already, sent with other metadata: now they count a second time. "
-                "Another FRESHET_KAFKA_TOPIC_PREFIX keeps them apart"
-            )
-            return
 
 
 def run(
@@ -180,14 +68,32 @@ def run(
         else:
             log.info(
                 "stopped after %s of %s events, all acknowledged and the position kept; go on with: %s",
-                f"{sender.standing.acknowledged:,}",
-                f"{sender.standing.total:,}",
+                f"{sender.progress.acknowledged:,}",
+                f"{sender.progress.total:,}",
                 _to_resume(sys.argv[1:]),
             )
         return
     if arguments.stay:
         log.info("staying up until it is stopped")
         stop.wait()
+
+
+def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings, moved_ms: int) -> ReplayTask:
+    selection = selection_of(arguments)
+    extent = copy.extent(selection)
+    end_ms = extent.last_ms + copy.summary.tables.resolution_ms
+    asked = PaceOptions(
+        within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate
+    )
+    pace = ReplayPace.of(asked, extent.first_ms, end_ms, extent.events)
+    script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds, moved_ms)
+    loops = arguments.loop or script.most_loops
+    if loops > script.most_loops:
+        raise Unusable(
+            f"--loop {loops}: event times go on from loop to loop, and {script.most_loops} loops of this dataset "
+            "reach the year 2200; ask for fewer"
+        )
+    return ReplayTask(copy, selection, script, loops)
 
 
 def _moved_ms(arguments: argparse.Namespace, copy: OrderedCopy) -> int:
@@ -198,20 +104,114 @@ def _moved_ms(arguments: argparse.Namespace, copy: OrderedCopy) -> int:
     return moved_ms(arguments.ending, tables.first_ms, tables.last_ms, time.time_ns() // 1_000_000)
 
 
-def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySettings, moved_ms: int) -> Task:
-    selection = selection_of(arguments)
-    extent = copy.extent(selection)
-    end_ms = extent.last_ms + copy.summary.tables.resolution_ms
-    asked = Asked(within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate)
-    pace = Pace.of(asked, extent.first_ms, end_ms, extent.events)
-    script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds, moved_ms)
-    loops = arguments.loop or script.most_loops
-    if loops > script.most_loops:
+def beginning(
+    task: ReplayTask,
+    kafka: KafkaSettings,
+    state_dir: Path,
+    stop: threading.Event,
+    *,
+    resume: bool,
+    ending: Ending | None = None,
+) -> ReplayPosition:
+    """Where to begin; topics are created where they are missing, and a broker that is away is waited for.
+
+    What was sent to a log before has moved event times for good: `ending` now goes on with that.
+
+    Raises:
+        Unusable: what was sent before and what is to be sent now don't go together.
+        Stopped: `stop` came first.
+    """
+    ensure_topics(kafka, stop=stop)
+    identity = _identity(kafka, stop)
+    kept = ReplayPosition.load(task.copy.folder)
+    moved_ms = task.script.moved_ms
+    if resume:
+        if kept is not None:
+            _refuse_other(kept, identity, task.selection)
+            if ending is not None:
+                _refuse_moved(kept, task, ending)
+            return kept
+        log.info("no position of this dataset is kept in %s: starting at its beginning", task.copy.folder)
+    elif kept is not None and kept.log_identity == identity:
+        _judge_second(kept, task.selection)
+        _refuse_moved(kept, task, ending)
+        moved_ms = kept.moved_ms
+    else:
+        _warn_of_twins(task.copy, identity, state_dir)
+    return ReplayPosition(
+        fingerprint=task.copy.summary.fingerprint, log_identity=identity, selection=task.selection, moved_ms=moved_ms
+    )
+
+
+def _refuse_other(kept: ReplayPosition, identity: str, selection: Selection) -> None:
+    if kept.log_identity != identity:
         raise Unusable(
-            f"--loop {loops}: event times go on from loop to loop, and {script.most_loops} loops of this dataset "
-            "reach the year 2200; ask for fewer"
+            f"--resume: the position is one in another log ({kept.log_identity}, this is {identity}); "
+            "to send everything to this one, leave --resume out"
         )
-    return Task(copy, selection, script, loops)
+    if kept.selection != selection:
+        raise Unusable(
+            f"--resume: the replay it goes on from sent {kept.selection.told()}, not {selection.told()}; ask for the "
+            "same, or leave --resume out and use another log (FRESHET_KAFKA_TOPIC_PREFIX)"
+        )
+
+
+def _refuse_moved(kept: ReplayPosition, task: ReplayTask, ending: Ending | None) -> None:
+    """Refuse other event times than those that were sent before: one dataset has one time in a log."""
+    if ending == "now" or task.script.moved_ms == kept.moved_ms:
+        return
+    last_ms = task.copy.summary.tables.last_ms + kept.moved_ms
+    day = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%d")
+    raise Unusable(
+        f"this dataset was sent to this log before, with --ending {day}: ask for that, or for --ending now, or use "
+        "another log (FRESHET_KAFKA_TOPIC_PREFIX)"
+        if kept.moved_ms
+        else "this dataset was sent to this log before, without --ending: leave it out, or use another log "
+        "(FRESHET_KAFKA_TOPIC_PREFIX)"
+    )
+
+
+def _judge_second(kept: ReplayPosition, selection: Selection) -> None:
+    """Say what a second replay into the same log does; refuse one that would silently lack events.
+
+    Readers remember the highest number they have seen of a dataset: lower ones they take for repeats.
+    """
+    if selection.users_share > kept.selection.users_share or selection.from_ms < kept.selection.from_ms:
+        raise Unusable(
+            f"{kept.selection.told()} of this dataset was sent to this log before, and readers would take what is new "
+            f"in {selection.told()} for repeats: use another log (FRESHET_KAFKA_TOPIC_PREFIX), or ask for the same"
+        )
+    log.warning(
+        "this log holds the dataset up to event %s of loop %d already: readers leave out what they have seen. "
+        "--resume goes on from there; another FRESHET_KAFKA_TOPIC_PREFIX starts anew",
+        f"{kept.sequence:,}",
+        kept.loop,
+    )
+
+
+def _identity(kafka: KafkaSettings, stop: threading.Event) -> str:
+    while not stop.is_set():
+        try:
+            return log_identity(kafka, Topics.of(kafka).events)
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            stop.wait(1.0)
+    raise Stopped
+
+
+def _warn_of_twins(copy: OrderedCopy, identity: str, state_dir: Path) -> None:
+    """Say when the same reviews were sent to the same log with other metadata: readers can't know them again."""
+    for file in state_dir.glob(f"*/{POSITION}"):
+        other = ReplayPosition.load(file.parent)
+        if other is None or other.log_identity != identity or file.parent == copy.folder:
+            continue
+        summary = Summary.model_validate_json((file.parent / SUMMARY).read_bytes())
+        if summary.reviews.sha256 == copy.summary.reviews.sha256:
+            log.warning(
+                "this log holds the same reviews already, sent with other metadata: now they count a second time. "
+                "Another FRESHET_KAFKA_TOPIC_PREFIX keeps them apart"
+            )
+            return
 
 
 def _to_resume(arguments: list[str]) -> str:

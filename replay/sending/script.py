@@ -10,30 +10,95 @@ from replay.order.ordered_copy import Extent, Ordered
 from shared.log.records import DAY_MS, END_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 
-# When each event is due by the asked pace, and how late one is. No clock of its own.
-
 # A replay this late says so, once; it has caught up when it is this little late.
 LATE_SECONDS = 2.0
 CAUGHT_UP_SECONDS = 0.2
 # Longer than a broker that keeps up takes to acknowledge.
 ACKNOWLEDGED_WITHIN_SECONDS = 1.0
-
 _LONGEST_NAP_SECONDS = 0.1
 _SHORTEST_NAP_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
+class Script:
+    """Turns the ordered events of a selection into messages, loop after loop.
 
-    within_seconds: float | None = None  # the whole range in this time
-    evenly: bool = False  # with `within_seconds`: by number of events, not by their times
-    speed: float | None = None  # event time / wall time
-    rate: float | None = None  # events per second
+    A tick says that every event before its time was sent: it has the time of the event that follows it. One comes every
+    `tick_events` events, in quiet stretches every `tick_seconds` of the schedule, and one after all events of a loop.
+    Where they lie follows from the dataset and the pace alone, never from a clock.
+
+    In loop n all event times are n times (the range and a day) later, so that time goes on; in all of them they are
+    `moved_ms` later, or earlier where that is negative.
+    """
+
+    fingerprint: str
+    extent: Extent
+    pace: ReplayPace
+    tick_events: int
+    tick_seconds: float
+    moved_ms: int = 0
+
+    @property
+    def shift_ms(self) -> int:
+        """What event times grow by from one loop to the next."""
+        return self.extent.last_ms - self.extent.first_ms + DAY_MS
+
+    @property
+    def most_loops(self) -> int:
+        """The loops after which event times would pass what an event may hold."""
+        return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
+
+    def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
+        """The messages of one loop, from the event at `first_place` on."""
+        source = f"{self.fingerprint}/{number}"
+        # Put after a stored event, it says what is new of it: of a field that comes twice, protobuf takes the last.
+        stamp = Event(source=source)
+        shift_ms = self.moved_ms + number * self.shift_ms
+        start = number * self.pace.duration_seconds
+        ticked: float | None = None
+        due: float | None = None
+        for place, (sequence, time_ms, key, stored, spread_ms) in enumerate(events, start=first_place):
+            stamp.sequence = sequence
+            if shift_ms:
+                time_ms += shift_ms
+                stamp.event_time_ms = time_ms
+            due = self.pace.due(place, spread_ms)
+            due = None if due is None else start + due
+            if ticked is None:
+                ticked = due
+            while due is not None and ticked is not None and due - ticked > self.tick_seconds:
+                ticked += self.tick_seconds
+                yield _tick(ticked, time_ms, source, place)
+            if place and place % self.tick_events == 0:
+                ticked = due
+                yield _tick(due, time_ms, source, place)
+            yield Cue(due, time_ms, key, stored + stamp.SerializeToString(), place, sequence)
+        yield _tick(due, self.extent.last_ms + shift_ms + 1, source, self.extent.events)
+
+
+class Cue(NamedTuple):
+    """One message and when it is due, in seconds after the start of the first loop; None: at once."""
+
+    due: float | None
+    event_time_ms: int
+    key: bytes | None  # None: a tick, for every partition
+    value: bytes  # an `Event`
+    place: int  # of an event among those selected, counted from 0; of a tick the events before it
+    sequence: int = 0  # 0: a tick
+
+    @property
+    def event(self) -> Event:
+        """The message itself."""
+        return Event.FromString(self.value)
+
+
+def _tick(due: float | None, event_time_ms: int, source: str, place: int) -> Cue:
+    event = Event(kind=EVENT_KIND_TICK, event_time_ms=event_time_ms, source=source)
+    return Cue(due, event_time_ms, None, event.SerializeToString(), place)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReplayPace:
     """The pace for one range of events.
 
     Attributes:
@@ -50,7 +115,7 @@ class Pace:
     rate: float = 0.0
 
     @classmethod
-    def of(cls, asked: Asked, start_ms: float, end_ms: float, events: int) -> Pace:
+    def of(cls, asked: PaceOptions, start_ms: float, end_ms: float, events: int) -> ReplayPace:
         """What was asked for, for this range."""
         speed = asked.speed or 0.0
         if asked.within_seconds is not None and asked.evenly:
@@ -76,6 +141,16 @@ class Pace:
         if self.speed:
             return (spread_ms - self.start_ms) / 1000 / self.speed
         return place / self.rate if self.rate else None
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
+
+    within_seconds: float | None = None  # the whole range in this time
+    evenly: bool = False  # with `within_seconds`: by number of events, not by their times
+    speed: float | None = None  # event time / wall time
+    rate: float | None = None  # events per second
 
 
 class Pacer:
@@ -131,81 +206,3 @@ class Lateness:
             self._is_late = False
             return "caught up"
         return None
-
-
-class Cue(NamedTuple):
-    """One message and when it is due, in seconds after the start of the first loop; None: at once."""
-
-    due: float | None
-    event_time_ms: int
-    key: bytes | None  # None: a tick, for every partition
-    value: bytes  # an `Event`
-    place: int  # of an event among those selected, counted from 0; of a tick the events before it
-    sequence: int = 0  # 0: a tick
-
-    @property
-    def event(self) -> Event:
-        """The message itself."""
-        return Event.FromString(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """Turns the ordered events of a selection into messages, loop after loop.
-
-    A tick says that every event before its time was sent: it has the time of the event that follows it. One comes every
-    `tick_events` events, in quiet stretches every `tick_seconds` of the schedule, and one after all events of a loop.
-    Where they lie follows from the dataset and the pace alone, never from a clock.
-
-    In loop n all event times are n times (the range and a day) later, so that time goes on; in all of them they are
-    `moved_ms` later, or earlier where that is negative.
-    """
-
-    fingerprint: str
-    extent: Extent
-    pace: Pace
-    tick_events: int
-    tick_seconds: float
-    moved_ms: int = 0
-
-    @property
-    def shift_ms(self) -> int:
-        """What event times grow by from one loop to the next."""
-        return self.extent.last_ms - self.extent.first_ms + DAY_MS
-
-    @property
-    def most_loops(self) -> int:
-        """The loops after which event times would pass what an event may hold."""
-        return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
-
-    def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
-        """The messages of one loop, from the event at `first_place` on."""
-        source = f"{self.fingerprint}/{number}"
-        # Put after a stored event, it says what is new of it: of a field that comes twice, protobuf takes the last.
-        stamp = Event(source=source)
-        shift_ms = self.moved_ms + number * self.shift_ms
-        start = number * self.pace.duration_seconds
-        ticked: float | None = None
-        due: float | None = None
-        for place, (sequence, time_ms, key, stored, spread_ms) in enumerate(events, start=first_place):
-            stamp.sequence = sequence
-            if shift_ms:
-                time_ms += shift_ms
-                stamp.event_time_ms = time_ms
-            due = self.pace.due(place, spread_ms)
-            due = None if due is None else start + due
-            if ticked is None:
-                ticked = due
-            while due is not None and ticked is not None and due - ticked > self.tick_seconds:
-                ticked += self.tick_seconds
-                yield _tick(ticked, time_ms, source, place)
-            if place and place % self.tick_events == 0:
-                ticked = due
-                yield _tick(due, time_ms, source, place)
-            yield Cue(due, time_ms, key, stored + stamp.SerializeToString(), place, sequence)
-        yield _tick(due, self.extent.last_ms + shift_ms + 1, source, self.extent.events)
-
-
-def _tick(due: float | None, event_time_ms: int, source: str, place: int) -> Cue:
-    event = Event(kind=EVENT_KIND_TICK, event_time_ms=event_time_ms, source=source)
-    return Cue(due, event_time_ms, None, event.SerializeToString(), place)

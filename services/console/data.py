@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replay.fetching.publishers import EDITIONS, PUBLICATIONS, WHAT, Source, editions_of, source_of
+from replay.fetching.publishers import EDITIONS, PUBLICATIONS, WHAT, PublishedFile, editions_of, source_of
 from services.console import data_inspect
 from shared.process.errors import Unavailable, Unusable
 from shared.process.terminal import Forecast, Terminal, bar
@@ -122,11 +122,11 @@ def run_fetch(arguments: argparse.Namespace, terminal: Terminal, environ: Mappin
     return 0
 
 
-def _source(arguments: argparse.Namespace) -> Source:
+def _source(arguments: argparse.Namespace) -> PublishedFile:
     if (arguments.name is None) == (arguments.url is None):
         raise Unusable("name one dataset (`freshet data list` shows them), or give an address with --url")
     if arguments.url is not None:
-        return Source(edition="", what="", url=arguments.url)
+        return PublishedFile(edition="", what="", url=arguments.url)
     return source_of(arguments.name, arguments.edition, arguments.what, arguments.mirror)
 
 
@@ -152,7 +152,7 @@ def _progress(terminal: Terminal) -> Callable[[int, int | None], None]:
     return look
 
 
-def _tell(fetched: Fetched, source: Source, terminal: Terminal) -> None:
+def _tell(fetched: Fetched, source: PublishedFile, terminal: Terminal) -> None:
     if fetched.was_here:
         said = "was here already and is what was recorded" if fetched.was_known else "was here already"
     else:
@@ -166,7 +166,7 @@ def _tell(fetched: Fetched, source: Source, terminal: Terminal) -> None:
         terminal.say("      the titles and prices of its products come with --what metadata")
 
 
-def _elsewhere(source: Source) -> str:
+def _elsewhere(source: PublishedFile) -> str:
     """Where else to look."""
     if source.publication is None:
         return ""

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from replay.reading.formats import Head, recognise
 from replay.reading.guess import Guess, guess
 from replay.reading.lines import Dialect
-from replay.reading.mapping import Mapping as ColumnMapping
-from replay.reading.mapping import as_toml, load_mapping
+from replay.reading.mapping import ColumnMapping, as_toml, load_mapping
 from replay.settings import ReplaySettings
 from shared.process.errors import Unusable
 from shared.process.settings import load

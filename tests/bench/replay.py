@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection
 from replay.sending.producer import Sender
+from replay.sending.progress import ReplayTask
 from replay.sending.run import beginning
-from replay.sending.script import Asked, Pace, Script
-from replay.sending.standing import Task
+from replay.sending.script import PaceOptions, ReplayPace, Script
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer, LogReader, producer_config
 from shared.log.topics import Topics, ensure_topics
@@ -36,10 +36,12 @@ def run(settings: BenchSettings) -> list[Figure]:
     replay = ReplaySettings(state_dir=settings.folder / "replay")
     everything = Selection()
     extent = copy.extent(everything)
-    pace = Pace.of(Asked(), extent.first_ms, extent.last_ms + copy.summary.tables.resolution_ms, extent.events)
+    pace = ReplayPace.of(
+        PaceOptions(), extent.first_ms, extent.last_ms + copy.summary.tables.resolution_ms, extent.events
+    )
     script = Script(copy.summary.fingerprint, extent, pace, replay.tick_events, replay.tick_seconds)
     wanted = EVENTS_QUICK if settings.quick else EVENTS
-    task = Task(copy, everything, script, max(1, wanted // extent.events))
+    task = ReplayTask(copy, everything, script, max(1, wanted // extent.events))
     events = task.loops * extent.events
     with fresh_kafka(settings) as kafka:
         records = _records(task, kafka.partitions)
@@ -90,7 +92,7 @@ def run(settings: BenchSettings) -> list[Figure]:
     ]
 
 
-def _records(task: Task, partitions: int) -> list[Record]:
+def _records(task: ReplayTask, partitions: int) -> list[Record]:
     """What a replay sends, ticks included."""
     records = []
     for loop in range(task.loops):

@@ -15,7 +15,7 @@ import pytest
 
 from replay.reading.formats import recognise
 from replay.reading.inspection import Findings, Spread, inspect
-from replay.reading.mapping import Mapping, load_mapping
+from replay.reading.mapping import ColumnMapping, load_mapping
 from replay.settings import ReplaySettings
 from services.console.data_inspect import lines_of
 from shared.process.errors import Unusable
@@ -33,7 +33,7 @@ C1002;c-8;S-2;14.04.2024 10:13;-2;7,00
 """ + "".join(f"{n};c-{n};S-{n % 3};16.04.2024 09:00;1;3,50\n" for n in range(1006, 1020))
 
 
-def found_in(path: Path, mapping: Mapping | None = None, **settings: Any) -> Findings:
+def found_in(path: Path, mapping: ColumnMapping | None = None, **settings: Any) -> Findings:
     used = ReplaySettings(**settings)
     return inspect(path, recognise(path, mapping, used), mapping, used, lambda *_: None)
 
@@ -88,7 +88,7 @@ def test_prices_and_guests_of_a_shops_export(tmp_path: Path) -> None:
     ]
     path = tmp_path / "sales.csv"
     path.write_text("\n".join(lines))
-    mapping = Mapping.model_validate(
+    mapping = ColumnMapping.model_validate(
         {
             "columns": {"user": "user", "product": "item", "time": "at", "price": "price"},
             "kind": {"default": "purchase"},

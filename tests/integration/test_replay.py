@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from replay.sending.standing import Position
+from replay.sending.progress import ReplayPosition
 from services.embedded import broker
 from shared.log.clients import LogReader, partition_of
 from shared.log.merge import AppliedMarks
@@ -168,7 +168,7 @@ def test_killed_again_and_again_and_resumed_nothing_is_left_out_and_nothing_coun
             goal = rng.randint(350, 550)  # of this process; more than what waits for the first acknowledgement
             service.wait_for(lambda s=service, g=goal: has_sent(s, g), f"{goal} events")  # type: ignore[misc]
             service.kill()
-        position = Position.load(next((tmp_path / "state").glob("*/position.json")).parent)
+        position = ReplayPosition.load(next((tmp_path / "state").glob("*/position.json")).parent)
         assert position is not None
         assert position.sequence > kept  # it did resume, and in the middle
         kept = position.sequence
@@ -433,7 +433,7 @@ def test_ending_now_is_kept_by_resuming(kafka: KafkaSettings, tmp_path: Path, re
         service.wait_for(lambda: has_sent(service, 200), "200 events")
         service.kill()
     folder = next((tmp_path / "state").glob("*/position.json")).parent
-    position = Position.load(folder)
+    position = ReplayPosition.load(folder)
     assert position is not None
     assert position.moved_ms % DAY_MS == 0
     assert position.moved_ms > 0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from replay.reading.formats import Format, recognise
 from replay.reading.lines import Lines
-from replay.reading.mapping import Mapping
+from replay.reading.mapping import ColumnMapping
 from replay.reading.records import Account
 from replay.settings import ReplaySettings
 from shared.pb.freshet.v1.events_pb2 import Event
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     messages: list[str]  # of those left out
 
 
-def events_of(path: Path, content: bytes | None = None, mapping: Mapping | None = None, **settings: int) -> Found:
+def events_of(path: Path, content: bytes | None = None, mapping: ColumnMapping | None = None, **settings: int) -> Found:
     """Read a file, written first where `content` is given."""
     if content is not None:
         path.write_bytes(content)

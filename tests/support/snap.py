@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Extent, OrderedCopy, Selection
 from replay.order.ordering import ordered_copy
-from replay.reading.mapping import Mapping
+from replay.reading.mapping import ColumnMapping
 from replay.settings import ReplaySettings
 from shared.process.terminal import Watch
 
@@ -62,7 +62,7 @@ def ordered(
     state_dir: Path,
     metadata: Path | None = None,
     stop: threading.Event | None = None,
-    mapping: Mapping | None = None,
+    mapping: ColumnMapping | None = None,
     **settings: Any,
 ) -> OrderedCopy:
     """The ordered copy of a file, as a replay makes it."""

@@ -12,7 +12,7 @@ import pytest
 
 from replay.order.ordered_copy import Selection
 from replay.order.ordering import fingerprint_of, user_point
-from replay.reading.mapping import Columns, File, Kind, Mapping
+from replay.reading.mapping import ColumnMapping, Columns, FileRules, KindRules
 from shared.process.errors import Unusable
 from shared.process.terminal import Stopped
 from tests.support import snap
@@ -108,7 +108,9 @@ def test_prices_come_from_the_metadata_and_its_last_line_counts(tmp_path: Path) 
 def test_the_price_of_a_sale_is_its_own(tmp_path: Path) -> None:
     path = tmp_path / "shop.csv"
     path.write_text(f"sku,at,price\nB0,{FIRST_SECONDS},9.5\nB0,{FIRST_SECONDS + 1},\n")
-    mapping = Mapping(columns=Columns(product="sku", time="at", price="price"), kind=Kind(default="purchase"))
+    mapping = ColumnMapping(
+        columns=Columns(product="sku", time="at", price="price"), kind=KindRules(default="purchase")
+    )
     copy = ordered(path, tmp_path / "state", snap.write(tmp_path / "m", [{"asin": "B0", "price": 7}]), mapping=mapping)
     assert [s.event.price for s in copy.events(Selection(), everything(copy))] == [9.5, 7.0]
 
@@ -143,7 +145,9 @@ def test_a_sample_of_users_holds_each_event_of_a_guest_by_itself(tmp_path: Path)
     lines = [f"{f'u{n}' if n < 500 else ''},p,{FIRST_SECONDS + n}" for n in range(1000)]
     path = tmp_path / "shop.csv"
     path.write_text("\n".join(["user,product,time", *lines]))
-    mapping = Mapping(columns=Columns(user="user", product="product", time="time"), kind=Kind(default="view"))
+    mapping = ColumnMapping(
+        columns=Columns(user="user", product="product", time="time"), kind=KindRules(default="view")
+    )
     copy = ordered(path, tmp_path / "state", mapping=mapping)
     some = Selection(users_share=0.3)
     sampled = [s.event for s in copy.events(some, copy.extent(some))]
@@ -156,7 +160,11 @@ def test_another_mapping_is_another_dataset(tmp_path: Path) -> None:
     path = tmp_path / "shop.csv"
     path.write_text(f"a,b,{FIRST_SECONDS}\n" * 2 + f"a,c,{FIRST_SECONDS - 1}\n")
     mappings = [
-        Mapping(columns=Columns(user=user, product=product, time=3), file=File(header=False), kind=Kind(default="view"))
+        ColumnMapping(
+            columns=Columns(user=user, product=product, time=3),
+            file=FileRules(header=False),
+            kind=KindRules(default="view"),
+        )
         for user, product in ((1, 2), (2, 1))
     ]
     one, other, again = (ordered(path, tmp_path / "state", mapping=mapping) for mapping in (*mappings, mappings[0]))

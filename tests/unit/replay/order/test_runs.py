@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from replay.order.ordering import Row, merged, read_run, write_run
+from replay.order.ordering import SortedRow, merged, read_run, write_run
 
 
 @pytest.mark.parametrize("most_open", [2, 3, 100])
 def test_many_runs_are_merged_with_few_files_open(tmp_path: Path, most_open: int) -> None:
     rng = random.Random(most_open)
-    rows = [Row(rng.randrange(50), line, rng.randbytes(rng.randrange(30))) for line in range(1000)]
+    rows = [SortedRow(rng.randrange(50), line, rng.randbytes(rng.randrange(30))) for line in range(1000)]
     runs = []
     for n in range(11):
         runs.append(tmp_path / f"run-{n}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from replay.reading.formats import recognise, recognise_products
-from replay.reading.mapping import Columns, Kind, Mapping
+from replay.reading.mapping import ColumnMapping, Columns, KindRules
 from replay.settings import ReplaySettings
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import Unusable
@@ -97,7 +97,7 @@ def test_a_text_may_hold_lines_that_look_like_another_format(tmp_path: Path) -> 
     assert found.format.name == "reviews as Kaggle's Reviews.csv"
     assert [event.text for event in found.events] == ['s\na\n{b\nreview/c: d\n,"e'] * 9
     shop = b"product,when,note\n" + b'p,1219017600,"\n{\n{"\n' * 9
-    mapping = Mapping(columns=Columns(product="product", time="when"), kind=Kind(default="view"))
+    mapping = ColumnMapping(columns=Columns(product="product", time="when"), kind=KindRules(default="view"))
     assert len(events_of(tmp_path / "r", shop, mapping).events) == 9
 
 
@@ -197,7 +197,7 @@ def test_a_mapping_is_for_a_csv(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text(json.dumps(review()))
     with pytest.raises(Unusable, match="leave --mapping out"):
-        recognise(path, Mapping(columns=Columns(product=1)), ReplaySettings())
+        recognise(path, ColumnMapping(columns=Columns(product=1)), ReplaySettings())
 
 
 @pytest.mark.parametrize("record", [review(), {"parent_asin": "B1", "asin": "B2", "user_id": "A1", "rating": 5.0}])
@@ -213,7 +213,7 @@ def test_reviews_are_no_metadata(tmp_path: Path, record: dict[str, object]) -> N
 def test_times_that_are_in_no_plain_format_ask_for_one(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text("p,t\na,1.12.2010\nb,2.12.2010\n")
-    mapping = Mapping(columns=Columns(product="p", time="t"), kind=Kind(default="view"))
+    mapping = ColumnMapping(columns=Columns(product="p", time="t"), kind=KindRules(default="view"))
     with pytest.raises(Unusable, match=r"how times are written in t can't be told; the first is \"1\.12\.2010\""):
         recognise(path, mapping, ReplaySettings())
 
@@ -221,12 +221,12 @@ def test_times_that_are_in_no_plain_format_ask_for_one(tmp_path: Path) -> None:
 def test_a_mapping_is_completed_from_the_content_and_names_the_dataset(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text("p;t\na;1291191960000\n")
-    mapping = Mapping(columns=Columns(product="p", time="t"), kind=Kind(default="view"))
+    mapping = ColumnMapping(columns=Columns(product="p", time="t"), kind=KindRules(default="view"))
     found = events_of(path, None, mapping).format
     assert found.mapping is not None
     assert (found.mapping.file.delimiter, found.mapping.time.format) == (";", "milliseconds")
     again = events_of(path, None, found.mapping).format
-    other = events_of(path, None, mapping.model_copy(update={"kind": Kind(default="cart")})).format
+    other = events_of(path, None, mapping.model_copy(update={"kind": KindRules(default="cart")})).format
     assert found.reading == again.reading != other.reading
     assert events_of(tmp_path / "json", json.dumps(review()).encode()).format.reading == ""
 

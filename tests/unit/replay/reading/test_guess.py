@@ -9,7 +9,7 @@ import pytest
 
 from replay.reading.formats import Head
 from replay.reading.guess import Guess, guess
-from replay.reading.mapping import Mapping
+from replay.reading.mapping import ColumnMapping
 from shared.process.errors import Unusable
 
 SHOP = """\
@@ -50,7 +50,7 @@ def test_returns_by_a_negative_quantity(tmp_path: Path) -> None:
 
 def test_its_toml_reads_as_the_mapping_itself_with_the_reasons(tmp_path: Path) -> None:
     found = guessed(tmp_path, SHOP)
-    assert Mapping.model_validate(tomllib.loads(found.as_toml())) == found.mapping
+    assert ColumnMapping.model_validate(tomllib.loads(found.as_toml())) == found.mapping
     assert "# price: 'unit_price', by its name" in found.as_toml()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay.reading.formats import recognise_products
 from replay.reading.lines import Lines
 from replay.reading.mapped import MappedRows
-from replay.reading.mapping import Columns, File, Kind, Mapping, Time, User, When
+from replay.reading.mapping import ColumnMapping, Columns, FileRules, KindCondition, KindRules, TimeRules, UserRules
 from replay.reading.records import REASONS, Account
 from replay.settings import ReplaySettings
 from shared.log.records import check_event
@@ -21,12 +21,12 @@ from tests.support.events import events_of
 
 NAMES = ["user", "sku", "when", "what", "stars", "title", "words", "cost", "units", "up", "all", "stay", "id"]
 ROW = ["u1", "p1", "2011-12-09", "buy", "4", "Good", "Really", "2.50", "3", "1", "2", "9.5", "e1"]
-MAPPING = Mapping(
+MAPPING = ColumnMapping(
     columns=Columns(
         user="user", product="sku", time="when", kind="what", rating="stars", text=("title", "words"), price="cost",
         quantity="units", helpful="up", total_votes="all", dwell_seconds="stay", event_id="id",
     ),
-    kind=Kind(default="view", values={"buy": "purchase", "back": "return", "seen": "view"}),
+    kind=KindRules(default="view", values={"buy": "purchase", "back": "return", "seen": "view"}),
 )  # fmt: skip
 MS = 1_323_388_800_000
 
@@ -66,7 +66,7 @@ def test_what_says_nothing_is_nothing(nothing: str) -> None:
 def test_without_a_user_it_is_a_guest_or_left_out() -> None:
     assert mapped().to_event(with_(user="")).user_id == ""
     with pytest.raises(BadEvent, match="user: missing") as refused:
-        mapped(user=User(missing="reject")).to_event(with_(user=" "))
+        mapped(user=UserRules(missing="reject")).to_event(with_(user=" "))
     assert refused.value.reason == "no_user"
     no_column = MAPPING.columns.model_copy(update={"user": None})
     assert mapped(columns=no_column).to_event(ROW).user_id == ""
@@ -84,19 +84,19 @@ def test_an_id_written_as_a_float_is_a_whole_number(written: str, user_id: str) 
 @pytest.mark.parametrize(
     ("file", "written", "price"),
     [
-        (File(delimiter=","), "2.55", 2.55),
-        (File(delimiter=","), "1,234.50", 1234.5),
-        (File(delimiter="\t"), "1,234", 1234.0),
-        (File(delimiter=";"), "2,55", 2.55),
-        (File(delimiter=";"), "2.55", 2.55),
-        (File(delimiter=";"), "1.234,50", 1234.5),
-        (File(delimiter=";"), "1,234.50", 1234.5),
-        (File(delimiter="\t", decimal=","), "1.234,5", 1234.5),
-        (File(delimiter=";", decimal="."), "1,234", 1234.0),
-        (File(delimiter=","), "1e3", 1000.0),
+        (FileRules(delimiter=","), "2.55", 2.55),
+        (FileRules(delimiter=","), "1,234.50", 1234.5),
+        (FileRules(delimiter="\t"), "1,234", 1234.0),
+        (FileRules(delimiter=";"), "2,55", 2.55),
+        (FileRules(delimiter=";"), "2.55", 2.55),
+        (FileRules(delimiter=";"), "1.234,50", 1234.5),
+        (FileRules(delimiter=";"), "1,234.50", 1234.5),
+        (FileRules(delimiter="\t", decimal=","), "1.234,5", 1234.5),
+        (FileRules(delimiter=";", decimal="."), "1,234", 1234.0),
+        (FileRules(delimiter=","), "1e3", 1000.0),
     ],
 )
-def test_decimal_points_and_commas(file: File, written: str, price: float) -> None:
+def test_decimal_points_and_commas(file: FileRules, written: str, price: float) -> None:
     assert mapped(file=file).to_event(with_(cost=written)).price == price
 
 
@@ -104,9 +104,9 @@ def test_kinds_are_told_by_the_column_the_conditions_and_else_by_the_default() -
     kind = MAPPING.kind.model_copy(
         update={
             "when": (
-                When(column="id", starts_with="C", kind="return"),
-                When(column="units", below=0, kind="dislike"),
-                When(column="title", equals="Kept", kind="favourite"),
+                KindCondition(column="id", starts_with="C", kind="return"),
+                KindCondition(column="units", below=0, kind="dislike"),
+                KindCondition(column="title", equals="Kept", kind="favourite"),
             )
         }
     )
@@ -119,7 +119,7 @@ def test_kinds_are_told_by_the_column_the_conditions_and_else_by_the_default() -
         (with_(title="Kept "), pb.EVENT_KIND_FAVOURITE),
     ]
     assert [rows.to_event(row).kind for row, _ in told] == [kind for _, kind in told]
-    own_names = mapped(kind=Kind())
+    own_names = mapped(kind=KindRules())
     assert own_names.to_event(with_(what="Cart")).kind == pb.EVENT_KIND_CART
     with pytest.raises(BadEvent, match="none of review, rating, view") as refused:
         own_names.to_event(with_(what="buy"))
@@ -127,7 +127,7 @@ def test_kinds_are_told_by_the_column_the_conditions_and_else_by_the_default() -
 
 
 def test_without_any_kind_a_text_is_a_review_and_stars_are_a_rating() -> None:
-    rows = mapped(kind=Kind())
+    rows = mapped(kind=KindRules())
     assert rows.to_event(with_(what="")).kind == pb.EVENT_KIND_REVIEW
     assert rows.to_event(with_(what="", title="", words=" ")).kind == pb.EVENT_KIND_RATING
     with pytest.raises(BadEvent) as refused:
@@ -213,11 +213,11 @@ Kunde;Artikel;Zeit;Preis;Name
 18000;71053;01.07.2011 10:00;-1;x
 18000;71053;01.07.2011 10:00
 """
-SHOP_MAPPING = Mapping(
+SHOP_MAPPING = ColumnMapping(
     columns=Columns(user="Kunde", product="Artikel", time="Zeit", price="Preis", title="Name"),
-    file=File(encoding="cp1252"),
-    time=Time(format="%d.%m.%Y %H:%M", zone="Europe/Berlin"),
-    kind=Kind(default="purchase"),
+    file=FileRules(encoding="cp1252"),
+    time=TimeRules(format="%d.%m.%Y %H:%M", zone="Europe/Berlin"),
+    kind=KindRules(default="purchase"),
 )
 
 
@@ -256,7 +256,9 @@ def test_its_products_are_what_its_usable_lines_say(tmp_path: Path) -> None:
 def test_a_list_of_products_needs_no_times(tmp_path: Path) -> None:
     path = tmp_path / "products.csv"
     path.write_text("sku,name,group,maker,price\n1.0,A &amp; B,Toys,Acme,\n2,,nan,,free\n,x,,,\n")
-    mapping = Mapping(columns=Columns(product="sku", title="name", category=("group",), brand="maker", price="price"))
+    mapping = ColumnMapping(
+        columns=Columns(product="sku", title="name", category=("group",), brand="maker", price="price")
+    )
     account = Account()
     format_ = recognise_products(path, mapping, ReplaySettings())
     found = [product for _, _, product in format_.read(Lines(path, 10_000), account, reject=lambda _n, _error: None)]

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from replay.reading.mapping import Columns, File, Kind, Mapping, Time, User, When, as_toml, load_mapping
+from replay.reading.mapping import (
+    ColumnMapping,
+    Columns,
+    FileRules,
+    KindCondition,
+    KindRules,
+    TimeRules,
+    UserRules,
+    as_toml,
+    load_mapping,
+)
 from shared.process.errors import Unusable
 
 WHOLE = """\
@@ -37,23 +47,23 @@ kind = "dislike"
 """
 
 
-def load(folder: Path, text: str) -> Mapping:
+def load(folder: Path, text: str) -> ColumnMapping:
     path = folder / "shop.toml"
     path.write_text(text, encoding="utf-8")
     return load_mapping(path)
 
 
 def test_all_that_a_mapping_says(tmp_path: Path) -> None:
-    assert load(tmp_path, WHOLE) == Mapping(
+    assert load(tmp_path, WHOLE) == ColumnMapping(
         columns=Columns(user="CustomerID", product="StockCode", time=5, text=("Summary", "Text")),
-        file=File(delimiter=";", decimal=",", encoding="cp1252"),
-        time=Time(format="%d.%m.%Y %H:%M", zone="Europe/London"),
-        user=User(missing="reject"),
-        kind=Kind(
+        file=FileRules(delimiter=";", decimal=",", encoding="cp1252"),
+        time=TimeRules(format="%d.%m.%Y %H:%M", zone="Europe/London"),
+        user=UserRules(missing="reject"),
+        kind=KindRules(
             default="purchase",
             when=(
-                When(column="InvoiceNo", starts_with="C", kind="return"),
-                When(column="Quantity", below=0, kind="dislike"),
+                KindCondition(column="InvoiceNo", starts_with="C", kind="return"),
+                KindCondition(column="Quantity", below=0, kind="dislike"),
             ),
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replay.reading.mapping import ISO, MILLISECONDS, SECONDS, clock, format_of
+from replay.reading.mapping import ISO, MILLISECONDS, SECONDS, time_format_of, time_reader
 
 DAY = 1_323_388_800_000  # 2011-12-09, midnight UTC
 HOUR = 3_600_000
@@ -33,7 +33,7 @@ HOUR = 3_600_000
     ],
 )
 def test_good(time_format: str, zone: str, text: str, time_ms: int) -> None:
-    assert clock(time_format, zone)(text) == time_ms
+    assert time_reader(time_format, zone)(text) == time_ms
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_good(time_format: str, zone: str, text: str, time_ms: int) -> None:
 )
 def test_bad(time_format: str, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        clock(time_format, "UTC")(text)
+        time_reader(time_format, "UTC")(text)
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_bad(time_format: str, text: str, said: str) -> None:
     ],
 )
 def test_the_format_of_nearly_all_is_told(values: list[str], time_format: str | None) -> None:
-    assert format_of(values, ["%m/%d/%Y %H:%M"]) == time_format
+    assert time_format_of(values, ["%m/%d/%Y %H:%M"]) == time_format

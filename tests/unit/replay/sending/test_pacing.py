@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.sending.script import Asked, Lateness, Pace, Pacer, behind
+from replay.sending.script import Lateness, PaceOptions, Pacer, ReplayPace, behind
 from shared.log.records import DAY_MS
 
 START_MS = 1_300_060_800_000.0
@@ -27,7 +27,9 @@ class VirtualTime:
         self.now += seconds * 1.01 + 0.0002
 
 
-def sent_at(pace: Pace, spread_ms: list[float], work: dict[int, float] | None = None) -> list[tuple[float, float]]:
+def sent_at(
+    pace: ReplayPace, spread_ms: list[float], work: dict[int, float] | None = None
+) -> list[tuple[float, float]]:
     """When each event went, in seconds after the start, and how late that was; `work` takes time before an event."""
     time = VirtualTime()
     pacer = Pacer(time.clock, time.nap)
@@ -43,25 +45,25 @@ def evenly(days: int, per_day: int) -> list[float]:
     return [START_MS + DAY_MS * (day + n / per_day) for day in range(days) for n in range(per_day)]
 
 
-def paces() -> Iterator[tuple[str, Asked, float]]:
+def paces() -> Iterator[tuple[str, PaceOptions, float]]:
     """What is asked for 3,650 days with 3 events each, and the time that takes."""
-    yield "within", Asked(within_seconds=60), 60
-    yield "evenly", Asked(within_seconds=60, evenly=True), 60
-    yield "speed", Asked(speed=1_000_000), 3650 * 86400 / 1_000_000
-    yield "rate", Asked(rate=400), 3650 * 3 / 400
+    yield "within", PaceOptions(within_seconds=60), 60
+    yield "evenly", PaceOptions(within_seconds=60, evenly=True), 60
+    yield "speed", PaceOptions(speed=1_000_000), 3650 * 86400 / 1_000_000
+    yield "rate", PaceOptions(rate=400), 3650 * 3 / 400
 
 
 def test_evenly_goes_by_number_where_within_goes_by_time() -> None:
     back_heavy = [START_MS, START_MS + DAY_MS * 8, START_MS + DAY_MS * 9, START_MS + DAY_MS * 10]
-    asked = Asked(within_seconds=40, evenly=True)
-    pace = Pace.of(asked, START_MS, START_MS + 10 * DAY_MS, len(back_heavy))
+    asked = PaceOptions(within_seconds=40, evenly=True)
+    pace = ReplayPace.of(asked, START_MS, START_MS + 10 * DAY_MS, len(back_heavy))
     assert [pace.due(place, at) for place, at in enumerate(back_heavy)] == [0, 10, 20, 30]
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [(a, s) for _, a, s in paces()], ids=[name for name, _, _ in paces()])
-def test_it_keeps_to_the_pace_within_one_percent(asked: Asked, seconds: float) -> None:
+def test_it_keeps_to_the_pace_within_one_percent(asked: PaceOptions, seconds: float) -> None:
     events = evenly(3650, 3)
-    pace = Pace.of(asked, START_MS, START_MS + 3650 * DAY_MS, len(events))
+    pace = ReplayPace.of(asked, START_MS, START_MS + 3650 * DAY_MS, len(events))
     assert pace.duration_seconds == pytest.approx(seconds)
     assert pace.mean_rate == pytest.approx(len(events) / seconds)
     went = sent_at(pace, events)
@@ -71,14 +73,14 @@ def test_it_keeps_to_the_pace_within_one_percent(asked: Asked, seconds: float) -
 
 
 def test_without_a_limit_nothing_waits() -> None:
-    pace = Pace.of(Asked(), START_MS, START_MS + 10 * DAY_MS, 30)
+    pace = ReplayPace.of(PaceOptions(), START_MS, START_MS + 10 * DAY_MS, 30)
     assert sent_at(pace, evenly(10, 3), dict.fromkeys(range(30), 0.0)) == [(0.0, 0.0)] * 30
     assert (pace.duration_seconds, pace.mean_rate) == (0, 0)
 
 
 def test_a_stalled_producer_catches_up_and_keeps_the_pace() -> None:
     events = evenly(600, 10)
-    pace = Pace.of(Asked(within_seconds=60), START_MS, START_MS + 600 * DAY_MS, len(events))
+    pace = ReplayPace.of(PaceOptions(within_seconds=60), START_MS, START_MS + 600 * DAY_MS, len(events))
     went = sent_at(pace, events, {2000: 10.0})  # due at 20 s
     assert went[2000][1] < 0.01
     assert went[2001] == (pytest.approx(30.0, abs=0.1), pytest.approx(10.0, abs=0.1))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.order.ordered_copy import Selection
-from replay.sending.standing import POSITION, AcknowledgedPrefix, Position
+from replay.sending.progress import POSITION, AcknowledgedPrefix, ReplayPosition
 from shared.process.errors import Unusable
 
 
@@ -57,13 +57,13 @@ def test_it_knows_how_long_the_oldest_waits() -> None:
 
 
 def test_it_is_kept_and_read(tmp_path: Path) -> None:
-    assert Position.load(tmp_path) is None
+    assert ReplayPosition.load(tmp_path) is None
     for sequence in (5, 6):
-        position = Position(
+        position = ReplayPosition(
             fingerprint="f", log_identity="l", selection=Selection(users_share=0.5), loop=2, sequence=sequence
         )
         position.save(tmp_path)
-        assert Position.load(tmp_path) == position
+        assert ReplayPosition.load(tmp_path) == position
     assert [file.name for file in tmp_path.iterdir()] == [POSITION]
 
 
@@ -71,7 +71,7 @@ def test_it_is_kept_and_read(tmp_path: Path) -> None:
 def test_a_damaged_one_says_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / POSITION).write_text(content)
     with pytest.raises(Unusable, match="delete it"):
-        Position.load(tmp_path)
+        ReplayPosition.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.order.ordered_copy import Extent, Ordered
-from replay.sending.script import Asked, Cue, Pace, Script
+from replay.sending.script import Cue, PaceOptions, ReplayPace, Script
 from shared.log.records import DAY_MS, END_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_REVIEW, EVENT_KIND_TICK, Event
 
@@ -26,9 +26,9 @@ def ordered(times_ms: Sequence[int], first: int = 1) -> list[Ordered]:
     return [Ordered(n, t, b"u%d" % n, event(n, t).SerializeToString(), t) for n, t in enumerate(times_ms, start=first)]
 
 
-def script(times_ms: Sequence[int], asked: Asked, *, tick_events: int = 3, tick_seconds: float = 1e9) -> Script:
+def script(times_ms: Sequence[int], asked: PaceOptions, *, tick_events: int = 3, tick_seconds: float = 1e9) -> Script:
     extent = Extent(len(times_ms), 1, len(times_ms), times_ms[0], times_ms[-1])
-    pace = Pace.of(asked, times_ms[0], times_ms[-1] + DAY_MS, len(times_ms))
+    pace = ReplayPace.of(asked, times_ms[0], times_ms[-1] + DAY_MS, len(times_ms))
     return Script("abc", extent, pace, tick_events, tick_seconds)
 
 
@@ -45,7 +45,7 @@ DAYS = [START_MS + day * DAY_MS for day in (0, 0, 1, 5, 5, 9, 9, 9)]
 
 
 def test_a_tick_comes_every_so_many_events_and_at_the_end() -> None:
-    cues = list(script(DAYS, Asked()).loop(0, ordered(DAYS)))
+    cues = list(script(DAYS, PaceOptions()).loop(0, ordered(DAYS)))
     assert shown(cues) == ["1@0", "2@0", "3@1", "tick@5", "4@5", "5@5", "6@9", "tick@9", "7@9", "8@9", "tick@9"]
     assert cues[-1].event.event_time_ms == DAYS[-1] + 1
     assert {cue.event.source for cue in cues} == {"abc/0"}
@@ -53,21 +53,21 @@ def test_a_tick_comes_every_so_many_events_and_at_the_end() -> None:
 
 
 def test_resumed_it_has_its_ticks_at_the_same_places() -> None:
-    whole = list(script(DAYS, Asked()).loop(0, ordered(DAYS)))
+    whole = list(script(DAYS, PaceOptions()).loop(0, ordered(DAYS)))
     for after in range(len(DAYS)):
-        rest = list(script(DAYS, Asked()).loop(0, ordered(DAYS[after:], after + 1), after))
+        rest = list(script(DAYS, PaceOptions()).loop(0, ordered(DAYS[after:], after + 1), after))
         assert shown(rest) == shown(whole)[-len(rest) :]
 
 
 def test_quiet_stretches_have_ticks_that_look_ahead_to_the_next_event() -> None:
     times = [START_MS, START_MS + 10 * DAY_MS]
-    cues = list(script(times, Asked(speed=86_400), tick_seconds=4).loop(0, ordered(times)))
+    cues = list(script(times, PaceOptions(speed=86_400), tick_seconds=4).loop(0, ordered(times)))
     assert shown(cues) == ["1@0", "tick@10", "tick@10", "2@10", "tick@10"]
     assert [cue.due for cue in cues] == [0, 4, 8, 10, 10]
 
 
 def test_in_another_loop_time_goes_on_and_nothing_counts_as_a_repeat() -> None:
-    asked = script(DAYS, Asked(within_seconds=10))
+    asked = script(DAYS, PaceOptions(within_seconds=10))
     cues = list(asked.loop(2, ordered(DAYS)))
     assert {cue.event.source for cue in cues} == {"abc/2"}
     assert (cues[0].event.event_time_ms - START_MS) / DAY_MS == 2 * 10
@@ -78,9 +78,9 @@ def test_in_another_loop_time_goes_on_and_nothing_counts_as_a_repeat() -> None:
 
 
 def test_moved_in_time_only_event_times_are_others() -> None:
-    plain = list(script(DAYS, Asked(speed=86_400)).loop(1, ordered(DAYS)))
+    plain = list(script(DAYS, PaceOptions(speed=86_400)).loop(1, ordered(DAYS)))
     moved = list(
-        dataclasses.replace(script(DAYS, Asked(speed=86_400)), moved_ms=-3 * DAY_MS).loop(1, ordered(DAYS))
+        dataclasses.replace(script(DAYS, PaceOptions(speed=86_400)), moved_ms=-3 * DAY_MS).loop(1, ordered(DAYS))
     )  # fmt: skip
     assert [cue.event.event_time_ms - 3 * DAY_MS for cue in plain] == [cue.event.event_time_ms for cue in moved]
     assert [(cue.due, cue.event.source, cue.event.sequence) for cue in plain] == [
@@ -89,7 +89,7 @@ def test_moved_in_time_only_event_times_are_others() -> None:
 
 
 def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> None:
-    asked = script(DAYS, Asked())
+    asked = script(DAYS, PaceOptions())
     most = asked.most_loops
     assert dataclasses.replace(asked, moved_ms=2 * asked.shift_ms).most_loops == most - 2
     assert list(asked.loop(most - 1, ordered(DAYS)))[-1].event.event_time_ms < END_MS
@@ -100,10 +100,10 @@ def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> 
     st.lists(st.integers(0, 40), min_size=1, max_size=60),
     st.integers(1, 10),
     st.floats(0.1, 20),
-    st.sampled_from([Asked(), Asked(speed=86_400), Asked(rate=2), Asked(within_seconds=30)]),
+    st.sampled_from([PaceOptions(), PaceOptions(speed=86_400), PaceOptions(rate=2), PaceOptions(within_seconds=30)]),
 )
 def test_no_tick_ever_claims_more_than_was_sent(
-    days: list[int], tick_events: int, tick_seconds: float, asked: Asked
+    days: list[int], tick_events: int, tick_seconds: float, asked: PaceOptions
 ) -> None:
     times = [START_MS + day * DAY_MS for day in sorted(days)]
     cues = list(script(times, asked, tick_events=tick_events, tick_seconds=tick_seconds).loop(0, ordered(times)))

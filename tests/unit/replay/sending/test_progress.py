@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import Selection
-from replay.sending.script import Asked, Cue, Pace, Script
-from replay.sending.standing import Position, Sent, Standing, Task
+from replay.sending.progress import ReplayPosition, ReplayProgress, ReplayTask, SentEvent
+from replay.sending.script import Cue, PaceOptions, ReplayPace, Script
 from tests.support import snap
 from tests.support.snap import everything, ordered, review
 
@@ -26,12 +26,14 @@ class Clock:
         return self.now
 
 
-def standing(folder: Path, asked: Asked, metrics: ReplayMetrics, clock: Clock) -> Standing:
+def progress(folder: Path, asked: PaceOptions, metrics: ReplayMetrics, clock: Clock) -> ReplayProgress:
     copy = ordered(snap.write(folder / "reviews", [review(n) for n in range(9)]), folder / "state")
     extent = everything(copy)
-    pace = Pace.of(asked, extent.first_ms, extent.last_ms + 1, extent.events)
-    task = Task(copy, Selection(), Script("f", extent, pace, 200, 1.0), loops=1)
-    return Standing(task, Position(fingerprint="f", log_identity="l", selection=Selection()), metrics, clock)
+    pace = ReplayPace.of(asked, extent.first_ms, extent.last_ms + 1, extent.events)
+    task = ReplayTask(copy, Selection(), Script("f", extent, pace, 200, 1.0), loops=1)
+    return ReplayProgress(
+        task, ReplayPosition(fingerprint="f", log_identity="l", selection=Selection()), metrics, clock
+    )
 
 
 @pytest.fixture
@@ -48,11 +50,11 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
     tmp_path: Path, metrics: ReplayMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    stands = standing(tmp_path, Asked(rate=1.0), metrics, clock)
+    stands = progress(tmp_path, PaceOptions(rate=1.0), metrics, clock)
     caplog.set_level(logging.INFO, logger="replay")
     stretches = []
     for place in range(9):  # each sent when it is due, none acknowledged
-        stretches.append(stands.sent(Sent(0, Cue(None, 0, b"u", b"", place, place + 1))))
+        stretches.append(stands.sent(SentEvent(0, Cue(None, 0, b"u", b"", place, place + 1))))
         clock.now += 1.0
         stands.measure(-0.1, in_flight=place + 1)
     assert behind_seconds(metrics) == 9
@@ -70,8 +72,8 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
 
 def test_as_fast_as_the_broker_takes_it_is_never_late(tmp_path: Path, metrics: ReplayMetrics) -> None:
     clock = Clock()
-    stands = standing(tmp_path, Asked(), metrics, clock)
-    stands.sent(Sent(0, Cue(None, 0, b"u", b"", 0, 1)))
+    stands = progress(tmp_path, PaceOptions(), metrics, clock)
+    stands.sent(SentEvent(0, Cue(None, 0, b"u", b"", 0, 1)))
     clock.now += 9.0
     stands.measure(0.0, in_flight=1)
     assert behind_seconds(metrics) == 0

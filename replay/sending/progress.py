@@ -19,14 +19,22 @@ from replay.sending.script import Cue, Lateness, Script, behind
 from shared.process.errors import Unusable
 from shared.process.folders import sync_folder
 
-# How far a replay has come: only what the broker has acknowledged counts, and it survives kill -9.
-
+log = logging.getLogger("replay")
 POSITION = "position.json"
-
 ItemT = TypeVar("ItemT")
 
 
-class Position(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ReplayTask:
+    """What is to be sent."""
+
+    copy: OrderedCopy
+    selection: Selection
+    script: Script
+    loops: int
+
+
+class ReplayPosition(BaseModel):
     """`position.json`: everything up to `sequence` of `loop` was acknowledged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +58,7 @@ class Position(BaseModel):
         sync_folder(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Position | None:
+    def load(cls, folder: Path) -> ReplayPosition | None:
         """The position kept in a folder, None when there is none.
 
         Raises:
@@ -68,96 +76,24 @@ class Position(BaseModel):
             ) from error
 
 
-class Stretch(Generic[ItemT]):
-    """Items sent one after the other, whose acknowledgements are only counted."""
-
-    __slots__ = ("_acknowledged", "last", "sent", "since")
-
-    def __init__(self, now: float) -> None:
-        self.since = now  # clock seconds of the first item's sending
-        self.last: ItemT | None = None
-        self.sent = 0
-        self._acknowledged = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Items not acknowledged yet."""
-        return self.sent - self._acknowledged
-
-    def acknowledge(self, _: object = None) -> None:
-        """Note that the broker has one of the items; what it reports of it does not matter."""
-        self._acknowledged += 1
-
-
-class AcknowledgedPrefix(Generic[ItemT]):
-    """Follows what was sent up to an item before which, itself included, everything was acknowledged.
-
-    It is the last such item, or up to `STRETCH` items before: an acknowledgement then costs no more than an addition.
-    """
-
-    STRETCH = 64
-
-    def __init__(self) -> None:
-        self._stretches: deque[Stretch[ItemT]] = deque()
-        self._newest: ItemT | None = None
-
-    def sent(self, item: ItemT, clock: Callable[[], float]) -> Stretch[ItemT]:
-        """Note an item as sent now; where to acknowledge it."""
-        stretch = self._stretches[-1] if self._stretches else None
-        if stretch is None or stretch.sent == self.STRETCH or not stretch.in_flight:
-            stretch = Stretch(clock())
-            self._stretches.append(stretch)
-        stretch.last = item
-        stretch.sent += 1
-        return stretch
-
-    @property
-    def newest(self) -> ItemT | None:
-        """The item up to which the broker has everything; None before any."""
-        while self._stretches and not self._stretches[0].in_flight:
-            self._newest = self._stretches.popleft().last
-        return self._newest
-
-    @property
-    def in_flight(self) -> int:
-        """Items that the broker may not have."""
-        return sum(stretch.in_flight for stretch in self._stretches)
-
-    def oldest_seconds(self, now: float) -> float:
-        """How long the oldest stretch without all its acknowledgements has waited for them; 0 where none waits."""
-        waiting = next((stretch for stretch in self._stretches if stretch.in_flight), None)
-        return 0.0 if waiting is None else now - waiting.since
-
-
-log = logging.getLogger("replay")
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be sent."""
-
-    copy: OrderedCopy
-    selection: Selection
-    script: Script
-    loops: int
-
-
-class Sent(NamedTuple):
+class SentEvent(NamedTuple):
     """An event on its way."""
 
     loop: int
     cue: Cue
 
 
-class Standing:
+class ReplayProgress:
     """Counts what was acknowledged, from a position on."""
 
-    def __init__(self, task: Task, position: Position, metrics: ReplayMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, task: ReplayTask, position: ReplayPosition, metrics: ReplayMetrics, clock: Callable[[], float]
+    ) -> None:
         self._metrics = metrics
         self._task = task
         self._clock = clock
         self._started = clock()
-        self._prefix: AcknowledgedPrefix[Sent] = AcknowledgedPrefix()
+        self._prefix: AcknowledgedPrefix[SentEvent] = AcknowledgedPrefix()
         self._lateness = Lateness()
         self.before = position.loop * task.script.extent.events
         self.before += task.copy.count_up_to(task.selection, position.sequence)
@@ -170,7 +106,7 @@ class Standing:
         self._metrics.events()
         self._metrics.asked_rate.set(self._task.script.pace.mean_rate)
 
-    def sent(self, event: Sent) -> Stretch[Sent]:
+    def sent(self, event: SentEvent) -> Stretch[SentEvent]:
         """Note an event as sent; where to acknowledge it."""
         self._sent += 1
         return self._prefix.sent(event, self._clock)
@@ -181,7 +117,7 @@ class Standing:
         return self._sent - self._prefix.in_flight
 
     @property
-    def newest(self) -> Sent | None:
+    def newest(self) -> SentEvent | None:
         """An event sent by this process before which, itself included, the broker has everything."""
         return self._prefix.newest
 
@@ -239,3 +175,64 @@ class Standing:
             f"{self.acknowledged / self.total:4.0%}  {self.acknowledged:,} events  {self.rate:,.0f} events/s  "
             f"{day}{loop}{late}"
         )
+
+
+class AcknowledgedPrefix(Generic[ItemT]):
+    """Follows what was sent up to an item before which, itself included, everything was acknowledged.
+
+    It is the last such item, or up to `STRETCH` items before: an acknowledgement then costs no more than an addition.
+    """
+
+    STRETCH = 64
+
+    def __init__(self) -> None:
+        self._stretches: deque[Stretch[ItemT]] = deque()
+        self._newest: ItemT | None = None
+
+    def sent(self, item: ItemT, clock: Callable[[], float]) -> Stretch[ItemT]:
+        """Note an item as sent now; where to acknowledge it."""
+        stretch = self._stretches[-1] if self._stretches else None
+        if stretch is None or stretch.sent == self.STRETCH or not stretch.in_flight:
+            stretch = Stretch(clock())
+            self._stretches.append(stretch)
+        stretch.last = item
+        stretch.sent += 1
+        return stretch
+
+    @property
+    def newest(self) -> ItemT | None:
+        """The item up to which the broker has everything; None before any."""
+        while self._stretches and not self._stretches[0].in_flight:
+            self._newest = self._stretches.popleft().last
+        return self._newest
+
+    @property
+    def in_flight(self) -> int:
+        """Items that the broker may not have."""
+        return sum(stretch.in_flight for stretch in self._stretches)
+
+    def oldest_seconds(self, now: float) -> float:
+        """How long the oldest stretch without all its acknowledgements has waited for them; 0 where none waits."""
+        waiting = next((stretch for stretch in self._stretches if stretch.in_flight), None)
+        return 0.0 if waiting is None else now - waiting.since
+
+
+class Stretch(Generic[ItemT]):
+    """Items sent one after the other, whose acknowledgements are only counted."""
+
+    __slots__ = ("_acknowledged", "last", "sent", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now  # clock seconds of the first item's sending
+        self.last: ItemT | None = None
+        self.sent = 0
+        self._acknowledged = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Items not acknowledged yet."""
+        return self.sent - self._acknowledged
+
+    def acknowledge(self, _: object = None) -> None:
+        """Note that the broker has one of the items; what it reports of it does not matter."""
+        self._acknowledged += 1

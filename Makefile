@@ -42,10 +42,10 @@ demo: $(RUNS)  ## The whole loop on one machine, in about two minutes. DATA=<fil
 	@$(BIN)/freshet demo $(if $(DATA),--data '$(DATA)') $(if $(META),--metadata '$(META)') $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## Tests, but for the slow ones: unit, integration (embedded broker, real gRPC) and end to end. WORKERS=<n> run beside each other.
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow" --durations 10 --durations-min 5
 
 slow: $(STAMP)  ## The slow tests: what takes more than 5 s.
-	$(BIN)/python -m pytest $(SPREAD) --maxprocesses 3 -m slow
+	$(BIN)/python -m pytest $(SPREAD) --maxprocesses 3 -m slow --durations 10
 
 unit: $(STAMP)  ## The unit tests alone, slow ones too.
 	$(BIN)/python -m pytest $(SPREAD) tests/unit

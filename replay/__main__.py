@@ -4,7 +4,6 @@
     python -m replay run sales.csv --mapping shop.toml --ending now
     python -m replay --products products.json.gz
     python -m replay sample --out reviews.json.gz --meta products.json.gz
-    python -m replay simulate --model shop/test --users 100 --rate 20
 
 `run --help` names the formats that are read. It ends when the broker has acknowledged everything, or at SIGTERM or
 Ctrl-C, with its position kept for --resume.
@@ -26,11 +25,11 @@ from replay.sending.catalogue import send_catalogue
 from replay.sending.run import run
 from replay.settings import ReplaySettings
 from shared.process.errors import Unavailable, Unusable
-from shared.process.running_system import environment_here, running_here
+from shared.process.running_system import environment_here
 from shared.process.settings import KafkaSettings, describe, load
 from shared.process.telemetry import new_registry, setup_logging, start_metrics
 
-ADDRESS = "127.0.0.1:50051"
+_SIMULATE_HAS_MOVED = "simulated users come from another command now: freshet simulate users"
 
 _RUN = """\
 Send a file of what users did. What it is, is told from its content, plain or gzip:
@@ -68,14 +67,6 @@ file's own times, also with --ending; --resume goes on with what --ending was fi
 """
 
 
-_SIMULATE = """\
-Let the users of a fitted simulator (`freshet simulate fit`) call the running system. Each comes with a view of
-something it needs, asks for recommendations over gRPC, and answers them with clicks and purchases that name the
-recommendation, through RecordEvents, as a shop's pages do; the next one is answered from a state that holds those. At
-last it leaves, and comes again. What the simulator does not know it does not click.
-"""
-
-
 _PRODUCTS = (
     "send what products are called and cost: metadata as SNAP publishes it (JSON lines), or a CSV with title, "
     "category, brand, price by its mapping; of several lines about one product the last counts"
@@ -84,10 +75,13 @@ _PRODUCTS = (
 
 def main() -> int:
     """Run one command; its exit status."""
+    if sys.argv[1:2] == ["simulate"]:
+        print(f"replay: {_SIMULATE_HAS_MOVED}", file=sys.stderr)
+        return 2
     parser = _parser()
     arguments = parser.parse_args()
     if (arguments.command is None) == (arguments.catalogue is None):
-        parser.error("one of run, sample, simulate and --products is needed")
+        parser.error("one of run, sample and --products is needed")
     if arguments.command is not None and arguments.catalogue_mapping is not None:
         parser.error("--mapping comes after the command")
     try:
@@ -121,12 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample = commands.add_parser("sample", help="write a generated dataset in SNAP's own format", allow_abbrev=False)
     _add_sample(sample)
-    _add_simulate(
-        commands.add_parser(
-            "simulate", help="let simulated users call the running system", description=_SIMULATE,
-            epilog=describe(ReplaySettings), formatter_class=raw, allow_abbrev=False,
-        )
-    )  # fmt: skip
     return parser
 
 
@@ -166,58 +154,6 @@ def _run(arguments: argparse.Namespace) -> int:
     settings, kafka, metrics, stop = _started()
     run(arguments, settings, kafka, metrics, stop)
     logging.getLogger("replay").info("stopped")
-    return 0
-
-
-def _add_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="that holds a fitted simulator")
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help=f"of the gRPC service (default: of the system that runs in this folder, else {ADDRESS})",
-    )
-    parser.add_argument(
-        "--users", type=options.count, default=100, metavar="N", help="at a time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rate", type=options.positive, default=20.0, metavar="N",
-        help="recommendations a second, of all users together (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--slate", type=options.count, default=10, metavar="N", help="products a recommendation (default: %(default)s)"
-    )
-    parser.add_argument("--visits", type=options.count, metavar="N", help="end after so many (default: when stopped)")
-    parser.add_argument(
-        "--upsert-products", action="store_true",
-        help="tell the system the simulator's products first: ids and prices, in the place of what it knows of them",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of every random draw (default: %(default)s)")
-    parser.set_defaults(command=_simulate)
-
-
-def _simulate(arguments: argparse.Namespace) -> int:
-    from services.lab.crowd import Asked, Crowd, CrowdMetrics  # gRPC, which a replay of a file does without
-    from services.lab.simulator.simulator import Simulator
-    from shared.process.terminal import Watch
-
-    stop = _stopped_by_signals()
-    settings = load(ReplaySettings)
-    simulator = Simulator.load(arguments.model)
-    system = None if arguments.address else running_here(_say)
-    address = arguments.address or (system.grpc_address if system else ADDRESS)
-    setup_logging(settings)
-    registry = new_registry()
-    start_metrics("replay", settings, registry)
-    asked = Asked(
-        users=arguments.users,
-        slate=arguments.slate,
-        rate=arguments.rate,
-        visits=arguments.visits,
-        seed=arguments.seed,
-        with_products=arguments.upsert_products,
-    )
-    watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
-    Crowd(simulator, address, asked, CrowdMetrics(registry), stop, watch).run()
     return 0
 
 

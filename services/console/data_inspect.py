@@ -184,7 +184,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     if target is not None:
         _write(target, proposed, found.mapping)
     screen = Terminal(sys.stderr)
-    findings = inspect(arguments.file, found, given, settings, _Progress(screen))
+    findings = inspect(arguments.file, found, given, settings, _ReadingProgress(screen))
     screen.clear()
     if arguments.json:
         terminal.say(findings.model_dump_json(indent=2))
@@ -239,7 +239,7 @@ def _write(target: Path, proposed: Guess | None, mapping: ColumnMapping | None) 
         raise Unusable(f"{target} can't be written ({error.strerror}); name another file") from error
 
 
-class _Progress:
+class _ReadingProgress:
     """Shows how far the reading is, where that takes a while."""
 
     def __init__(self, terminal: Terminal) -> None:

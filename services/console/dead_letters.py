@@ -19,7 +19,7 @@ from services.console.letters import (
     LETTER_REASONS,
     DeadLetters,
     Letter,
-    Place,
+    LetterPosition,
     Repaired,
     as_live,
     event_in,
@@ -68,7 +68,7 @@ class _Found(NamedTuple):
     """A letter that may be put back, and what people know it by: its line in a file, or its place."""
 
     where: str
-    place: Place
+    place: LetterPosition
     reason: str
     event: Event
 
@@ -86,7 +86,7 @@ class _Tally:
         self.refused += 1
         self._terminal.say(printable(f"{where} left out: {error.reason}: {error}"))
 
-    def acknowledged(self, place: Place, record: Message) -> None:
+    def acknowledged(self, place: LetterPosition, record: Message) -> None:
         self.sent += 1
         self._terminal.say(f"{place} → partition {record.partition()}, offset {record.offset()}")
 
@@ -117,7 +117,7 @@ def _of_letters(dead_letters: DeadLetters, reason: str | None, tally: _Tally) ->
 
 def _checked(found: Iterator[_Found], dead_letters: DeadLetters, tally: _Tally) -> Iterator[Repaired]:
     """The letters that can be put back, each once."""
-    taken: set[Place] = set()
+    taken: set[LetterPosition] = set()
     for where, place, reason, event in found:
         if place in taken or dead_letters.was_put_back(place):
             tally.before += 1

@@ -39,7 +39,7 @@ PUT_BACK = "put-back"
 FROM_LETTER, FROM_REASON = "dead-letter", "dead-letter-reason"
 
 
-class Place(NamedTuple):
+class LetterPosition(NamedTuple):
     """Where the record lay that became a dead letter; it names the letter."""
 
     topic: str
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 class Letter:
     """One dead letter."""
 
-    place: Place
+    place: LetterPosition
     recorded_ms: int  # wall clock of the dead letter itself
     reason: str
     message: str
@@ -68,10 +68,10 @@ def letter_of(record: Message) -> Letter:
     headers = _headers(record)
     recorded_ms, key, value = record.timestamp()[1], record.key(), record.value()
     try:
-        place = Place(headers["topic"].decode(), int(headers["partition"]), int(headers["offset"]))
+        place = LetterPosition(headers["topic"].decode(), int(headers["partition"]), int(headers["offset"]))
         reason, size = headers["reason"].decode(), int(headers.get("size", b"0"))
     except (KeyError, ValueError):
-        place = Place(str(record.topic()), int(record.partition() or 0), int(record.offset() or 0))
+        place = LetterPosition(str(record.topic()), int(record.partition() or 0), int(record.offset() or 0))
         return Letter(place, recorded_ms, STRAY, "a record without a dead letter's headers", key, value)
     return Letter(place, recorded_ms, reason, headers.get("message", b"").decode(errors="replace"), key, value, size)
 
@@ -113,7 +113,7 @@ def to_line(letter: Letter) -> str:
     return json.dumps(to_json(letter), ensure_ascii=False)
 
 
-def read_line(line: bytes) -> tuple[Place, str, Event]:
+def read_line(line: bytes) -> tuple[LetterPosition, str, Event]:
     """The letter's place, its reason and the event, from a line that somebody may have edited.
 
     `event` counts where there is one, else `value_base64`.
@@ -151,7 +151,7 @@ def event_in(letter: Letter) -> Event:
     return _decoded(letter.value or b"", letter.size)
 
 
-def as_live(event: Event, place: Place, events_topic: str, now_ms: int) -> Event:
+def as_live(event: Event, place: LetterPosition, events_topic: str, now_ms: int) -> Event:
     """The event as a live one, valid at every door.
 
     A repaired event of a replay would come after those with higher sequences, and readers would drop it as a repeat:
@@ -196,11 +196,11 @@ def _headers(record: Message) -> dict[str, bytes]:
     return {name: value or b"" for name, value in given}
 
 
-def _place(edited: Mapping[str, Any]) -> Place:
-    topic, partition, offset = (edited.get(name) for name in Place._fields)
+def _place(edited: Mapping[str, Any]) -> LetterPosition:
+    topic, partition, offset = (edited.get(name) for name in LetterPosition._fields)
     if not isinstance(topic, str) or type(partition) is not int or type(offset) is not int:
         raise BadEvent("no_place", "topic, partition, offset: must stay as they were, they name the letter")
-    return Place(topic, partition, offset)
+    return LetterPosition(topic, partition, offset)
 
 
 def _decoded(value: bytes, cut_from_bytes: int) -> Event:
@@ -227,7 +227,7 @@ def _text_or_base64(name: str, value: bytes) -> dict[str, str]:
 class Repaired(NamedTuple):
     """A letter's place, why it became one, and the live event to put back."""
 
-    place: Place
+    place: LetterPosition
     reason: str
     event: Event
 
@@ -247,13 +247,13 @@ class DeadLetters:
         notes = (put_back_place(record) for record in self._records())
         self._put_back = {place for place in notes if place is not None}
 
-    def was_put_back(self, place: Place) -> bool:
+    def was_put_back(self, place: LetterPosition) -> bool:
         """Whether the letter was put back before."""
         return str(place) in self._put_back
 
     def letters(self) -> Iterator[Letter]:
         """Every letter once, oldest first: a features worker that was killed may have written some twice."""
-        seen: set[Place] = set()
+        seen: set[LetterPosition] = set()
         for record in self._records():
             if put_back_place(record) is None:
                 letter = letter_of(record)
@@ -261,7 +261,9 @@ class DeadLetters:
                     seen.add(letter.place)
                     yield letter
 
-    def put_back(self, repaired: Sequence[Repaired], on_acknowledged: Callable[[Place, Message], None]) -> None:
+    def put_back(
+        self, repaired: Sequence[Repaired], on_acknowledged: Callable[[LetterPosition, Message], None]
+    ) -> None:
         """Send events to the log and return once the broker has all of them, and the notes that they were put back.
 
         Killed in between, the notes are missing: then the same event_ids, sent again, count once.
@@ -270,7 +272,7 @@ class DeadLetters:
             Unavailable: the broker is away or refuses one.
         """
         producer = CountedProducer(producer_config(self._kafka))
-        stored: list[tuple[Place, Message]] = []
+        stored: list[tuple[LetterPosition, Message]] = []
         for place, reason, event in repaired:
             producer.send(
                 self.topics.events,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from replay.options import add_dataset
-from services.console import evaluate
+from services.lab.options import command_of, limit_threads
 from shared.process.errors import Unusable
 from shared.process.terminal import Terminal
 
@@ -61,10 +60,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
             raise Unusable(f"no such file: {path}")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise Unusable(f"{arguments.out} is a file; name a folder with --out")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    limit_threads()
     from services.lab.report import make_report  # takes a while, which other commands need not wait for
 
-    command = evaluate.command_of(sys.argv[1:], environ)
-    make_report(arguments, command, terminal, Terminal(sys.stderr), environ)
+    make_report(arguments, command_of(sys.argv[1:], environ), terminal, Terminal(sys.stderr), environ)
     return 0

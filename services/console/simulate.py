@@ -1,4 +1,9 @@
-"""`freshet simulate`: a simulated shop of real users, and what policies are worth in it in the long run."""
+"""`freshet simulate`: a simulated shop of real users, and what policies are worth in it in the long run.
+
+fit        from a dataset to two simulated shops, one to learn in and one to be judged in
+compare    policies learn in the shop of one period and are judged in that of a later one
+users      the simulated users call the running system
+"""
 
 from __future__ import annotations
 
@@ -6,69 +11,114 @@ import argparse
 import json
 import math
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replay.options import add_dataset, count, moment_ms
+from replay.options import add_dataset, count, moment_ms, positive
 from replay.reading.formats import recognise
 from replay.reading.lines import Lines
 from replay.reading.mapping import load_mapping
 from replay.reading.records import Account
 from replay.settings import ReplaySettings
 from shared.process.errors import Unusable
-from shared.process.settings import load
-from shared.process.terminal import Forecast, Terminal, bar
-
-# `freshet simulate fit`: from a dataset to two simulated shops, one to learn in and one to be judged in.
+from shared.process.running_system import running_here
+from shared.process.settings import describe, load
+from shared.process.terminal import Forecast, Terminal, Watch, bar
 
 if TYPE_CHECKING:
     from services.lab.simulator.period import Period
     from services.lab.simulator.simulator import Simulator
 
 TRAIN, TEST = "train", "test"
+ADDRESS = "127.0.0.1:50051"  # of inference, where no system is found
 _FOR_EVER_MS = 2**62
 
+_ABOUT = """\
+Simulate users who answer what they are shown: with clicks, with purchases, and by leaving. One shop is fitted to a
+first period of a dataset, to learn in; another one to the period after it, which shares no event with the first, to
+judge in.
+
+  freshet simulate fit sales.csv --to shop          # shop/train: the first half, shop/test: the second
+  freshet simulate compare shop                     # policies learn in one and are judged in the other
+  freshet simulate users --model shop/test          # its users call the running system
+"""
+
 _ABOUT_FIT = """\
-Fit two simulated shops: FOLDER/train to what happened before a date, FOLDER/test to what happened from it on. Both have
-the same products, those wanted most before the date; nothing of the later period decides on the earlier one.
-Tastes are low-rank factors of who had what to do with which product; what popularity, lasting taste and present need
-count, how tastes drift, what satisfies, how long visits and looks are, is fitted to the period. What no log of events
-tells, patience, satiation and the trust that good recommendations win, is assumed, stated in simulator.json, and may be
-changed in `freshet simulate compare --set`.
+Fit two simulated shops: FOLDER/train to what happened before a date, FOLDER/test to what happened from that date on.
+Both have the same products, those wanted most before the date; nothing of the later period influences the earlier one.
+
+Tastes are low-rank factors of who had what to do with which product. Fitted to the period are: how much popularity,
+lasting taste and present need count, how tastes drift, what satisfies, and how long visits and looks are. A log does
+not show patience, satiation and the trust that good recommendations win: these are assumed and stated in
+simulator.json; `freshet simulate compare --set` changes them.
+"""
+
+_ABOUT_COMPARE = """\
+Let policies learn in FOLDER/train, all with the same budget, and judge them in FOLDER/test with the same visitors and
+the same luck: cumulative reward, session length (slates until the user leaves) and success rate (visits with a
+purchase), each with its 95 % bootstrap interval over visits and runs.
+
+  random, trending, cooccurrence   know the log of the first period
+  dqn DISCOUNT                     the same Double-Q network for each discount, ε-greedy online; with 0 it is greedy on
+                                   the next reward
+"""
+
+_ABOUT_USERS = """\
+Let the users of a fitted simulator call the running system. Each begins a visit with a view of a product it needs and
+asks for recommendations over gRPC. It answers them through RecordEvents, as a shop's pages do, with clicks and
+purchases that name the recommendation, and its next one is answered from a state that holds those. In the end it
+leaves, and comes back later. It never clicks a product that the simulator does not know.
 """
 
 
-def add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description = _ABOUT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="what", required=True, metavar="fit | compare | users")
+    _add_fit(commands)
+    _add_compare(commands)
+    _add_users(commands)
+
+
+# fit
+
+
+def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "fit",
         help="fit users to two periods of a dataset",
         description=_ABOUT_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_dataset(parser, data="what users did; `python -m replay run --help` has the formats")
+    add_dataset(parser, data="what users did; `python -m replay run --help` lists the formats")
     parser.add_argument(
         "--until", type=moment_ms, metavar="DATE",
         help="where the first period ends and the second begins (UTC; default: half of the events lie before it)",
     )  # fmt: skip
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the two simulators go")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write the two simulators")
     parser.add_argument(
-        "--products", type=count, default=1000, metavar="N", help="products, at most (default: %(default)s)"
-    )
+        "--products", type=count, default=1000, metavar="N",
+        help="how many products to simulate, at most (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--least-events", type=count, default=5, metavar="N",
-        help="of a product in the first period; others are left out (default: %(default)s)",
+        help="leave out products with fewer events in the first period (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--dimension", type=count, default=16, metavar="N", help="of tastes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of every random draw (default: %(default)s)")
+    parser.add_argument(
+        "--dimension", type=count, default=16, metavar="N", help="dimensions of tastes (default: %(default)s)"
+    )
+    _add_seed(parser)
     parser.set_defaults(run=run_fit)
 
 
 def run_fit(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
-    """Fit both.
+    """Fit both shops.
 
     Raises:
         Unusable: the file, the mapping or the folder can't be used, or a period holds too little.
@@ -83,7 +133,7 @@ def run_fit(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[
     for name, period in periods.items():
         fitted = fit(period, products, dimension=arguments.dimension, seed=arguments.seed, data=arguments.data.name)
         fitted.save(arguments.to / name)
-        _tell(name, fitted, terminal)
+        _say_fit(name, fitted, terminal)
     terminal.say()
     terminal.say(f"Next: freshet simulate compare {shlex.quote(str(arguments.to))}")
     return 0
@@ -92,8 +142,7 @@ def run_fit(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[
 def _read(file: Path, mapping: Path | None, settings: ReplaySettings) -> Period:
     from services.lab.simulator.period import collect
 
-    given = None if mapping is None else load_mapping(mapping)
-    found = recognise(file, given, settings)
+    source = recognise(file, None if mapping is None else load_mapping(mapping), settings)
     screen, forecast, account = Terminal(sys.stderr), Forecast(), Account()
     lines: Lines
 
@@ -103,13 +152,13 @@ def _read(file: Path, mapping: Path | None, settings: ReplaySettings) -> Period:
         screen.status(f"  {bar(share)} {share:4.0%}  {account.lines:,} lines  {left}")
 
     lines = Lines(file, settings.most_line_bytes, look)
-    events = found.read(lines, account, reject=lambda line, error: None)  # noqa: ARG005  # `freshet data inspect` tells
+    events = source.read(lines, account, reject=lambda line, error: None)  # noqa: ARG005  # `freshet data inspect` tells
     period = collect(event for _, _, event in events)
     screen.clear()
     return period
 
 
-def _tell(name: str, fitted: Simulator, terminal: Terminal) -> None:
+def _say_fit(name: str, fitted: Simulator, terminal: Terminal) -> None:
     d, origin = fitted.dynamics, fitted.origin
     terminal.say()
     terminal.say(
@@ -119,15 +168,17 @@ def _tell(name: str, fitted: Simulator, terminal: Terminal) -> None:
     better = origin.figures["log_likelihood"] - origin.figures["log_likelihood_popularity"]
     terminal.say(
         f"  choices      popularity {d.popularity_weight:.2f}, taste {d.taste_weight:.1f}, of which present need "
-        f"{d.need_share:.0%}; {better:+.2f} nats a choice over popularity, on held-out events"
+        f"{d.need_share:.0%};\n               {better:+.2f} nats a choice over popularity, on held-out events"
     )
-    terminal.say(f"  tastes       a need outlives a click with {d.need_persistence:.0%}; drift {d.drift:.3f} a visit")
+    terminal.say(
+        f"  tastes       a need outlives a click in {d.need_persistence:.0%} of cases; drift {d.drift:.3f} a visit"
+    )
     terminal.say(
         f"  satisfaction offset {d.satisfied_offset:+.2f}, taste {d.satisfied_taste:+.3f}, popularity "
-        f"{d.satisfied_popularity:+.3f}; {d.purchase_share:.0%} of it is bought"
+        f"{d.satisfied_popularity:+.3f};\n               {d.purchase_share:.0%} of satisfying clicks end in a purchase"
     )
     terminal.say(
-        f"  pace         leaves at any product with {d.leave:.1%}; looks for {_seconds(d.dwell_log_mean)} (median)"
+        f"  pace         {d.leave:.1%} leave at any one product; a look lasts {_seconds(d.dwell_log_mean)} (median)"
     )
 
 
@@ -139,28 +190,17 @@ def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
-# `freshet simulate compare`: policies learn in the shop of one period and are judged in that of a later one.
-
-_ABOUT_COMPARE = """\
-Let policies learn in FOLDER/train, all with the same budget, and judge them in FOLDER/test with the same visitors and
-the same luck: cumulative reward, session length (slates until the user leaves) and success rate (visits with a
-purchase), each with its 95 % bootstrap interval over visits and runs.
-
-  random, trending, cooccurrence   know the log of the first period
-  dqn DISCOUNT                     the same Double-Q network for each discount, ε-greedy online; with 0 it is greedy on
-                                   the next reward
-"""
+# compare
 
 
-def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "compare",
-        help="let policies learn in one period's shop, judge them in the later one's",
+        help="let policies learn in one period's shop, and judge them in the later one's",
         description=_ABOUT_COMPARE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="that `freshet simulate fit --to` wrote")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="as `freshet simulate fit --to` wrote it")
     parser.add_argument(
         "--discounts", type=_discounts, default=(0.0, 0.9), metavar="D,D,…",
         help="of the learned policies; 0 is always among them (default: 0,0.9)",
@@ -172,7 +212,7 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--steps", type=count, default=3000, metavar="N", help="gradient steps of each run (default: %(default)s)"
     )
     parser.add_argument(
-        "--visits", type=count, default=3000, metavar="N", help="that judge each policy (default: %(default)s)"
+        "--visits", type=count, default=3000, metavar="N", help="visits that judge each policy (default: %(default)s)"
     )
     parser.add_argument(
         "--slate", type=count, default=1, metavar="N", help="products shown at a time (default: %(default)s)"
@@ -182,16 +222,16 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="another value of an assumed constant, in both shops, to see what depends on it: "
         "satiation_weight, patience, trust, disappointment … (simulator.json has them all)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of every random draw (default: %(default)s)")
+    _add_seed(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything to a file")
     parser.set_defaults(run=run_compare)
 
 
 def run_compare(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:  # noqa: ARG001
-    """Learn, judge, show.
+    """Let policies learn, judge them, and show the result.
 
     Raises:
-        Unusable: the folder holds no simulators, or a constant is none.
+        Unusable: the folder holds no simulators, or there is no such constant.
     """
     from services.lab.simulator.simulator import Simulator
 
@@ -200,11 +240,11 @@ def run_compare(arguments: argparse.Namespace, terminal: Terminal, environ: Mapp
 
     import torch  # takes seconds, which neither other commands nor a mistake need wait for
 
-    from services.lab.simulator.contest import Contest, contest
+    from services.lab.simulator.comparison import compare
 
     torch.set_num_threads(1)
     screen = Terminal(sys.stderr)
-    found: Contest = contest(
+    comparison = compare(
         train,
         test,
         discounts=tuple(sorted({0.0, *arguments.discounts})),
@@ -217,30 +257,30 @@ def run_compare(arguments: argparse.Namespace, terminal: Terminal, environ: Mapp
     )
     screen.clear()
     command = shlex.join(["freshet", *sys.argv[1:]])
-    for line in found.lines():
+    for line in comparison.lines():
         terminal.say(line)
     terminal.say()
     terminal.say(f"seed {arguments.seed}: {command}")
     if arguments.json is not None:
-        _write(arguments.json, {"command": command, **found.to_json()})
+        _write(arguments.json, {"command": command, **comparison.to_json()})
     return 0
 
 
-def _write(path: Path, found: Mapping[str, object]) -> None:
+def _write(path: Path, document: Mapping[str, object]) -> None:
     try:
-        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise Unusable(f"{path} can't be written ({error.strerror}); name another file with --json") from error
 
 
 def _discounts(text: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(part) for part in text.split(","))
+        discounts = tuple(float(part) for part in text.split(","))
     except ValueError:
-        found = (-1.0,)
-    if not all(0 <= discount < 1 for discount in found):
-        raise argparse.ArgumentTypeError(f"{text!r} holds no discounts, numbers from 0 and below 1, such as 0,0.5,0.9")
-    return found
+        discounts = (-1.0,)
+    if not all(0 <= discount < 1 for discount in discounts):
+        raise argparse.ArgumentTypeError(f"{text!r}: discounts are numbers from 0 and below 1, such as 0,0.5,0.9")
+    return discounts
 
 
 def _changes(given: list[str]) -> dict[str, float]:
@@ -250,24 +290,79 @@ def _changes(given: list[str]) -> dict[str, float]:
         try:
             changes[name] = float(value)
         except ValueError:
-            raise Unusable(f"--set {text}: say NAME=NUMBER, such as satiation_weight=0") from None
+            raise Unusable(f"--set {text}: write NAME=NUMBER, such as satiation_weight=0") from None
     return changes
 
 
-_ABOUT = """\
-Users who answer what they are shown: with clicks, purchases, and by leaving. They are fitted to one period of a
-dataset, and those that judge to a later one that shares no event with it.
-
-  freshet simulate fit sales.csv --to shop          # shop/train of the first half, shop/test of the second
-  freshet simulate compare shop                     # policies learn in one and are judged in the other
-  python -m replay simulate --model shop/test       # its users call the running system
-"""
+# users
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
-    parser.description = _ABOUT
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    what = parser.add_subparsers(dest="what", required=True, metavar="fit | compare")
-    add_fit(what)
-    add_compare(what)
+def _add_users(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "users",
+        help="let simulated users call the running system",
+        description=_ABOUT_USERS,
+        epilog=describe(ReplaySettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="a fitted simulator, such as shop/test"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT",
+        help=f"of the gRPC service (default: of the system that runs in this folder, else {ADDRESS})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--users", type=count, default=100, metavar="N", help="how many at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=positive, default=20.0, metavar="N",
+        help="recommendations a second, of all users together (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slate", type=count, default=10, metavar="N", help="products a recommendation (default: %(default)s)"
+    )
+    parser.add_argument("--visits", type=count, metavar="N", help="end after so many (default: when stopped)")
+    parser.add_argument(
+        "--upsert-products", action="store_true",
+        help="send the system the simulator's products first, ids and prices; they replace what it knows of them",
+    )  # fmt: skip
+    _add_seed(parser)
+    parser.set_defaults(run=run_users)
+
+
+def run_users(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+    """Let the users come until all visits were made, or until SIGTERM or Ctrl-C.
+
+    Raises:
+        Unusable: the folder holds no simulator, or the system refuses a request.
+    """
+    from services.lab.crowd import Crowd, CrowdMetrics, CrowdPlan  # gRPC, which the other commands do without
+    from services.lab.simulator.simulator import Simulator
+    from shared.process.telemetry import new_registry, setup_logging, start_metrics
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = load(ReplaySettings, environ)
+    simulator = Simulator.load(arguments.model)
+    system = None if arguments.address else running_here(lambda line: print(f"freshet: {line}", file=sys.stderr))
+    address = arguments.address or (system.grpc_address if system else ADDRESS)
+    setup_logging(settings)
+    registry = new_registry()
+    start_metrics("replay", settings, registry)
+    plan = CrowdPlan(
+        users=arguments.users,
+        slate=arguments.slate,
+        rate=arguments.rate,
+        visits=arguments.visits,
+        seed=arguments.seed,
+        with_products=arguments.upsert_products,
+    )
+    watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
+    Crowd(simulator, address, plan, CrowdMetrics(registry), stop, watch).run()
+    return 0
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of every random draw (default: %(default)s)")

@@ -45,7 +45,7 @@ class Change:
     seconds: float  # from the call of RecordEvents to the first answer at its position
 
 
-class Shop:
+class ShopClient:
     """A client for the length of the block."""
 
     def __init__(self, address: str) -> None:
@@ -237,7 +237,7 @@ class Running:
     system: System
     supervisor: Supervisor
     terminal: Terminal
-    shop: Shop
+    shop: ShopClient
 
     def start(self, program: Program, what: str) -> None:
         """Start a program and say so in one line."""
@@ -284,7 +284,10 @@ def launched(
     Raises:
         Unusable, Unavailable: a program ended for good, or it did not get ready in time.
     """
-    with Supervisor(say=lambda text: terminal.say(f"  ! {text}")) as supervisor, Shop(system.grpc_address) as shop:
+    with (
+        Supervisor(say=lambda text: terminal.say(f"  ! {text}")) as supervisor,
+        ShopClient(system.grpc_address) as shop,
+    ):
         running = Running(system, supervisor, terminal, shop)
         for program in before:
             running.start(program, "writes the reviews of this demo")

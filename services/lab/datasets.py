@@ -133,7 +133,9 @@ def read_dataset(
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, Shown(screen), named, metrics=ReplayMetrics(CollectorRegistry()))
+        copy = ordered_copy(
+            file, metadata, settings, OrderingStatus(screen), named, metrics=ReplayMetrics(CollectorRegistry())
+        )
     try:
         extent = copy.extent(selection)
         states = []
@@ -150,7 +152,7 @@ def read_dataset(
     return Dataset(file.name, copy.summary.fingerprint, states, products)
 
 
-class Shown(Watch):
+class OrderingStatus(Watch):
     """Shows on a terminal of the console how far the ordering is."""
 
     def __init__(self, screen: Terminal) -> None:

@@ -23,7 +23,7 @@ from services.lab.datasets import (
     sequences_of,
 )
 from services.lab.options import LONG_HISTORY, NEW_PRODUCTS, arguments_of
-from services.lab.running import NO_DECAY_DAYS, Asked, Protocol, Result, on_sequences, on_stream
+from services.lab.runs import NO_DECAY_DAYS, Evaluation, Protocol, Result, on_sequences, on_stream
 from shared.content.new_products import ContentSettings
 from shared.evaluation import protocols
 from shared.evaluation.contest import Options
@@ -56,7 +56,7 @@ def evaluate(
         raise Unusable(
             "--set: several values are chosen among in a validation period: add --protocol temporal, or --warm-up"
         )
-    asked = Asked(
+    asked = Evaluation(
         policies=arguments.policies,
         seeds=[arguments.seed + n for n in range(arguments.seeds)],
         settings=_stream_settings(arguments, protocol, environ),
@@ -190,14 +190,14 @@ def _tried(arguments: argparse.Namespace) -> Tried:
 
 
 def _chosen(
-    asked: Asked,
+    asked: Evaluation,
     tried: Tried,
     states: Sequence[StateVector],
     end_ms: int,
     validation: Protocol,
     describing: Describing,
     screen: Terminal,
-) -> tuple[Asked, list[str]]:
+) -> tuple[Evaluation, list[str]]:
     """With the settings that did best before a moment, by a protocol, and what to say of the choice."""
     wanted = {policy: candidates for policy, candidates in tried.items() if len(candidates) > 1}
     if not wanted:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from services.lab.running import Result
+from services.lab.runs import Result
 from shared.evaluation.contest import KS
 from shared.evaluation.figures import (
     COLD_EVENTS,

@@ -109,7 +109,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ProductMetadata:
     """One product as its metadata tells of it; what is not told is empty."""
 
     title: str = ""
@@ -140,10 +140,10 @@ SHRINK = 1.0
 # Events of a product after which its prior counts half.
 HALF_EVENTS = 5.0
 
-_NOTHING = Listing()
+_NOTHING = ProductMetadata()
 
 
-def prior_of(products: Sequence[str], listings: Mapping[str, Listing]) -> Neighbours:
+def prior_of(products: Sequence[str], listings: Mapping[str, ProductMetadata]) -> Neighbours:
     """Shares of what goes with each product by metadata, (A, A), at most `KEPT` a row.
 
     Args:
@@ -226,7 +226,7 @@ class GraphBuilder:
             self._relations[relation].add(user_id, row)
 
     def graph(
-        self, listings: Mapping[str, Listing] | None = None, *, least_users: int = 2, most_neighbours: int = 20
+        self, listings: Mapping[str, ProductMetadata] | None = None, *, least_users: int = 2, most_neighbours: int = 20
     ) -> nx.Graph:
         """The graph.
 

@@ -28,14 +28,14 @@ from replay.reading.mapping import load_mapping
 from replay.reading.records import Account, parse_record
 from replay.reading.snap import related_of
 from replay.settings import ReplaySettings
-from services.lab.datasets import SHOW_EVERY, Shown
+from services.lab.datasets import SHOW_EVERY, OrderingStatus
 from services.lab.graph import (
     LISTED_BOUGHT,
     LISTED_VIEWED,
     RELATIONS,
     GraphBuilder,
-    Listing,
     Neighbour,
+    ProductMetadata,
     communities,
     neighbours,
 )
@@ -53,7 +53,7 @@ def read_graph(
     selection: Selection,
     environ: Mapping[str, str],
     screen: Terminal,
-) -> tuple[GraphBuilder, dict[str, Listing]]:
+) -> tuple[GraphBuilder, dict[str, ProductMetadata]]:
     """What there is to make a graph of; titles are the metadata's or, without, those of a CSV that has them.
 
     Raises:
@@ -61,13 +61,15 @@ def read_graph(
     """
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
-    listings: dict[str, Listing] = {}
+    listings: dict[str, ProductMetadata] = {}
     if metadata is not None:
         listings = read_listings(metadata, None, settings, screen)
     elif named is not None or recognise(file, None, settings).mapping is not None:
         listings = read_listings(file, mapping, settings, screen)
     with alone(settings.state_dir):
-        copy = ordered_copy(file, metadata, settings, Shown(screen), named, metrics=ReplayMetrics(CollectorRegistry()))
+        copy = ordered_copy(
+            file, metadata, settings, OrderingStatus(screen), named, metrics=ReplayMetrics(CollectorRegistry())
+        )
     builder = GraphBuilder()
     try:
         extent = copy.extent(selection)
@@ -82,7 +84,9 @@ def read_graph(
     return builder, listings
 
 
-def read_listings(file: Path, mapping: Path | None, settings: ReplaySettings, screen: Terminal) -> dict[str, Listing]:
+def read_listings(
+    file: Path, mapping: Path | None, settings: ReplaySettings, screen: Terminal
+) -> dict[str, ProductMetadata]:
     """What a file says of products; of several lines about one the last counts.
 
     Raises:
@@ -95,10 +99,10 @@ def read_listings(file: Path, mapping: Path | None, settings: ReplaySettings, sc
         screen.status(f"  reading {file.name}: {lines.done_ratio:4.0%}, {account.lines:,} lines")
 
     lines = Lines(file, settings.most_line_bytes, look)
-    listings: dict[str, Listing] = {}
+    listings: dict[str, ProductMetadata] = {}
     for _, content, product in found.read(lines, account, reject=lambda line, error: None):  # noqa: ARG005
         also_bought, also_viewed = related_of(parse_record(content)) if found.mapping is None else ((), ())
-        listings[product.product_id] = Listing(
+        listings[product.product_id] = ProductMetadata(
             title=product.title,
             brand=product.brand,
             categories=tuple(product.categories),

@@ -16,14 +16,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from replay.order.ordered_copy import Selection
-from services.console import evaluate
-from services.console.evaluate import command_of
-from services.lab import evaluate as evaluate_task
 from services.lab import report_figures as draw
 from services.lab import report_figures as tables
 from services.lab.datasets import Dataset, Describing, read_dataset
+from services.lab.evaluate import evaluate
+from services.lab.options import add_options, command_of
 from services.lab.report_figures import GAMMA
-from services.lab.running import one_thread
+from services.lab.runs import one_thread
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import StepReport
 from shared.policies.registry import make
@@ -111,10 +110,8 @@ def _evaluate(arguments: argparse.Namespace, target: Path, screen: Terminal, env
         words += [] if value is None else [option, str(value)]
     words += ["--json", str(target), "--parquet", str(target.with_suffix(".parquet"))]
     parser = argparse.ArgumentParser(prog="freshet evaluate")
-    evaluate.add(parser)
-    evaluate_task.evaluate(
-        parser.parse_args(words[1:]), command_of(words, environ), Terminal(io.StringIO()), screen, environ
-    )
+    add_options(parser)
+    evaluate(parser.parse_args(words[1:]), command_of(words, environ), Terminal(io.StringIO()), screen, environ)
 
 
 def _document(path: Path, keys: Sequence[str], maker: str) -> dict[str, Any]:
@@ -318,7 +315,7 @@ code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ReportFigure:
     """One figure of the page."""
 
     name: str  # of its file, without .png
@@ -330,7 +327,7 @@ class Shown:
     missing: str = ""  # then: which, and what to do
 
 
-def page(title: str, about: Sequence[str], figures: Sequence[Shown], command: str) -> str:
+def page(title: str, about: Sequence[str], figures: Sequence[ReportFigure], command: str) -> str:
     """The whole page, its pictures inside it.
 
     Args:
@@ -350,7 +347,7 @@ def page(title: str, about: Sequence[str], figures: Sequence[Shown], command: st
     )
 
 
-def _section(own: Shown) -> str:
+def _section(own: ReportFigure) -> str:
     if own.picture is None:
         body = f'<p class="missing">{_(own.missing)}</p>'
     else:
@@ -411,7 +408,7 @@ def _head(inputs: Inputs) -> tuple[str, list[str]]:
     return f"Freshet: report on {inputs.data.name}", about
 
 
-def figures(inputs: Inputs, command: str, seed: int, look: Callable[[str], None]) -> Iterator[Shown]:
+def figures(inputs: Inputs, command: str, seed: int, look: Callable[[str], None]) -> Iterator[ReportFigure]:
     """Every figure of the page, those whose input is missing too.
 
     Args:
@@ -422,7 +419,7 @@ def figures(inputs: Inputs, command: str, seed: int, look: Callable[[str], None]
     for own in planned(inputs, seed):
         look(own.name)
         picture = None if own.draw is None else _png(own.draw())
-        yield Shown(own.name, own.title, own.caption, own.source, own.command or command, picture, own.missing)
+        yield ReportFigure(own.name, own.title, own.caption, own.source, own.command or command, picture, own.missing)
 
 
 def _png(figure: Figure) -> bytes:

@@ -21,7 +21,7 @@ from replay.order.ordered_copy import Selection
 from services.inference.answer.recommend import likeness, ordered
 from services.inference.knowledge.catalogue import Attributes
 from services.lab.datasets import Describing
-from services.lab.running import one_thread
+from services.lab.runs import one_thread
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.log.records import DAY_MS

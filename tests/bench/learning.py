@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from services.lab.running import one_thread
+from services.lab.runs import one_thread
 from shared.evaluation.contest import Contest
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, StateVector
 from shared.state.shop import StreamSettings

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from services.lab.simulator.environment import ShopVector
-from services.lab.simulator.simulator import Dynamics, Origin, Simulator
+from services.lab.simulator.simulator import Dynamics, Provenance, Simulator
 from tests.bench.figures import BenchSettings, Figure
 
 WANTED = 50_000.0
@@ -47,7 +47,7 @@ def _shop(rng: np.random.Generator) -> Simulator:
     record = rng.integers(0, PRODUCTS, (USERS, 20))
     return Simulator(
         dynamics=Dynamics(),
-        origin=Origin(),
+        origin=Provenance(),
         product_ids=tuple(f"p{n}" for n in range(PRODUCTS)),
         user_ids=tuple(f"u{n}" for n in range(USERS)),
         popularity=rng.standard_normal(PRODUCTS),

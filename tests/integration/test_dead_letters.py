@@ -14,7 +14,7 @@ from confluent_kafka import Message
 
 from services.console import letters
 from services.console.__main__ import parse
-from services.console.letters import DeadLetters, Place, Repaired, as_live, event_in
+from services.console.letters import DeadLetters, LetterPosition, Repaired, as_live, event_in
 from services.embedded.broker import free_port
 from shared.log.clients import LogReader, partition_of
 from shared.log.merge import AppliedMarks
@@ -177,7 +177,7 @@ def test_put_back_twice_at_the_same_time_it_counts_once(kafka: KafkaSettings) ->
     repaired = Repaired(
         found.place, found.reason, as_live(event_in(found), found.place, Topics.of(kafka).events, 2**60)
     )
-    acknowledged: list[Place] = []
+    acknowledged: list[LetterPosition] = []
     for dead_letters in known:
         dead_letters.put_back([repaired], lambda place, _: acknowledged.append(place))
     assert acknowledged == [found.place, found.place]

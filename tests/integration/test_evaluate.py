@@ -173,7 +173,7 @@ def test_the_sequences_of_a_dataset(reviews: Path, tmp_path: Path) -> None:
         (["--policies", "markow"], "no policy is called 'markow'; there are trending, repeat, markov"),
         (["--policies", ","], "names no policy"),
         (["--masked-kinds", "sneeze"], "no kind of event is called 'sneeze'"),
-        (["--set", "markov=3"], "is no POLICY.OPTION=VALUE"),
+        (["--set", "markov=3"], "is not POLICY.OPTION=VALUE"),
         (["--seeds", "0"], "is no whole number from 1"),
         (["--spam", "2"], "is no share"),
     ],

@@ -476,7 +476,7 @@ def test_products_alone(kafka: KafkaSettings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "one of run, sample, simulate and --products is needed"),
+        ((), "one of run, sample and --products is needed"),
         (("--products", "absent"), "no such file: absent"),
         (("--mapping", "m.toml", "run", "f"), "--mapping comes after the command"),
         (("run", "f", "--mapping", "absent.toml"), "the mapping absent.toml can't be read"),

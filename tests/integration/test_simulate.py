@@ -70,8 +70,10 @@ def test_what_can_not_be_used_is_refused_with_what_to_do(behaviour: Path, tmp_pa
     for name in ("train", "test"):
         simulated.saved(tmp_path / "shop" / name)
     assert "no constant is called hunger" in freshet("compare", tmp_path / "shop", "--set", "hunger=1", status=2)
-    assert "say NAME=NUMBER" in freshet("compare", tmp_path / "shop", "--set", "trust", status=2)
-    assert "holds no discounts" in freshet("compare", tmp_path / "shop", "--discounts", "1.5", status=2)
+    assert "write NAME=NUMBER" in freshet("compare", tmp_path / "shop", "--set", "trust", status=2)
+    assert "discounts are numbers from 0 and below 1" in freshet(
+        "compare", tmp_path / "shop", "--discounts", "1.5", status=2
+    )
     (tmp_path / "taken").write_text("")
     assert "name another folder" in freshet("fit", behaviour, "--to", tmp_path / "taken", status=2)
 

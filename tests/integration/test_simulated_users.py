@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,8 +15,9 @@ import pytest
 from shared.log.clients import LogReader
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.process.running_system import shown
 from shared.process.settings import KafkaSettings
-from tests.support import simulated
+from tests.support import console, simulated
 from tests.support.inference import eventually, running
 from tests.support.loop import loop
 from tests.support.processes import ROOT
@@ -25,11 +28,11 @@ USERS, VISITS = 12, 30
 def recorded(kafka: KafkaSettings) -> list[pb.Event]:
     """Everything that was recorded, in the order of each partition."""
     reader = LogReader(kafka, {(Topics.of(kafka).events, partition): -1 for partition in range(kafka.partitions)})
-    found: list[pb.Event] = []
+    events: list[pb.Event] = []
     while not reader.caught_up:
-        found += [pb.Event.FromString(message.value()) for message in reader.poll(0.2)]
+        events += [pb.Event.FromString(message.value()) for message in reader.poll(0.2)]
     reader.close()
-    return found
+    return events
 
 
 def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings, tmp_path: Path) -> None:
@@ -37,7 +40,8 @@ def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings,
     with loop(kafka, tmp_path) as system, running(kafka, tmp_path) as inference:
         system.start("services.features")
         arguments = ["--model", str(shop), "--address", inference.address, "--users", str(USERS), "--slate", "5"]
-        crowd = system.start("replay", "simulate", *arguments, "--rate", "200", "--visits", str(VISITS))
+        users = ["simulate", "users", *arguments, "--rate", "200", "--visits", str(VISITS)]
+        crowd = system.start("services.console", *users)
         assert crowd.process.wait(60) == 0, crowd.log
         assert f"done: {VISITS} visits" in crowd.log
         events = recorded(kafka)
@@ -71,20 +75,46 @@ def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_waits_for_a_system_that_is_away_and_stops_when_asked(number: int, tmp_path: Path) -> None:
     shop = simulated.saved(tmp_path / "shop")
-    command = [sys.executable, "-m", "replay", "simulate", "--model", str(shop), "--address", "127.0.0.1:1"]
+    command = [sys.executable, "-m", "services.console", "simulate", "users", "--model", str(shop)]
+    command += ["--address", "127.0.0.1:1"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "asking again" in line:
+            if "trying again" in line:
                 break
         process.send_signal(number)
-        said = process.stderr.read()
+        rest = process.stderr.read()
         assert process.wait(20) == 0
-    assert "stopped: 0 visits" in said
+    assert "stopped: 0 visits" in rest
 
 
 def test_a_folder_without_a_simulator_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "replay", "simulate", "--model", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = console.in_a_process_of_its_own(ROOT, "simulate", "users", "--model", str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr == f"replay: {tmp_path} holds no simulator: make it with `freshet simulate fit`\n"
+    assert done.stderr == f"freshet: {tmp_path} holds no simulator: make it with `freshet simulate fit`\n"
+
+
+def test_they_call_the_system_that_runs_in_the_folder(tmp_path: Path) -> None:
+    shop, state = simulated.saved(tmp_path / "shop"), tmp_path / ".freshet" / "up"
+    state.mkdir(parents=True)
+    command = [sys.executable, "-m", "services.console", "simulate", "users", "--model", str(shop)]
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "FRESHET_REPLAY_METRICS_PORT": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        kafka = {"FRESHET_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.getsockname()[1]}"}
+        with (
+            shown(state, kafka, "127.0.0.1:2", "http://127.0.0.1:3/"),
+            subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True) as process,
+        ):
+            assert process.stderr is not None
+            calls = next(line for line in process.stderr if "does not answer" in line)
+            process.terminate()
+            process.stderr.read()
+            assert process.wait(20) == 0
+    assert "127.0.0.1:2 does not answer" in calls
+
+
+def test_the_old_command_names_the_new_one() -> None:
+    command = [sys.executable, "-m", "replay", "simulate", "--model", "shop", "--users", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "replay: simulated users come from another command now: freshet simulate users\n"

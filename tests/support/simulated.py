@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from services.lab.simulator.period import Period, collect
-from services.lab.simulator.simulator import Dynamics, Origin, Simulator
+from services.lab.simulator.simulator import Dynamics, Provenance, Simulator
 from shared.pb.freshet.v1 import events_pb2 as pb
 
 KINDS, PRODUCTS, USERS = 2, 60, 40
@@ -20,7 +20,7 @@ def simulator(**dynamics: float) -> Simulator:
     record = np.concatenate([np.arange(5) + OF_A_KIND * (user % KINDS) for user in range(USERS)])
     return Simulator(
         dynamics=Dynamics(**{"popularity_weight": 0.0, "drift": 0.0, "newcomers": 0.0, **dynamics}),
-        origin=Origin(data="planted"),
+        origin=Provenance(data="planted"),
         product_ids=tuple(f"p{n}" for n in range(PRODUCTS)),
         user_ids=tuple(f"u{n}" for n in range(USERS)),
         popularity=np.zeros(PRODUCTS),

@@ -30,7 +30,7 @@ _SCALE = 4.0  # of inner products, to be about as large as the other features
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ProductFacts:
     """What the log of the training period tells of A products."""
 
     vectors: Tensor  # (A, D)
@@ -40,7 +40,7 @@ class Known:
     decay: Tensor  # (PLACES,)
 
     @classmethod
-    def of(cls, simulator: Simulator) -> Known:
+    def of(cls, simulator: Simulator) -> ProductFacts:
         """What is known from a simulator's period."""
         shares = follows(simulator)
         price = np.log(np.where(simulator.prices > 0, simulator.prices, np.nan))
@@ -55,7 +55,7 @@ class Known:
         )
 
 
-class QNetwork(nn.Module):
+class SlateQNetwork(nn.Module):
     """Q(s, a) = V(s) + sum_m u_m(s) sigmoid(w_m(s) · f(s, a)), of a trunk with two ReLU layers.
 
     Whether a product is wanted is a chance, and what follows is worth more or less: sigmoids, each with its worth.
@@ -63,7 +63,7 @@ class QNetwork(nn.Module):
     clicked), its popularity, its price, and how often it followed what is liked.
     """
 
-    def __init__(self, state: int, known: Known, hidden: int, chances: int) -> None:
+    def __init__(self, state: int, known: ProductFacts, hidden: int, chances: int) -> None:
         """`state`: S, of which the first `VECTORS` · D are vectors."""
         super().__init__()
         self.known = known
@@ -143,13 +143,13 @@ class Agent:
         """`simulator`: of the training period."""
         self.settings = settings
         self.rng = np.random.default_rng(seed)
-        known = Known.of(simulator)
+        known = ProductFacts.of(simulator)
         self._vectors = np.vstack([simulator.vectors, np.zeros(simulator.vectors.shape[1])]).astype(np.float32)
         self._popular = np.append(known.popularity.numpy(), np.float32(0))
         self.state_size = VECTORS * simulator.vectors.shape[1] + 6
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.online = QNetwork(self.state_size, known, settings.hidden, settings.chances)
+            self.online = SlateQNetwork(self.state_size, known, settings.hidden, settings.chances)
         self.target = copy.deepcopy(self.online).requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.Adam(self.online.parameters(), lr=settings.learning_rate, fused=True)
 
@@ -217,7 +217,7 @@ class Agent:
                     self.target.load_state_dict(self.online.state_dict())
             look(Step(step, epsilon, *report, lately))
 
-    def _step(self, batch: _Batch) -> tuple[float, float]:
+    def _step(self, batch: _Transitions) -> tuple[float, float]:
         with torch.no_grad():
             after, liked_after = torch.from_numpy(batch.after), torch.from_numpy(batch.liked_after)
             next_online, next_target = self.online(after, liked_after), self.target(after, liked_after)
@@ -238,7 +238,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Transitions:
     state: NDArray[np.float32]  # (B, S)
     liked: NDArray[np.int64]  # (B, PLACES)
     action: NDArray[np.int64]  # (B,)
@@ -253,7 +253,7 @@ class _Buffer:
     """The newest transitions (Lin 1992), sampled uniformly."""
 
     def __init__(self, capacity: int, state: int, history: int) -> None:
-        self._held = _Batch(
+        self._held = _Transitions(
             state=np.zeros((capacity, state), np.float32),
             liked=np.full((capacity, PLACES), NOTHING, np.int64),
             action=np.zeros(capacity, np.int64),
@@ -284,7 +284,7 @@ class _Buffer:
         held.liked_after[slots], held.shown[slots] = observed_after["liked"][:, :PLACES], observed_after["shown"]
         self._added += len(action)
 
-    def sample(self, batch: int, rng: np.random.Generator) -> _Batch:
+    def sample(self, batch: int, rng: np.random.Generator) -> _Transitions:
         """Transitions drawn with replacement."""
         drawn = rng.integers(0, min(self._added, self._capacity), batch)
-        return _Batch(*(getattr(self._held, field.name)[drawn] for field in fields(_Batch)))
+        return _Transitions(*(getattr(self._held, field.name)[drawn] for field in fields(_Transitions)))

@@ -163,7 +163,7 @@ class ShopVector(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
         }
 
 
-class Shop(gymnasium.Env[Observation, NDArray[np.int64]]):
+class ShopEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     """One user: the same behaviour as one slot of `ShopVector`."""
 
     metadata = {"render_modes": []}  # noqa: RUF012  # as Gymnasium has it
@@ -218,7 +218,7 @@ def _first(observed: Observation) -> Observation:
 
 gymnasium.register(
     id=NAME,
-    entry_point="services.lab.simulator.environment:Shop",
+    entry_point="services.lab.simulator.environment:ShopEnv",
     vector_entry_point="services.lab.simulator.environment:ShopVector",
 )
 

@@ -17,7 +17,7 @@ from services.lab.simulator.period import (
     satisfaction_of,
     weigh,
 )
-from services.lab.simulator.simulator import Dynamics, Origin, Simulator
+from services.lab.simulator.simulator import Dynamics, Provenance, Simulator
 from shared.process.errors import Unusable
 
 _LEAST_EVENTS, _LEAST_PRODUCTS = 200, 10
@@ -67,7 +67,7 @@ def fit(period: Period, products: tuple[str, ...], *, dimension: int = 16, seed:
     prices[:] = own.prices
     return Simulator(
         dynamics=dynamics,
-        origin=Origin(
+        origin=Provenance(
             data=data,
             from_ms=int(own.time_ms[0]),
             until_ms=int(own.time_ms[-1]),

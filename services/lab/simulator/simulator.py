@@ -100,7 +100,7 @@ MOST_WORTH = 5.0
 DESCRIPTION, ARRAYS = "simulator.json", "arrays.safetensors"
 
 
-class Origin(BaseModel):
+class Provenance(BaseModel):
     """What a simulator was fitted on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,7 +117,7 @@ class _Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dynamics: Dynamics
-    origin: Origin
+    origin: Provenance
     product_ids: list[str]
     user_ids: list[str]
 
@@ -127,7 +127,7 @@ class Simulator:
     """A products and U users in D dimensions."""
 
     dynamics: Dynamics
-    origin: Origin
+    origin: Provenance
     product_ids: tuple[str, ...]  # (A,)
     user_ids: tuple[str, ...]  # (U,)
     popularity: NDArray[np.float64]  # (A,) log of the smoothed share, 0 on average over products drawn at random

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.console.letters import STRAY, Letter, Place, as_live, event_in, letter_of, read_line, to_line
+from services.console.letters import STRAY, Letter, LetterPosition, as_live, event_in, letter_of, read_line, to_line
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent
 
 NOW_MS = 1_800_000_000_000
-PLACE = Place("t.events", 2, 17)
+PLACE = LetterPosition("t.events", 2, 17)
 BAD = pb.Event(
     kind=pb.EVENT_KIND_REVIEW, user_id="ünï", product_id="p\u2028", event_time_ms=1_300_000_000_123, rating=9.5,
     text="two\nlines 💡", source="set/0", sequence=2**63 + 1,
@@ -96,7 +96,7 @@ def test_the_repaired_is_a_live_event_known_by_its_place() -> None:
 
 def test_ids_of_long_topics_still_differ_by_place() -> None:
     event = pb.Event(kind=pb.EVENT_KIND_VIEW, user_id="u", product_id="p", event_time_ms=1)
-    ids = {as_live(event, Place("t" * 249, 0, n), "t" * 249, NOW_MS).event_id for n in range(3)}
+    ids = {as_live(event, LetterPosition("t" * 249, 0, n), "t" * 249, NOW_MS).event_id for n in range(3)}
     assert len(ids) == 3
     assert max(map(len, ids)) == 128
 
@@ -171,4 +171,4 @@ class Record:
 )
 def test_what_somebody_else_wrote_into_the_dead_letters_is_a_stray(headers: Any) -> None:
     found = letter_of(Record(headers))  # type: ignore[arg-type]
-    assert (found.reason, found.place, found.value) == (STRAY, Place("t.dead-letters", 0, 5), b"v")
+    assert (found.reason, found.place, found.value) == (STRAY, LetterPosition("t.dead-letters", 0, 5), b"v")

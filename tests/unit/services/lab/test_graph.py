@@ -21,9 +21,9 @@ from services.lab.graph import (
     KEPT,
     PAIRED,
     GraphBuilder,
-    Listing,
     Pair,
     Pairs,
+    ProductMetadata,
     communities,
     faded,
     neighbours,
@@ -87,9 +87,9 @@ def test_metadata_joins_products_that_have_events() -> None:
     for product in "ab":
         builder.add("u", product, pb.EVENT_KIND_REVIEW)
     listings = {
-        "a": Listing("Amp", "Fender", ("Music", "Amps"), also_bought=("b", "a", "nowhere"), also_viewed=("b",)),
-        "b": Listing(also_bought=("a",)),
-        "nowhere": Listing(also_bought=("a",)),
+        "a": ProductMetadata("Amp", "Fender", ("Music", "Amps"), also_bought=("b", "a", "nowhere"), also_viewed=("b",)),
+        "b": ProductMetadata(also_bought=("a",)),
+        "nowhere": ProductMetadata(also_bought=("a",)),
     }
     graph = builder.graph(listings)
     assert graph.nodes["a"] == {"title": "Amp", "brand": "Fender", "category": "Amps", "events": 1}
@@ -160,9 +160,9 @@ def test_metadata_of_each_edition_lists_its_neighbours(
 
 def test_a_prior_holds_what_metadata_says_of_new_products() -> None:
     listings = {
-        "a": Listing(brand="X", categories=("Top", "Strings"), also_bought=("b",), also_viewed=("d", "gone")),
-        "b": Listing(brand="X"),
-        "c": Listing(brand="X", categories=("Strings",)),
+        "a": ProductMetadata(brand="X", categories=("Top", "Strings"), also_bought=("b",), also_viewed=("d", "gone")),
+        "b": ProductMetadata(brand="X"),
+        "c": ProductMetadata(brand="X", categories=("Strings",)),
     }
     prior = prior_of(["a", "b", "c", "d"], listings)
     # a: b 1 by the list and ¼ by the brand, c ¼ by the brand and ¼ by the category, d ½; 2.25 in all
@@ -180,7 +180,7 @@ def test_a_prior_holds_what_metadata_says_of_new_products() -> None:
 
 def test_a_prior_is_bounded_and_may_be_empty() -> None:
     products = [f"p{n:03}" for n in range(150)]
-    prior = prior_of(products, {product: Listing(brand="X") for product in products})
+    prior = prior_of(products, {product: ProductMetadata(brand="X") for product in products})
     assert max(np.diff(prior.starts)) == KEPT
     assert len(prior_of(products, {}).products) == 0
     assert prior_of(products, {}).starts.tolist() == [0] * 151

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from services.lab import report_figures as tables
-from services.lab.report import Shown, page
+from services.lab.report import ReportFigure, page
 from shared.pb.freshet.v1.events_pb2 import IMPUTED_PRICE, IMPUTED_SENTIMENT, StateVector
 from shared.policies.contract import StepReport
 
@@ -98,8 +98,8 @@ def test_discounts_are_named_for_what_they_are() -> None:
 
 
 def test_the_page_holds_each_figure_and_escapes_every_name() -> None:
-    drawn = Shown("one", "<One>", "Shows <b>", "file & more", "freshet evaluate '<x>'", b"\x89PNG")
-    missing = Shown("two", "Two", "", "", "", None, "Missing: <this>.")
+    drawn = ReportFigure("one", "<One>", "Shows <b>", "file & more", "freshet evaluate '<x>'", b"\x89PNG")
+    missing = ReportFigure("two", "Two", "", "", "", None, "Missing: <this>.")
     found = page("Report on <script>", ["a & b"], [drawn, missing], "freshet report <y>")
     for text in (
         "<title>Report on &lt;script&gt;</title>", "a &amp; b", '<section id="one">', "&lt;One&gt;",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from services.lab.simulator.environment import NAME, Shop, ShopVector
+from services.lab.simulator.environment import NAME, ShopEnv, ShopVector
 from services.lab.simulator.visits import NOTHING
 from shared.process.errors import Unusable
 from tests.support.simulated import PRODUCTS, saved, simulator
@@ -50,7 +50,7 @@ def test_a_seed_repeats_bit_for_bit_and_another_does_not() -> None:
 
 def test_a_slot_of_many_is_a_user_alone_also_after_its_first_visit() -> None:
     small = simulator(drift=0.1, leave=0.2, newcomers=0.5)
-    many, alone = ShopVector(small, 4, slate=3), Shop(small, slate=3)
+    many, alone = ShopVector(small, 4, slate=3), ShopEnv(small, slate=3)
     observed, _ = many.reset(seed=10)
     single, _ = alone.reset(seed=12)
     ended = 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.lab.simulator.agent import Agent, AgentSettings, Step
-from services.lab.simulator.contest import Judged, compared, contest, figures_of, interval, judge
+from services.lab.simulator.comparison import Judged, compare, compared, figures_of, interval, judge
 from services.lab.simulator.environment import (
     Observation,
     ShopVector,
@@ -134,7 +134,7 @@ def test_a_discount_pays_where_what_is_wanted_most_drives_users_away() -> None:
 def test_a_contest_judges_all_by_the_same_visits() -> None:
     said: list[str] = []
     shop = simulator()
-    found = contest(
+    found = compare(
         shop, shop, discounts=(0.0, 0.5), seeds=2, steps=30, visits=50, slate=2, seed=3, look=said.append
     )  # fmt: skip
     assert list(found.policies) == ["random", "trending", "cooccurrence", "dqn 0", "dqn 0.5"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.lab.running import one_thread
+from services.lab.runs import one_thread
 from shared.evaluation import protocols
 from shared.evaluation.contest import SOURCE, Contest, campaign
 from shared.evaluation.prequential import top_at_random

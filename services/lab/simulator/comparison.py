@@ -106,7 +106,7 @@ _CURVE_EVERY = 100  # gradient steps between points of the learning curves
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class Comparison:
     """What came of it."""
 
     policies: dict[str, dict[str, Interval]]  # in the test period, by figure
@@ -149,7 +149,7 @@ class Contest:
         }
 
 
-def contest(
+def compare(
     train: Simulator,
     test: Simulator,
     *,
@@ -160,7 +160,7 @@ def contest(
     slate: int,
     seed: int,
     look: Callable[[str], None],
-) -> Contest:
+) -> Comparison:
     """Let all learn in one simulator and judge them in both."""
     rng = np.random.default_rng(seed)
     runs: dict[str, list[Scores]] = {
@@ -189,7 +189,7 @@ def contest(
         again = [judge(train, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
         trained[name] = float(np.mean([run.reward.mean() for run in again]))
     means = {name: figures_of(found) for name, found in judged.items()}
-    return Contest(
+    return Comparison(
         policies={n: {f: interval(values, rng) for f, values in figures.items()} for n, figures in means.items()},
         trained=trained,
         runs={name: [float(run.reward.mean()) for run in found] for name, found in judged.items() if len(found) > 1},

@@ -39,7 +39,7 @@ class Protocol(typing.Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Evaluation:
     """How policies are judged."""
 
     policies: Sequence[str]
@@ -94,7 +94,7 @@ class Result:
 
 
 def on_stream(
-    asked: Asked,
+    asked: Evaluation,
     states: Sequence[StateVector],
     describing: Describing,
     screen: Terminal,
@@ -102,7 +102,7 @@ def on_stream(
 ) -> Result:
     """Run a protocol on events, with spam among them if that was asked for."""
 
-    def run(names: Sequence[str], seed: int, progress: _Progress) -> tuple[Contest, list[str]]:
+    def run(names: Sequence[str], seed: int, progress: _RunProgress) -> tuple[Contest, list[str]]:
         stream, promoted = states, list[str]()
         if asked.spam_share:
             stream, promoted = with_spam(states, asked.spam_share, seed, describing)
@@ -124,10 +124,10 @@ def on_stream(
     return _runs(asked, run, screen, again=bool(asked.spam_share))
 
 
-def on_sequences(asked: Asked, found: Sequences, variant: Variant, screen: Terminal) -> Result:
+def on_sequences(asked: Evaluation, found: Sequences, variant: Variant, screen: Terminal) -> Result:
     """Run leave-one-out on sequences."""
 
-    def run(names: Sequence[str], seed: int, progress: _Progress) -> tuple[Contest, list[str]]:
+    def run(names: Sequence[str], seed: int, progress: _RunProgress) -> tuple[Contest, list[str]]:
         progress.total = found.events
         contest = Contest(
             names,
@@ -161,8 +161,8 @@ def with_spam(
 
 
 def _runs(
-    asked: Asked,
-    run: Callable[[Sequence[str], int, _Progress], tuple[Contest, list[str]]],
+    asked: Evaluation,
+    run: Callable[[Sequence[str], int, _RunProgress], tuple[Contest, list[str]]],
     screen: Terminal,
     *,
     again: bool,
@@ -176,7 +176,7 @@ def _runs(
         if not names:
             break
         several = len(asked.seeds) > 1
-        progress = _Progress(screen, f"seed {seed} ({number + 1} of {len(asked.seeds)})" if several else "")
+        progress = _RunProgress(screen, f"seed {seed} ({number + 1} of {len(asked.seeds)})" if several else "")
         contest, promoted = run(names, seed, progress)
         screen.clear()
         if result is None:
@@ -223,7 +223,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-class _Progress:
+class _RunProgress:
     """Shows how far a run is."""
 
     def __init__(self, screen: Terminal, what: str) -> None:

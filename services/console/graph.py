@@ -14,10 +14,10 @@ from shared.process.terminal import Terminal
 EXPORTS = (".graphml", ".json")
 
 _ABOUT = """\
-Build the graph of a dataset's products, and look at it. Products are joined by what their users did, the relation told
-by the kind of the events (also_viewed: view, click, favourite; also_bought: cart, purchase; co_review: review, rating),
-and by what metadata lists as also bought and also viewed. A relation's strength is the cosine of the two products'
-users, damped where they are few; an edge weighs the sum of its relations. Communities are Louvain's, on these weights.
+Build the graph of a dataset's products, and look at it. Products are joined by what their users did (also_viewed: view,
+click, favourite; also_bought: cart, purchase; co_review: review, rating) and by what metadata lists as also bought and
+also viewed. A relation's strength is the cosine of the two products' users, damped where they are few; an edge weighs
+the sum of its relations. Communities are Louvain's, on these weights.
 
   freshet graph reviews.json.gz --metadata meta.json.gz
   freshet graph reviews.json.gz --metadata meta.json.gz --product B0002E1G5C
@@ -38,11 +38,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--least-users", type=options.count, default=2, metavar="N",
-        help="who must have come to both products of a pair (default: %(default)s)",
+        help="users that two products must share to be joined (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--most-neighbours", type=options.count, default=20, metavar="N",
-        help="keep an edge that is among so many strongest of either product (default: %(default)s)",
+        help="keep an edge if it is among this many strongest of either product (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the largest communities")
     parser.add_argument(
@@ -61,9 +61,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     for path in (arguments.picture, arguments.out):
         if path is not None and not path.parent.is_dir():
             raise Unusable(f"no such folder: {path.parent}; make it, or name another file than {path}")
-    from services.lab.graph_task import look  # takes a second, which other commands need not wait for
+    from services.lab.graph_task import run_graph  # takes a second, which other commands need not wait for
 
-    look(arguments, terminal, environ)
+    run_graph(arguments, terminal, environ)
     return 0
 
 

@@ -20,19 +20,19 @@ from shared.process.leash import leashed
 # Below the ports that the system gives to outgoing connections, so that none of those takes one before its listener.
 PORTS = range(20_000, 32_000)
 
-# By this process. Who was given one may not listen on it yet, so it must not go to somebody else, too.
-_given_away: set[int] = set()
+# Ports that this process chose. Nobody may listen on one yet, so it must not be chosen again.
+_chosen: set[int] = set()
 
 
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now, another one at each call.
 
     Raises:
-        Unusable: none was found.
+        Unusable: there is none.
     """
     for port in random.SystemRandom().sample(PORTS, 200):
-        if port not in _given_away and _is_free(port):
-            _given_away.add(port)
+        if port not in _chosen and _is_free(port):
+            _chosen.add(port)
             return port
     raise Unusable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
@@ -124,5 +124,5 @@ def running(log_file: Path, port: int | None = None) -> Iterator[str]:
             wait_until_ready(port, process)
             yield f"127.0.0.1:{port}"
         finally:
-            process.kill()  # told to end, it waits for clients that are still there, and has nothing to keep
+            process.kill()  # at SIGTERM it waits for clients that are still there, and it has nothing to keep
             process.wait(5)

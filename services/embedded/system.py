@@ -20,7 +20,7 @@ KAFKA_PORT = "--kafka-port"  # the console's option
 
 SERVICES = ("features", "trainer", "inference", "evaluator", "gateway")
 
-# Set here for every program: where this system keeps things.
+# Variable → folder, below the state folder, where every program of this system keeps things.
 _FOLDERS = {
     "FRESHET_TRAINER_STATE_DIR": "trainer",
     "FRESHET_INFERENCE_STATE_DIR": "inference",
@@ -31,7 +31,7 @@ _FOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Where everything of one running system is."""
+    """The folders, addresses and settings of one system."""
 
     state_dir: Path
     bootstrap_servers: str
@@ -43,12 +43,12 @@ class System:
     @property
     def grpc_address(self) -> str:
         """`host:port` to call."""
-        return f"{_reached(self.environment, 'FRESHET_INFERENCE_GRPC_HOST')}:{self.grpc_port}"
+        return f"{_reachable(self.environment, 'FRESHET_INFERENCE_GRPC_HOST')}:{self.grpc_port}"
 
     @property
     def page_url(self) -> str:
         """Where the page is, and HTTP is answered."""
-        return f"http://{_reached(self.environment, 'FRESHET_GATEWAY_HOST')}:{self.http_port}/"
+        return f"http://{_reachable(self.environment, 'FRESHET_GATEWAY_HOST')}:{self.http_port}/"
 
     @property
     def models_dir(self) -> Path:
@@ -78,13 +78,13 @@ class System:
             command=broker.command(int(self.bootstrap_servers.rpartition(":")[2])),
             log_file=self.log_file("broker"),
             environment=self.environment,
-            irreplaceable="it keeps the log in memory, so all is lost with it; start again",
+            irreplaceable="it keeps the log in memory, so everything is lost with it; start again",
         )
 
     def _python(self, name: str, module: str, *arguments: str, restart: bool = True) -> Program:
         return Program(
             name=name,
-            # -P: a folder named `services` or `shared` where the operator stands is none of ours.
+            # -P: a folder named `services` or `shared` in the working folder is not ours.
             command=[sys.executable, "-P", "-m", module, *arguments],
             log_file=self.log_file(name),
             environment=self.environment,
@@ -110,7 +110,7 @@ def plan(
         kafka_port, grpc_port, http_port: None: any free one.
 
     Raises:
-        Unusable: a variable says what is decided here, or a port is taken.
+        Unusable: a variable sets what is chosen here, or a port is taken.
     """
     state_dir = state_dir.resolve()
     _refuse_owned(environ, [*_FOLDERS, RECOMMENDER, EVALUATOR_METRICS, *([] if bootstrap_servers else [BOOTSTRAP])])
@@ -138,8 +138,8 @@ def plan(
     return system
 
 
-def _reached(environment: Mapping[str, str], host: str) -> str:
-    """Where what listens on the address that a variable names is reached from here."""
+def _reachable(environment: Mapping[str, str], host: str) -> str:
+    """The host at which to reach what listens on the address that a variable names."""
     address = environment.get(host, "127.0.0.1")
     return "127.0.0.1" if address in ("0.0.0.0", "::", "[::]") else address  # noqa: S104  # compared
 
@@ -161,4 +161,6 @@ def _port(environment: Mapping[str, str], name: str) -> int:
 def _refuse_owned(environ: Mapping[str, str], owned: Iterable[str]) -> None:
     for name in owned:
         if name in environ:
-            raise Unusable(f"{name} is decided here and can't be set: unset it (folders follow from --state-dir)")
+            raise Unusable(
+                f"{name} can't be set for this command, which chooses it: unset it (folders follow from --state-dir)"
+            )

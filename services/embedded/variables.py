@@ -1,4 +1,4 @@
-"""Every variable that any part of Freshet knows."""
+"""Every variable that any part of Freshet knows, and the refusal of all others."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ CLASSES: tuple[type[BaseSettings], ...] = (
 
 _PREFIX = "FRESHET_"
 
-# Where the tests find real reviews: set for a shell, it must not hinder the console.
+# Where the tests find real reviews: a shell that has it set must still be able to use the console.
 _OF_THE_TESTS = {"FRESHET_TEST_DATA"}
 
 
 def refuse_unknown(environ: Mapping[str, str], classes: Iterable[type[BaseSettings]] = CLASSES) -> None:
-    """Refuse any variable that begins with FRESHET_ and that no service knows.
+    """Refuse any variable that begins with FRESHET_ and is known to no service.
 
     Raises:
-        Unusable: names the first one and the known one it is nearest to.
+        Unusable: names the first one, and the known one that is most like it.
     """
     classes = list(classes)
     refuse_unknown_of_services(classes, environ)

@@ -39,7 +39,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """What each user chose, oldest first; a line each, without times."""
+    """What each user chose, oldest first and without times; a line per user."""
 
     name: str
     fingerprint: str
@@ -47,7 +47,7 @@ class Sequences:
 
     @property
     def events(self) -> int:
-        """All that all chose."""
+        """How many choices there are, of all users."""
         return sum(len(products) for _, products in self.sequences)
 
 
@@ -68,11 +68,11 @@ class Describing:
         return describe(event, Origin("", 0, event.sequence, 0), self._settings, self._sentiment)
 
 
-def holds_sequences(file: Path, settings: ReplaySettings, *, asked: bool) -> bool:
+def holds_sequences(file: Path, settings: ReplaySettings, *, requested: bool) -> bool:
     """Whether lines are a user and the products that the user chose, between blanks.
 
     Args:
-        asked: for such a file; then all lines may have the same number of words.
+        requested: whether such a file is expected; then all lines may have the same number of words.
 
     Raises:
         Unusable: the file can't be read.
@@ -82,7 +82,7 @@ def holds_sequences(file: Path, settings: ReplaySettings, *, asked: bool) -> boo
     if head.holds_json or head.holds_blocks or any(sign in line for line in lines for sign in b',;|\t{"'):
         return False
     widths = {len(line.split()) for line in lines}
-    return bool(widths) and min(widths) >= 2 and (len(widths) > 1 or asked)
+    return bool(widths) and min(widths) >= 2 and (len(widths) > 1 or requested)
 
 
 def read_sequences(file: Path, settings: ReplaySettings) -> Sequences:
@@ -91,7 +91,7 @@ def read_sequences(file: Path, settings: ReplaySettings) -> Sequences:
     Raises:
         Unusable: the file breaks off, or a line can't be understood.
     """
-    found: dict[str, list[str]] = {}
+    sequences: dict[str, list[str]] = {}
     lines = Lines(file, settings.most_line_bytes)
     for n, line in lines:
         try:
@@ -101,19 +101,19 @@ def read_sequences(file: Path, settings: ReplaySettings) -> Sequences:
         if line is None or len(words) == 1:
             raise Unusable(f"{file}, line {n}: not `user product product …`; correct it, or leave it out")
         if words:
-            found.setdefault(words[0], []).extend(words[1:])
+            sequences.setdefault(words[0], []).extend(words[1:])
     if lines.broken:
         raise Unusable(f"{lines.broken}: download it again")
-    return Sequences(file.name, sha256_of(file, lambda: None)[:16], list(found.items()))
+    return Sequences(file.name, sha256_of(file, lambda: None)[:16], list(sequences.items()))
 
 
 def sequences_of(dataset: Dataset) -> Sequences:
     """What each user of a dataset did, in the order of time; guests are left out."""
-    found: dict[str, list[str]] = {}
+    sequences: dict[str, list[str]] = {}
     for state in dataset.states:
         if state.user_id:
-            found.setdefault(state.user_id, []).append(state.product_id)
-    return Sequences(dataset.name, dataset.fingerprint, list(found.items()))
+            sequences.setdefault(state.user_id, []).append(state.product_id)
+    return Sequences(dataset.name, dataset.fingerprint, list(sequences.items()))
 
 
 def read_dataset(
@@ -160,5 +160,5 @@ class OrderingStatus(Watch):
         self._screen = screen
 
     def look(self, progress: Callable[[], str], share: float | None = None) -> None:
-        """Show it."""
+        """Show the progress."""
         self._screen.status(f"  {progress()}" if share is None else f"  {share:4.0%}  {progress()}")

@@ -1,4 +1,4 @@
-"""What `freshet evaluate` says at the end: a table for people, JSON and Parquet for machines."""
+"""What `freshet evaluate` reports: tables for people, JSON and Parquet for machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.evaluation.figures import (
 from shared.process.errors import Unusable
 from shared.state.histories import USER_CLASSES
 
-# With fewer products and fewer judged events nothing is claimed: first places then say the most.
+# With fewer products and fewer judged events nothing is claimed, and first places are shown, which say the most then.
 LEAST_PRODUCTS, LEAST_JUDGED = 1_000, 5_000
 LEAST_SEEDS = 3
 
@@ -74,8 +74,8 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
         _notes(result, figures, context),
     )
     for part in parts:
-        told = list(part)
-        yield from ["", *told] if told else []
+        lines = list(part)
+        yield from ["", *lines] if lines else []
     yield f"seed{'s' if len(context.seeds) > 1 else ''} {', '.join(map(str, context.seeds))}; command:"
     yield f"  {context.command}"
 
@@ -92,8 +92,8 @@ def _head(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     )
     yield f"Not judged: {left_out or 'none'}. Masked kinds: {context.masked_kinds or 'none, so repeats count'}."
     if context.new_products != "unlisted":
-        placed = ", and has a place from what it is" if context.new_products == "placed" else ""
-        yield f"A product of the metadata is in the running from the beginning{placed}."
+        placed = ", placed by what they are" if context.new_products == "placed" else ""
+        yield f"Products of the metadata are candidates from the beginning{placed}."
     if context.spam_share:
         yield f"Spam: paid reviewers, {context.spam_share:.1%} of the users, praise {len(result.promoted)} products."
 
@@ -108,9 +108,9 @@ def _accuracy(result: Result, figures: Figures, context: Context) -> Iterator[st
         "policy", "".join(f"{metric:>{_width(metric)}}" for metric in metrics) + f"   {f'ndcg@{k} between':>17}", wide
     )
     for name in _by_accuracy(figures):
-        own = figures.policies[name]
-        bounds = f"{own[f'ndcg@{k}'].low:.4f} … {own[f'ndcg@{k}'].high:.4f}"
-        row = "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics)
+        estimates = figures.policies[name]
+        bounds = f"{estimates[f'ndcg@{k}'].low:.4f} … {estimates[f'ndcg@{k}'].high:.4f}"
+        row = "".join(f"{estimates[metric].mean:>{_width(metric)}.4f}" for metric in metrics)
         yield _row(_named(name, context), f"{row}   {bounds:>17}", wide)
     for name, why in result.failures.items():
         yield _row(_named(name, context), f"  n/a: {why}", wide)
@@ -123,9 +123,9 @@ def _differences(result: Result, figures: Figures, context: Context) -> Iterator
     yield _row(f"{PRIMARY}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}", wide)
     for name in _by_accuracy(figures):
         if name in figures.differences:
-            own = figures.differences[name]
-            bounds = f"{own.low:+.4f} … {own.high:+.4f}"
-            yield _row(_named(name, context), f"{own.mean:>+9.4f}{bounds:>23}{own.p:>10.4f}", wide)
+            difference = figures.differences[name]
+            bounds = f"{difference.low:+.4f} … {difference.high:+.4f}"
+            yield _row(_named(name, context), f"{difference.mean:>+9.4f}{bounds:>23}{difference.p:>10.4f}", wide)
 
 
 def _breadth(figures: Figures, context: Context) -> Iterator[str]:
@@ -133,10 +133,11 @@ def _breadth(figures: Figures, context: Context) -> Iterator[str]:
     head = f"{'coverage':>10}{'novelty':>10}{'Gini':>8}{'lower half':>13}{'top tenth':>12}{promoted}"
     yield _row("the first 10 shown", head)
     for name in _by_accuracy(figures):
-        own = figures.catalogue[name]
-        promoted = f"{own.promoted:>10.2%}" if context.spam_share else ""
-        row = f"{own.coverage['coverage@10']:>10.4f}{figures.policies[name]['novelty'].mean:>10.2f}{own.gini:>8.3f}"
-        yield _row(name, f"{row}{sum(own.recommended[:5]):>13.1%}{own.recommended[-1]:>12.1%}{promoted}")
+        catalogue = figures.catalogue[name]
+        promoted = f"{catalogue.promoted:>10.2%}" if context.spam_share else ""
+        novelty = figures.policies[name]["novelty"].mean
+        row = f"{catalogue.coverage['coverage@10']:>10.4f}{novelty:>10.2f}{catalogue.gini:>8.3f}"
+        yield _row(name, f"{row}{sum(catalogue.recommended[:5]):>13.1%}{catalogue.recommended[-1]:>12.1%}{promoted}")
     consumed = f"{sum(figures.consumed[:5]):>13.1%}{figures.consumed[-1]:>12.1%}"
     yield _row("what users chose", f"{'':>28}{consumed}")
 
@@ -160,29 +161,32 @@ def _unseen(figures: Figures, context: Context) -> Iterator[str]:
     events = f"of {figures.slice_events[UNSEEN]:,} first events"
     yield _row(events, "".join(f"{metric:>{_width(metric)}}" for metric in metrics))
     for name in _by_accuracy(figures):
-        own = figures.slices[UNSEEN][name]
-        yield _row(name, "".join(f"{own[metric].mean:>{_width(metric)}.4f}" for metric in metrics))
+        estimates = figures.slices[UNSEEN][name]
+        yield _row(name, "".join(f"{estimates[metric].mean:>{_width(metric)}.4f}" for metric in metrics))
 
 
 def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:
     yield _row("speed of this run", f"{'rank p50':>13}{'rank p99':>13}{'learned/s':>13}")
-    for name, own in speeds.items():
-        yield _row(name, f"{own.rank_p50_ms:>10.3f} ms{own.rank_p99_ms:>10.3f} ms{own.updates_per_second:>13,.0f}")
+    for name, speed in speeds.items():
+        ranking = f"{speed.rank_p50_ms:>10.3f} ms{speed.rank_p99_ms:>10.3f} ms"
+        yield _row(name, f"{ranking}{speed.updates_per_second:>13,.0f}")
 
 
 def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     yield f"between: {LEVEL:.0%} of {DRAWS:,} draws of users, the same for all; p corrected for several (Holm)."
-    yield "lower half, top tenth: share of the places shown that the less popular half, the most popular tenth got."
+    yield "lower half, top tenth: share of the places shown that went to the less popular half of the products, and to"
+    yield "the most popular tenth."
     yield f"cold: fewer than {COLD_EVENTS} events before, new: fewer than {NEW_EVENTS}. novelty: bits."
     if is_small(result, figures):
         yield (
-            f"Fewer than {LEAST_PRODUCTS:,} products and {LEAST_JUDGED:,} judged events: too small a set to claim "
-            "anything on it."
+            f"Fewer than {LEAST_PRODUCTS:,} products and {LEAST_JUDGED:,} judged events: the set is too small to "
+            "claim anything."
         )
     elif len(context.seeds) < LEAST_SEEDS:
-        yield f"Fewer than {LEAST_SEEDS} seeds: nothing is claimed. --seeds {LEAST_SEEDS} runs as many."
+        yield f"Fewer than {LEAST_SEEDS} seeds: nothing is claimed. --seeds {LEAST_SEEDS} runs that many."
     if context.variant:
-        yield "Leave-one-out learns what others did later before it asks: leaky, to stand beside published figures."
+        yield "Leave-one-out learns what others did later before it judges: it is leaky, and only to stand beside"
+        yield "published figures."
     yield from context.notes
 
 
@@ -235,24 +239,24 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         "questions": figures.questions,
         "unknown_products": result.record.unknown / max(1, figures.judged),
         "not_judged": result.record.not_judged,
-        "policies": {name: _estimates(own) for name, own in figures.policies.items()},
+        "policies": {name: _estimates(values) for name, values in figures.policies.items()},
         "not_available": result.failures,
         "reads_future": sorted(context.reads_future),
         "best_baseline": figures.best_baseline,
-        f"{PRIMARY} above the best baseline": {name: asdict(own) for name, own in figures.differences.items()},
+        f"{PRIMARY} above the best baseline": {name: asdict(values) for name, values in figures.differences.items()},
         "slices": {
             part: {
                 "events": figures.slice_events[part],
-                "policies": {name: _estimates(own) for name, own in policies.items()},
+                "policies": {name: _estimates(values) for name, values in policies.items()},
             }
             for part, policies in figures.slices.items()
         },
-        "catalogue": {name: asdict(own) for name, own in figures.catalogue.items()},
+        "catalogue": {name: asdict(values) for name, values in figures.catalogue.items()},
         "consumed": figures.consumed,
         "promoted": result.promoted,
         "claims": not is_small(result, figures) and len(context.seeds) >= LEAST_SEEDS,
         "notes": context.notes,
-        "speed": {name: asdict(own) for name, own in speeds.items()},
+        "speed": {name: asdict(values) for name, values in speeds.items()},
     }
     return {key: _finite(value) for key, value in document.items()}
 
@@ -309,8 +313,8 @@ def write_parquet(result: Result, context: Context, path: Path) -> None:
         raise Unusable(f"{path} can't be written ({error.strerror or error}); name another file") from error
 
 
-def _estimates(own: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {metric: asdict(estimate) for metric, estimate in own.items()}
+def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {metric: asdict(estimate) for metric, estimate in estimates.items()}
 
 
 def _finite(value: Any) -> Any:
@@ -318,7 +322,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(own) for own in value]
+        return [_finite(entry) for entry in value]
     return value

@@ -1,4 +1,4 @@
-"""What `freshet graph` does: read, build, tell, draw, write."""
+"""What `freshet graph` does: reads a dataset, builds the graph, shows it, draws it, and writes it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,42 @@ from shared.process.errors import Unusable
 from shared.process.settings import load
 from shared.process.terminal import Terminal, cut
 
-# What `freshet graph` reads: events in the order of a replay, and what metadata says of products.
+COLOURED = 8  # communities
+MOST_DRAWN = 400  # products
+_TITLE = 44  # characters of a product's title
+_COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5")
+_INK, _MUTED = "#222222", "#6b7280"
+
+Positions = dict[str, NDArray[np.float64]]
+
+
+def run_graph(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> None:
+    """Build the graph, show it, draw it, write it.
+
+    Raises:
+        Unusable: a file can't be used, or there is no such product.
+    """
+    screen = Terminal(sys.stderr)
+    selection = selection_of(arguments)
+    builder, metadata = read_graph(arguments.data, arguments.metadata, arguments.mapping, selection, environ, screen)
+    screen.status("  joining products")
+    graph = builder.graph(metadata, least_users=arguments.least_users, most_neighbours=arguments.most_neighbours)
+    groups = communities(graph, arguments.seed)
+    screen.clear()
+    lines = _of_all if arguments.product is None else _of_product
+    for line in lines(graph, groups, arguments):
+        terminal.say(line)
+    if arguments.picture is not None:
+        screen.status("  drawing")
+        draw(graph, groups, arguments.picture, title=arguments.data.name, seed=arguments.seed)
+        screen.clear()
+        terminal.say(f"The picture is {arguments.picture}.")
+    if arguments.out is not None:
+        write(graph, groups, arguments.out)
+        terminal.say(f"The graph was written to {arguments.out}.")
+
+
+# What is read.
 
 
 def read_graph(
@@ -54,18 +89,18 @@ def read_graph(
     environ: Mapping[str, str],
     screen: Terminal,
 ) -> tuple[GraphBuilder, dict[str, ProductMetadata]]:
-    """What there is to make a graph of; titles are the metadata's or, without, those of a CSV that has them.
+    """The events and the products of a graph; titles are the metadata's or, without, those of a CSV that has them.
 
     Raises:
         Unusable: a file can't be used, or the selection leaves nothing.
     """
     settings = load(ReplaySettings, environ)
     named = None if mapping is None else load_mapping(mapping)
-    listings: dict[str, ProductMetadata] = {}
+    products: dict[str, ProductMetadata] = {}
     if metadata is not None:
-        listings = read_listings(metadata, None, settings, screen)
+        products = read_metadata(metadata, None, settings, screen)
     elif named is not None or recognise(file, None, settings).mapping is not None:
-        listings = read_listings(file, mapping, settings, screen)
+        products = read_metadata(file, mapping, settings, screen)
     with alone(settings.state_dir):
         copy = ordered_copy(
             file, metadata, settings, OrderingStatus(screen), named, metrics=ReplayMetrics(CollectorRegistry())
@@ -81,28 +116,28 @@ def read_graph(
     finally:
         copy.close()
     screen.clear()
-    return builder, listings
+    return builder, products
 
 
-def read_listings(
+def read_metadata(
     file: Path, mapping: Path | None, settings: ReplaySettings, screen: Terminal
 ) -> dict[str, ProductMetadata]:
-    """What a file says of products; of several lines about one the last counts.
+    """What a file says of products; the last of several lines about one counts.
 
     Raises:
         Unusable: the file can't be used.
     """
-    found = recognise_products(file, None if mapping is None else load_mapping(mapping), settings)
+    source = recognise_products(file, None if mapping is None else load_mapping(mapping), settings)
     account = Account()
 
     def look() -> None:
         screen.status(f"  reading {file.name}: {lines.done_ratio:4.0%}, {account.lines:,} lines")
 
     lines = Lines(file, settings.most_line_bytes, look)
-    listings: dict[str, ProductMetadata] = {}
-    for _, content, product in found.read(lines, account, reject=lambda line, error: None):  # noqa: ARG005
-        also_bought, also_viewed = related_of(parse_record(content)) if found.mapping is None else ((), ())
-        listings[product.product_id] = ProductMetadata(
+    products: dict[str, ProductMetadata] = {}
+    for _, content, product in source.read(lines, account, reject=lambda line, error: None):  # noqa: ARG005
+        also_bought, also_viewed = related_of(parse_record(content)) if source.mapping is None else ((), ())
+        products[product.product_id] = ProductMetadata(
             title=product.title,
             brand=product.brand,
             categories=tuple(product.categories),
@@ -110,18 +145,85 @@ def read_listings(
             also_viewed=also_viewed,
         )
     screen.clear()
-    account.require_use(file, found.name)
-    return listings
+    account.require_use(file, source.name)
+    return products
 
 
-# The product graph as a picture: its largest communities in colours, their best connected products by name.
+# What is shown.
 
-COLOURED = 8  # communities
-MOST_DRAWN = 400  # products
-_COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5")
-_INK, _MUTED = "#222222", "#6b7280"
 
-Positions = dict[str, NDArray[np.float64]]
+def _of_all(graph: nx.Graph, groups: list[list[str]], arguments: argparse.Namespace) -> Iterator[str]:
+    alone = sum(1 for product in graph if not graph.degree(product))
+    yield (
+        f"{arguments.data.name}: {graph.number_of_nodes():,} products, {graph.number_of_edges():,} edges, "
+        f"{alone:,} products without a neighbour"
+    )
+    for name in (*RELATIONS, LISTED_BOUGHT, LISTED_VIEWED):
+        edges = sum(1 for _, _, edge in graph.edges(data=True) if name in edge)
+        if edges:
+            yield f"  {name:<14}{edges:>9,} edges"
+    if not groups:
+        yield f"No two products share {arguments.least_users} users: --least-users 1 joins more."
+        return
+    yield ""
+    yield f"{len(groups):,} communities, the largest first, each with its best connected products:"
+    for number, group in enumerate(groups[: arguments.most], start=1):
+        named = "; ".join(_named(graph, product) for product in group[:3])
+        yield f"{number:>4}  {len(group):>6,} products  {named}"
+
+
+def _of_product(graph: nx.Graph, groups: list[list[str]], arguments: argparse.Namespace) -> Iterator[str]:
+    product = arguments.product
+    if product not in graph:
+        near = difflib.get_close_matches(product, graph, n=3)
+        meant = f"; did you mean {', '.join(near)}?" if near else ""
+        raise Unusable(f"{arguments.data.name} holds no product {product!r}{meant}")
+    node = graph.nodes[product]
+    yield f"{_named(graph, product)}: {node['events']:,} events, {graph.degree(product):,} neighbours"
+    number = next((n for n, group in enumerate(groups, start=1) if product in group), None)
+    if number is None:
+        yield "It has no neighbour: it shares too few users with any other product, and no metadata lists it."
+        return
+    yield f"It is in community {number}, with {len(groups[number - 1]) - 1:,} others."
+    nearest = neighbours(graph, product, arguments.most)
+    columns = [name for name in RELATIONS if any(name in neighbour.edge for neighbour in nearest)]
+    yield ""
+    yield f"{'weight':>8}" + "".join(f"{name:>13}" for name in columns) + "  listed          neighbour"
+    for neighbour in nearest:
+        users = "".join(f"{neighbour.edge.get(name, 0):>13,}" for name in columns)
+        yield f"{neighbour.weight:>8.3f}{users}  {_listed(neighbour):<14}  {_named(graph, neighbour.product_id)}"
+
+
+def _listed(neighbour: Neighbour) -> str:
+    relations = (("bought", LISTED_BOUGHT), ("viewed", LISTED_VIEWED))
+    return ", ".join(word for word, name in relations if name in neighbour.edge) or "-"
+
+
+def _named(graph: nx.Graph, product: str) -> str:
+    title = graph.nodes[product]["title"]
+    return f"{product} {cut(title, _TITLE)}" if title else product
+
+
+# What is written: the whole graph, or a picture of its largest communities.
+
+
+def write(graph: nx.Graph, groups: list[list[str]], path: Path) -> None:
+    """Write the graph with each product's community, numbered from 1, as GraphML or as JSON of nodes and edges.
+
+    Raises:
+        Unusable: it can't be written.
+    """
+    numbered = {product: number for number, group in enumerate(groups, start=1) for product in group}
+    graph = graph.copy()
+    nx.set_node_attributes(graph, numbered, "community")
+    try:
+        if path.suffix == ".json":
+            text = json.dumps(nx.node_link_data(graph, edges="edges"), ensure_ascii=False, indent=1)
+            path.write_text(text + "\n", encoding="utf-8")
+        else:
+            nx.write_graphml_xml(graph, path)
+    except OSError as error:
+        raise Unusable(f"{path} can't be written ({error.strerror}); name another file with --out") from error
 
 
 def drawn(groups: list[list[str]], communities: int = COLOURED, most: int = MOST_DRAWN) -> list[list[str]]:
@@ -138,7 +240,7 @@ def layout(graph: nx.Graph, groups: list[list[str]], seed: int) -> Positions:
     positions: Positions = {}
     for group, radius, centre in zip(groups, radii, centres, strict=True):
         part = nx.Graph()
-        part.add_nodes_from(group)  # in their order: a subgraph's own is a set's, another one in each process
+        part.add_nodes_from(group)  # in this order: a subgraph's is a set's, another one in each process
         part.add_edges_from(graph.subgraph(group).edges(data=True))
         inner = nx.spring_layout(part, weight="weight", seed=seed, iterations=60)
         for product, place in inner.items():
@@ -176,8 +278,8 @@ def draw(graph: nx.Graph, groups: list[list[str]], path: Path, *, title: str, se
     )
     part_of = "all" if len(shown) == sum(map(len, groups[: len(chosen)])) else f"the {len(shown):,} best connected"
     figure.suptitle(f"Products of {title} that go together", x=0.02, ha="left", color=_INK, fontsize=15)
-    said = f"{few[0].upper()}{few[1:]}, {part_of} of their products; a larger dot is better connected"
-    figure.supxlabel(said, x=0.02, ha="left", color=_MUTED, fontsize=10)
+    caption = f"{few[0].upper()}{few[1:]}, {part_of} of their products; a larger dot is better connected"
+    figure.supxlabel(caption, x=0.02, ha="left", color=_MUTED, fontsize=10)
     axes.set_aspect("equal")
     axes.margins(0.09)
     axes.axis("off")
@@ -215,10 +317,10 @@ def _draw_edges(axes: mpl.axes.Axes, graph: nx.Graph, positions: Positions, colo
     inside, between = list[tuple[str, str]](), list[tuple[str, str]]()
     for a, b in graph.edges:
         (inside if colours[a] == colours[b] else between).append((a, b))
-    for edges, colour, alpha in ((between, None, 0.10), (inside, "own", 0.30)):
+    for edges, is_coloured, alpha in ((between, False, 0.10), (inside, True, 0.30)):
         segments = [(positions[a], positions[b]) for a, b in edges]
-        own = [colours[a] if colour else "#9ca3af" for a, _ in edges]
-        axes.add_collection(LineCollection(segments, colors=own, alpha=alpha, linewidths=0.6, zorder=1))
+        colors = [colours[a] if is_coloured else "#9ca3af" for a, _ in edges]
+        axes.add_collection(LineCollection(segments, colors=colors, alpha=alpha, linewidths=0.6, zorder=1))
 
 
 def _name(axes: mpl.axes.Axes, graph: nx.Graph, group: list[str], size: int, positions: Positions, colour: str) -> None:
@@ -238,105 +340,3 @@ def _name(axes: mpl.axes.Axes, graph: nx.Graph, group: list[str], size: int, pos
         bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": colour, "alpha": 0.9},
         zorder=3,
     )
-
-
-_TITLE = 44  # characters of a product's title
-
-
-def look(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> None:
-    """Build the graph, show it, draw it, write it.
-
-    Raises:
-        Unusable: a file can't be used, or there is no such product.
-    """
-    screen = Terminal(sys.stderr)
-    selection = selection_of(arguments)
-    builder, listings = read_graph(arguments.data, arguments.metadata, arguments.mapping, selection, environ, screen)
-    screen.status("  joining products")
-    graph = builder.graph(listings, least_users=arguments.least_users, most_neighbours=arguments.most_neighbours)
-    groups = communities(graph, arguments.seed)
-    screen.clear()
-    told = _of_product(graph, groups, arguments) if arguments.product is not None else _of_all(graph, groups, arguments)
-    for line in told:
-        terminal.say(line)
-    if arguments.picture is not None:
-        # takes a second
-
-        screen.status("  drawing")
-        draw(graph, groups, arguments.picture, title=arguments.data.name, seed=arguments.seed)
-        screen.clear()
-        terminal.say(f"The picture is {arguments.picture}.")
-    if arguments.out is not None:
-        write(graph, groups, arguments.out)
-        terminal.say(f"The graph was written to {arguments.out}.")
-
-
-def write(graph: nx.Graph, groups: list[list[str]], path: Path) -> None:
-    """Write the graph with each product's community, numbered from 1, as GraphML or as JSON of nodes and edges.
-
-    Raises:
-        Unusable: it can't be written.
-    """
-    numbered = {product: number for number, group in enumerate(groups, start=1) for product in group}
-    graph = graph.copy()
-    nx.set_node_attributes(graph, numbered, "community")
-    try:
-        if path.suffix == ".json":
-            text = json.dumps(nx.node_link_data(graph, edges="edges"), ensure_ascii=False, indent=1)
-            path.write_text(text + "\n", encoding="utf-8")
-        else:
-            nx.write_graphml_xml(graph, path)
-    except OSError as error:
-        raise Unusable(f"{path} can't be written ({error.strerror}); name another file with --out") from error
-
-
-def _of_all(graph: nx.Graph, groups: list[list[str]], arguments: argparse.Namespace) -> Iterator[str]:
-    alone = sum(1 for product in graph if not graph.degree(product))
-    yield (
-        f"{arguments.data.name}: {graph.number_of_nodes():,} products, {graph.number_of_edges():,} edges, "
-        f"{alone:,} products without a neighbour"
-    )
-    for name in (*RELATIONS, LISTED_BOUGHT, LISTED_VIEWED):
-        edges = sum(1 for _, _, edge in graph.edges(data=True) if name in edge)
-        if edges:
-            yield f"  {name:<14}{edges:>9,} edges"
-    if not groups:
-        yield f"No two products share {arguments.least_users} users: --least-users 1 joins more."
-        return
-    yield ""
-    yield f"{len(groups):,} communities, the largest first, each with its best connected products:"
-    for number, group in enumerate(groups[: arguments.most], start=1):
-        named = "; ".join(_named(graph, product) for product in group[:3])
-        yield f"{number:>4}  {len(group):>6,} products  {named}"
-
-
-def _of_product(graph: nx.Graph, groups: list[list[str]], arguments: argparse.Namespace) -> Iterator[str]:
-    product = arguments.product
-    if product not in graph:
-        near = difflib.get_close_matches(product, graph, n=3)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        raise Unusable(f"{arguments.data.name} holds no product {product!r}{meant}")
-    node = graph.nodes[product]
-    yield f"{_named(graph, product)}: {node['events']:,} events, {graph.degree(product):,} neighbours"
-    number = next((n for n, group in enumerate(groups, start=1) if product in group), None)
-    if number is None:
-        yield "It has no neighbour: it shares too few users with any other product, and no metadata lists it."
-        return
-    yield f"It is in community {number}, with {len(groups[number - 1]) - 1:,} others."
-    found = neighbours(graph, product, arguments.most)
-    columns = [name for name in RELATIONS if any(name in own.edge for own in found)]
-    yield ""
-    yield f"{'weight':>8}" + "".join(f"{name:>13}" for name in columns) + "  listed          neighbour"
-    for own in found:
-        users = "".join(f"{own.edge.get(name, 0):>13,}" for name in columns)
-        yield f"{own.weight:>8.3f}{users}  {_listed(own):<14}  {_named(graph, own.product_id)}"
-
-
-def _listed(own: Neighbour) -> str:
-    said = (("bought", LISTED_BOUGHT), ("viewed", LISTED_VIEWED))
-    return ", ".join(word for word, name in said if name in own.edge) or "-"
-
-
-def _named(graph: nx.Graph, product: str) -> str:
-    title = graph.nodes[product]["title"]
-    return f"{product} {cut(title, _TITLE)}" if title else product

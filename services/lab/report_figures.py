@@ -1,4 +1,4 @@
-"""Draws the figures of a report from their tables, each policy in the same colour in all of them."""
+"""The figures of a report: what each shows as a table, and its drawing, a policy in the same colour in all of them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from shared.evaluation.figures import Means
 from shared.pb.freshet.v1.events_pb2 import IMPUTED_SENTIMENT, StateVector
 from shared.policies.contract import StepReport
 
-# What each figure of a report shows, as tables, from what was judged and learned. Pure.
-
 Table = pd.DataFrame
 
 # Compound scores from which a review is positive, and up to which it is negative (Hutto & Gilbert, ICWSM 2014).
@@ -33,6 +31,22 @@ DRAWS = 300  # of users, for the interval of one point
 GAMMA = "\N{GREEK SMALL LETTER GAMMA}"  # the discount
 
 SHOWN = 10  # products of one answer
+
+_STYLE = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9ca3af", "axes.titlelocation": "left",
+    "axes.titlesize": 11, "axes.labelsize": 10, "axes.labelcolor": "#374151", "xtick.color": "#4b5563",
+    "ytick.color": "#4b5563", "grid.color": "#e5e7eb", "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.1, "font.family": "DejaVu Sans",
+}  # fmt: skip
+_SENTIMENT_COLOURS = {"positive": "#3a9a6b", "neutral": "#c3c9d2", "negative": "#d1603d"}
+_OURS = "#1d4ed8"  # of the policy `freshet`
+_THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+_LEAST_BARS = 4  # for which a figure has room
+
+Colours = Mapping[str, str]  # policy → colour
+
+
+# Tables, from what was judged and learned. Pure.
 
 
 def sentiment_shares(states: Iterable[StateVector], most_periods: int = PERIODS) -> Table:
@@ -70,9 +84,9 @@ def over_time_table(events: Table, metric: str, seed: int, periods: int = PERIOD
     """
     rng = np.random.default_rng(seed)
     rows = []
-    for policy, part, own in _parts(events, periods):
-        users = pd.factorize(own["user"])[0].astype(np.int32)
-        estimate = Means(users, own[[metric]].to_numpy(np.float64), rng, DRAWS).estimate(0)
+    for policy, part, part_rows in _parts(events, periods):
+        users = pd.factorize(part_rows["user"])[0].astype(np.int32)
+        estimate = Means(users, part_rows[[metric]].to_numpy(np.float64), rng, DRAWS).estimate(0)
         rows.append((policy, part, estimate.mean, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=["policy", "events", "mean", "low", "high"])
 
@@ -81,7 +95,7 @@ def training_table(events: Table, rewards: Mapping[int, float], periods: int = P
     """Precision, recall and cumulative reward of the first ten of each policy over the stream.
 
     Precision and recall are of questions, of which a user's whole day is one. An event's reward is collected by a
-    policy that had its product among its first ten; what would have come of what else it shows nobody knows.
+    policy that had its product among its first ten; what its other products would have brought nobody knows.
 
     Args:
         events: a row per judged event, policy and seed.
@@ -92,11 +106,11 @@ def training_table(events: Table, rewards: Mapping[int, float], periods: int = P
     """
     rows = []
     gained: dict[str, float] = {}
-    for policy, part, own in _parts(events, periods):
-        runs = own["seed"].nunique()
-        counted = own[~own.duplicated(["seed", "question", "product"]) | (own["product"] == "")]
+    for policy, part, part_rows in _parts(events, periods):
+        runs = part_rows["seed"].nunique()
+        counted = part_rows[~part_rows.duplicated(["seed", "question", "product"]) | (part_rows["product"] == "")]
         by_question = counted.groupby(["seed", "question"])[f"in_set@{SHOWN}"].agg(["sum", "size"])
-        hit = own[own["place"] <= SHOWN]
+        hit = part_rows[part_rows["place"] <= SHOWN]
         reward = hit["sequence"].map(rewards).fillna(0.0).sum() / runs if rewards else float("nan")
         gained[policy] = gained.get(policy, 0.0) + reward
         precision = (by_question["sum"] / SHOWN).mean()
@@ -110,10 +124,10 @@ def _parts(events: Table, periods: int) -> Iterable[tuple[str, int, pd.DataFrame
     order = np.unique(events["sequence"].to_numpy())
     edges = np.unique(np.linspace(0, len(order), periods + 1).astype(int))
     for policy in events["policy"].unique():
-        own = events[events["policy"] == policy]
-        place = np.searchsorted(order, own["sequence"].to_numpy())
+        part_rows = events[events["policy"] == policy]
+        place = np.searchsorted(order, part_rows["sequence"].to_numpy())
         for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            yield str(policy), end, own[(place >= start) & (place < end)]
+            yield str(policy), end, part_rows[(place >= start) & (place < end)]
 
 
 def convergence_table(steps: Sequence[StepReport], points: int = 200) -> Table:
@@ -140,9 +154,9 @@ def estimates(document: Mapping[str, Any], metric: str) -> Table:
         columns: policy, mean, low, high.
     """
     rows = [
-        (policy, own[metric]["mean"], own[metric]["low"], own[metric]["high"])
-        for policy, own in document["policies"].items()
-        if metric in own
+        (policy, metrics[metric]["mean"], metrics[metric]["low"], metrics[metric]["high"])
+        for policy, metrics in document["policies"].items()
+        if metric in metrics
     ]
     table = pd.DataFrame(rows, columns=["policy", "mean", "low", "high"])
     return table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
@@ -155,33 +169,35 @@ def by_slice(document: Mapping[str, Any], names: Sequence[str], metric: str) -> 
         columns: slice, events, policy, mean, low, high.
     """
     rows = [
-        (name, part["events"], policy, own[metric]["mean"], own[metric]["low"], own[metric]["high"])
+        (name, part["events"], policy, metrics[metric]["mean"], metrics[metric]["low"], metrics[metric]["high"])
         for name in names
         if (part := document["slices"].get(name)) is not None
-        for policy, own in part["policies"].items()
+        for policy, metrics in part["policies"].items()
     ]
     return pd.DataFrame(rows, columns=["slice", "events", "policy", "mean", "low", "high"])
 
 
 def coverage_table(document: Mapping[str, Any], metric: str) -> Table:
-    """Of each policy the share of the catalogue it shows, and how often it is right.
+    """The share of the catalogue that each policy shows, and how often it is right.
 
     Returns:
         columns: policy, coverage, mean, low, high.
     """
     table = estimates(document, metric)
-    shown = {policy: own["coverage"][f"coverage@{SHOWN}"] for policy, own in document["catalogue"].items()}
+    shown = {policy: figures["coverage"][f"coverage@{SHOWN}"] for policy, figures in document["catalogue"].items()}
     table.insert(1, "coverage", table["policy"].map(shown))
     return table
 
 
 def with_gamma(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A simulation's figures, with the discount in the names of its learned policies told for what it is."""
+    """A simulation's figures, with gamma in the names of its learned policies."""
 
     def named(policy: str) -> str:
         return re.sub(rf" (?:{GAMMA}=)?([0-9.]+)$", rf" {GAMMA} = \1", policy)
 
-    renamed = {part: {named(policy): own for policy, own in document[part].items()} for part in ("policies", "curves")}
+    renamed = {
+        part: {named(policy): values for policy, values in document[part].items()} for part in ("policies", "curves")
+    }
     return {**document, **renamed}
 
 
@@ -199,18 +215,7 @@ def discounts_table(document: Mapping[str, Any]) -> Table:
     return pd.DataFrame(rows, columns=["policy", "step", "reward_per_slate"])
 
 
-_STYLE = {
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9ca3af", "axes.titlelocation": "left",
-    "axes.titlesize": 11, "axes.labelsize": 10, "axes.labelcolor": "#374151", "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563", "grid.color": "#e5e7eb", "legend.frameon": False,
-    "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.1, "font.family": "DejaVu Sans",
-}  # fmt: skip
-_SENTIMENT_COLOURS = {"positive": "#3a9a6b", "neutral": "#c3c9d2", "negative": "#d1603d"}
-_OURS = "#1d4ed8"  # of the policy `freshet`
-_THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
-_LEAST_BARS = 4  # for which a figure has room
-
-Colours = Mapping[str, str]
+# Figures, from the tables.
 
 
 def colours_of(policies: Sequence[str]) -> dict[str, str]:
@@ -235,12 +240,12 @@ def training(table: pd.DataFrame, colours: Colours) -> Figure:
     with _styled():
         figure = Figure(figsize=(12, 3.9), layout="constrained")
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        for own, (column, title) in zip(axes, shown, strict=True):
+        for panel, (column, title) in zip(axes, shown, strict=True):
             for policy, rows in table.groupby("policy", sort=False):
-                own.plot(rows["events"], rows[column], **_line(str(policy), colours))
-            own.set(title=title, xlabel="events judged", ylim=(0, None))
-            own.xaxis.set_major_formatter(_THOUSANDS)
-            own.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+                panel.plot(rows["events"], rows[column], **_line(str(policy), colours))
+            panel.set(title=title, xlabel="events judged", ylim=(0, None))
+            panel.xaxis.set_major_formatter(_THOUSANDS)
+            panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         _legend_below(figure, axes[0])
     return figure
 
@@ -298,8 +303,8 @@ def over_time(metrics: Mapping[str, pd.DataFrame], colours: Colours) -> Figure:
     """Metrics in consecutive parts of the stream, with intervals."""
     with _styled():
         figure = Figure(figsize=(12, 4.3), layout="constrained")
-        for axes, own, label in zip(figure.subplots(1, len(metrics)), metrics.values(), metrics, strict=True):
-            for policy, rows in own.groupby("policy", sort=False):
+        for axes, table, label in zip(figure.subplots(1, len(metrics)), metrics.values(), metrics, strict=True):
+            for policy, rows in table.groupby("policy", sort=False):
                 axes.fill_between(rows["events"], rows["low"], rows["high"], color=_colour(policy, colours), alpha=0.12)
                 axes.plot(rows["events"], rows["mean"], **_line(str(policy), colours))
             axes.set(title=label, xlabel="events judged", ylim=(0, None))
@@ -317,16 +322,16 @@ def slices(table: pd.DataFrame, colours: Colours, *, label: str) -> Figure:
         figure = Figure(figsize=(12, 4.3), layout="constrained")
         axes = figure.subplots()
         for n, policy in enumerate(policies):
-            own = table[table["policy"] == policy].set_index("slice").reindex(names)
+            rows = table[table["policy"] == policy].set_index("slice").reindex(names)
             places = np.arange(len(names)) + (n - (len(policies) - 1) / 2) * width
-            error = np.abs(own[["low", "high"]].to_numpy().T - own["mean"].to_numpy())
+            error = np.abs(rows[["low", "high"]].to_numpy().T - rows["mean"].to_numpy())
             axes.bar(
-                places, own["mean"], width * 0.92, yerr=error, color=_colour(policy, colours), label=policy,
+                places, rows["mean"], width * 0.92, yerr=error, color=_colour(policy, colours), label=policy,
                 error_kw={"elinewidth": 0.9, "ecolor": "#374151"},
             )  # fmt: skip
         events = table.groupby("slice")["events"].first()
-        said = [f"{name.removesuffix(' users')}\n{events[name]:,} events" for name in names]
-        axes.set_xticks(np.arange(len(names)), said)
+        labels = [f"{name.removesuffix(' users')}\n{events[name]:,} events" for name in names]
+        axes.set_xticks(np.arange(len(names)), labels)
         axes.set(ylabel=label, ylim=(0, None))
         axes.grid(visible=False, axis="x")
         _legend_below(figure, axes)
@@ -345,9 +350,7 @@ def coverage(table: pd.DataFrame, colours: Colours, *, label: str) -> Figure:
                 markersize=8, elinewidth=1.1, capsize=3, label=policy,
             )  # fmt: skip
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set(
-            xlabel="share of the catalogue among anybody's first ten", ylabel=label, xlim=(0, 1.02), ylim=(0, None)
-        )
+        axes.set(xlabel="share of the catalogue in any user's first ten", ylabel=label, xlim=(0, 1.02), ylim=(0, None))
         _legend_below(figure, axes)
     return figure
 
@@ -376,8 +379,8 @@ def _bars(axes: Axes, table: pd.DataFrame, colours: Colours, *, percent: bool) -
     )  # fmt: skip
     span = max(float(table["high"].max()), 0.0) - min(float(table["low"].min()), 0.0) or 1.0
     for y, (value, end) in enumerate(zip(mean, table["high"], strict=True)):
-        said = f"{value:.1%}" if percent else f"{value:.3f}"
-        axes.text(max(end, 0.0) + 0.02 * span, y, said, va="center", fontsize=9, color="#374151")
+        label = f"{value:.1%}" if percent else f"{value:.3f}"
+        axes.text(max(end, 0.0) + 0.02 * span, y, label, va="center", fontsize=9, color="#374151")
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, float(table["low"].min())) * 1.05, max(0.0, float(table["high"].max())) + 0.14 * span)
     axes.grid(visible=False, axis="y")

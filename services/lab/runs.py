@@ -1,4 +1,4 @@
-"""Runs what `freshet evaluate` was asked for: each policy under each seed, on one identical stream."""
+"""Runs the policies of an evaluation: each under each seed, on one identical stream."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Evaluation:
 
     @property
     def arguments(self) -> Options:
-        """What each policy's constructor is told."""
-        return {name: arguments_of(name, own) for name, own in self.options.items()}
+        """The arguments of each policy's constructor."""
+        return {name: arguments_of(name, options) for name, options in self.options.items()}
 
 
 @dataclass(slots=True)
@@ -73,11 +73,11 @@ class Result:
 
     @property
     def products(self) -> int:
-        """How many there were at the end."""
+        """How many products there were at the end."""
         return len(self.product_ids)
 
     def figures(self, seed: int) -> Figures:
-        """Everything that is told of them."""
+        """All figures of the runs."""
         return figures_of(
             self.record,
             self.answers,
@@ -87,62 +87,62 @@ class Result:
         )
 
     def speeds(self) -> dict[str, Speed]:
-        """What each policy took."""
+        """How fast each policy ranked and learned."""
         return {
             name: speed_of(runs, self.updates[name], self.learn_seconds[name]) for name, runs in self.answers.items()
         }
 
 
 def on_stream(
-    asked: Evaluation,
+    evaluation: Evaluation,
     states: Sequence[StateVector],
     describing: Describing,
     screen: Terminal,
     protocol: Protocol,
 ) -> Result:
-    """Run a protocol on events, with spam among them if that was asked for."""
+    """Run a protocol on events, with spam among them where the evaluation has a share of it."""
 
     def run(names: Sequence[str], seed: int, progress: _RunProgress) -> tuple[Contest, list[str]]:
         stream, promoted = states, list[str]()
-        if asked.spam_share:
-            stream, promoted = with_spam(states, asked.spam_share, seed, describing)
+        if evaluation.spam_share:
+            stream, promoted = with_spam(states, evaluation.spam_share, seed, describing)
         progress.total = len(stream)
         contest = Contest(
             names,
-            asked.settings,
+            evaluation.settings,
             seed,
             len(states),
-            options=asked.arguments,
+            options=evaluation.arguments,
             clock=time.perf_counter,
-            listings=asked.listings,
-            content=asked.content,
+            listings=evaluation.listings,
+            content=evaluation.content,
         )
         with one_thread():
             protocol(contest, stream, look=progress)
         return contest, promoted
 
-    return _runs(asked, run, screen, again=bool(asked.spam_share))
+    return _runs(evaluation, run, screen, again=bool(evaluation.spam_share))
 
 
-def on_sequences(asked: Evaluation, found: Sequences, variant: Variant, screen: Terminal) -> Result:
+def on_sequences(evaluation: Evaluation, data: Sequences, variant: Variant, screen: Terminal) -> Result:
     """Run leave-one-out on sequences."""
 
     def run(names: Sequence[str], seed: int, progress: _RunProgress) -> tuple[Contest, list[str]]:
-        progress.total = found.events
+        progress.total = data.events
         contest = Contest(
             names,
-            asked.settings,
+            evaluation.settings,
             seed,
-            len(found.sequences),
-            options=asked.arguments,
+            len(data.sequences),
+            options=evaluation.arguments,
             clock=time.perf_counter,
             tell=progress.tell,
         )
         with one_thread():
-            leave_one_out(contest, found.sequences, variant, progress)
+            leave_one_out(contest, data.sequences, variant, progress)
         return contest, []
 
-    return _runs(asked, run, screen, again=False)
+    return _runs(evaluation, run, screen, again=False)
 
 
 def with_spam(
@@ -161,7 +161,7 @@ def with_spam(
 
 
 def _runs(
-    asked: Evaluation,
+    evaluation: Evaluation,
     run: Callable[[Sequence[str], int, _RunProgress], tuple[Contest, list[str]]],
     screen: Terminal,
     *,
@@ -169,14 +169,14 @@ def _runs(
 ) -> Result:
     """Run under every seed; policies that draw nothing once only, unless the stream differs from seed to seed."""
     result: Result | None = None
-    for number, seed in enumerate(asked.seeds):
-        names = [name for name in asked.policies if not number or again or getattr(class_of(name), "seeded", True)]
+    for number, seed in enumerate(evaluation.seeds):
+        names = [name for name in evaluation.policies if not number or again or getattr(class_of(name), "seeded", True)]
         if result is not None:
             names = [name for name in names if name not in result.failures]
         if not names:
             break
-        several = len(asked.seeds) > 1
-        progress = _RunProgress(screen, f"seed {seed} ({number + 1} of {len(asked.seeds)})" if several else "")
+        several = len(evaluation.seeds) > 1
+        progress = _RunProgress(screen, f"seed {seed} ({number + 1} of {len(evaluation.seeds)})" if several else "")
         contest, promoted = run(names, seed, progress)
         screen.clear()
         if result is None:

@@ -23,6 +23,8 @@ from tests.support.loop import loop
 from tests.support.processes import ROOT
 
 USERS, VISITS = 12, 30
+SIMULATE_USERS = [sys.executable, "-m", "services.console", "simulate", "users"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "FRESHET_REPLAY_METRICS_PORT": "0"}
 
 
 def recorded(kafka: KafkaSettings) -> list[pb.Event]:
@@ -40,10 +42,12 @@ def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings,
     with loop(kafka, tmp_path) as system, running(kafka, tmp_path) as inference:
         system.start("services.features")
         arguments = ["--model", str(shop), "--address", inference.address, "--users", str(USERS), "--slate", "5"]
-        users = ["simulate", "users", *arguments, "--rate", "200", "--visits", str(VISITS)]
-        crowd = system.start("services.console", *users)
-        assert crowd.process.wait(60) == 0, crowd.log
-        assert f"done: {VISITS} visits" in crowd.log
+        command = [*SIMULATE_USERS, *arguments, "--rate", "200", "--visits", str(VISITS)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"done: {VISITS} visits" in done.stderr
         events = recorded(kafka)
 
         answers = [event for event in events if event.request_id]
@@ -75,9 +79,8 @@ def test_users_are_recommended_products_and_react_to_those(kafka: KafkaSettings,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_waits_for_a_system_that_is_away_and_stops_when_asked(number: int, tmp_path: Path) -> None:
     shop = simulated.saved(tmp_path / "shop")
-    command = [sys.executable, "-m", "services.console", "simulate", "users", "--model", str(shop)]
-    command += ["--address", "127.0.0.1:1"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    command = [*SIMULATE_USERS, "--model", str(shop), "--address", "127.0.0.1:1"]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "trying again" in line:
@@ -97,13 +100,12 @@ def test_a_folder_without_a_simulator_is_refused(tmp_path: Path) -> None:
 def test_they_call_the_system_that_runs_in_the_folder(tmp_path: Path) -> None:
     shop, state = simulated.saved(tmp_path / "shop"), tmp_path / ".freshet" / "up"
     state.mkdir(parents=True)
-    command = [sys.executable, "-m", "services.console", "simulate", "users", "--model", str(shop)]
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "FRESHET_REPLAY_METRICS_PORT": "0"}
+    command = [*SIMULATE_USERS, "--model", str(shop)]
     with socket.create_server(("127.0.0.1", 0)) as broker:
         kafka = {"FRESHET_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.getsockname()[1]}"}
         with (
             shown(state, kafka, "127.0.0.1:2", "http://127.0.0.1:3/"),
-            subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True) as process,
+            subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process,
         ):
             assert process.stderr is not None
             calls = next(line for line in process.stderr if "does not answer" in line)

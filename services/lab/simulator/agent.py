@@ -1,7 +1,7 @@
 """A Double-Q agent that learns online in a simulated shop; a discount of 0 makes it greedy on the next slate.
 
-It sees what a shop sees. What it knows of products before it begins is what the log of the training period tells:
-their vectors and popularity; a test period's are never shown to it.
+It sees what a shop sees. Before it begins it knows of products what the log of the training period shows, their vectors
+and popularity; it never sees those of a test period.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from services.lab.simulator.simulator import Simulator
 from services.lab.simulator.visits import NOTHING
 from shared.policies.freshet.double_dqn import td_targets
 
-# Action values of a simulated shop: how a product matches what is seen of a user, and what that is worth.
-
 VECTORS = 4  # of the state: liked for long, liked lately, shown, clicked
-TOLD = 4  # of a product beside: popularity, price, how often it followed, and 1
+FACTS = 4  # features of a product beside its matches: popularity, price, how often it followed, and 1
+
 _SCALE = 4.0  # of inner products, to be about as large as the other features
+_DECAY = 0.9  # of what was shown and clicked, a place of the history
+_LEAST_RATE = 0.05  # of the learning rate, which falls from step to step
 
 
 @dataclass(frozen=True, slots=True)
 class ProductFacts:
-    """What the log of the training period tells of A products."""
+    """What the log of the training period shows of A products."""
 
     vectors: Tensor  # (A, D)
     popularity: Tensor  # (A,) of deviation 1
@@ -41,7 +42,7 @@ class ProductFacts:
 
     @classmethod
     def of(cls, simulator: Simulator) -> ProductFacts:
-        """What is known from a simulator's period."""
+        """The facts of a simulator's period."""
         shares = follows(simulator)
         price = np.log(np.where(simulator.prices > 0, simulator.prices, np.nan))
         price -= np.nanmean(price) if np.isfinite(price).any() else 0.0
@@ -59,31 +60,31 @@ class SlateQNetwork(nn.Module):
     """Q(s, a) = V(s) + sum_m u_m(s) sigmoid(w_m(s) · f(s, a)), of a trunk with two ReLU layers.
 
     Whether a product is wanted is a chance, and what follows is worth more or less: sigmoids, each with its worth.
-    f tells how a product matches each of the state's vectors (what is liked for long and lately, what was shown and
+    f says how a product matches each of the state's vectors (what is liked for long and lately, what was shown and
     clicked), its popularity, its price, and how often it followed what is liked.
     """
 
-    def __init__(self, state: int, known: ProductFacts, hidden: int, chances: int) -> None:
+    def __init__(self, state: int, products: ProductFacts, hidden: int, chances: int) -> None:
         """`state`: S, of which the first `VECTORS` · D are vectors."""
         super().__init__()
-        self.known = known
+        self.products = products
         self.chances = chances
         self.trunk = nn.Sequential(nn.Linear(state, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.value = nn.Linear(hidden, 1)
-        self.weights = nn.Linear(hidden, chances * (VECTORS + TOLD))
+        self.weights = nn.Linear(hidden, chances * (VECTORS + FACTS))
         self.worth = nn.Linear(hidden, chances)
-        with torch.no_grad():  # it begins as a fair guess: what is like what is liked, popular, and followed it before
-            bias = self.weights.bias.view(chances, VECTORS + TOLD)
+        with torch.no_grad():  # begin with a fair guess: what is like the liked, is popular, and followed it before
+            bias = self.weights.bias.view(chances, VECTORS + FACTS)
             bias[:] = torch.tensor([1.0, 1.0, -0.2, 0.0, 0.5, 0.0, 0.5, -2.0])
             self.worth.bias.fill_(0.1)
 
     def forward(self, state: Tensor, liked: Tensor) -> Tensor:
         """(B, S), (B, H) rows of what was liked last → (B, A)."""
-        k = self.known
+        k = self.products
         vectors = state[:, : VECTORS * k.vectors.shape[1]].view(len(state), VECTORS, -1)
         with torch.no_grad():
             followed = torch.einsum("bh,bha->ba", k.decay.expand(len(state), -1), k.follows[liked])  # NOTHING: zeros
-            told = torch.stack(
+            facts = torch.stack(
                 [
                     k.popularity.expand(len(state), -1),
                     k.price.expand(len(state), -1),
@@ -92,16 +93,12 @@ class SlateQNetwork(nn.Module):
                 ],
                 dim=1,
             )
-            features = torch.cat([_SCALE * vectors @ k.vectors.T, told], dim=1)  # (B, VECTORS + TOLD, A)
+            features = torch.cat([_SCALE * vectors @ k.vectors.T, facts], dim=1)  # (B, VECTORS + FACTS, A)
         trunk = self.trunk(state)
         weights = self.weights(trunk).view(len(state), self.chances, -1)
         wanted = torch.sigmoid(torch.bmm(weights, features))  # (B, M, A)
         result: Tensor = self.value(trunk) + torch.bmm(self.worth(trunk)[:, None], wanted)[:, 0]
         return result
-
-
-_DECAY = 0.9
-_LEAST_RATE = 0.05  # of the learning rate, which falls from step to step
 
 
 class AgentSettings(BaseModel):
@@ -127,7 +124,7 @@ class AgentSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How the learning stands."""
+    """How far the learning is."""
 
     step: int
     epsilon: float
@@ -143,18 +140,18 @@ class Agent:
         """`simulator`: of the training period."""
         self.settings = settings
         self.rng = np.random.default_rng(seed)
-        known = ProductFacts.of(simulator)
+        products = ProductFacts.of(simulator)
         self._vectors = np.vstack([simulator.vectors, np.zeros(simulator.vectors.shape[1])]).astype(np.float32)
-        self._popular = np.append(known.popularity.numpy(), np.float32(0))
+        self._popular = np.append(products.popularity.numpy(), np.float32(0))
         self.state_size = VECTORS * simulator.vectors.shape[1] + 6
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.online = SlateQNetwork(self.state_size, known, settings.hidden, settings.chances)
+            self.online = SlateQNetwork(self.state_size, products, settings.hidden, settings.chances)
         self.target = copy.deepcopy(self.online).requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.Adam(self.online.parameters(), lr=settings.learning_rate, fused=True)
 
     def state(self, observed: Observation) -> NDArray[np.float32]:
-        """What is seen of N users, (N, S): what they like for long and lately, were shown, clicked, and how it goes."""
+        """The state of N users, (N, S): what they like for long and lately, saw and clicked, how the visit goes."""
         liked, shown = self._vectors[observed["liked"]], self._vectors[observed["shown"]]  # NOTHING is the last row: 0
         age = (_DECAY ** np.arange(shown.shape[1])).astype(np.float32)
         count = np.maximum(1, (observed["liked"] != NOTHING).sum(axis=1, keepdims=True))
@@ -203,7 +200,7 @@ class Agent:
                     name: np.where(ended.reshape(-1, *[1] * (values.ndim - 1)), final[name], values)
                     for name, values in observed.items()
                 }
-            # The product that was taken, or the first one, which was looked at for certain.
+            # The product that was clicked, or the first one, which was certainly looked at.
             action = slates[everyone, np.maximum(infos["place"], 0)]
             discount = np.where(terminated, 0.0, s.discount)
             buffer.add(state, liked, action, reward, discount, self.state(after), after)
@@ -253,7 +250,7 @@ class _Buffer:
     """The newest transitions (Lin 1992), sampled uniformly."""
 
     def __init__(self, capacity: int, state: int, history: int) -> None:
-        self._held = _Transitions(
+        self._slots = _Transitions(
             state=np.zeros((capacity, state), np.float32),
             liked=np.full((capacity, PLACES), NOTHING, np.int64),
             action=np.zeros(capacity, np.int64),
@@ -278,13 +275,13 @@ class _Buffer:
     ) -> None:
         """Put N transitions in the place of the oldest ones."""
         slots = (self._added + np.arange(len(action))) % self._capacity
-        held = self._held
-        held.state[slots], held.liked[slots], held.action[slots] = state, liked, action
-        held.reward[slots], held.discount[slots], held.after[slots] = reward, discount, after
-        held.liked_after[slots], held.shown[slots] = observed_after["liked"][:, :PLACES], observed_after["shown"]
+        rows = self._slots
+        rows.state[slots], rows.liked[slots], rows.action[slots] = state, liked, action
+        rows.reward[slots], rows.discount[slots], rows.after[slots] = reward, discount, after
+        rows.liked_after[slots], rows.shown[slots] = observed_after["liked"][:, :PLACES], observed_after["shown"]
         self._added += len(action)
 
     def sample(self, batch: int, rng: np.random.Generator) -> _Transitions:
         """Transitions drawn with replacement."""
         drawn = rng.integers(0, min(self._added, self._capacity), batch)
-        return _Transitions(*(getattr(self._held, field.name)[drawn] for field in fields(_Transitions)))
+        return _Transitions(*(getattr(self._slots, field.name)[drawn] for field in fields(_Transitions)))

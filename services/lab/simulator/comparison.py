@@ -1,4 +1,7 @@
-"""The contest itself: baselines and learned policies, the same budget, the same visitors."""
+"""Compares policies in simulated shops: all learn with the same budget, and are judged by the same visitors.
+
+Every policy meets the same visitors with the same luck, so that differences are paired.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,158 @@ from services.lab.simulator.environment import (
 )
 from services.lab.simulator.simulator import Simulator
 
-# Judges policies in a simulated shop: the same visitors with the same luck for each, so differences are paired.
-
 # What a policy answers an observation of N users with: (N, L) product rows, best first.
 Act = Callable[[Observation], NDArray[np.int64]]
 
 FIGURES = ("reward", "slates", "success")
 
+_TITLES = {"reward": "cumulative reward", "slates": "session length", "success": "success rate"}
 _BOOTSTRAPS = 2_000
+_CURVE_EVERY = 100  # gradient steps between points of the learning curves
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The figures of all policies."""
+
+    policies: dict[str, dict[str, Interval]]  # in the test period, by figure
+    trained: dict[str, float]  # cumulative reward in the training period, of the same policies
+    runs: dict[str, list[float]]  # of policies run under several seeds: cumulative reward of each in the test period
+    ahead: dict[str, dict[str, Interval]]  # learned policy → other policy → reward more per visit
+    curves: dict[str, list[dict[str, float]]]  # of learned policies' first seed
+    setting: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """The comparison as tables for people."""
+        width = max(map(len, self.policies))
+        lines = [f"{'policy':<{width}}" + "".join(f"  {_TITLES[name]:>24}" for name in FIGURES) + "   in training"]
+        for policy, figures in self.policies.items():
+            cells = "".join(
+                f"  {_text_of(figures[name], '.2f' if name == 'slates' else '.3f'):>24}" for name in FIGURES
+            )
+            lines.append(f"{policy:<{width}}{cells}  {self.trained[policy]:>12.3f}")
+        for policy, others in self.ahead.items():
+            lines += ["", f"{policy}: reward a visit more than"]
+            lines += [f"  {name:<{width}}  {_text_of(more, '+.3f')}  {_verdict(more)}" for name, more in others.items()]
+        if self.runs:
+            lines += ["", "reward of each run: " + "; ".join(
+                f"{policy} {', '.join(f'{reward:.3f}' for reward in rewards)}" for policy, rewards in self.runs.items()
+            )]  # fmt: skip
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison for machines."""
+        return {
+            "policies": {
+                policy: {name: asdict(mean) for name, mean in figures.items()}
+                for policy, figures in self.policies.items()
+            },
+            "reward_in_training_period": self.trained,
+            "reward_of_runs": self.runs,
+            "ahead": {
+                policy: {name: asdict(mean) for name, mean in others.items()} for policy, others in self.ahead.items()
+            },
+            "curves": self.curves,
+            **self.setting,
+        }
+
+
+def compare(
+    train: Simulator,
+    test: Simulator,
+    *,
+    discounts: tuple[float, ...],
+    seeds: int,
+    steps: int,
+    visits: int,
+    slate: int,
+    seed: int,
+    look: Callable[[str], None],
+) -> Comparison:
+    """Let the learned policies learn in one simulator, and judge all of them in both."""
+    rng = np.random.default_rng(seed)
+    runs: dict[str, list[Scores]] = {
+        "random": [at_random(len(train.product_ids), np.random.default_rng([seed, 1]))],
+        "trending": [trending(train)],
+        "cooccurrence": [cooccurrence(train)],
+    }
+    curves: dict[str, list[dict[str, float]]] = {}
+    settings = [AgentSettings(discount=discount, steps=steps) for discount in discounts]
+    for each in settings:
+        name = named(each.discount)
+        runs[name] = []
+        for n in range(seeds):
+            agent = Agent(train, each, seed + n)
+            curve: list[dict[str, float]] = []
+            agent.learn(
+                ShopVector(train, each.users, slate=slate), seed + 1000 * (n + 1), _watched(name, n, each, curve, look)
+            )
+            curves.setdefault(name, curve)
+            runs[name].append(agent.scores)
+    judged: dict[str, list[Judged]] = {}
+    trained: dict[str, float] = {}
+    for name, scorers in runs.items():
+        look(f"  judging {name}")
+        judged[name] = [judge(test, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
+        again = [judge(train, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
+        trained[name] = float(np.mean([run.reward.mean() for run in again]))
+    means = {name: figures_of(each) for name, each in judged.items()}
+    return Comparison(
+        policies={n: {f: interval(values, rng) for f, values in figures.items()} for n, figures in means.items()},
+        trained=trained,
+        runs={name: [float(run.reward.mean()) for run in each] for name, each in judged.items() if len(each) > 1},
+        ahead={named(discount): compared(means, named(discount), rng) for discount in discounts},
+        curves=curves,
+        setting={
+            "seed": seed,
+            "seeds": seeds,
+            "steps": steps,
+            "visits": visits,
+            "slate": slate,
+            "agent": settings[0].model_dump(exclude={"discount"}),
+            "train": {"dynamics": train.dynamics.model_dump(), "origin": train.origin.model_dump()},
+            "test": {"dynamics": test.dynamics.model_dump(), "origin": test.origin.model_dump()},
+        },
+    )
+
+
+def named(discount: float) -> str:
+    """The learned policy's name in tables."""
+    return f"dqn {discount:g}"
+
+
+def _act(scores: Scores, slate: int) -> Act:
+    def act(observed: Observation) -> NDArray[np.int64]:
+        return slate_of(scores(observed), observed, slate)
+
+    return act
+
+
+def _watched(
+    name: str, run: int, settings: AgentSettings, curve: list[dict[str, float]], look: Callable[[str], None]
+) -> Callable[[Step], None]:
+    def watch(step: Step) -> None:
+        if step.step % _CURVE_EVERY == 0 or step.step == settings.steps:
+            curve.append(asdict(step))
+        look(
+            f"  {name}, run {run + 1}: {step.step / settings.steps:4.0%}  ε {step.epsilon:.2f}  "
+            f"loss {step.loss:.4f}  mean max-Q {step.mean_max_q:.3f}  reward a slate {step.reward_per_slate:.4f}"
+        )
+
+    return watch
+
+
+def _text_of(estimate: Interval, digits: str) -> str:
+    return f"{estimate.mean:{digits}} [{estimate.low:{digits}}, {estimate.high:{digits}}]"
+
+
+def _verdict(more: Interval) -> str:
+    if more.low > 0:
+        return "ahead"
+    return "behind" if more.high < 0 else "no clear difference"
+
+
+# Judging: visits of one policy, and intervals of their figures.
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,146 +246,3 @@ def compared(
         for name, figures in policies.items()
         if name != best
     }
-
-
-_TITLES = {"reward": "cumulative reward", "slates": "session length", "success": "success rate"}
-_CURVE_EVERY = 100  # gradient steps between points of the learning curves
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What came of it."""
-
-    policies: dict[str, dict[str, Interval]]  # in the test period, by figure
-    trained: dict[str, float]  # cumulative reward in the training period, of the same policies
-    runs: dict[str, list[float]]  # of policies run under several seeds: cumulative reward of each in the test period
-    ahead: dict[str, dict[str, Interval]]  # learned policy → other policy → reward more per visit
-    curves: dict[str, list[dict[str, float]]]  # of learned policies' first seed
-    setting: dict[str, Any]
-
-    def lines(self) -> list[str]:
-        """As tables for people."""
-        width = max(map(len, self.policies))
-        said = [f"{'policy':<{width}}" + "".join(f"  {_TITLES[name]:>24}" for name in FIGURES) + "   in training"]
-        for policy, figures in self.policies.items():
-            cells = "".join(f"  {_shown(figures[name], '.2f' if name == 'slates' else '.3f'):>24}" for name in FIGURES)
-            said.append(f"{policy:<{width}}{cells}  {self.trained[policy]:>12.3f}")
-        for policy, others in self.ahead.items():
-            said += ["", f"{policy}: reward a visit more than"]
-            said += [f"  {name:<{width}}  {_shown(more, '+.3f')}  {_verdict(more)}" for name, more in others.items()]
-        if self.runs:
-            said += ["", "reward of each run: " + "; ".join(
-                f"{policy} {', '.join(f'{reward:.3f}' for reward in rewards)}" for policy, rewards in self.runs.items()
-            )]  # fmt: skip
-        return said
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "policies": {
-                policy: {name: asdict(found) for name, found in figures.items()}
-                for policy, figures in self.policies.items()
-            },
-            "reward_in_training_period": self.trained,
-            "reward_of_runs": self.runs,
-            "ahead": {
-                policy: {name: asdict(found) for name, found in others.items()} for policy, others in self.ahead.items()
-            },
-            "curves": self.curves,
-            **self.setting,
-        }
-
-
-def compare(
-    train: Simulator,
-    test: Simulator,
-    *,
-    discounts: tuple[float, ...],
-    seeds: int,
-    steps: int,
-    visits: int,
-    slate: int,
-    seed: int,
-    look: Callable[[str], None],
-) -> Comparison:
-    """Let all learn in one simulator and judge them in both."""
-    rng = np.random.default_rng(seed)
-    runs: dict[str, list[Scores]] = {
-        "random": [at_random(len(train.product_ids), np.random.default_rng([seed, 1]))],
-        "trending": [trending(train)],
-        "cooccurrence": [cooccurrence(train)],
-    }
-    curves: dict[str, list[dict[str, float]]] = {}
-    settings = [AgentSettings(discount=discount, steps=steps) for discount in discounts]
-    for each in settings:
-        name = named(each.discount)
-        runs[name] = []
-        for n in range(seeds):
-            agent = Agent(train, each, seed + n)
-            curve: list[dict[str, float]] = []
-            agent.learn(
-                ShopVector(train, each.users, slate=slate), seed + 1000 * (n + 1), _watched(name, n, each, curve, look)
-            )
-            curves.setdefault(name, curve)
-            runs[name].append(agent.scores)
-    judged: dict[str, list[Judged]] = {}
-    trained: dict[str, float] = {}
-    for name, scorers in runs.items():
-        look(f"  judging {name}")
-        judged[name] = [judge(test, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
-        again = [judge(train, _act(s, slate), visits=visits, seed=seed + 10**6, slate=slate) for s in scorers]
-        trained[name] = float(np.mean([run.reward.mean() for run in again]))
-    means = {name: figures_of(found) for name, found in judged.items()}
-    return Comparison(
-        policies={n: {f: interval(values, rng) for f, values in figures.items()} for n, figures in means.items()},
-        trained=trained,
-        runs={name: [float(run.reward.mean()) for run in found] for name, found in judged.items() if len(found) > 1},
-        ahead={named(discount): compared(means, named(discount), rng) for discount in discounts},
-        curves=curves,
-        setting={
-            "seed": seed,
-            "seeds": seeds,
-            "steps": steps,
-            "visits": visits,
-            "slate": slate,
-            "agent": settings[0].model_dump(exclude={"discount"}),
-            "train": {"dynamics": train.dynamics.model_dump(), "origin": train.origin.model_dump()},
-            "test": {"dynamics": test.dynamics.model_dump(), "origin": test.origin.model_dump()},
-        },
-    )
-
-
-def named(discount: float) -> str:
-    """The learned policy's name in tables."""
-    return f"dqn {discount:g}"
-
-
-def _act(scores: Scores, slate: int) -> Act:
-    def act(observed: Observation) -> NDArray[np.int64]:
-        return slate_of(scores(observed), observed, slate)
-
-    return act
-
-
-def _watched(
-    name: str, run: int, settings: AgentSettings, curve: list[dict[str, float]], look: Callable[[str], None]
-) -> Callable[[Step], None]:
-    def watch(step: Step) -> None:
-        if step.step % _CURVE_EVERY == 0 or step.step == settings.steps:
-            curve.append(asdict(step))
-        look(
-            f"  {name}, run {run + 1}: {step.step / settings.steps:4.0%}  ε {step.epsilon:.2f}  "
-            f"loss {step.loss:.4f}  mean max-Q {step.mean_max_q:.3f}  reward a slate {step.reward_per_slate:.4f}"
-        )
-
-    return watch
-
-
-def _shown(found: Interval, digits: str) -> str:
-    return f"{found.mean:{digits}} [{found.low:{digits}}, {found.high:{digits}}]"
-
-
-def _verdict(more: Interval) -> str:
-    if more.low > 0:
-        return "ahead"
-    return "behind" if more.high < 0 else "not to be told apart"

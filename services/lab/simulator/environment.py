@@ -1,4 +1,4 @@
-"""The simulated shop as Gymnasium environments: many users side by side, and one alone.
+"""The simulated shop as Gymnasium environments, many users side by side or one alone, and simple policies of it.
 
     import gymnasium, services.lab.simulator.environment
     shop = gymnasium.make_vec("freshet/Shop-v0", num_envs=256, vectorization_mode="vector_entry_point", model="folder")
@@ -28,8 +28,13 @@ from services.lab.simulator.visits import NOTHING, Reaction, Visits
 NAME = "freshet/Shop-v0"
 
 Observation = dict[str, NDArray[Any]]
+Scores = Callable[[Observation], NDArray[np.float64]]  # of a policy: (N, A)
+
+PLACES = 5  # products of the history that co-occurrence looks up
 
 _LONGEST_DWELL_SECONDS = 86_400.0
+_DECAY = 0.7  # weight of an older product of the history beside the next one, in co-occurrence
+_WINDOW = 3  # products after a product that count as following it
 
 
 def observation_space(products: int, history: int) -> spaces.Dict:
@@ -177,7 +182,7 @@ class ShopEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         most_slates: int = 200,
         render_mode: str | None = None,
     ) -> None:
-        """As `ShopVector`."""
+        """The same arguments as `ShopVector`'s."""
         self.render_mode = render_mode
         self._one = ShopVector(model, 1, slate=slate, history=history, most_slates=most_slates)
         self.observation_space = self._one.single_observation_space
@@ -223,13 +228,7 @@ gymnasium.register(
 )
 
 
-# Simple policies of a simulated shop. None shows what a user has been shown lately: the learned ones don't either.
-
-Scores = Callable[[Observation], NDArray[np.float64]]  # (N, A)
-
-_DECAY = 0.7  # what an older product of the history counts beside the next one, in co-occurrence
-_WINDOW = 3  # products after a product that count as following it
-PLACES = 5  # products of the history that are looked up
+# Simple policies. Like the learned ones, none shows a user again what was shown lately.
 
 
 def hide_shown(scores: NDArray[np.float64], observed: Observation) -> NDArray[np.float64]:
@@ -250,7 +249,7 @@ def slate_of(scores: NDArray[np.float64], observed: Observation, slate: int) -> 
 
 
 def at_random(products: int, rng: np.random.Generator) -> Scores:
-    """Any product as well as any other."""
+    """Every product alike."""
     return lambda observed: rng.random((len(observed["shown"]), products))
 
 

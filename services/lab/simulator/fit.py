@@ -42,41 +42,43 @@ def catalogue(period: Period, least_events: int, most_products: int) -> tuple[st
 
 
 def fit(period: Period, products: tuple[str, ...], *, dimension: int = 16, seed: int = 7, data: str = "") -> Simulator:
-    """The simulator under which the period is likely; where the log does not tell, the defaults of `Dynamics`.
+    """The simulator under which the period is likely; where the log shows nothing, the defaults of `Dynamics`.
 
     Args:
-        products: that are simulated; of those without an event in the period it is learned that nobody wants them.
+        products: that are simulated; those without an event in the period are wanted by nobody.
         data: name of the file.
 
     Raises:
         Unusable: too few events are left.
     """
-    own = _within(period, products)
-    if len(own) < _LEAST_EVENTS:
-        raise Unusable(f"only {len(own)} events are of the simulated products, too few; name a longer period")
+    simulated = _within(period, products)
+    if len(simulated) < _LEAST_EVENTS:
+        raise Unusable(
+            f"only {len(simulated)} events concern the simulated products, which are too few; name a longer period"
+        )
     rng = np.random.default_rng(seed)
     size = len(products)
-    popularity = log_popularity(np.bincount(own.products, minlength=size).astype(np.float64))
-    vectors = product_vectors(_counts(own.users, own.products, size), dimension, rng)
-    dynamics, figures = _behaviour(own, vectors, popularity, dimension, rng)
+    popularity = log_popularity(np.bincount(simulated.products, minlength=size).astype(np.float64))
+    vectors = product_vectors(_counts(simulated.users, simulated.products, size), dimension, rng)
+    dynamics, figures = _behaviour(simulated, vectors, popularity, dimension, rng)
     dynamics = Dynamics(**dynamics.model_dump() | pace_of(period))
-    users, record, starts = _records(own)
+    users, record, starts = _records(simulated)
     lengths = np.diff(starts)
     tastes = np.add.reduceat(vectors[record], starts[:-1], axis=0) / lengths[:, None]
     prices = np.full(size, np.nan)
-    prices[:] = own.prices
+    prices[:] = simulated.prices
     return Simulator(
         dynamics=dynamics,
         origin=Provenance(
             data=data,
-            from_ms=int(own.time_ms[0]),
-            until_ms=int(own.time_ms[-1]),
-            events=len(own),
+            from_ms=int(simulated.time_ms[0]),
+            until_ms=int(simulated.time_ms[-1]),
+            events=len(simulated),
             seed=seed,
             figures=figures,
         ),
         product_ids=products,
-        user_ids=tuple(own.user_ids[row] for row in users),
+        user_ids=tuple(simulated.user_ids[row] for row in users),
         popularity=popularity,
         vectors=vectors,
         tastes=tastes,
@@ -114,15 +116,15 @@ def _counts(users: NDArray[np.int64], products: NDArray[np.int64], size: int) ->
     return counts
 
 
-def _records(own: Period) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Users, all their products in the order of time, and where each user's begin."""
-    order = np.argsort(own.users, kind="stable")
-    users, starts = np.unique(own.users[order], return_index=True)
-    return users, own.products[order], np.r_[starts, len(order)].astype(np.int64)
+def _records(simulated: Period) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Users, all their products in the order of time, and where each user's products begin."""
+    order = np.argsort(simulated.users, kind="stable")
+    users, starts = np.unique(simulated.users[order], return_index=True)
+    return users, simulated.products[order], np.r_[starts, len(order)].astype(np.int64)
 
 
 def _behaviour(
-    own: Period,
+    simulated: Period,
     vectors: NDArray[np.float64],
     popularity: NDArray[np.float64],
     dimension: int,
@@ -130,10 +132,11 @@ def _behaviour(
 ) -> tuple[Dynamics, dict[str, float]]:
     fitted: dict[str, float] = {}
     figures: dict[str, float] = {}
-    split = int(len(own) * (1 - _HELD_OUT))
-    before = product_vectors(_counts(own.users[:split], own.products[:split], len(popularity)), dimension, rng)
-    held_out = np.arange(len(own)) >= split
-    sample = choices_of(own.users, own.products, before, held_out, rng)
+    split = int(len(simulated) * (1 - _HELD_OUT))
+    counts = _counts(simulated.users[:split], simulated.products[:split], len(popularity))
+    before = product_vectors(counts, dimension, rng)
+    held_out = np.arange(len(simulated)) >= split
+    sample = choices_of(simulated.users, simulated.products, before, held_out, rng)
     weights = weigh(sample, before, popularity)
     fitted |= {
         "popularity_weight": weights.popularity,
@@ -146,11 +149,11 @@ def _behaviour(
         "log_likelihood_uniform": -float(np.log(len(popularity))),
         "choices": float(len(sample.chosen)),
     }
-    lasting = persistence(own.users, own.products, vectors)
+    lasting = persistence(simulated.users, simulated.products, vectors)
     if lasting is not None:
         fitted["need_persistence"] = lasting
-    drift = drift_of(own, vectors)
+    drift = drift_of(simulated, vectors)
     if drift is not None:
         fitted["drift"] = drift
-    fitted |= satisfaction_of(own, vectors, popularity, weights.taste)
+    fitted |= satisfaction_of(simulated, vectors, popularity, weights.taste)
     return Dynamics(**fitted), figures

@@ -19,29 +19,32 @@ from safetensors.numpy import load_file, save_file
 
 from shared.process.errors import Unusable
 
-# How simulated users behave: every constant, with where it comes from.
-#
-# A visit goes on slate by slate. Of each slate a user looks at the places in turn and takes the first that appeals:
-#
-# appeal    = offset + popularity_weight·popularity + taste_weight·(taste · product) - satiation_weight·satiation
-# P(click)  = attention^place · logistic(appeal)
-# taste     = (1 - need_share)·lasting taste + need_share·what the user needs now
-# satiation = what was looked at of the like lately, decaying by `satiation_decay` with each product looked at
-# P(satisfied | click) = logistic(satisfied_offset + satisfied_taste·taste part + satisfied_popularity·popularity)
-# P(purchase | satisfied) = purchase_share
-#
-# What draws a click (popularity and taste) and what satisfies (which of them, the data say) are two things. Patience
-# falls by one with each product looked at in vain, and by `disappointment` with a click that does not satisfy; a
-# satisfying click builds it up by `trust`, up to `patience_most`. At no patience the user leaves, and with a small
-# chance at any product. A need is over with a purchase, and sometimes with a click: the next is like another product of
-# the user's own record. A newcomer behaves as all do, but the shop knows nothing of what it liked before.
-#
-# What a log can tell is fitted. A log tells nothing of what was shown and not wanted, so the rest is assumed: see
-# `ASSUMED`, whose values a caller may change to see what depends on them.
+DESCRIPTION, ARRAYS = "simulator.json", "arrays.safetensors"
+MOST_WORTH = 5.0  # mean prices that a purchase is worth at most
 
 
 class Dynamics(BaseModel):
-    """The constants of one period's users."""
+    """How the users of one period behave: every constant.
+
+    A visit goes on slate by slate. A user looks at the places of each slate in turn and clicks the first product that
+    appeals:
+
+        appeal    = offset + popularity_weight·popularity + taste_weight·(taste · product) - satiation_weight·satiation
+        P(click)  = attention^place · logistic(appeal)
+        taste     = (1 - need_share)·lasting taste + need_share·present need
+        satiation = similar products looked at lately, decaying by `satiation_decay` with each product looked at
+        P(satisfied | click) = logistic(satisfied_offset + satisfied_taste·taste part + satisfied_popularity·popularity)
+        P(purchase | satisfied) = purchase_share
+
+    What draws a click and what satisfies are two things. Patience falls by one with each product looked at in vain, and
+    by `disappointment` with a click that does not satisfy; a satisfying click builds it up by `trust`, up to
+    `patience_most`. Without patience the user leaves, and with a small chance at any product. A need is over with a
+    purchase, and sometimes with a click: the next is similar to another product of the user's record. A newcomer
+    behaves like all others, but the shop knows nothing of what it liked before.
+
+    What a log shows is fitted. It does not show what was seen and not wanted, so the rest is assumed: see `ASSUMED`. A
+    caller may change those values to see what depends on them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,11 +96,6 @@ ASSUMED = {
     "reward_price": "power of the price, in mean prices, that the reward of a purchase is multiplied by: 0 counts "
     "purchases, 1 turnover",
 }
-
-
-MOST_WORTH = 5.0
-
-DESCRIPTION, ARRAYS = "simulator.json", "arrays.safetensors"
 
 
 class Provenance(BaseModel):
@@ -173,8 +171,8 @@ class Simulator:
         try:
             return replace(self, dynamics=Dynamics(**self.dynamics.model_dump() | dict(changes)))
         except ValidationError as error:
-            found = error.errors()[0]
-            raise Unusable(f"{found['loc'][0]}={found['input']}: {found['msg']}") from None
+            wrong = error.errors()[0]
+            raise Unusable(f"{wrong['loc'][0]}={wrong['input']}: {wrong['msg']}") from None
 
     def save(self, folder: Path) -> None:
         """Write it into a folder, made where it is missing.

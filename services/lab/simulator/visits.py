@@ -13,44 +13,11 @@ from numpy.typing import NDArray
 
 from services.lab.simulator.simulator import Simulator
 
-# Random numbers by counting: each user has a stream, so that a thousand together draw what each draws alone.
-#
-# A draw is a hash of (seed of the user, how many came before, what it is for), by splitmix64's finaliser (Steele, Lea &
-# Flood, OOPSLA 2014). There is no state to advance but a number per user.
+NOTHING = -1  # in place of a product
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _TO_UNIT = 2.0**-53
-
-
-def uniform(seeds: NDArray[np.uint64], counts: NDArray[np.uint64], first: int, draws: int) -> NDArray[np.float64]:
-    """Draws in [0, 1) per user: (N, draws).
-
-    Args:
-        seeds: (N,) of each user.
-        counts: (N,) the moment, a number of its own for each.
-        first: the purpose; a moment's purposes `first` … `first + draws - 1` must not be asked for twice.
-    """
-    moment = _mixed(_mixed(seeds + _GOLDEN) + (counts + np.uint64(1)) * _GOLDEN)  # (N,)
-    purposes = np.arange(first + 1, first + draws + 1, dtype=np.uint64) * _GOLDEN  # (draws,)
-    return np.asarray((_mixed(moment[:, None] + purposes) >> np.uint64(11)) * _TO_UNIT, np.float64)
-
-
-def normal(uniforms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard normal numbers from twice as many uniform ones, (N, 2 D) → (N, D), by Box & Muller 1958."""
-    half = uniforms.shape[1] // 2
-    radius = np.sqrt(-2.0 * np.log1p(-uniforms[:, :half]))
-    result: NDArray[np.float64] = radius * np.cos(2.0 * math.pi * uniforms[:, half:])
-    return result
-
-
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    words = (words ^ (words >> np.uint64(30))) * _FIRST
-    words = (words ^ (words >> np.uint64(27))) * _SECOND
-    return words ^ (words >> np.uint64(31))
-
-
-NOTHING = -1  # in place of a product
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +57,7 @@ class Visits:
         self.is_new = np.zeros(n, np.bool_)  # the shop knows nothing of the user
 
     def begin(self, which: NDArray[np.int64], users: NDArray[np.int64] | None = None) -> None:
-        """Begin anew in some slots.
+        """Begin a visit in some slots.
 
         Args:
             which: (M,) slots.
@@ -171,7 +138,7 @@ class Visits:
         return liked, self.offset + popular + liked - d.satiation_weight * satiated
 
     def _fresh_need(self, which: NDArray[np.int64], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The like of a product of the users' own records: (M, D)."""
+        """Vectors of products of the users' own records: (M, D)."""
         s = self.simulator
         first, last = s.record_starts[self.user[which]], s.record_starts[self.user[which] + 1]
         needed: NDArray[np.float64] = s.vectors[s.record[first + (drawn * (last - first)).astype(np.int64)]]
@@ -186,3 +153,35 @@ class Visits:
 def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(x, -60.0, 60.0)))
     return result
+
+
+# Random numbers by counting: each user has a stream, so that a thousand together draw what each draws alone. A draw is
+# a hash of (seed of the user, how many came before, what it is for), by splitmix64's finaliser (Steele, Lea & Flood,
+# OOPSLA 2014). The only state is a number per user.
+
+
+def uniform(seeds: NDArray[np.uint64], counts: NDArray[np.uint64], first: int, draws: int) -> NDArray[np.float64]:
+    """Draws in [0, 1) per user: (N, draws).
+
+    Args:
+        seeds: (N,) of each user.
+        counts: (N,) the moment, a number of its own for each.
+        first: the purpose; a moment's purposes `first` … `first + draws - 1` must not be drawn twice.
+    """
+    moment = _mixed(_mixed(seeds + _GOLDEN) + (counts + np.uint64(1)) * _GOLDEN)  # (N,)
+    purposes = np.arange(first + 1, first + draws + 1, dtype=np.uint64) * _GOLDEN  # (draws,)
+    return np.asarray((_mixed(moment[:, None] + purposes) >> np.uint64(11)) * _TO_UNIT, np.float64)
+
+
+def normal(uniforms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard normal numbers from twice as many uniform ones, (N, 2 D) → (N, D), by Box & Muller 1958."""
+    half = uniforms.shape[1] // 2
+    radius = np.sqrt(-2.0 * np.log1p(-uniforms[:, :half]))
+    result: NDArray[np.float64] = radius * np.cos(2.0 * math.pi * uniforms[:, half:])
+    return result
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = (words ^ (words >> np.uint64(30))) * _FIRST
+    words = (words ^ (words >> np.uint64(27))) * _SECOND
+    return words ^ (words >> np.uint64(31))

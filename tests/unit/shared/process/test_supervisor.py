@@ -264,7 +264,7 @@ def test_the_gateway_is_told_where_the_others_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["FRESHET_SHOP_MODELS_DIR", BOOTSTRAP, RECOMMENDER])
 def test_what_is_decided_here_can_not_be_set(name: str, tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match=f"{name} is decided here"):
+    with pytest.raises(Unusable, match=f"{name} can.t be set for this command"):
         plan(tmp_path, {name: "elsewhere"})
 
 

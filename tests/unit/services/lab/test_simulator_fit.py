@@ -92,7 +92,7 @@ def test_two_periods_share_products_and_no_event() -> None:
 
 
 def test_what_can_not_be_fitted_is_refused() -> None:
-    with pytest.raises(Unusable, match="views, purchases or reviews"):
+    with pytest.raises(Unusable, match="viewed, bought or reviewed"):
         collect([pb.Event(kind=pb.EVENT_KIND_VIEW, product_id="a guest's", event_time_ms=1)])
     whole = period()
     with pytest.raises(Unusable, match="what a file spans"):

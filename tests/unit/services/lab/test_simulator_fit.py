@@ -95,7 +95,7 @@ def test_what_can_not_be_fitted_is_refused() -> None:
     with pytest.raises(Unusable, match="viewed, bought or reviewed"):
         collect([pb.Event(kind=pb.EVENT_KIND_VIEW, product_id="a guest's", event_time_ms=1)])
     whole = period()
-    with pytest.raises(Unusable, match="what a file spans"):
+    with pytest.raises(Unusable, match="which time a file spans"):
         whole.between(0, 1)
     with pytest.raises(Unusable, match="--least-events"):
         catalogue(whole, 10_000, 100)

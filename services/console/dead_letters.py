@@ -1,4 +1,8 @@
-"""`freshet dead-letters`: what could not be understood, to be looked at, repaired and put back."""
+"""`freshet dead-letters`: what could not be understood, to be looked at, repaired and put back.
+
+show      list the letters, or write them to a file
+replay    put the repaired ones back into the log, each once; those still bad are named
+"""
 
 from __future__ import annotations
 
@@ -34,136 +38,32 @@ from shared.process.errors import BadEvent, Unusable
 from shared.process.settings import KafkaSettings, load
 from shared.process.terminal import Terminal, cut
 
-# `freshet dead-letters replay`: the repaired go back into the log, each once, and those still bad are named.
-
 FAILED = 1
+SHOWN = 20
 _AT_ONCE = 1000
 
-
-def replay(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
-    """Put letters back, each once; 1 when some were refused.
-
-    Raises:
-        Unusable: the file can't be read.
-        Unavailable: the broker is away or refuses one.
-    """
-    with ExitStack() as stack:
-        lines = stack.enter_context(_readable(arguments.file)) if arguments.file else None
-        dead_letters = DeadLetters(load(KafkaSettings, environ))
-        tally = _Tally(terminal)
-        found = _of_lines(lines, tally) if lines else _of_letters(dead_letters, arguments.reason, tally)
-        repaired = _checked(found, dead_letters, tally)
-        try:
-            while chunk := list(islice(repaired, _AT_ONCE)):
-                if arguments.dry_run:
-                    tally.sent += len(chunk)
-                else:
-                    dead_letters.put_back(chunk, tally.acknowledged)
-        finally:
-            tally.say(dead_letters.topics.events, dry_run=arguments.dry_run)
-    return FAILED if tally.refused else 0
-
-
-class _Found(NamedTuple):
-    """A letter that may be put back, and what people know it by: its line in a file, or its place."""
-
-    where: str
-    place: LetterPosition
-    reason: str
-    event: Event
-
-
-class _Tally:
-    """What became of the letters that were to be put back."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        self.sent = 0  # and acknowledged
-        self.refused = 0
-        self.before = 0
-
-    def refuse(self, where: str, error: BadEvent) -> None:
-        self.refused += 1
-        self._terminal.say(printable(f"{where} left out: {error.reason}: {error}"))
-
-    def acknowledged(self, place: LetterPosition, record: Message) -> None:
-        self.sent += 1
-        self._terminal.say(f"{place} → partition {record.partition()}, offset {record.offset()}")
-
-    def say(self, topic: str, *, dry_run: bool) -> None:
-        put = "would be put back" if dry_run else "put back and acknowledged"
-        self._terminal.say(
-            f"{topic}: {self.sent:,} {put}, {self.before:,} put back before and left alone, {self.refused:,} refused"
-        )
-
-
-def _of_lines(lines: Iterable[bytes], tally: _Tally) -> Iterator[_Found]:
-    for n, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield _Found(f"line {n}", *read_line(line))
-            except BadEvent as error:
-                tally.refuse(f"line {n}", error)
-
-
-def _of_letters(dead_letters: DeadLetters, reason: str | None, tally: _Tally) -> Iterator[_Found]:
-    for letter in dead_letters.letters():
-        if reason in (None, letter.reason) and not dead_letters.was_put_back(letter.place):
-            try:
-                yield _Found(str(letter.place), letter.place, letter.reason, event_in(letter))
-            except BadEvent as error:
-                tally.refuse(str(letter.place), error)
-
-
-def _checked(found: Iterator[_Found], dead_letters: DeadLetters, tally: _Tally) -> Iterator[Repaired]:
-    """The letters that can be put back, each once."""
-    taken: set[LetterPosition] = set()
-    for where, place, reason, event in found:
-        if place in taken or dead_letters.was_put_back(place):
-            tally.before += 1
-            continue
-        try:
-            live = as_live(event, place, dead_letters.topics.events, time.time_ns() // 1_000_000)
-        except BadEvent as error:
-            tally.refuse(where, error)
-            continue
-        taken.add(place)
-        yield Repaired(place, reason, live)
-
-
-def _readable(path: Path) -> BinaryIO:
-    try:
-        if path.is_dir():
-            raise Unusable(f"{path} is a folder; name a file that `freshet dead-letters show --output` wrote")
-        return path.open("rb")
-    except OSError as error:
-        raise Unusable(f"{path} can't be read: {error.strerror}; check its name and its permissions") from None
-
-
-SHOWN = 20
-
 _REPAIR = """\
-To repair: write them to a file, one a line, edit `event` in it, and put the file back.
+To repair letters: write them to a file, one a line, edit `event`, and put the file back.
 
   freshet dead-letters show --output letters.jsonl
   freshet dead-letters replay letters.jsonl --dry-run
   freshet dead-letters replay letters.jsonl
 """
 _REPLAY = """\
-Put letters back into the log as live events: those of a file that `show --output` wrote and somebody edited, or as they
-are, once the cause was another one. Each is checked as features checks it; what would be refused again is named with
-its line and left where it is, and the rest goes on: exit status 1.
+Put letters back into the log as live events: either from a file that `show --output` wrote and you edited, or as they
+are, once the cause has been removed. Each is checked as the features service checks it. One that would be refused again
+is named with its line and skipped; the rest is put back, and the exit status is 1.
 
-A letter is put back once: lines of letters put back before are left alone. Its event keeps its event_id; one that has
-none gets one that follows from the letter's place. It loses the source and sequence of its replay, by which readers
-would take it for a repeat. The headers dead-letter and dead-letter-reason of the new record say where it comes from.
+A letter is put back once: those put back before are skipped. Its event keeps its event_id; an event without one gets
+one that follows from the letter's position. It loses the source and sequence of its replay, since readers would drop it
+as a repeat by those. The headers dead-letter and dead-letter-reason of the new record say where it comes from.
 """
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser.description = "Records that could not be understood lie in the dead letters, each with the reason."
+    parser.description = "Records that could not be understood are kept as dead letters, each with the reason."
     parser.epilog = _REPAIR
     parser.formatter_class = raw
     what = parser.add_subparsers(dest="what", required=True, metavar="show | replay")
@@ -171,17 +71,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("--reason", choices=LETTER_REASONS, metavar="REASON", help=", ".join(LETTER_REASONS))
     showing.add_argument("--since", type=_since_ms, metavar="WHEN", help="a date (UTC), or a time ago such as 2h")
     showing.add_argument("--limit", type=count, metavar="N", help=f"the newest N (default: {SHOWN}; in a file: all)")
-    showing.add_argument("--all", action="store_true", help="also those that were put back")
+    showing.add_argument("--all", action="store_true", help="list also those that were put back")
     showing.add_argument("--output", type=Path, metavar="FILE", help="write them to a new file, one JSON object a line")
-    showing.add_argument("--json", action="store_true", help="print nothing but such lines")
+    showing.add_argument("--json", action="store_true", help="print those lines and nothing else")
     showing.set_defaults(run=show)
     replaying = what.add_parser("replay", help="put them back", description=_REPLAY, formatter_class=raw)
     which = replaying.add_mutually_exclusive_group(required=True)
     which.add_argument("file", type=Path, nargs="?", metavar="FILE", help="lines as `show --output` writes them")
-    which.add_argument("--reason", choices=LETTER_REASONS, metavar="REASON", help="all of this reason, as they are")
-    which.add_argument("--all", action="store_true", help="all, as they are")
-    replaying.add_argument("--dry-run", action="store_true", help="check them and send nothing")
+    which.add_argument(
+        "--reason", choices=LETTER_REASONS, metavar="REASON", help="all letters with this reason, as they are"
+    )
+    which.add_argument("--all", action="store_true", help="all letters, as they are")
+    replaying.add_argument("--dry-run", action="store_true", help="check the letters and send nothing")
     replaying.set_defaults(run=replay)
+
+
+# show
 
 
 def show(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
@@ -216,7 +121,7 @@ def show(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
             else:
                 _say(letter, terminal)
     if arguments.output and not reasons:
-        arguments.output.unlink()  # empty, it would only be in the way of the next
+        arguments.output.unlink()  # else it would be in the way next time
     if not arguments.json:
         _summarise(reasons, done, arguments, min(sum(reasons.values()), most or sum(reasons.values())), terminal)
     return 0
@@ -271,6 +176,109 @@ def _new_file(path: Path) -> TextIO:
     try:
         return path.open("x", encoding="utf-8")
     except FileExistsError:
-        raise Unusable(f"{path} exists, and may hold somebody's repairs: name another --output") from None
+        raise Unusable(f"{path} exists and may hold repairs: name another --output") from None
     except OSError as error:
         raise Unusable(f"{path} can't be written: {error.strerror}; name another --output") from None
+
+
+# replay
+
+
+def replay(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:
+    """Put letters back, each once; the exit status is 1 when some were refused.
+
+    Raises:
+        Unusable: the file can't be read.
+        Unavailable: the broker is away or refuses one.
+    """
+    with ExitStack() as stack:
+        lines = stack.enter_context(_readable(arguments.file)) if arguments.file else None
+        dead_letters = DeadLetters(load(KafkaSettings, environ))
+        tally = _Tally(terminal)
+        candidates = _of_lines(lines, tally) if lines else _of_letters(dead_letters, arguments.reason, tally)
+        repaired = _checked(candidates, dead_letters, tally)
+        try:
+            while chunk := list(islice(repaired, _AT_ONCE)):
+                if arguments.dry_run:
+                    tally.sent += len(chunk)
+                else:
+                    dead_letters.put_back(chunk, tally.acknowledged)
+        finally:
+            tally.say(dead_letters.topics.events, dry_run=arguments.dry_run)
+    return FAILED if tally.refused else 0
+
+
+class _Candidate(NamedTuple):
+    """A letter that may be put back, and how people refer to it: by its line in a file, or by its position."""
+
+    where: str
+    place: LetterPosition
+    reason: str
+    event: Event
+
+
+class _Tally:
+    """What became of the letters that were to be put back."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self.sent = 0  # and acknowledged
+        self.refused = 0
+        self.before = 0
+
+    def refuse(self, where: str, error: BadEvent) -> None:
+        self.refused += 1
+        self._terminal.say(printable(f"{where} skipped: {error.reason}: {error}"))
+
+    def acknowledged(self, place: LetterPosition, record: Message) -> None:
+        self.sent += 1
+        self._terminal.say(f"{place} → partition {record.partition()}, offset {record.offset()}")
+
+    def say(self, topic: str, *, dry_run: bool) -> None:
+        put = "would be put back" if dry_run else "put back and acknowledged"
+        self._terminal.say(
+            f"{topic}: {self.sent:,} {put}, {self.before:,} skipped as put back before, {self.refused:,} refused"
+        )
+
+
+def _of_lines(lines: Iterable[bytes], tally: _Tally) -> Iterator[_Candidate]:
+    for n, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield _Candidate(f"line {n}", *read_line(line))
+            except BadEvent as error:
+                tally.refuse(f"line {n}", error)
+
+
+def _of_letters(dead_letters: DeadLetters, reason: str | None, tally: _Tally) -> Iterator[_Candidate]:
+    for letter in dead_letters.letters():
+        if reason in (None, letter.reason) and not dead_letters.was_put_back(letter.place):
+            try:
+                yield _Candidate(str(letter.place), letter.place, letter.reason, event_in(letter))
+            except BadEvent as error:
+                tally.refuse(str(letter.place), error)
+
+
+def _checked(candidates: Iterator[_Candidate], dead_letters: DeadLetters, tally: _Tally) -> Iterator[Repaired]:
+    """The letters that can be put back, each once."""
+    taken: set[LetterPosition] = set()
+    for where, place, reason, event in candidates:
+        if place in taken or dead_letters.was_put_back(place):
+            tally.before += 1
+            continue
+        try:
+            live = as_live(event, place, dead_letters.topics.events, time.time_ns() // 1_000_000)
+        except BadEvent as error:
+            tally.refuse(where, error)
+            continue
+        taken.add(place)
+        yield Repaired(place, reason, live)
+
+
+def _readable(path: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise Unusable(f"{path} is a folder; name a file that `freshet dead-letters show --output` wrote")
+        return path.open("rb")
+    except OSError as error:
+        raise Unusable(f"{path} can't be read: {error.strerror}; check its name and its permissions") from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.description = (
-        "Replay reviews into an embedded broker, learn from them, serve, and show what comes of it. "
+        "Replay reviews into an embedded broker, learn from them, serve, and show the result. "
         "Everything runs on 127.0.0.1 and starts empty; nothing is left running."
     )
     parser.add_argument(
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     """Show the demo.
 
     Raises:
-        Unusable: what was given can't be used; said before anything starts where that can be known.
+        Unusable: what was given can't be used; raised before anything starts where that can be known.
         Unavailable: a part failed.
     """
     from services.demo.demo import demo  # takes half a second, which `--help` need not wait for
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
 
 
 def _duration(text: str) -> str:
-    """The text, which replay reads again."""
+    """The text, checked; replay parses it again."""
     options.duration(text)
     return text
 

@@ -26,7 +26,13 @@ from shared.process.errors import Unusable
 from shared.process.settings import KafkaSettings, load
 from shared.process.terminal import Terminal
 
-# How to call what runs: a grpcurl line, a Python snippet and a curl line that work as printed. Pure.
+# Shorter than the services' defaults, as a demo of a minute needs it; the operator's variables win.
+DEFAULTS = {
+    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000",
+    "FRESHET_TRAINER_PUBLISH_EVENTS": "1000",
+}
+# After the last event was sent, the learner gets as long as the replay took, and at least this.
+LEAST_PATIENCE_SECONDS = 60.0
 
 _SNIPPET = """\
 {python} - <<'EOF'
@@ -40,44 +46,18 @@ print("answered by", shown.model_version or "trending")
 EOF"""
 
 
-def grpcurl(address: str, user_id: str) -> str:
-    """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
-    request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
-    return f"grpcurl -plaintext -d {request} \\\n  {address} freshet.v1.RecommenderService/Recommend"
-
-
-def curl(page_url: str, user_id: str) -> str:
-    """The same call over HTTP."""
-    url = f"{page_url}v1/users/{quote(user_id, safe='')}/recommendations?count=5"
-    return f"curl {shlex.quote(url)}"
-
-
-def snippet(python: str, address: str, user_id: str) -> str:
-    """The same call for a shell with the project's Python."""
-    return _SNIPPET.format(python=shlex.quote(python), address=json.dumps(address), user=json.dumps(user_id))
-
-
-# Shorter than a service's own defaults where that is what a minute needs; the operator's variables win.
-DEFAULTS = {
-    "FRESHET_TRAINER_CHECKPOINT_EVENTS": "1000",
-    "FRESHET_TRAINER_PUBLISH_EVENTS": "1000",
-}
-# The learner is waited for, after the last event was sent, as long as the replay took; so long at least.
-LEAST_PATIENCE_SECONDS = 60.0
-
-
 def demo(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> None:
     """Show the demo.
 
     Raises:
-        Unusable: what was given can't be used; said before anything starts where that can be known.
+        Unusable: what was given can't be used; raised before anything starts where that can be known.
         Unavailable: a part failed.
     """
     data, metadata = _readable(arguments.data, "--data"), _readable(arguments.metadata, "--metadata")
     mapping = _readable(arguments.mapping, "--mapping")
     for name, about in (("--metadata", metadata), ("--mapping", mapping)):
         if about is not None and data is None:
-            raise Unusable(f"{name} tells about a file of your own: name that with --data")
+            raise Unusable(f"{name} describes a file of yours: name that file with --data")
     refuse_wrong(DEFAULTS | dict(environ))
     if data is not None:
         _look_at(data, metadata, mapping, load(ReplaySettings, environ))
@@ -108,7 +88,7 @@ def demo(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
 
 
 def how_long(replay_seconds: float) -> str:
-    """How long the demo takes, said before it begins: half a minute to start, the replay, half a minute to show."""
+    """How long the demo takes: half a minute to start, the replay, half a minute to show."""
     minutes = math.ceil((replay_seconds + 60) / 60)
     times = f"{minutes} minutes" if minutes < 120 else f"{math.ceil(minutes / 60)} hours"
     return (
@@ -118,7 +98,7 @@ def how_long(replay_seconds: float) -> str:
 
 
 def _look_at(data: Path, metadata: Path | None, mapping: Path | None, settings: ReplaySettings) -> None:
-    """See by their beginnings whether files can be read, as the replay will do it."""
+    """Check by their beginnings that the replay can read the files."""
     recognise(data, None if mapping is None else load_mapping(mapping), settings)
     if metadata is not None:
         recognise_products(metadata, None, settings)
@@ -156,11 +136,29 @@ def _show(
         terminal.say(line)
 
 
-def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> list[str]:
-    """What to type to have a report on the demo's own data: one command, in the parts that are a line each."""
-    options_given = [(name, _shortened(file)) for name, file in (*about.items(), ("--out", out)) if file is not None]
-    head = (_beside_python("freshet"), "report", _shortened(data))
-    return [shlex.join(part) for part in (head, *options_given)]
+def _stay(running: Running) -> None:
+    running.terminal.say("  Staying up; Ctrl-C ends it.")
+    try:
+        running.watch()
+    except KeyboardInterrupt:
+        running.terminal.say()
+
+
+def _readable(path: Path | None, option: str) -> Path | None:
+    if path is None:
+        return None
+    if not path.exists():
+        raise Unusable(f"{option}: no such file: {path}")
+    if not path.is_file():
+        raise Unusable(f"{option}: {path} is not a file")
+    if not os.access(path, os.R_OK):
+        raise Unusable(f"{option}: {path} may not be read; check its permissions")
+    if not path.stat().st_size:
+        raise Unusable(f"{option}: {path} is empty")
+    return path
+
+
+# What to type next: lines that work as printed. Pure.
 
 
 def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
@@ -195,12 +193,28 @@ def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
     ]
 
 
-def _stay(running: Running) -> None:
-    running.terminal.say("  Staying up; Ctrl-C ends it.")
-    try:
-        running.watch()
-    except KeyboardInterrupt:
-        running.terminal.say()
+def grpcurl(address: str, user_id: str) -> str:
+    """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
+    request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
+    return f"grpcurl -plaintext -d {request} \\\n  {address} freshet.v1.RecommenderService/Recommend"
+
+
+def curl(page_url: str, user_id: str) -> str:
+    """The same call over HTTP."""
+    url = f"{page_url}v1/users/{quote(user_id, safe='')}/recommendations?count=5"
+    return f"curl {shlex.quote(url)}"
+
+
+def snippet(python: str, address: str, user_id: str) -> str:
+    """The same call for a shell with the project's Python."""
+    return _SNIPPET.format(python=shlex.quote(python), address=json.dumps(address), user=json.dumps(user_id))
+
+
+def report_command(data: Path, about: Mapping[str, Path | None], out: Path) -> list[str]:
+    """What to type to have a report on the demo's own data: one command, in the parts that are a line each."""
+    options_given = [(name, _shortened(file)) for name, file in (*about.items(), ("--out", out)) if file is not None]
+    head = (_beside_python("freshet"), "report", _shortened(data))
+    return [shlex.join(part) for part in (head, *options_given)]
 
 
 def _python() -> str:
@@ -218,17 +232,3 @@ def _shortened(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _readable(path: Path | None, option: str) -> Path | None:
-    if path is None:
-        return None
-    if not path.exists():
-        raise Unusable(f"{option}: no such file: {path}")
-    if not path.is_file():
-        raise Unusable(f"{option}: {path} is not a file")
-    if not os.access(path, os.R_OK):
-        raise Unusable(f"{option}: {path} may not be read; check its permissions")
-    if not path.stat().st_size:
-        raise Unusable(f"{option}: {path} is empty")
-    return path

@@ -18,103 +18,14 @@ from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW
 from shared.process.settings import KafkaSettings
 from shared.process.terminal import cut
 
-# Who is in the log: users with their events, and what products are called.
-
-LEAST_EVENTS = 3
-_PATIENCE_SECONDS = 30.0  # without a record or an end: the broker is gone
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A user as the log shows them."""
-
-    user_id: str
-    events: int
-    newest_ms: int  # event time of the last
-
-
-def read_people(kafka: KafkaSettings) -> dict[str, Person]:
-    """Every user of `freshet.states`; guests are nobody.
-
-    Raises:
-        Unavailable: the log can't be read to its end.
-    """
-    people: dict[str, Person] = {}
-
-    def count(message: Message) -> None:
-        state = parse_state(message.value())
-        if state.kind != EVENT_KIND_TICK and state.user_id:
-            known = people.get(state.user_id, Person(state.user_id, 0, 0))
-            newest_ms = max(known.newest_ms, state.event_time_ms)
-            people[state.user_id] = Person(state.user_id, known.events + 1, newest_ms)
-
-    topic = Topics.of(kafka).states
-    _apply_all(kafka, {(topic, partition): -1 for partition in range(kafka.partitions)}, count)
-    return people
-
-
-def read_titles(kafka: KafkaSettings) -> dict[str, str]:
-    """product_id → title, of the products that have one.
-
-    Raises:
-        Unavailable: the log can't be read to its end.
-    """
-    titles: dict[str, str] = {}
-
-    def note(message: Message) -> None:
-        product_id, product = parse_product(message.key(), message.value())
-        if product is not None and product.title:
-            titles[product_id] = product.title
-
-    _apply_all(kafka, {(Topics.of(kafka).products, 0): -1}, note)
-    return titles
-
-
-def choose(people: Mapping[str, Person], count: int) -> list[Person]:
-    """Up to `count` users with a history worth showing, those last seen first."""
-    worth = [person for person in people.values() if person.events >= LEAST_EVENTS]
-    return sorted(worth, key=lambda person: (-person.newest_ms, -person.events, person.user_id))[:count]
-
-
-def share_of_single(people: Mapping[str, Person]) -> float:
-    """Of the users, the share that has one event."""
-    return sum(person.events == 1 for person in people.values()) / len(people) if people else 0.0
-
-
-def _apply_all(
-    kafka: KafkaSettings, positions: Mapping[tuple[str, int], int], apply: Callable[[Message], object]
-) -> None:
-    """Apply every record there is; inference counts and logs those that can't be understood."""
-    RecordProcessor(apply).process(read_to_end(kafka, positions, patience_seconds=_PATIENCE_SECONDS))
-
-
-# How places change from one ranking to the next. Pure.
-
-
-def moves(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """For each product of `after`, how far it moved: `▲2`, `▼1`, `=` or `new`."""
-    places = {product: place for place, product in enumerate(before)}
-    return [_move(places.get(product), place) for place, product in enumerate(after)]
-
-
-def left(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """The products of `before` that `after` no longer has, in their order."""
-    return [product for product in before if product not in set(after)]
-
-
-def _move(before: int | None, after: int) -> str:
-    if before is None:
-        return "new"
-    if before == after:
-        return "="
-    return f"▲{before - after}" if after < before else f"▼{after - before}"
-
-
+LEAST_EVENTS = 3  # of a user that is worth showing
 SHOWN_EVENTS = 5
 MOST_COLUMNS = 80
 MOST_SINGLE = 0.5  # share of users with one event from which on lists can't move much
 OPINIONS = (EVENT_KIND_REVIEW, EVENT_KIND_RATING)
+
 _HOUR_MS = 3_600_000
+_PATIENCE_SECONDS = 30.0  # without a record or an end: the broker is gone
 _PLEASED = "Exactly what I hoped for\nExcellent quality, it works perfectly and I love it. Highly recommended!"
 _DISAPPOINTED = "Very disappointing\nIt broke after two days. Terrible quality, a waste of money; I hate it."
 
@@ -174,7 +85,7 @@ def _show(
     say(f"    {name(product, titles, width - 4)}")
     title, body = text.split("\n")
     say(f"    “{cut(f'{title}. {body}', width - 6)}”")
-    say(f"  {change.seconds * 1000:.0f} ms after the call of RecordEvents the new list came, with the review in it")
+    say(f"  The new list came {change.seconds * 1000:.0f} ms after RecordEvents was called, with the review in it")
     say(f"  (partition {change.position.partition}, offset {change.position.offset}; {_origin(change.after)}).")
     say()
     for line in table(change, titles, width):
@@ -291,3 +202,92 @@ def _origin(answer: pb.RecommendResponse) -> str:
         return f"model {answer.model_version}"
     why = pb.Fallback.Name(answer.fallback).removeprefix("FALLBACK_").lower().replace("_", " ")
     return f"trending, {why}"
+
+
+# How places change from one list to the next.
+
+
+def moves(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """For each product of `after`, how far it moved: `▲2`, `▼1`, `=` or `new`."""
+    places = {product: place for place, product in enumerate(before)}
+    return [_move(places.get(product), place) for place, product in enumerate(after)]
+
+
+def left(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """The products of `before` that `after` no longer has, in their order."""
+    return [product for product in before if product not in set(after)]
+
+
+def _move(before: int | None, after: int) -> str:
+    if before is None:
+        return "new"
+    if before == after:
+        return "="
+    return f"▲{before - after}" if after < before else f"▼{after - before}"
+
+
+# Who is in the log, and what products are called.
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user as the log shows them."""
+
+    user_id: str
+    events: int
+    newest_ms: int  # event time of the last
+
+
+def read_people(kafka: KafkaSettings) -> dict[str, Person]:
+    """Every user of `freshet.states`; guests are nobody.
+
+    Raises:
+        Unavailable: the log can't be read to its end.
+    """
+    people: dict[str, Person] = {}
+
+    def count(message: Message) -> None:
+        state = parse_state(message.value())
+        if state.kind != EVENT_KIND_TICK and state.user_id:
+            known = people.get(state.user_id, Person(state.user_id, 0, 0))
+            newest_ms = max(known.newest_ms, state.event_time_ms)
+            people[state.user_id] = Person(state.user_id, known.events + 1, newest_ms)
+
+    topic = Topics.of(kafka).states
+    _apply_all(kafka, {(topic, partition): -1 for partition in range(kafka.partitions)}, count)
+    return people
+
+
+def read_titles(kafka: KafkaSettings) -> dict[str, str]:
+    """product_id → title, of the products that have one.
+
+    Raises:
+        Unavailable: the log can't be read to its end.
+    """
+    titles: dict[str, str] = {}
+
+    def note(message: Message) -> None:
+        product_id, product = parse_product(message.key(), message.value())
+        if product is not None and product.title:
+            titles[product_id] = product.title
+
+    _apply_all(kafka, {(Topics.of(kafka).products, 0): -1}, note)
+    return titles
+
+
+def choose(people: Mapping[str, Person], count: int) -> list[Person]:
+    """Up to `count` users with a history worth showing, those last seen first."""
+    worth = [person for person in people.values() if person.events >= LEAST_EVENTS]
+    return sorted(worth, key=lambda person: (-person.newest_ms, -person.events, person.user_id))[:count]
+
+
+def share_of_single(people: Mapping[str, Person]) -> float:
+    """Of the users, the share that has one event."""
+    return sum(person.events == 1 for person in people.values()) / len(people) if people else 0.0
+
+
+def _apply_all(
+    kafka: KafkaSettings, positions: Mapping[tuple[str, int], int], apply: Callable[[Message], object]
+) -> None:
+    """Apply every record there is; inference counts and logs those that can't be understood."""
+    RecordProcessor(apply).process(read_to_end(kafka, positions, patience_seconds=_PATIENCE_SECONDS))

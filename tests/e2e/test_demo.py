@@ -110,7 +110,7 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
     assert re.search(rf"^  0+{EVENTS}-[0-9a-f]{{8}} +{EVENTS} events ", output, re.MULTILINE), (
         "the last version is waited for, too"
     )
-    assert len(re.findall(r"ms after the call of RecordEvents", output)) == 3
+    assert len(re.findall(r"ms after RecordEvents was called", output)) == 3
     assert len(re.findall(r"^ +10  .*", output, flags=re.MULTILINE)) == 3, "three tables of ten places"
     assert re.search(r"\d+ were of a product not known before: a miss for each", output)
     assert re.search(r"of them \(\d+%\) by a learned version", output)

@@ -6,7 +6,7 @@ from services.monitoring.panels import RED, STARTS, VERSIONS, YELLOW, Dashboard,
 
 _NO_STEP = "no gradient step yet"
 _AWAY = "the trainer can't be reached"
-_NOT_JUDGED = "no event was judged yet"
+_NOT_JUDGED = "no event has been judged yet"
 
 LEARNING = Dashboard(
     uid="freshet-learning",
@@ -38,7 +38,7 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How many times better than the best baseline is it?",
-                about="NDCG@k of learned by the highest of the baselines. Below 1 that one is better: serve it "
+                about="NDCG@k of learned divided by the best baseline's. Below 1 the baseline is better: serve it "
                 "(FRESHET_TRAINER_POLICY), pin an older version (`freshet models`), or let it learn on.",
                 unit="short",
                 queries=[
@@ -53,7 +53,7 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="What is the mean reciprocal rank?",
-                about="One by the place of the next product, averaged.",
+                about="Mean of 1 / place of the next product.",
                 unit="percentunit",
                 queries=[Query('freshet_evaluator_mrr_ratio{window="$window"}', "{{policy}}")],
                 empty=_NOT_JUDGED,
@@ -120,7 +120,7 @@ LEARNING = Dashboard(
                 maximum=1.0,
             ),
             Panel(
-                title="What does each part of the answer count?",
+                title="How much does each part of the answer count?",
                 about="Weights of popularity and of each relation between products, learned, summing to 1.",
                 unit="percentunit",
                 queries=[Query("freshet_trainer_mixture_ratio", "{{part}}")],
@@ -129,7 +129,7 @@ LEARNING = Dashboard(
                 stacked=True,
             ),
             Panel(
-                title="How much has it to learn from?",
+                title="How much data does it learn from?",
                 about="Transitions in the replay buffer, users and products known.",
                 unit="short",
                 queries=[
@@ -143,7 +143,7 @@ LEARNING = Dashboard(
         "Does it keep up?": [
             Panel(
                 title="How many events and gradient steps a second?",
-                about="Steps grow rarer as there are more transitions, so that a busy shop's learner keeps up.",
+                about="Steps become rarer with more transitions, so that the learner of a busy shop keeps up.",
                 unit="ops",
                 queries=[
                     Query("sum(rate(freshet_trainer_applied_events_total[$__rate_interval]))", "events"),
@@ -153,7 +153,7 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How long do a step, a checkpoint, a version take?",
-                about="95 % within, over five minutes.",
+                about="95th percentile, over five minutes.",
                 unit="s",
                 queries=[
                     Query(
@@ -167,9 +167,9 @@ LEARNING = Dashboard(
                 minimum=None,
             ),
             Panel(
-                title="How far is the next version?",
-                about="Events learned since the newest version, beside how many make one. Well above: checkpoints or "
-                "versions can't be written, and the trainer's log says why.",
+                title="How soon does the next version come?",
+                about="Events learned since the newest version, beside how many make one. Well above it: checkpoints "
+                "or versions can't be written, and the trainer's log says why.",
                 unit="short",
                 queries=[
                     Query("freshet_trainer_unpublished_events", "since the newest"),
@@ -190,8 +190,8 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How many writes failed in the last hour?",
-                about="Versions, checkpoints, and the removal of old ones. The disk is full, say: the trainer's "
-                "log tells.",
+                about="Versions, checkpoints, and the removal of old ones. Perhaps the disk is full: the "
+                "trainer's log says why.",
                 unit="short",
                 queries=[
                     Query("sum(increase(freshet_trainer_publish_failures_total[1h]))", "versions"),
@@ -204,9 +204,9 @@ LEARNING = Dashboard(
                 steps=[(1, RED)],
             ),
             Panel(
-                title="How many versions wait to judge, and how many can't?",
-                about="A version judges once the evaluator has passed what it was learned from, so that none is asked "
-                "what it knows. One left out is damaged: the evaluator's log says how.",
+                title="How many versions wait to be judged, and how many can't be?",
+                about="A version is judged only on events that it has not learned from. One left out is damaged: "
+                "the evaluator's log says how.",
                 unit="short",
                 queries=[
                     Query("freshet_evaluator_held_back_versions", "wait"),

@@ -42,7 +42,7 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 title="What is wrong now?",
-                about="Alerts that fire. What each means and what to do about it stands in its description, under "
+                about="Alerts that fire. The description of each says what it means and what to do about it, under "
                 "Alerts in Prometheus.",
                 unit="none",
                 queries=[
@@ -66,7 +66,7 @@ OVERVIEW = Dashboard(
                 steps=[(0, RED), (0.99, YELLOW), (0.999, GREEN)],
             ),
             Panel(
-                title="How often did each service start anew in the last hour?",
+                title="How often did each service restart in the last hour?",
                 about="Starts after the first that Prometheus saw. One is an upgrade; more is a service that does not "
                 "stay up, and its log says why.",
                 unit="short",
@@ -122,7 +122,7 @@ OVERVIEW = Dashboard(
                 "is served, the others simple baselines on the same events; learned should be above them.",
                 unit="percentunit",
                 queries=[Query('freshet_evaluator_hit_ratio{k="10",window="recent"}', "{{policy}}")],
-                empty="no event was judged yet",
+                empty="no event has been judged yet",
             ),
             Panel(
                 title="What share of the judged events had a learned model?",
@@ -136,12 +136,12 @@ OVERVIEW = Dashboard(
                         "learned",
                     )
                 ],
-                empty="no event was judged in the last five minutes",
+                empty="no event has been judged in the last five minutes",
                 maximum=1.0,
             ),
             Panel(
                 title="What do texts say?",
-                about="Share of positive ones among the texts scored in five minutes.",
+                about="Share of positive texts among those scored in five minutes.",
                 unit="percentunit",
                 queries=[
                     Query(
@@ -181,7 +181,7 @@ OVERVIEW = Dashboard(
                     )
                     for q, name in (("0.5", "half"), ("0.99", "99 %"))
                 ],
-                empty="nobody asked in the last five minutes",
+                empty="no recommendation in the last five minutes",
             ),
         ],
     },

@@ -56,7 +56,7 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 title="How far behind the newest event is each stage in event time?",
-                about="In the time that the events tell: days of a replay may be seconds on the clock.",
+                about="By the events' own time: days of a replay may be seconds on the clock.",
                 unit="dtdurations",
                 queries=[
                     Query("max by (job) (freshet_features_event_time_lag_seconds)", "features"),
@@ -78,7 +78,7 @@ PIPELINE = Dashboard(
                 empty=_AWAY,
             ),
             Panel(
-                title="How far is the replay?",
+                title="How far has the replay come?",
                 about="Share of its events that the broker has acknowledged, and how far ordering the dataset is.",
                 unit="percentunit",
                 queries=[
@@ -90,8 +90,8 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 title="How late is the replay?",
-                about="By the pace that was asked. Late means that the broker or the disk is slower than that: ask for "
-                "a slower one.",
+                about="Against its pace. Late means that the broker or the disk is slower than the pace: choose a "
+                "slower one.",
                 unit="s",
                 queries=[Query("freshet_replay_behind_seconds", "late")],
                 empty=_NO_REPLAY,
@@ -99,7 +99,7 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 title="Do all workers of features have partitions?",
-                about="Partitions of events that each reads. One with none is idle; together they hold all.",
+                about="Partitions of events that each reads. A worker with none is idle; together they read all.",
                 unit="short",
                 queries=[Query("freshet_features_partitions", "{{instance}}")],
                 empty=_AWAY,
@@ -110,7 +110,7 @@ PIPELINE = Dashboard(
             Panel(
                 title="Which records go to the dead letters, and why?",
                 about="Records a second that could not be understood, by reason. `freshet dead-letters show` lists "
-                "them, and `freshet dead-letters replay` sends them again once their sender is mended.",
+                "them, and `freshet dead-letters replay` sends them again once their sender is fixed.",
                 unit="recps",
                 queries=[
                     Query("sum by (reason) (rate(freshet_features_dead_letters_total[$__rate_interval]))", "{{reason}}")
@@ -159,7 +159,7 @@ PIPELINE = Dashboard(
                 empty=_AWAY,
             ),
             Panel(
-                title="What do events not say?",
+                title="What do events lack?",
                 about="Share of the events whose price, helpfulness, rating or text was missing and filled in.",
                 unit="percentunit",
                 queries=[
@@ -173,7 +173,7 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 title="How long does describing take?",
-                about="A batch until the broker has its states, and one text's sentiment within it; 95 % within.",
+                about="A batch until the broker has its states, and one text's sentiment within it; 95th percentile.",
                 unit="s",
                 queries=[
                     Query(

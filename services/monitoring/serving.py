@@ -19,7 +19,7 @@ SERVING = Dashboard(
         TemplateVariable("process", "Process", "label_values(freshet_inference_requests_total, instance)"),
     ),
     sections={
-        "How much is asked?": [
+        "How many calls come?": [
             Panel(
                 title="How many calls a second, by method?",
                 about="Calls answered, whatever the answer.",
@@ -49,8 +49,8 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How many calls are shed?",
-                about="Calls a second refused with RESOURCE_EXHAUSTED: in a queue that stood they would have waited "
-                "too long (FRESHET_INFERENCE_LONGEST_QUEUE_MS), or too many were being answered "
+                about="Calls a second refused with RESOURCE_EXHAUSTED: they would have waited too long in the queue "
+                "(FRESHET_INFERENCE_LONGEST_QUEUE_MS), or too many were being answered "
                 "(FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS). Start more processes (FRESHET_INFERENCE_PROCESSES).",
                 unit="reqps",
                 queries=[
@@ -111,7 +111,7 @@ SERVING = Dashboard(
         "How long does it take?": [
             Panel(
                 title="How long does each method take?",
-                about="99 % within, over five minutes, in the service. Writes wait for the broker's acknowledgement.",
+                about="99th percentile over five minutes. Writes wait for the broker's acknowledgement.",
                 unit="s",
                 queries=[
                     Query(
@@ -126,7 +126,7 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How long does each process take?",
-                about="99 % within, over five minutes. One that stands out is short of CPU.",
+                about="99th percentile over five minutes. One that stands out is short of CPU.",
                 unit="s",
                 queries=[
                     Query(
@@ -157,7 +157,7 @@ SERVING = Dashboard(
         "What does HTTP add?": [
             Panel(
                 title="How many HTTP requests a second, by path?",
-                about="Requests answered by the gateway, whatever the answer; none: a path that there is not.",
+                about="Requests answered by the gateway, whatever the answer; none: a path that does not exist.",
                 unit="reqps",
                 queries=[
                     Query("sum by (route) (rate(freshet_gateway_requests_total[$__rate_interval]))", "{{route}}"),
@@ -177,7 +177,7 @@ SERVING = Dashboard(
             ),
             Panel(
                 title="How long do HTTP requests take?",
-                about="99 % within, over five minutes, the call of the recommender included; a stream counts to its "
+                about="99th percentile over five minutes, the call of the recommender included; a stream counts to its "
                 "end. Where the recommender is quick and this is not, the gateway is short of CPU.",
                 unit="s",
                 queries=[
@@ -209,7 +209,7 @@ SERVING = Dashboard(
                 stacked=True,
             ),
             Panel(
-                title="From how many events has the version learned that answers?",
+                title="How many events has the serving version learned from?",
                 about="By process; all swap within seconds of one another, unless one can't read the folder of the "
                 "versions.",
                 unit="short",
@@ -219,8 +219,8 @@ SERVING = Dashboard(
                 empty=_AWAY,
             ),
             Panel(
-                title="How many swaps, and how many versions were not taken?",
-                about="In the last hour, by process. A version not taken is damaged or missing: inference's log says "
+                title="How many versions were swapped in, and how many refused?",
+                about="In the last hour, by process. A refused version is damaged or missing: inference's log says "
                 "which and how, and the one before stays.",
                 unit="short",
                 queries=[

@@ -32,7 +32,7 @@ COMMANDS = {
     "up": Command("services.console.up", "run the system, without a replay"),
     "data": Command("services.console.data", "get a dataset from its publisher, and see what a file holds"),
     "evaluate": Command("services.console.evaluate", "judge policies on a dataset"),
-    "report": Command("services.console.report", "figures of how policies learn and compare, as a page"),
+    "report": Command("services.console.report", "a page with figures of how policies learn and compare"),
     "simulate": Command("services.console.simulate", "a simulated shop: what a policy is worth in the long run"),
     "graph": Command("services.console.graph", "which products go together"),
     "topics": Command(
@@ -43,13 +43,13 @@ COMMANDS = {
     ),
     "dead-letters": Command(
         "services.console.dead_letters",
-        "look at what could not be understood, and put the repaired back",
+        "look at records that could not be understood, and put repaired ones back",
         calls_system=True,
     ),
     "settings": Command("services.console.settings", "list every variable, its default and what it means"),
 }
 
-# Extra → what is imported of it. `evaluate` carries all that some commands need beside the console's own.
+# Extra → the packages that it installs and the commands import; `evaluate` adds to `console`.
 PACKAGES = {
     "console": (
         "confluent_kafka", "duckdb", "grpc_health", "numpy", "pandas", "prometheus_client", "pydantic",
@@ -101,13 +101,13 @@ def _run(words: Sequence[str]) -> int:
     except FreshetError as error:
         print(f"freshet: {error}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # who read the output has left
+    except BrokenPipeError:  # whoever read the output has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """What a command line says; of its commands only the one that is named is imported."""
+    """Parse a command line; of the commands only the one that is named is imported."""
     parser = argparse.ArgumentParser(
         prog="freshet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

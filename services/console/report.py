@@ -24,7 +24,7 @@ says so.
   freshet report reviews.json.gz --out report
   freshet report reviews.json.gz --out report --evaluation result.json --simulation shop.json
 
-Without --evaluation it evaluates by itself, one seed, and leaves evaluation.json and evaluation.parquet in FOLDER.
+Without --evaluation it runs one, with one seed, and leaves evaluation.json and evaluation.parquet in FOLDER.
 """
 
 
@@ -33,19 +33,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = _ABOUT
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_dataset(parser, metadata="what the products cost")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write the report")
     parser.add_argument(
         "--policies", default=DEFAULT_POLICIES, metavar="NAME,NAME",
-        help="to be evaluated, where no evaluation is given (default: %(default)s)",
+        help="policies to evaluate, where no evaluation is given (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--evaluation", type=Path, metavar="FILE.json",
-        help="that `freshet evaluate --json` wrote of the same data; FILE.parquet beside it is used, too",
+        help="figures of the same data, written by `freshet evaluate --json`; FILE.parquet beside it is used too",
     )  # fmt: skip
     parser.add_argument(
-        "--simulation", type=Path, metavar="FILE.json", help="that `freshet simulate compare --json` wrote"
+        "--simulation", type=Path, metavar="FILE.json", help="figures written by `freshet simulate compare --json`"
     )
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of all that is drawn (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of every random draw (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str,
     """Make the report.
 
     Raises:
-        Unusable: what was given can't be used; said before anything is learned where that can be known.
+        Unusable: what was given can't be used; raised before anything is learned where that can be known.
     """
     for path in (arguments.evaluation, arguments.simulation):
         if path is not None and not path.is_file():

@@ -15,12 +15,12 @@ PATIENCE_SECONDS = 10.0
 def add(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.description = (
-        "Create the topics that are missing and check the others. Doing it again changes nothing; "
+        "Create the topics that are missing and check the others. Running it again changes nothing; "
         "every service does the same when it starts."
     )
     parser.add_argument(
         "--wait", type=float, default=PATIENCE_SECONDS, metavar="SECONDS",
-        help="for a broker that does not answer yet (default: %(default)g)",
+        help="how long to wait for a broker that does not answer yet (default: %(default)g)",
     )  # fmt: skip
     parser.set_defaults(run=run)
 

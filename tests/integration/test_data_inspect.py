@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services.console.data_inspect import lines_of
 
 from replay.reading.formats import recognise
 from replay.reading.inspection import Findings, Spread, inspect
 from replay.reading.mapping import ColumnMapping, load_mapping
 from replay.settings import ReplaySettings
+from services.console.data import lines_of
 from shared.process.errors import Unusable
 from tests.support import snap
 from tests.support.processes import ROOT

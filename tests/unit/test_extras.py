@@ -92,19 +92,30 @@ def test_the_script_without_any_extra_says_which_one_carries_the_command_line() 
     assert re.fullmatch(r"freshet: \w+ is not installed: pip install 'freshet\[console\]'\n", done.stderr)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["up", "--help"]])
-def test_help_imports_nothing_that_takes_its_time(arguments: list[str]) -> None:
+def imported_by_help(*command: str) -> set[str]:
+    """The packages that `freshet … --help` imports."""
     program = "import sys\nfrom services.console.__main__ import main\n"
     program += "try:\n    main()\nexcept SystemExit:\n    pass\n"
     program += "print(*sorted({name.partition('.')[0] for name in sys.modules}), sep='\\n', file=sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith(" ".join(["usage: freshet", *arguments[:-1]]))
+    assert done.stdout.startswith(" ".join(["usage: freshet", *command]))
     imported = set(done.stderr.split())
     assert "argparse" in imported
+    return imported
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["up"]])
+def test_help_imports_nothing_that_takes_its_time(command: list[str]) -> None:
     heavy = {package for packages in PACKAGES.values() for package in packages} | {"grpc", "aiohttp", "asyncio"}
-    assert not imported & heavy
+    assert not imported_by_help(*command) & heavy
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "graph", "simulate"])
+def test_help_of_research_does_not_wait_for_what_it_computes_with(command: str) -> None:
+    heavy = {"torch", "duckdb", "pandas", "scipy", "matplotlib", "onnxruntime", "implicit", "grpc"}
+    assert not imported_by_help(command) & heavy
 
 
 def test_every_command_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,13 +39,13 @@ def announce(kafka: KafkaSettings, *version_ids: str) -> None:
 
 
 def published(kafka: KafkaSettings) -> PublishedVersions:
-    found = PublishedVersions()
+    versions = PublishedVersions()
     reader = LogReader(kafka, {(Topics.of(kafka).models, 0): -1})
     while not reader.caught_up:
         for message in reader.poll(0.5):
-            found.apply(message.key(), message.value())
+            versions.apply(message.key(), message.value())
     reader.close()
-    return found
+    return versions
 
 
 def test_topics_may_be_made_again_and_are_listed(kafka: KafkaSettings) -> None:

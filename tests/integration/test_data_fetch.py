@@ -60,10 +60,10 @@ def interrupted(publisher: Publisher, folder: Path, *, after: int) -> None:
 
 def test_a_file_comes_whole_with_its_hash_as_sha256sum_reads_it(publisher: Publisher, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    found = fetched(publisher, tmp_path / "new" / "folder", look=lambda here, size: seen.append((here, size)))
-    folder = found.file.parent
-    assert found.file.read_bytes() == CONTENT
-    assert (found.was_here, found.was_known, found.size) == (False, False, len(CONTENT))
+    result = fetched(publisher, tmp_path / "new" / "folder", look=lambda here, size: seen.append((here, size)))
+    folder = result.file.parent
+    assert result.file.read_bytes() == CONTENT
+    assert (result.was_here, result.was_known, result.size) == (False, False, len(CONTENT))
     assert sorted(file.name for file in folder.iterdir()) == [NAME, f"{NAME}.sha256"]
     assert (seen[0], seen[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
     command = ["sha256sum", "-c", f"{NAME}.sha256"]
@@ -79,23 +79,23 @@ def test_what_is_there_is_checked_and_not_fetched_again(publisher: Publisher, tm
 
 
 def test_what_was_damaged_here_is_refused_with_both_hashes(publisher: Publisher, tmp_path: Path) -> None:
-    found = fetched(publisher, tmp_path)
-    found.file.write_bytes(CONTENT[:-1] + b"?")
-    now = hashlib.sha256(found.file.read_bytes()).hexdigest()
+    result = fetched(publisher, tmp_path)
+    result.file.write_bytes(CONTENT[:-1] + b"?")
+    now = hashlib.sha256(result.file.read_bytes()).hexdigest()
     with pytest.raises(Unusable) as refusal:
         fetched(publisher, tmp_path)
-    assert found.sha256 in str(refusal.value)
+    assert result.sha256 in str(refusal.value)
     assert now in str(refusal.value)
     assert fetched(publisher, tmp_path, accept_change=True).sha256 == now
-    assert recorded_sha256(found.file) == now
+    assert recorded_sha256(result.file) == now
 
 
 def test_cut_connections_go_on_where_they_were(publisher: Publisher, tmp_path: Path) -> None:
     publisher.cuts = [200_000, 100_000, 0, 250_000]
-    said: list[str] = []
-    assert fetched(publisher, tmp_path, say=said.append).file.read_bytes() == CONTENT
+    messages: list[str] = []
+    assert fetched(publisher, tmp_path, say=messages.append).file.read_bytes() == CONTENT
     assert publisher.ranges_asked == ["", "bytes=200000-", "bytes=300000-", "bytes=300000-", "bytes=550000-"]
-    assert "cut after 200,000 bytes" in said[0]
+    assert "cut after 200,000 bytes" in messages[0]
 
 
 def test_cuts_without_end_are_given_up_and_what_came_is_kept(publisher: Publisher, tmp_path: Path) -> None:
@@ -165,18 +165,18 @@ def test_another_address_does_not_go_on_with_the_part_of_the_first(publisher: Pu
 def test_a_wrong_content_range_is_refused(publisher: Publisher, tmp_path: Path, wrong: object) -> None:
     interrupted(publisher, tmp_path, after=200_000)
     publisher.content_range = wrong  # type: ignore[assignment]
-    said: list[str] = []
-    assert fetched(publisher, tmp_path, say=said.append).file.read_bytes() == CONTENT
+    messages: list[str] = []
+    assert fetched(publisher, tmp_path, say=messages.append).file.read_bytes() == CONTENT
     assert publisher.ranges_asked == ["bytes=200000-", ""]
-    assert "beginning anew" in said[0]
+    assert "beginning anew" in messages[0]
 
 
 def test_a_server_that_grants_less_than_was_asked_for_is_asked_for_the_rest(
     publisher: Publisher, tmp_path: Path
 ) -> None:
     interrupted(publisher, tmp_path, after=200_000)
-    said = {"Content-Range": f"bytes 200000-200009/{len(CONTENT)}"}
-    publisher.answers = [(206, said, CONTENT[200_000:200_010])]
+    headers = {"Content-Range": f"bytes 200000-200009/{len(CONTENT)}"}
+    publisher.answers = [(206, headers, CONTENT[200_000:200_010])]
     assert fetched(publisher, tmp_path).file.read_bytes() == CONTENT
     assert publisher.ranges_asked == ["bytes=200000-", "bytes=200010-"]
 
@@ -208,9 +208,9 @@ def test_what_is_not_there_is_told_at_once(publisher: Publisher, tmp_path: Path,
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_server_in_trouble_is_asked_again(publisher: Publisher, tmp_path: Path, status: int) -> None:
     publisher.answers = [(status, {"Retry-After": "0"}, b"")] * 2
-    said: list[str] = []
-    assert fetched(publisher, tmp_path, say=said.append).file.read_bytes() == CONTENT
-    assert f"answers {status}" in said[1]
+    messages: list[str] = []
+    assert fetched(publisher, tmp_path, say=messages.append).file.read_bytes() == CONTENT
+    assert f"answers {status}" in messages[1]
 
 
 def test_a_server_in_trouble_for_long_is_given_up(publisher: Publisher, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_server_in_trouble_for_long_is_given_up(publisher: Publisher, tmp_path
 def test_the_wait_grows_and_heeds_what_the_server_asks_for(publisher: Publisher, tmp_path: Path) -> None:
     from replay.fetching.fetch import download
 
-    publisher.answers = [(503, {"Retry-After": asked} if asked else {}, b"") for asked in ("", "", "7", "99")]
+    publisher.answers = [(503, {"Retry-After": seconds} if seconds else {}, b"") for seconds in ("", "", "7", "99")]
     waits: list[float] = []
     download(
         publisher.address(NAME), tmp_path / "part", sleep=waits.append,
@@ -270,8 +270,8 @@ def test_an_address_without_a_name(publisher: Publisher, tmp_path: Path) -> None
 
 
 def test_a_name_in_an_address_stays_in_its_folder(publisher: Publisher, tmp_path: Path) -> None:
-    found = fetch(publisher.address("..%2F..%2Fescaped.csv"), tmp_path / "in", patience=HURRIED)
-    assert found.file == tmp_path / "in" / "escaped.csv"
+    result = fetch(publisher.address("..%2F..%2Fescaped.csv"), tmp_path / "in", patience=HURRIED)
+    assert result.file == tmp_path / "in" / "escaped.csv"
 
 
 def test_a_web_page_is_no_file(publisher: Publisher, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_file_changed_at_the_publisher_is_refused_until_it_is_accepted(publish
     now = hashlib.sha256(OTHER).hexdigest()
     with pytest.raises(Unusable) as refusal:
         fetched(publisher, tmp_path, again=True)
-    assert all(said in str(refusal.value) for said in (first.sha256, now, "--accept-change"))
+    assert all(part in str(refusal.value) for part in (first.sha256, now, "--accept-change"))
     assert first.file.read_bytes() == CONTENT
     assert recorded_sha256(first.file) == first.sha256
     publisher.requests.clear()

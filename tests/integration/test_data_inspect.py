@@ -55,29 +55,35 @@ def test_what_reviews_hold(tmp_path: Path) -> None:
             review(4, reviewerID="A0", asin="B0"), review(5, reviewerID=None), review(6, overall=9), b'{"cut',
         ],
     )  # fmt: skip
-    found = found_in(path)
-    assert (found.lines, found.usable, found.repeats) == (9, 6, 1)
-    assert (found.users, found.products, found.guests, found.one_event_users, found.seen_again) == (3, 3, 0, 2, 2)
-    assert (found.first_ms, found.last_ms) == (FIRST_SECONDS * 1000, (FIRST_SECONDS + 4 * DAY_SECONDS) * 1000)
-    assert found.whole_days
-    assert (found.kinds, found.stars) == ({"review": 5}, {"4": 4})
-    assert found.missing["stars"] == pytest.approx(1 / 6)
-    assert (found.missing["price"], found.missing["text"]) == (1, 0)
-    assert found.rejected == {"no_user": 1, "bad_rating": 1, "not_json": 1}
-    assert found.examples["no_user"] == ["line 7: reviewerID: missing"]
-    assert found.helpful == Spread(least=4, median=4, p99=4, most=4)
-    assert found.scales == {"FRESHET_FEATURES_HELPFUL_MAXIMUM": 4}
+    findings = found_in(path)
+    assert (findings.lines, findings.usable, findings.repeats) == (9, 6, 1)
+    assert (findings.users, findings.products, findings.guests, findings.one_event_users, findings.seen_again) == (
+        3,
+        3,
+        0,
+        2,
+        2,
+    )
+    assert (findings.first_ms, findings.last_ms) == (FIRST_SECONDS * 1000, (FIRST_SECONDS + 4 * DAY_SECONDS) * 1000)
+    assert findings.whole_days
+    assert (findings.kinds, findings.stars) == ({"review": 5}, {"4": 4})
+    assert findings.missing["stars"] == pytest.approx(1 / 6)
+    assert (findings.missing["price"], findings.missing["text"]) == (1, 0)
+    assert findings.rejected == {"no_user": 1, "bad_rating": 1, "not_json": 1}
+    assert findings.examples["no_user"] == ["line 7: reviewerID: missing"]
+    assert findings.helpful == Spread(least=4, median=4, p99=4, most=4)
+    assert findings.scales == {"FRESHET_FEATURES_HELPFUL_MAXIMUM": 4}
 
 
 def test_what_is_said_of_reviews(tmp_path: Path) -> None:
     path = snap.write(tmp_path / "r", [review(0), review(0), review(1), review(1, overall=9), b"{"])
-    said = "\n".join(lines_of(found_in(path)))
+    text = "\n".join(lines_of(found_in(path)))
     for part in (
         "5, 2 can't be used; 1 are exact copies", "users         2, 2 (100 %) with one event only",
         "2011-03-14 to 2011-03-15, whole days", "4: 100 %", "1  bad_rating", "line 4: rating: 1 to 5, got 9",
         "price, quantity, dwell time 100 %",
     ):  # fmt: skip
-        assert part in said
+        assert part in text
 
 
 def test_prices_and_guests_of_a_shops_export(tmp_path: Path) -> None:
@@ -94,18 +100,18 @@ def test_prices_and_guests_of_a_shops_export(tmp_path: Path) -> None:
             "kind": {"default": "purchase"},
         }
     )
-    found = found_in(path, mapping)
-    assert (found.guests, found.users, found.whole_days) == (100, 7, False)
-    assert found.price is not None
-    assert 75 < found.price.p99 <= 80 == found.scales["FRESHET_FEATURES_PRICE_MAXIMUM"]
+    findings = found_in(path, mapping)
+    assert (findings.guests, findings.users, findings.whole_days) == (100, 7, False)
+    assert findings.price is not None
+    assert 75 < findings.price.p99 <= 80 == findings.scales["FRESHET_FEATURES_PRICE_MAXIMUM"]
 
 
 def test_metadata_is_told_as_products(tmp_path: Path) -> None:
     goods = [{"asin": f"B{n}", "title": f"Thing {n}", "price": f"${n + 1}.00"} for n in range(99)] + [{"title": "none"}]
-    found = found_in(snap.write(tmp_path / "meta.gz", goods))
-    assert (found.holds, found.products, found.rejected) == ("products", 99, {"no_product": 1})
-    assert found.missing == {"title": 0, "category": 1, "brand": 1, "price": 0}
-    assert found.scales == {"FRESHET_FEATURES_PRICE_MAXIMUM": 99}
+    findings = found_in(snap.write(tmp_path / "meta.gz", goods))
+    assert (findings.holds, findings.products, findings.rejected) == ("products", 99, {"no_product": 1})
+    assert findings.missing == {"title": 0, "category": 1, "brand": 1, "price": 0}
+    assert findings.scales == {"FRESHET_FEATURES_PRICE_MAXIMUM": 99}
 
 
 def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
@@ -117,14 +123,14 @@ def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
 def test_a_broken_file_says_how_far_it_could_be_read(tmp_path: Path) -> None:
     path = snap.write(tmp_path / "r.gz", snap.shop(400))
     path.write_bytes(path.read_bytes()[:-20])
-    found = found_in(path)
-    assert 0 < found.usable <= 400
-    assert "breaks off after line" in "\n".join(lines_of(found))
+    findings = found_in(path)
+    assert 0 < findings.usable <= 400
+    assert "breaks off after line" in "\n".join(lines_of(findings))
 
 
 def test_more_than_memory_holds_is_counted_all_the_same(tmp_path: Path) -> None:
-    found = found_in(snap.write(tmp_path / "r", snap.shop(25_000, users=9_000, products=800)), ordering_memory_mb=64)
-    assert (found.usable, found.users, found.products) == (25_000, 9_000, 800)
+    findings = found_in(snap.write(tmp_path / "r", snap.shop(25_000, users=9_000, products=800)), ordering_memory_mb=64)
+    assert (findings.usable, findings.users, findings.products) == (25_000, 9_000, 800)
 
 
 def test_an_unknown_csv_gets_a_mapping_that_can_be_edited_and_handed_on(tmp_path: Path) -> None:
@@ -137,8 +143,8 @@ def test_an_unknown_csv_gets_a_mapping_that_can_be_edited_and_handed_on(tmp_path
     assert "FRESHET_FEATURES_PRICE_MAXIMUM=" in done.stdout
     written = (tmp_path / "shop.toml").read_text()
     assert tomllib.loads(written)["columns"]["user"] == "customer"
-    found = found_in(tmp_path / "orders.csv", load_mapping(tmp_path / "shop.toml"))
-    assert (found.usable, found.guests, found.kinds) == (18, 1, {"purchase": 17, "return": 1})
+    findings = found_in(tmp_path / "orders.csv", load_mapping(tmp_path / "shop.toml"))
+    assert (findings.usable, findings.guests, findings.kinds) == (18, 1, {"purchase": 17, "return": 1})
 
     again = freshet("orders.csv", "--write-mapping", "shop.toml", cwd=tmp_path)
     assert again.returncode == 2
@@ -154,7 +160,7 @@ def test_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("picture.png", b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(4000), "in no format that is known"),
         ("letter.txt", b"Dear Sir,\nwe write to you\nabout nothing\n", "begins with 'Dear Sir,'"),
@@ -163,11 +169,13 @@ def test_as_json(tmp_path: Path) -> None:
         ("cities.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", "no column looks like the time or the product"),
     ],
 )
-def test_what_is_no_dataset_is_refused_with_what_was_seen(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_what_is_no_dataset_is_refused_with_what_was_seen(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     done = freshet(name, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -181,6 +189,6 @@ def test_what_is_no_dataset_is_refused_with_what_was_seen(tmp_path: Path, name: 
     ],
 )
 def test_real_files(data: Path, file: str, lines: int, usable: int, users: int, products: int) -> None:
-    found = found_in(data / file)
-    assert (found.lines, found.usable, found.users, found.products) == (lines, usable, users, products)
-    assert found.whole_days
+    findings = found_in(data / file)
+    assert (findings.lines, findings.usable, findings.users, findings.products) == (lines, usable, users, products)
+    assert findings.whole_days

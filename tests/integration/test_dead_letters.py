@@ -67,17 +67,17 @@ def console(kafka: KafkaSettings, *arguments: str | Path) -> tuple[int, str]:
 
 def read(kafka: KafkaSettings, topic: str) -> list[Message]:
     reader = LogReader(kafka, {(topic, p): -1 for p in range(kafka.partitions)})
-    found = []
+    records = []
     while not reader.caught_up:
-        found += reader.poll(0.5)
+        records += reader.poll(0.5)
     reader.close()
-    return found
+    return records
 
 
 def applied(kafka: KafkaSettings, topic: str) -> list[pb.StateVector]:
     """What readers apply of states, or would apply of what features makes of events."""
     marks = {p: AppliedMarks() for p in range(kafka.partitions)}
-    found = []
+    accepted = []
     for message in read(kafka, topic):
         if topic == Topics.of(kafka).states:
             state = pb.StateVector.FromString(message.value() or b"")
@@ -85,8 +85,8 @@ def applied(kafka: KafkaSettings, topic: str) -> list[pb.StateVector]:
             event = pb.Event.FromString(message.value() or b"")
             state = pb.StateVector(kind=event.kind, event_id=event.event_id, source_offset=message.offset() or 0)
         if marks[message.partition() or 0].accept(state):
-            found.append(state)
-    return found
+            accepted.append(state)
+    return accepted
 
 
 def has(worker: Service, *, states: int) -> bool:
@@ -128,20 +128,20 @@ def _look_repair_and_put_back(kafka: KafkaSettings, worker: Service, file: Path)
     by_key["u4"]["event"]["rating"] = 3  # a guest's
     file.write_text("\n".join(map(json.dumps, lines)) + "\nnot json\n\n" + json.dumps(by_key["u0"]), encoding="utf-8")
 
-    status, said = console(kafka, "replay", file, "--dry-run")
+    status, output = console(kafka, "replay", file, "--dry-run")
     assert status == 1
-    assert f"{events}: 4 would be put back, 1 skipped as put back before, 3 refused" in said
+    assert f"{events}: 4 would be put back, 1 skipped as put back before, 3 refused" in output
     assert has(worker, states=20)
 
-    status, said = console(kafka, "replay", file)
+    status, output = console(kafka, "replay", file)
     assert status == 1
     wrong = {f"line {n}": key for n, key in enumerate(by_key, start=1) if key in ("u3", "u5")} | {"line 7": "not_json"}
-    assert all(f"{line} skipped: " in said for line in wrong)
-    assert f"{events}: 4 put back and acknowledged, 1 skipped as put back before, 3 refused" in said
+    assert all(f"{line} skipped: " in output for line in wrong)
+    assert f"{events}: 4 put back and acknowledged, 1 skipped as put back before, 3 refused" in output
     worker.wait_for(lambda: has(worker, states=24), "repaired states")
 
-    status, said = console(kafka, "replay", file)
-    assert f"{events}: 0 put back and acknowledged, 5 skipped as put back before, 3 refused" in said
+    status, output = console(kafka, "replay", file)
+    assert f"{events}: 0 put back and acknowledged, 5 skipped as put back before, 3 refused" in output
     shown = console(kafka, "show")[1]
     assert "2 dead letters, 2 shown; 4 were put back" in shown
     assert "6 dead letters, 6 shown; 4 were put back" in console(kafka, "show", "--all")[1]
@@ -173,17 +173,17 @@ def letter(kafka: KafkaSettings, value: bytes, reason: str, offset: int = 4711) 
 def test_put_back_twice_at_the_same_time_it_counts_once(kafka: KafkaSettings) -> None:
     letter(kafka, event(9).SerializeToString(), "bad_price")
     known = [DeadLetters(kafka) for _ in range(2)]  # neither knows of what the other will do
-    (found,) = known[0].letters()
+    (written,) = known[0].letters()
     repaired = Repaired(
-        found.place, found.reason, as_live(event_in(found), found.place, Topics.of(kafka).events, 2**60)
+        written.place, written.reason, as_live(event_in(written), written.place, Topics.of(kafka).events, 2**60)
     )
     acknowledged: list[LetterPosition] = []
     for dead_letters in known:
         dead_letters.put_back([repaired], lambda place, _: acknowledged.append(place))
-    assert acknowledged == [found.place, found.place]
+    assert acknowledged == [written.place, written.place]
     assert len(read(kafka, Topics.of(kafka).events)) == 2
     assert len(applied(kafka, Topics.of(kafka).events)) == 1
-    assert "0 put back and acknowledged, 0 put back before" in console(kafka, "replay", "--all")[1]
+    assert "0 put back and acknowledged, 0 skipped as put back before" in console(kafka, "replay", "--all")[1]
 
 
 def test_what_a_setting_caused_is_put_back_as_it_is(kafka: KafkaSettings) -> None:
@@ -194,12 +194,12 @@ def test_what_a_setting_caused_is_put_back_as_it_is(kafka: KafkaSettings) -> Non
     shown = console(kafka, "show")[1]
     assert "bad_price               1" in shown
     assert "stray                   2" in shown
-    status, said = console(kafka, "replay", "--reason", "bad_price")
+    status, output = console(kafka, "replay", "--reason", "bad_price")
     assert status == 0
-    assert "1 put back and acknowledged, 0 skipped as put back before, 0 refused" in said
-    status, said = console(kafka, "replay", "--all")
+    assert "1 put back and acknowledged, 0 skipped as put back before, 0 refused" in output
+    status, output = console(kafka, "replay", "--all")
     assert status == 1
-    assert "0 put back and acknowledged, 0 skipped as put back before, 3 refused" in said
+    assert "0 put back and acknowledged, 0 skipped as put back before, 3 refused" in output
     assert [state.event_id for state in applied(kafka, Topics.of(kafka).events)] == [
         f"dead-letter/{Topics.of(kafka).events}/0/4711"
     ]
@@ -208,16 +208,16 @@ def test_what_a_setting_caused_is_put_back_as_it_is(kafka: KafkaSettings) -> Non
 def test_what_can_not_be_done_is_said(
     kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path, said in (
+    for path, problem in (
         (tmp_path / "none.jsonl", "No such file or directory; check its name"),
         (tmp_path, "is a folder; name a file"),
     ):
         status, complaint = console(kafka, "replay", path)
-        assert (status, said in complaint) == (2, True)
+        assert (status, problem in complaint) == (2, True)
     status, complaint = console(kafka, "show", "--output", tmp_path / "none" / "letters")
     assert (status, "can't be written: No such file or directory" in complaint) == (2, True)
-    status, said = console(kafka, "show", "--output", tmp_path / "letters.jsonl")
-    assert (status, "no dead letters" in said) == (0, True)
+    status, output = console(kafka, "show", "--output", tmp_path / "letters.jsonl")
+    assert (status, "no dead letters" in output) == (0, True)
     assert not (tmp_path / "letters.jsonl").exists(), "it would be in the way of the next"
     for wrong in (("show", "--reason", "bad_luck"), ("show", "--since", "then"), ("replay",), ("replay", "--all", "x")):
         with pytest.raises(SystemExit, match="2"):

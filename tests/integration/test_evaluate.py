@@ -31,8 +31,8 @@ def evaluated(folder: Path, *words: str, **environ: str) -> dict[str, Any]:
     """The JSON of a run that went well."""
     done = freshet(folder, *words, "--json", "out.json", **environ)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "out.json").read_text())
-    return found
+    document: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    return document
 
 
 @pytest.fixture
@@ -72,17 +72,17 @@ def test_a_table_for_people_and_the_command_to_have_it_again(reviews: Path, tmp_
     assert "ndcg@10, beside" in done.stdout
     assert max(map(len, lines[:-1])) <= 120
     rows = pd.read_parquet(tmp_path / "rows.parquet")
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["command"] == command
-    assert set(found["policies"]) == set(SIMPLE.split(","))
-    assert len(rows) == 3 * found["judged"]
-    own = rows[rows.policy == "markov"]
-    assert own["ndcg@10"].mean() == pytest.approx(found["policies"]["markov"]["ndcg@10"]["mean"])
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["command"] == command
+    assert set(document["policies"]) == set(SIMPLE.split(","))
+    assert len(rows) == 3 * document["judged"]
+    markov = rows[rows.policy == "markov"]
+    assert markov["ndcg@10"].mean() == pytest.approx(document["policies"]["markov"]["ndcg@10"]["mean"])
     assert set(rows.user) <= {f"u{n}" for n in range(40)}
     assert rows["product"].str.fullmatch(r"p\d+").all()
-    estimate = found["policies"]["markov"]["ndcg@10"]
+    estimate = document["policies"]["markov"]["ndcg@10"]
     assert estimate["low"] < estimate["mean"] < estimate["high"]
-    assert estimate["mean"] > found["policies"]["trending"]["ndcg@10"]["high"]
+    assert estimate["mean"] > document["policies"]["trending"]["ndcg@10"]["high"]
 
 
 def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_event(
@@ -91,16 +91,18 @@ def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_eve
     shelves = [{"asin": f"p{n}", "title": f"shelf {n // 5}"} for n in range(300)]
     (tmp_path / "meta.json").write_text("".join(json.dumps(product) + "\n" for product in shelves))
     words = (reviews.name, "--metadata", "meta.json", "--policies", "markov")
-    found = {how: evaluated(tmp_path, *words, "--new-products", how) for how in ("unlisted", "listed", "placed")}
-    assert {how: own["new_products"] for how, own in found.items()} == {how: how for how in found}
-    new = {how: own["slices"]["new products"]["policies"]["markov"]["hr@10"]["mean"] for how, own in found.items()}
-    assert found["unlisted"]["unknown_products"] > found["listed"]["unknown_products"] == 0.0
+    documents = {how: evaluated(tmp_path, *words, "--new-products", how) for how in ("unlisted", "listed", "placed")}
+    assert {how: each["new_products"] for how, each in documents.items()} == {how: how for how in documents}
+    new = {
+        how: each["slices"]["new products"]["policies"]["markov"]["hr@10"]["mean"] for how, each in documents.items()
+    }
+    assert documents["unlisted"]["unknown_products"] > documents["listed"]["unknown_products"] == 0.0
     assert new["placed"] > new["listed"], "who bought of a shelf buys of it again"
-    first = {how: own["slices"]["0-event products"] for how, own in found.items()}
-    mrr = {how: own["policies"]["markov"]["mrr"]["mean"] for how, own in first.items()}
+    first = {how: each["slices"]["0-event products"] for how, each in documents.items()}
+    mrr = {how: each["policies"]["markov"]["mrr"]["mean"] for how, each in first.items()}
     assert mrr["unlisted"] == 0.0 < mrr["listed"] < mrr["placed"]
-    told = freshet(tmp_path, *words, "--new-products", "placed").stdout
-    assert f"of {first['placed']['events']} first events" in told
+    output = freshet(tmp_path, *words, "--new-products", "placed").stdout
+    assert f"of {first['placed']['events']} first events" in output
     done = freshet(tmp_path, *words[:1], "--policies", "markov", "--new-products", "listed")
     assert (done.returncode, "add --metadata" in done.stderr) == (2, True)
 
@@ -146,29 +148,29 @@ def test_what_warms_up_is_learned_and_chosen_on_and_not_judged(reviews: Path, tm
 
 @pytest.mark.parametrize(("variant", "events"), [("strict", 2 + 3 + 4 + 2), ("all-but-last", 3 + 4 + 5 + 2)])
 def test_leave_one_out_on_sequences(sequences: Path, tmp_path: Path, variant: str, events: int) -> None:
-    found = evaluated(tmp_path, sequences.name, "--policies", "trending,markov", "--variant", variant)
-    assert (found["protocol"], found["variant"], found["leaky"]) == ("leave-one-out", variant, True)
-    assert (found["judged"], found["data"]["events"]) == (3, events)
-    assert found["policies"]["markov"]["hr@10"]["mean"] > 0
+    document = evaluated(tmp_path, sequences.name, "--policies", "trending,markov", "--variant", variant)
+    assert (document["protocol"], document["variant"], document["leaky"]) == ("leave-one-out", variant, True)
+    assert (document["judged"], document["data"]["events"]) == (3, events)
+    assert document["policies"]["markov"]["hr@10"]["mean"] > 0
 
 
 def test_a_perfect_answer_is_one(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("".join(f"u{n} a b c d\n" for n in range(5)) + "v b c\nw c d\n")
     done = freshet(tmp_path, "s.txt", "--policies", "markov", "--json", "out.json")
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["policies"]["markov"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["policies"]["markov"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert "markov (strict)" in done.stdout
     assert "leaky" in done.stdout
 
 
 def test_the_sequences_of_a_dataset(reviews: Path, tmp_path: Path) -> None:
-    found = evaluated(tmp_path, reviews.name, "--policies", "markov", "--protocol", "leave-one-out")
-    assert (found["variant"], found["judged"] + sum(found["not_judged"].values())) == ("strict", 40)
+    document = evaluated(tmp_path, reviews.name, "--policies", "markov", "--protocol", "leave-one-out")
+    assert (document["variant"], document["judged"] + sum(document["not_judged"].values())) == ("strict", 40)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--policies", "markow"], "no policy is called 'markow'; there are trending, repeat, markov"),
         (["--policies", ","], "names no policy"),
@@ -178,14 +180,14 @@ def test_the_sequences_of_a_dataset(reviews: Path, tmp_path: Path) -> None:
         (["--spam", "2"], "is no share"),
     ],
 )
-def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words: list[str], said: str) -> None:
+def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words: list[str], message: str) -> None:
     done = freshet(tmp_path, reviews.name, *words)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["missing.json"], "no such file: missing.json"),
         (["empty.txt"], "empty.txt is empty"),
@@ -208,7 +210,7 @@ def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words:
     ],
 )
 def test_what_can_not_be_used_is_told(
-    reviews: Path, sequences: Path, tmp_path: Path, words: list[str], said: str
+    reviews: Path, sequences: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "pairs.txt").write_text("u1 a\nu2 b\n")
@@ -217,31 +219,31 @@ def test_what_can_not_be_used_is_told(
     )
     done = freshet(tmp_path, *words)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_help_says_what_is_not_done_here(tmp_path: Path) -> None:
-    said = " ".join(freshet(tmp_path, "--help").stdout.split())
-    assert "Off-policy estimates (IPS, doubly robust) are not made here" in said
-    assert "trending, repeat, markov" in said
+    help_text = " ".join(freshet(tmp_path, "--help").stdout.split())
+    assert "Off-policy estimates (IPS, doubly robust) are not made here" in help_text
+    assert "trending, repeat, markov" in help_text
 
 
 def test_real_reviews_rank_as_by_hand(data: Path, tmp_path: Path) -> None:
     """Gift cards: every figure is finite, and the share of unknown products is that of first events."""
-    found = evaluated(tmp_path, str(data / "amazon-2018" / "Gift_Cards_5.json.gz"), "--policies", "trending")
-    assert found["judged"] + sum(found["not_judged"].values()) == found["data"]["events"] == 2972
-    assert found["unknown_products"] == pytest.approx(found["data"]["products"] / found["judged"])
-    assert all(math.isfinite(own["low"]) for own in found["policies"]["trending"].values())
+    document = evaluated(tmp_path, str(data / "amazon-2018" / "Gift_Cards_5.json.gz"), "--policies", "trending")
+    assert document["judged"] + sum(document["not_judged"].values()) == document["data"]["events"] == 2972
+    assert document["unknown_products"] == pytest.approx(document["data"]["products"] / document["judged"])
+    assert all(math.isfinite(estimate["low"]) for estimate in document["policies"]["trending"].values())
 
 
 def test_what_no_option_says_is_as_the_shop_has_it(reviews: Path, tmp_path: Path) -> None:
     words = (reviews.name, "--policies", "markov")
     shop = {"FRESHET_SHOP_MASKED_KINDS": "purchase", "FRESHET_SHOP_HISTORY_LENGTH": "3"}
-    found = evaluated(tmp_path, *words, **shop)
-    assert found["masked_kinds"] == "purchase"
-    assert found["command"].startswith("FRESHET_SHOP_HISTORY_LENGTH=3 FRESHET_SHOP_MASKED_KINDS=purchase freshet ")
+    document = evaluated(tmp_path, *words, **shop)
+    assert document["masked_kinds"] == "purchase"
+    assert document["command"].startswith("FRESHET_SHOP_HISTORY_LENGTH=3 FRESHET_SHOP_MASKED_KINDS=purchase freshet ")
     same = evaluated(tmp_path, *words, "--masked-kinds", "purchase", "--history-length", "3")
-    assert same["policies"]["markov"]["ndcg@10"] == found["policies"]["markov"]["ndcg@10"]
+    assert same["policies"]["markov"]["ndcg@10"] == document["policies"]["markov"]["ndcg@10"]
     assert evaluated(tmp_path, *words, "--masked-kinds", "", **shop)["masked_kinds"] == ""
     assert freshet(tmp_path, *words, FRESHET_SHOP_MASKED_KINDS="sneeze").returncode == 2

@@ -39,13 +39,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_communities_are_told_drawn_and_written(shop: Path) -> None:
-    said = graph("--metadata", "meta.json", "--picture", "shop.png", "--out", "shop.graphml")
-    assert said[0] == "reviews.json: 6 products, 5 edges, 1 products without a neighbour"
-    assert said[1].split() == ["co_review", "4", "edges"]
-    assert said[2].split() == ["listed_bought", "1", "edges"]
-    assert said[4] == "2 communities, the largest first, each with its best connected products:"
-    assert said[5].split(maxsplit=3)[3] == "A1 Amp <&> cable; A2 Amp; A3 Amp case"
-    assert said[6].split(maxsplit=3)[3] == "B1 Bow; B2 Bow rosin"
+    lines = graph("--metadata", "meta.json", "--picture", "shop.png", "--out", "shop.graphml")
+    assert lines[0] == "reviews.json: 6 products, 5 edges, 1 products without a neighbour"
+    assert lines[1].split() == ["co_review", "4", "edges"]
+    assert lines[2].split() == ["listed_bought", "1", "edges"]
+    assert lines[4] == "2 communities, the largest first, each with its best connected products:"
+    assert lines[5].split(maxsplit=3)[3] == "A1 Amp <&> cable; A2 Amp; A3 Amp case"
+    assert lines[6].split(maxsplit=3)[3] == "B1 Bow; B2 Bow rosin"
     picture = imread(shop / "shop.png")
     assert picture.shape[0] >= 1000
     assert picture.std() > 0.01  # something is drawn
@@ -56,10 +56,10 @@ def test_communities_are_told_drawn_and_written(shop: Path) -> None:
 
 
 def test_neighbours_of_a_product_are_told(shop: Path) -> None:
-    said = graph("--metadata", "meta.json", "--product", "A2", "--out", "shop.json")
-    assert said[0] == "A2 Amp: 3 events, 3 neighbours"
-    assert said[1] == "It is in community 1, with 2 others."
-    rows = [line.split() for line in said[4:7]]
+    lines = graph("--metadata", "meta.json", "--product", "A2", "--out", "shop.json")
+    assert lines[0] == "A2 Amp: 3 events, 3 neighbours"
+    assert lines[1] == "It is in community 1, with 2 others."
+    rows = [line.split() for line in lines[4:7]]
     assert [row[3] for row in rows] == ["A1", "A3", "B1"]
     assert rows[0][:3] == [f"{3 / (12**0.5 + 3):.3f}", "3", "-"]
     assert rows[2][:3] == ["0.100", "0", "bought"]
@@ -67,7 +67,7 @@ def test_neighbours_of_a_product_are_told(shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["--product", "A22"], "reviews.json holds no product 'A22'; did you mean A2"),
         (["--picture", "nowhere/shop.png"], "no such folder: nowhere; make it"),
@@ -75,8 +75,8 @@ def test_neighbours_of_a_product_are_told(shop: Path) -> None:
         (["--least-users", "9", "--picture", "shop.png"], "nothing to draw: --least-users 1 joins more"),
     ],
 )
-def test_what_cannot_be_done_is_refused(shop: Path, given: list[str], said: str) -> None:
-    with pytest.raises(Unusable, match=re.escape(said)):
+def test_what_cannot_be_done_is_refused(shop: Path, given: list[str], message: str) -> None:
+    with pytest.raises(Unusable, match=re.escape(message)):
         graph(*given)
 
 

@@ -53,8 +53,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_a_report_holds_every_figure(folder: Path) -> None:
-    said = report("--out", "out/report", "--policies", "trending,markov", "--simulation", "simulation.json")
-    assert said[-1] == "The report is out/report/index.html."
+    lines = report("--out", "out/report", "--policies", "trending,markov", "--simulation", "simulation.json")
+    assert lines[-1] == "The report is out/report/index.html."
     text = (folder / "out/report/index.html").read_text(encoding="utf-8")
     assert NAME not in text
     assert "reviews &lt;&amp;&gt;.json" in text
@@ -84,7 +84,7 @@ def test_a_report_holds_every_figure(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["--out", "out", "--evaluation", "nowhere.json"], "no such file: nowhere.json"),
         (["--out", "out", "--simulation", "nowhere.json"], "no such file: nowhere.json"),
@@ -96,8 +96,8 @@ def test_a_report_holds_every_figure(folder: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused(folder: Path, given: list[str], said: str) -> None:
-    with pytest.raises(Unusable, match=re.escape(said)):
+def test_what_cannot_be_used_is_refused(folder: Path, given: list[str], message: str) -> None:
+    with pytest.raises(Unusable, match=re.escape(message)):
         report(*given)
 
 

@@ -37,9 +37,9 @@ def behaviour(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_from_a_file_to_a_table_that_repeats(behaviour: Path, tmp_path: Path) -> None:
-    said = freshet("fit", behaviour, "--to", tmp_path / "shop", "--dimension", "4")
-    assert "40 products simulated" in said
-    assert f"freshet simulate compare {tmp_path / 'shop'}" in said
+    output = freshet("fit", behaviour, "--to", tmp_path / "shop", "--dimension", "4")
+    assert "40 products simulated" in output
+    assert f"freshet simulate compare {tmp_path / 'shop'}" in output
     train, test = (Simulator.load(tmp_path / "shop" / name) for name in ("train", "test"))
     assert train.product_ids == test.product_ids
     assert train.origin.until_ms < test.origin.from_ms
@@ -51,14 +51,14 @@ def test_from_a_file_to_a_table_that_repeats(behaviour: Path, tmp_path: Path) ->
         assert any(line.startswith(f"{policy} ") for line in table.splitlines()), table
     assert "dqn 0.5: reward a visit more than" in table
     assert "--steps 40" in table
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["train"]["dynamics"]["trust"] == found["test"]["dynamics"]["trust"] == 2.0
-    reward = found["policies"]["dqn 0.5"]["reward"]
+    document = json.loads((tmp_path / "found.json").read_text())
+    assert document["train"]["dynamics"]["trust"] == document["test"]["dynamics"]["trust"] == 2.0
+    reward = document["policies"]["dqn 0.5"]["reward"]
     assert reward["low"] <= reward["mean"] <= reward["high"]
     freshet("compare", tmp_path / "shop", *small, "--json", tmp_path / "again.json", alone=True)
     again = json.loads((tmp_path / "again.json").read_text())
-    assert found.pop("command") != again.pop("command")
-    assert found == again
+    assert document.pop("command") != again.pop("command")
+    assert document == again
 
 
 def test_what_can_not_be_used_is_refused_with_what_to_do(behaviour: Path, tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_what_can_not_be_used_is_refused_with_what_to_do(behaviour: Path, tmp_pa
 
 
 def test_real_reviews_and_clicks_can_be_fitted(data: Path, tmp_path: Path) -> None:
-    said = freshet(
+    output = freshet(
         "fit", data / "amazon-2014" / "Musical_Instruments_5.json.gz", "--until", "2013-01-01", "--to", tmp_path / "mi"
     )
-    assert "train  2004-09-29 to 2012-12-31" in said
+    assert "train  2004-09-29 to 2012-12-31" in output
     clicks = data / "taobao" / "UserBehavior_users815_84475.csv.gz"
     freshet("fit", clicks, "--to", tmp_path / "taobao", "--products", "300")
     for name in ("mi", "taobao"):

@@ -49,7 +49,7 @@ def test_good_values_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "hint"),
     [
         ("FRESHET_TRAINER_BATHC", "did you mean FRESHET_TRAINER_BATCH?"),
         ("FRESHET_TRAINR_BATCH", "did you mean FRESHET_TRAINER_BATCH?"),
@@ -57,10 +57,10 @@ def test_good_values_pass() -> None:
         ("FRESHET_XYZZY", "`freshet settings` lists them all"),
     ],
 )
-def test_a_name_is_compared_without_what_all_names_begin_with(name: str, said: str) -> None:
+def test_a_name_is_compared_without_what_all_names_begin_with(name: str, hint: str) -> None:
     with pytest.raises(Unusable, match=name) as refused:
         refuse_unknown({name: "1"})
-    assert str(refused.value).endswith(f"; {said}")
+    assert str(refused.value).endswith(f"; {hint}")
 
 
 def test_names_of_others_and_of_the_tests_pass() -> None:

@@ -170,5 +170,5 @@ class Record:
     ],
 )
 def test_what_somebody_else_wrote_into_the_dead_letters_is_a_stray(headers: Any) -> None:
-    found = letter_of(Record(headers))  # type: ignore[arg-type]
-    assert (found.reason, found.place, found.value) == (STRAY, LetterPosition("t.dead-letters", 0, 5), b"v")
+    letter = letter_of(Record(headers))  # type: ignore[arg-type]
+    assert (letter.reason, letter.place, letter.value) == (STRAY, LetterPosition("t.dead-letters", 0, 5), b"v")

@@ -105,7 +105,7 @@ def test_an_edge_stays_that_is_among_the_strongest_of_either_product() -> None:
             builder.add(str(user), product, pb.EVENT_KIND_PURCHASE)
     graph = builder.graph(most_neighbours=1)
     assert sorted(graph.edges) == [("a", "b"), ("a", "c"), ("a", "d")]  # each is its own product's strongest
-    assert [own.product_id for own in neighbours(graph, "a", 2)] == ["d", "b"]
+    assert [neighbour.product_id for neighbour in neighbours(graph, "a", 2)] == ["d", "b"]
     builder.add("x", "b", pb.EVENT_KIND_PURCHASE)
     builder.add("x", "c", pb.EVENT_KIND_PURCHASE)
     every = builder.graph(least_users=1)
@@ -186,8 +186,8 @@ def test_a_prior_is_bounded_and_may_be_empty() -> None:
     assert prior_of(products, {}).starts.tolist() == [0] * 151
 
 
-def _rows(found: object) -> list[dict[int, float]]:
-    starts, products, values = found.starts, found.products, found.values  # type: ignore[attr-defined]
+def _rows(prior: object) -> list[dict[int, float]]:
+    starts, products, values = prior.starts, prior.products, prior.values  # type: ignore[attr-defined]
     return [
         dict(zip(products[a:b].tolist(), values[a:b].tolist(), strict=True))
         for a, b in itertools.pairwise(starts.tolist())

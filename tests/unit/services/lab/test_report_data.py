@@ -20,20 +20,20 @@ def test_reviews_are_shared_out_by_the_compound_thresholds() -> None:
     scores = [(YEAR_2001, 0.05), (YEAR_2001, 0.049), (YEAR_2002, -0.05), (YEAR_2002, -0.049), (YEAR_2003, 0.9)]
     states = [StateVector(event_time_ms=t, sentiment=s, imputed=[IMPUTED_PRICE]) for t, s in scores]
     states.append(StateVector(event_time_ms=YEAR_2001, imputed=[IMPUTED_SENTIMENT]))  # no text
-    found = tables.sentiment_shares(states)
-    assert list(found.index) == ["all", "2001", "2002", "2003"]
-    assert found.loc["all"].tolist() == pytest.approx([0.4, 0.4, 0.2, 5])
-    assert found.loc["2001"].tolist() == pytest.approx([0.5, 0.5, 0.0, 2])
-    assert found.loc["2002"].tolist() == pytest.approx([0.0, 0.5, 0.5, 2])
+    table = tables.sentiment_shares(states)
+    assert list(table.index) == ["all", "2001", "2002", "2003"]
+    assert table.loc["all"].tolist() == pytest.approx([0.4, 0.4, 0.2, 5])
+    assert table.loc["2001"].tolist() == pytest.approx([0.5, 0.5, 0.0, 2])
+    assert table.loc["2002"].tolist() == pytest.approx([0.0, 0.5, 0.5, 2])
     few = tables.sentiment_shares(states, most_periods=3)
     assert list(few.index) == ["all", "before 2002", "2002", "2003"]
-    assert few.loc["before 2002"].tolist() == found.loc["2001"].tolist()
+    assert few.loc["before 2002"].tolist() == table.loc["2001"].tolist()
     assert tables.sentiment_shares([]).empty
 
 
 def test_precision_recall_and_reward_are_those_of_questions_and_of_hits() -> None:
-    found = tables.training_table(events(), {1: 1.0, 2: 0.5, 3: -1.0, 4: 0.25}, periods=2)
-    rows = {(row.policy, row.events): row for row in found.itertuples()}
+    table = tables.training_table(events(), {1: 1.0, 2: 0.5, 3: -1.0, 4: 0.25}, periods=2)
+    rows = {(row.policy, row.events): row for row in table.itertuples()}
     # The first half is one question with two right answers, of which "good" held one and "bad" none.
     assert rows["good", 2].precision == pytest.approx(1 / 10)
     assert rows["good", 2].recall == pytest.approx(1 / 2)
@@ -53,29 +53,29 @@ def test_rewards_are_the_mean_of_the_seeds() -> None:
 
 
 def test_accuracy_over_time_is_the_mean_of_each_part_within_its_interval() -> None:
-    found = tables.over_time_table(events(), "hr@10", seed=7, periods=2)
-    assert found[["policy", "events", "mean"]].values.tolist() == [
+    table = tables.over_time_table(events(), "hr@10", seed=7, periods=2)
+    assert table[["policy", "events", "mean"]].values.tolist() == [
         ["good", 2, 0.5], ["good", 4, 0.5], ["bad", 2, 0.0], ["bad", 4, 0.5],
     ]  # fmt: skip
-    good = found[(found["policy"] == "good") & (found["events"] == 4)].iloc[0]
+    good = table[(table["policy"] == "good") & (table["events"] == 4)].iloc[0]
     assert (good["low"], good["high"]) == (0.0, 1.0)  # one user has all, the other none
-    assert found.equals(tables.over_time_table(events(), "hr@10", seed=7, periods=2))
+    assert table.equals(tables.over_time_table(events(), "hr@10", seed=7, periods=2))
 
 
 def test_convergence_is_the_mean_of_the_steps_between_points() -> None:
     steps = [StepReport(0.0, 0.0, td, q) for td, q in ((4.0, 0.0), (2.0, 1.0), (1.0, 2.0), (0.5, 4.0))]
-    found = tables.convergence_table(steps, points=2)
-    assert found.values.tolist() == [[2.0, 0.5, 3.0], [4.0, 3.0, 0.75]]
+    table = tables.convergence_table(steps, points=2)
+    assert table.values.tolist() == [[2.0, 0.5, 3.0], [4.0, 3.0, 0.75]]
     assert len(tables.convergence_table(steps)) == 4
 
 
 def test_estimates_slices_and_coverage_come_from_the_document() -> None:
-    def own(mean: float) -> dict[str, dict[str, float]]:
+    def estimate(mean: float) -> dict[str, dict[str, float]]:
         return {"ndcg@10": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}}
 
     document = {
-        "policies": {"a": own(0.2), "b": own(0.4)},
-        "slices": {"new users": {"events": 3, "policies": {"a": own(0.1), "b": own(0.3)}}},
+        "policies": {"a": estimate(0.2), "b": estimate(0.4)},
+        "slices": {"new users": {"events": 3, "policies": {"a": estimate(0.1), "b": estimate(0.3)}}},
         "catalogue": {"a": {"coverage": {"coverage@10": 0.9}}, "b": {"coverage": {"coverage@10": 0.5}}},
     }
     assert tables.estimates(document, "ndcg@10")["policy"].tolist() == ["b", "a"]
@@ -100,7 +100,7 @@ def test_discounts_are_named_for_what_they_are() -> None:
 def test_the_page_holds_each_figure_and_escapes_every_name() -> None:
     drawn = ReportFigure("one", "<One>", "Shows <b>", "file & more", "freshet evaluate '<x>'", b"\x89PNG")
     missing = ReportFigure("two", "Two", "", "", "", None, "Missing: <this>.")
-    found = page("Report on <script>", ["a & b"], [drawn, missing], "freshet report <y>")
+    html = page("Report on <script>", ["a & b"], [drawn, missing], "freshet report <y>")
     for text in (
         "<title>Report on &lt;script&gt;</title>", "a &amp; b", '<section id="one">', "&lt;One&gt;",
         "Shows &lt;b&gt;", "file &amp; more", "freshet evaluate &#x27;&lt;x&gt;&#x27;",
@@ -108,9 +108,9 @@ def test_the_page_holds_each_figure_and_escapes_every_name() -> None:
         '<section id="two">', "Missing: &lt;this&gt;.", "freshet report &lt;y&gt;",
         "prefers-color-scheme: dark",
     ):  # fmt: skip
-        assert text in found
-    assert "<script" not in found
-    assert "http" not in found  # nothing comes from another host
+        assert text in html
+    assert "<script" not in html
+    assert "http" not in html  # nothing comes from another host
 
 
 def events() -> pd.DataFrame:

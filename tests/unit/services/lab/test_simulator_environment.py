@@ -58,8 +58,8 @@ def test_a_slot_of_many_is_a_user_alone_also_after_its_first_visit() -> None:
         assert all(np.array_equal(observed[name][2], single[name]) for name in observed)
         slates = np.random.default_rng(step).integers(0, PRODUCTS, (4, 3))
         observed, reward, terminated, truncated, infos = many.step(slates)
-        single, own, left, cut, _ = alone.step(slates[2])
-        assert (reward[2], terminated[2], truncated[2]) == (own, left, cut)
+        single, gained, left, cut, _ = alone.step(slates[2])
+        assert (reward[2], terminated[2], truncated[2]) == (gained, left, cut)
         if left or cut:
             ended += 1
             assert all(np.array_equal(infos["final_obs"][name][2], single[name]) for name in observed)

@@ -56,9 +56,9 @@ def test_users_of_the_fitted_shop_want_what_they_wanted(fitted: Simulator) -> No
     visits = Visits(fitted, np.arange(len(fitted.user_ids)).astype(np.uint64))
     users = np.arange(len(fitted.user_ids))
     visits.begin(users, users)
-    own = fitted.record[fitted.record_starts[:-1]][:, None]
+    past = fitted.record[fitted.record_starts[:-1]][:, None]
     anything = np.random.default_rng(1).integers(0, len(fitted.product_ids), (len(users), 20))
-    assert visits.click_chance(own).mean() > 2 * visits.click_chance(anything).mean()
+    assert visits.click_chance(past).mean() > 2 * visits.click_chance(anything).mean()
 
 
 def test_fitted_twice_and_saved_and_loaded_it_is_the_same(fitted: Simulator, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_logistic_regression_finds_what_made_the_labels() -> None:
     rng = np.random.default_rng(1)
     columns = rng.standard_normal((20_000, 2))
     labels = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 + columns @ [1.0, -2.0])))
-    found = logistic_regression(labels, columns)
-    assert found is not None
-    assert found == pytest.approx([0.5, 1.0, -2.0], abs=0.1)
+    weights = logistic_regression(labels, columns)
+    assert weights is not None
+    assert weights == pytest.approx([0.5, 1.0, -2.0], abs=0.1)
     assert logistic_regression(np.ones(100, bool), columns[:100]) is None

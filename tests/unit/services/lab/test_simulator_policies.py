@@ -81,7 +81,7 @@ def purchases(judged: Judged) -> float:
 def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(5)
     held = [interval(rng.exponential(1.0, (1, 200)), rng) for _ in range(100)]
-    assert 88 <= sum(found.low <= 1.0 <= found.high for found in held) <= 100
+    assert 88 <= sum(comparison.low <= 1.0 <= comparison.high for comparison in held) <= 100
 
 
 def test_luck_in_learning_widens_the_interval() -> None:
@@ -132,20 +132,20 @@ def test_a_discount_pays_where_what_is_wanted_most_drives_users_away() -> None:
 
 
 def test_a_contest_judges_all_by_the_same_visits() -> None:
-    said: list[str] = []
+    progress: list[str] = []
     shop = simulator()
-    found = compare(
-        shop, shop, discounts=(0.0, 0.5), seeds=2, steps=30, visits=50, slate=2, seed=3, look=said.append
+    comparison = compare(
+        shop, shop, discounts=(0.0, 0.5), seeds=2, steps=30, visits=50, slate=2, seed=3, look=progress.append
     )  # fmt: skip
-    assert list(found.policies) == ["random", "trending", "cooccurrence", "dqn 0", "dqn 0.5"]
-    assert list(found.ahead) == ["dqn 0", "dqn 0.5"]
-    assert list(found.ahead["dqn 0.5"]) == ["random", "trending", "cooccurrence", "dqn 0"]
-    assert {name: len(rewards) for name, rewards in found.runs.items()} == {"dqn 0": 2, "dqn 0.5": 2}
-    assert found.policies["dqn 0"]["reward"].mean == pytest.approx(np.mean(found.runs["dqn 0"]))
-    assert found.trained["trending"] == pytest.approx(found.policies["trending"]["reward"].mean)
-    assert any("run 2" in line for line in said)
-    assert found.to_json()["policies"]["dqn 0"]["slates"]["mean"] > 1
-    assert any(line.startswith("dqn 0.5") for line in found.lines())
-    assert found.lines()[-1].startswith("reward of each run: dqn 0 ")
-    once = dataclasses.replace(found, runs={})  # as with one seed
+    assert list(comparison.policies) == ["random", "trending", "cooccurrence", "dqn 0", "dqn 0.5"]
+    assert list(comparison.ahead) == ["dqn 0", "dqn 0.5"]
+    assert list(comparison.ahead["dqn 0.5"]) == ["random", "trending", "cooccurrence", "dqn 0"]
+    assert {name: len(rewards) for name, rewards in comparison.runs.items()} == {"dqn 0": 2, "dqn 0.5": 2}
+    assert comparison.policies["dqn 0"]["reward"].mean == pytest.approx(np.mean(comparison.runs["dqn 0"]))
+    assert comparison.trained["trending"] == pytest.approx(comparison.policies["trending"]["reward"].mean)
+    assert any("run 2" in line for line in progress)
+    assert comparison.to_json()["policies"]["dqn 0"]["slates"]["mean"] > 1
+    assert any(line.startswith("dqn 0.5") for line in comparison.lines())
+    assert comparison.lines()[-1].startswith("reward of each run: dqn 0 ")
+    once = dataclasses.replace(comparison, runs={})  # as with one seed
     assert not any("of each run" in line for line in once.lines())

@@ -18,10 +18,10 @@ NAMES = [rule["alert"] for rule in rules() if "alert" in rule]
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
+    path = shutil.which("promtool")
+    if path is None:
         pytest.skip("promtool is not on PATH; it comes with Prometheus (Debian: apt-get install prometheus)")
-    return found
+    return path
 
 
 def judged(promtool: str, folder: Path, alerts: str) -> subprocess.CompletedProcess[str]:
@@ -44,8 +44,8 @@ def test_the_configuration_is_valid(promtool: str, tmp_path: Path) -> None:
 
 
 def test_each_alert_fires_and_clears(promtool: str, tmp_path: Path) -> None:
-    found = judged(promtool, tmp_path, ALERTS.read_text())
-    assert found.returncode == 0, found.stdout + found.stderr
+    done = judged(promtool, tmp_path, ALERTS.read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("broken", ["vector(0) > 1", "vector(1)"], ids=["never", "always"])
@@ -55,10 +55,10 @@ def test_alerts_that_never_or_always_fire_are_found_out(promtool: str, tmp_path:
         {"name": group["name"], "rules": [rule | {"expr": broken} for rule in group["rules"] if "alert" in rule]}
         for group in content["groups"]
     ]
-    found = judged(promtool, tmp_path, yaml.safe_dump(content))
-    assert found.returncode == 1
-    said = found.stdout + found.stderr
-    assert [name for name in NAMES if name not in said] == []
+    done = judged(promtool, tmp_path, yaml.safe_dump(content))
+    assert done.returncode == 1
+    output = done.stdout + done.stderr
+    assert [name for name in NAMES if name not in output] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

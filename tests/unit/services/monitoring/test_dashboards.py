@@ -97,8 +97,8 @@ def test_titles_and_ids_are_each_used_once() -> None:
     titles = [panel["title"] for dashboard in DASHBOARDS for panel in panels(dashboard)]
     assert len({d.uid for d in DASHBOARDS}) == len({d.title for d in DASHBOARDS}) == len(DASHBOARDS) == 4
     for dashboard in DASHBOARDS:
-        own = [panel["title"] for panel in panels(dashboard)]
-        assert len(own) == len(set(own))
+        of_one = [panel["title"] for panel in panels(dashboard)]
+        assert len(of_one) == len(set(of_one))
     assert len(titles) > 40
 
 

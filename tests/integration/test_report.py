@@ -104,7 +104,7 @@ def test_what_cannot_be_used_is_refused(folder: Path, given: list[str], message:
 def test_an_evaluation_of_other_data_is_refused(folder: Path) -> None:
     other = {"command": "", "seeds": [7], "policies": {}, "slices": {}, "catalogue": {}, "data": {"fingerprint": "x"}}
     (folder / "other.json").write_text(json.dumps(other), encoding="utf-8")
-    with pytest.raises(Unusable, match=r"other\.json was made of other data than"):
+    with pytest.raises(Unusable, match=r"other\.json was made from other data than"):
         report("--out", "out", "--evaluation", "other.json")
 
 

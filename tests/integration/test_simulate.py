@@ -64,7 +64,7 @@ def test_from_a_file_to_a_table_that_repeats(behaviour: Path, tmp_path: Path) ->
 def test_what_can_not_be_used_is_refused_with_what_to_do(behaviour: Path, tmp_path: Path) -> None:
     nothing = freshet("compare", tmp_path, status=2, alone=True)
     assert nothing.rstrip().endswith("holds no simulator: make it with `freshet simulate fit`")
-    assert "no event lies in the period" in freshet(
+    assert "no event lies in that period" in freshet(
         "fit", behaviour, "--until", "1999-01-01", "--to", tmp_path, status=2
     )
     for name in ("train", "test"):

@@ -16,7 +16,6 @@ from tests.support.processes import ROOT
 ENDING = """
 import sys
 from confluent_kafka import KafkaError, KafkaException
-from shared import topics
 from shared.process.errors import Unavailable, Unusable
 from shared.process.run import run_service
 from shared.process.settings import ServiceSettings
@@ -24,7 +23,7 @@ from shared.process.settings import ServiceSettings
 class ProbeSettings(ServiceSettings):
     model_config = {{"env_prefix": "FRESHET_PROBE_", "frozen": True}}
 
-def work(settings, kafka, stop):
+def work(settings, kafka, registry, stop):
     {work}
 
 sys.exit(run_service("probe", "About.", ProbeSettings, work))

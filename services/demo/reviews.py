@@ -68,7 +68,7 @@ def _show(
         say(f"    {history_line(event, titles, width - 4)}")
     first = running.shop.recommend(person.user_id)
     if not first.products:
-        say("    Nothing is left to recommend: every product known is masked for this user.\n")
+        say("    Nothing is left to recommend: every known product is masked for this user.\n")
         return
     product = first.products[0].product_id
     text = _PLEASED if pleased else _DISAPPOINTED
@@ -138,7 +138,7 @@ def why_unmoved(answer: pb.RecommendResponse, product_id: str, single: float) ->
 
 
 def history_line(event: pb.HistoryEvent, titles: Mapping[str, str], width: int) -> str:
-    """One event of a history: day, what was done (of an opinion: stars, sentiment), product."""
+    """One event of a history: day, kind (of an opinion: stars and sentiment), product."""
     day = datetime.fromtimestamp(event.event_time_ms / 1000, UTC).strftime("%Y-%m-%d")
     if event.kind in OPINIONS:
         given = stars(event.rating) if event.rating else "-----"
@@ -177,7 +177,7 @@ def name(product_id: str, titles: Mapping[str, str], width: int = 60) -> str:
 
 
 def names(product_ids: Iterable[str], titles: Mapping[str, str], width: int) -> dict[str, str]:
-    """Each product as people know it; those that would read alike carry their ids, too."""
+    """Each product as people know it; those that would look alike carry their ids too."""
     named = {product_id: name(product_id, titles, width) for product_id in product_ids}
     often = Counter(named.values())
     return {

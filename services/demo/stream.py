@@ -21,7 +21,7 @@ class Flow:
     """Watches the replay and shows how it goes.
 
     Args:
-        patience_seconds: so long at most the learner is waited for once everything was sent.
+        patience_seconds: how long the learner gets at most once everything was sent.
     """
 
     def __init__(self, running: Running, *, patience_seconds: float) -> None:
@@ -45,9 +45,9 @@ class Flow:
         return self._trainer.get("freshet_trainer_applied_events_total", 0.0)
 
     def follow(self) -> None:
-        """Wait until every event was sent and every reader has applied it, and the version that is due then answers.
+        """Wait until every event was sent and applied by every reader, and the last version is served.
 
-        A learner that is slower than the replay is waited for no longer than the patience that was given.
+        A learner that is slower than the replay gets no longer than `patience_seconds`.
 
         Raises:
             Unusable, Unavailable: a program ended for good.
@@ -83,7 +83,7 @@ class Flow:
                 "  What follows goes by the versions that it made so far."
             )
         else:
-            say("  The readers stand still before the rest: `freshet dead-letters show` and\n  the logs say more.")
+            say("  The readers have stopped before the end: `freshet dead-letters show` and\n  the logs say why.")
 
     def _tick(self) -> None:
         running, now = self._running, time.monotonic()
@@ -150,12 +150,12 @@ class Rate:
 def left_seconds(
     replay: Figures, learned: float, sending: float, learning: float, patience_seconds: float
 ) -> float | None:
-    """How long the replay and the learner still need, seconds; None: it can't be told yet.
+    """How long the replay and the learner still need, seconds; None: it can't be estimated yet.
 
     Args:
         learned: events.
         sending, learning: events per second, lately.
-        patience_seconds: so long at most the learner is waited for, from now on or from the end of the replay on.
+        patience_seconds: how long the learner gets at most, from now or from the end of the replay.
     """
     events, share = replay.get("freshet_replay_events_total", 0.0), replay.get("freshet_replay_progress_ratio", 0.0)
     is_done = replay.get("freshet_replay_done") == 1.0
@@ -210,7 +210,7 @@ def of_versions(versions: Sequence[ModelVersion], most: int = 5) -> list[str]:
 
 
 def of_learner(figures: Figures) -> str:
-    """What the learner says of itself, in one line; empty before its first step."""
+    """The learner's figures in one line; empty before its first step."""
     steps = figures.get("freshet_trainer_steps_total", 0.0)
     if not steps:
         return ""

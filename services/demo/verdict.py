@@ -7,15 +7,15 @@ import math
 from services.embedded.running import Figures
 
 POLICIES = ("learned", "trending", "markov")
-LEAST_EVENTS = 100  # judged by a version, before policies are compared
+LEAST_EVENTS = 100  # judged by a version; policies are not compared on fewer
 
 
 def lines(figures: Figures, recent_events: int, *, unlearned: float = 0.0) -> list[str]:
-    """A small table and what it says, also when another is ahead.
+    """A small table and what it shows, also when a baseline is ahead.
 
     Args:
         recent_events: how many judged events the evaluator's window of recent ones holds.
-        unlearned: events that were sent and that the learner had not come to.
+        unlearned: events that were sent and not learned yet.
     """
     judged = figures.get("freshet_evaluator_judged_events_total", 0.0)
     if not judged:
@@ -34,7 +34,7 @@ def lines(figures: Figures, recent_events: int, *, unlearned: float = 0.0) -> li
     ]
     if unlearned:
         account += [
-            f"  The learner had not come to {unlearned:,.0f} of the events: its versions knew less",
+            f"  The learner had not yet learned {unlearned:,.0f} events: its versions knew less",
             "  than the baselines, which count every event at once.",
         ]
     account += [
@@ -68,7 +68,7 @@ def _others(figures: Figures) -> list[str]:
 
 
 def _sentences(figures: Figures) -> list[str]:
-    """How the learned policy fares beside each other one, on the events that a version judged."""
+    """How the learned policy compares with each baseline, on the events that a version judged."""
     by_version = figures.get("freshet_evaluator_learned_events_total", 0.0)
     learned, trending, markov = (_figure(figures, "ndcg", policy, "learned") for policy in POLICIES)
     if math.isnan(learned) or not by_version:

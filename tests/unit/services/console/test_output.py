@@ -152,7 +152,7 @@ def test_the_verdict_names_the_share_that_a_learned_version_judged() -> None:
     assert "Left out are 12 events" in text
     assert "On these 900 events, the learned policy's NDCG@10 is" in text
     assert "\n  3.00 times that of trending and\n  1.50 times that of markov." in text
-    assert "ahead" not in text and "had not come to" not in text
+    assert "ahead" not in text and "had not yet learned" not in text
     rows = [line.split() for line in lines if line.count("0.") == 6]
     assert [row[:-7] for row in rows] == [["by", "a", "version"], ["as", "served"], ["the", "last"]]
     assert [row[-7] for row in rows] == ["900", "1,000", "1,000"], "no more recent ones than were judged"
@@ -193,7 +193,7 @@ def test_the_verdict_compares_nothing_without_a_learned_version() -> None:
 
 def test_the_verdict_of_a_learner_that_fell_behind_says_so_and_compares_no_handful() -> None:
     text = "\n".join(verdict.lines(judged(0.21, 0.07, by_learned=99), 2000, unlearned=700))
-    assert "The learner had not come to 700 of the events" in text
+    assert "The learner had not yet learned 700 events" in text
     assert "A version has judged only 99 events: too few to compare" in text
     assert "times that of" not in text
     assert "times that of" in "\n".join(verdict.lines(judged(0.21, 0.07, by_learned=100), 2000, unlearned=700))

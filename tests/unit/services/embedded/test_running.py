@@ -1,4 +1,4 @@
-"""Only a folder that the console marked is ever emptied."""
+"""Only a folder that the console marked is ever emptied; metrics are read as they are shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.embedded import running
-from services.embedded.running import MARKER
+from services.embedded.running import MARKER, parse
 from shared.process.errors import Unusable
 
 
@@ -71,3 +71,8 @@ def test_lasting_state_is_not_kept_where_it_would_be_emptied(tmp_path: Path) -> 
         pass
     with pytest.raises(Unusable, match="is emptied whenever"):
         running.require_unmarked(tmp_path)
+
+
+def test_metrics_are_read_with_their_labels() -> None:
+    text = '# TYPE a_total counter\na_total 3.0\n# TYPE b gauge\nb{z="1",k="x"} 0.5\n'
+    assert parse(text) == {"a_total": 3.0, 'b{k="x",z="1"}': 0.5}

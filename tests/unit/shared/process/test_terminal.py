@@ -1,4 +1,4 @@
-"""The bar and the time left, as a terminal and a log see them."""
+"""Progress and status lines, as a terminal, a file and a log see them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from shared.process.terminal import Forecast, Watch, bar, duration
+from shared.process.terminal import PLAIN_COLUMNS, Forecast, Terminal, Watch, bar, cut, duration
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,52 @@ def test_a_terminal_gets_a_bar_and_a_log_a_line(caplog: pytest.LogCaptureFixture
             logged.look(lambda: "reading", share)
     assert screen.getvalue().split("\r")[2] == f"{bar(0.5)}  50%     20 s left  reading\x1b[K"
     assert caplog.messages[-1] == "reading, 20 s left"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_file_gets_whole_status_lines_now_and_then() -> None:
+    stream, clock = io.StringIO(), Clock()
+    terminal = Terminal(stream, clock)
+    for tick in range(40):
+        clock.now = tick * 0.5
+        terminal.status(f"at {clock.now}")
+    terminal.say("done")
+    assert stream.getvalue() == "at 0.0\nat 15.0\ndone\n"
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_rewrites_its_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Screen()
+    terminal = Terminal(stream, Clock())
+    terminal.status("a longer one")
+    terminal.status("short")
+    terminal.say("done")
+    assert stream.getvalue() == "\ra longer one\rshort       \r     \rdone\n"
+
+
+def test_the_status_line_keeps_off_the_terminals_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Screen()
+    terminal = Terminal(stream, Clock())
+    terminal.status("x" * 90)
+    assert stream.getvalue() == "\r" + "x" * 79
+    assert terminal.status_columns == 79
+    assert Terminal(io.StringIO(), Clock()).status_columns == PLAIN_COLUMNS
+
+
+def test_text_is_cut_to_one_line() -> None:
+    assert cut("two\n words", 20) == "two words"
+    assert cut("abcdefgh", 5) == "abcd…"

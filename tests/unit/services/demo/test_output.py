@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shlex
@@ -18,11 +17,10 @@ from services.demo import demo, reviews, verdict
 from services.demo import stream as progress
 from services.demo.demo import how_long, where_to_call
 from services.demo.reviews import Person, choose, left, moves, share_of_single
-from services.embedded.running import Change, parse
+from services.embedded.running import Change
 from services.embedded.system import plan
 from shared.pb.freshet.v1 import events_pb2 as events
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.terminal import PLAIN_COLUMNS, Terminal, cut
 
 
 def test_moves_say_how_far_each_product_went() -> None:
@@ -295,60 +293,6 @@ def test_the_ways_to_call_survive_any_user_id() -> None:
     path = urlsplit(url).path
     assert (called, path.count("/")) == ("curl", 4)
     assert unquote(path.split("/")[3]) == user
-
-
-def test_metrics_are_read_with_their_labels() -> None:
-    text = '# TYPE a_total counter\na_total 3.0\n# TYPE b gauge\nb{z="1",k="x"} 0.5\n'
-    assert parse(text) == {"a_total": 3.0, 'b{k="x",z="1"}': 0.5}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_file_gets_whole_status_lines_now_and_then() -> None:
-    stream, clock = io.StringIO(), Clock()
-    terminal = Terminal(stream, clock)
-    for tick in range(40):
-        clock.now = tick * 0.5
-        terminal.status(f"at {clock.now}")
-    terminal.say("done")
-    assert stream.getvalue() == "at 0.0\nat 15.0\ndone\n"
-
-
-class Screen(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_rewrites_its_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    stream = Screen()
-    terminal = Terminal(stream, Clock())
-    terminal.status("a longer one")
-    terminal.status("short")
-    terminal.say("done")
-    assert stream.getvalue() == "\ra longer one\rshort       \r     \rdone\n"
-
-
-def test_the_status_line_keeps_off_the_terminals_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    stream = Screen()
-    terminal = Terminal(stream, Clock())
-    terminal.status("x" * 90)
-    assert stream.getvalue() == "\r" + "x" * 79
-    assert terminal.status_columns == 79
-    assert Terminal(io.StringIO(), Clock()).status_columns == PLAIN_COLUMNS
-
-
-def test_text_is_cut_to_one_line() -> None:
-    assert cut("two\n words", 20) == "two words"
-    assert cut("abcdefgh", 5) == "abcd…"
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -1,4 +1,4 @@
-"""Running figures of what was judged: hit ratio, NDCG, reciprocal rank, coverage, novelty. Pure."""
+"""How well what was judged was ranked: hit ratio, NDCG, reciprocal rank, coverage, novelty, and the metrics of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.evaluation.prequential import TOP, Judgement, Outcome
 from shared.log.ordered import ReaderMetrics
 from shared.model import format, ranking
-from shared.process.ready import Ready
-from shared.process.telemetry import SECONDS_BUCKETS
+from shared.process.telemetry import SECONDS_BUCKETS, Ready
 
 # Simple policies that learn each event as it comes.
 BASELINES = ("trending", "repeat", "markov")
@@ -21,6 +20,9 @@ POLICIES = ("learned", *BASELINES)
 # All judged events; those that a version judged; the newest so many judged ones.
 WINDOWS = ("all", "learned", "recent")
 KS = (5, 10, 20)
+
+# Why a version does not judge. Announced at other positions than its manifest's, it could judge what it has learned.
+REASONS = (*format.REASONS, "positions")
 
 _COLUMNS = 2 * len(KS) + 1  # hit at each k, NDCG at each k, reciprocal rank
 
@@ -40,15 +42,15 @@ class Accuracy:
         self._bits: NDArray[np.float64] = np.full((recent_events, len(POLICIES)), np.nan)  # (N, P)
 
     def note(self, judgement: Judgement, *, by_version: bool) -> None:
-        """Count one judged event, of which each of `POLICIES` was asked; `by_version`: a learned one scored it."""
+        """Count one judged event that each of `POLICIES` ranked; `by_version`: a learned version scored it."""
         if not judgement.is_judged:
             raise ValueError(f"an event that was not judged: {judgement.outcome}")
         slot = self.judged % self._recent
-        for p, own in enumerate(judgement.rankings):
-            self._newest[slot, p] = _figures(own.place)
+        for p, ranked in enumerate(judgement.rankings):
+            self._newest[slot, p] = _figures(ranked.place)
             self._tops[slot, p] = -1
-            self._tops[slot, p, : len(own.top)] = own.top
-            self._bits[slot, p] = own.bits
+            self._tops[slot, p, : len(ranked.top)] = ranked.top
+            self._bits[slot, p] = ranked.bits
         self._all += self._newest[slot]
         self.judged += 1
         if by_version:
@@ -94,14 +96,11 @@ def _figures(place: float) -> list[float]:
     return [*(ranking.hit(place, k) for k in KS), *(ranking.ndcg(place, k) for k in KS), 1.0 / place]
 
 
-# What the evaluator tells Prometheus. `policy` is learned (what is served) or a baseline, on the same events.
-
-# Why a version does not judge. Another than the manifest's own positions would let it judge what it has learned.
-REASONS = (*format.REASONS, "positions")
-
-
 class EvaluatorMetrics:
-    """The metrics of one evaluator, in `registry`."""
+    """What one evaluator tells Prometheus, in `registry`.
+
+    `policy` is `learned`, which is what is served, or a baseline on the same events.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = partial(Counter, registry=registry)
@@ -164,7 +163,7 @@ class EvaluatorMetrics:
         )
         self.held_back = gauge(
             "freshet_evaluator_held_back_versions",
-            "Versions that may have learned what would be asked, and so don't judge yet.",
+            "Versions that may have learned events still to be judged, and so don't judge yet.",
         )
         self.left_out = counter("freshet_evaluator_versions_left_out_total", "Versions that do not judge.", ["reason"])
         self._not_judged = {

@@ -38,9 +38,9 @@ SHOW_SECONDS = 0.5
 class Evaluator:
     """Keeps nothing: each start reads all topics from their beginning, as far back as they are kept.
 
-    On such a backlog each version judges from its own positions on, as if it had come then. Of versions retained away
-    in the meantime nothing can be asked; events that only they would have judged count as served by trending. Products
-    are those of this moment, since their topic keeps no others.
+    On such a backlog each version judges from its positions on, as if it had been published then. Versions removed in
+    the meantime can't judge; events that only they would have judged count as served by trending. The products are
+    those of this moment, since their topic keeps no others.
     """
 
     def __init__(

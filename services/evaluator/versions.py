@@ -1,4 +1,4 @@
-"""Which model version judges: the one that would be served, held back until it can't have learned what it is asked."""
+"""Which model version judges: the one that would be served, held back until it can't have learned the next event."""
 
 from __future__ import annotations
 

@@ -31,24 +31,26 @@ STOP_SECONDS = 8.0
 TURN_SECONDS = 1.0
 
 
-def work(settings: FeaturesSettings, kafka: KafkaSettings, registry: CollectorRegistry, told: threading.Event) -> None:
+def work(
+    settings: FeaturesSettings, kafka: KafkaSettings, registry: CollectorRegistry, stop_requested: threading.Event
+) -> None:
     """Describe events until told to stop."""
     metrics = FeaturesMetrics(registry)
     quiet_libraries(settings.log_level)
-    ensure_topics(kafka, stop=told)
-    if not told.is_set():
+    ensure_topics(kafka, stop=stop_requested)
+    if not stop_requested.is_set():
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of Faust's consumer thread, too
-        asyncio.run(_work(settings, kafka, metrics, told))
+        asyncio.run(_work(settings, kafka, metrics, stop_requested))
 
 
 async def _work(
-    settings: FeaturesSettings, kafka: KafkaSettings, metrics: FeaturesMetrics, told: threading.Event
+    settings: FeaturesSettings, kafka: KafkaSettings, metrics: FeaturesMetrics, stop_requested: threading.Event
 ) -> None:
     """Describe events until told to stop; ends the process with status 1 if Faust can't go on."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if told.is_set():
+    if stop_requested.is_set():
         return
     app = FeaturesApp(settings, kafka)
     add_agent(app, settings, Topics.of(kafka), CountedProducer(producer_config(kafka)), metrics)

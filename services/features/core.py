@@ -27,7 +27,7 @@ _REWARD_SETTINGS: dict[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceRecord:
     """The record of `freshet.events` that an event came in."""
 
     topic: str
@@ -52,7 +52,7 @@ def parse_event(value: bytes | None) -> pb.Event:
     return event
 
 
-def describe(event: pb.Event, origin: Origin, settings: FeaturesSettings, sentiment: Sentiment) -> pb.StateVector:
+def describe(event: pb.Event, origin: SourceRecord, settings: FeaturesSettings, sentiment: Sentiment) -> pb.StateVector:
     """The state vector of a valid event; a tick is passed on without a user, a product or anything scaled."""
     state = pb.StateVector(
         user_id=event.user_id,

@@ -60,12 +60,12 @@ class _Words(dict[str, _Word | None]):
         self._lexicon = lexicon
 
     def __missing__(self, written: str) -> _Word | None:
-        found = self._look_up(written)
+        word = self._look_up(written)
         if len(written) <= MOST_CHARACTERS:
             if len(self) >= MOST_WORDS:
                 self.clear()
-            self[written] = found
-        return found
+            self[written] = word
+        return word
 
     def _look_up(self, written: str) -> _Word | None:
         lower = SentiText._strip_punc_if_word(written).lower()
@@ -251,10 +251,10 @@ def _weigh_around(valences: list[float], but: int) -> None:
     library searches the whole list for it; a heap of places per value finds it at once.
     """
     places: dict[float, list[int]] = {}
-    said = [i for i, valence in enumerate(valences) if valence]
-    for i in said:
+    nonzero = [i for i, valence in enumerate(valences) if valence]
+    for i in nonzero:
         places.setdefault(valences[i], []).append(i)  # ascending, so a heap
-    for i in said:
+    for i in nonzero:
         valence = valences[i]
         heap = places[valence]
         while valences[heap[0]] != valence:  # changed since it was put there

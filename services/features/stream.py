@@ -1,4 +1,4 @@
-"""The loop from `freshet.events` to `freshet.states`, and to `freshet.dead-letters`."""
+"""The loop from `freshet.events` to `freshet.states`, and to `freshet.dead-letters`; and its metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.features.app import FeaturesApp
-from services.features.core import Origin, describe, parse_event
+from services.features.core import SourceRecord, describe, parse_event
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.log.clients import CountedProducer
@@ -24,103 +24,7 @@ from shared.log.records import REASONS, key_of
 from shared.log.topics import Topics
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent, Unavailable
-from shared.process.ready import Ready
-from shared.process.telemetry import SECONDS_BUCKETS, FirstFew
-
-# What features tells Prometheus.
-
-# Compound scores from which a text counts as positive, or to which as negative: Hutto & Gilbert's own bounds.
-POSITIVE, NEGATIVE = 0.05, -0.05
-
-
-class FeaturesMetrics:
-    """The metrics of one worker, in `registry`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
-        self.ready = Ready("features", registry)
-        events = counter("freshet_features_events_total", "Events described, ticks included.", ["kind"])
-        dead_letters = counter(
-            "freshet_features_dead_letters_total", "Records that could not be understood.", ["reason"]
-        )
-        imputed = counter(
-            "freshet_features_imputed_total", "State vectors that hold what the event did not say.", ["what"]
-        )
-        reviews = counter(
-            "freshet_features_reviews_total", "Texts scored, by the sign of their sentiment.", ["sentiment"]
-        )
-        rewards = counter(
-            "freshet_features_rewards_total", "Rewards added up, those below 0 apart and without their sign.", ["sign"]
-        )
-
-        # Each label value known in advance → its counter, so that all start at 0.
-        self.events = {
-            kind: events.labels(kind=name.removeprefix("EVENT_KIND_").lower())
-            for name, kind in pb.EventKind.items()
-            if kind != pb.EVENT_KIND_UNSPECIFIED
-        }
-        self.dead_letters = {reason: dead_letters.labels(reason=reason) for reason in ("undecodable", *REASONS)}
-        self.imputed = {
-            what: imputed.labels(what=name.removeprefix("IMPUTED_").lower())
-            for name, what in pb.Imputed.items()
-            if what != pb.IMPUTED_UNSPECIFIED
-        }
-        self.reviews = {sign: reviews.labels(sentiment=sign) for sign in ("positive", "neutral", "negative")}
-        self.rewards = {sign: rewards.labels(sign=sign) for sign in ("positive", "negative")}
-
-        # Both go below 0, so their sums can't be counters and are left out by the library.
-        self.sentiment = histogram(
-            "freshet_features_sentiment",
-            "Compound sentiment of the texts scored, from -1 to 1.",
-            buckets=(-0.75, -0.5, -0.25, NEGATIVE, POSITIVE, 0.25, 0.5, 0.75, 1.0),
-        )
-        self.reward = histogram(
-            "freshet_features_reward",
-            "Reward of the events described, ticks aside, from -1 to 1.",
-            buckets=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0),
-        )
-        self.states = counter("freshet_features_states_total", "State vectors that the broker acknowledged.")
-        self.vader_seconds = histogram(
-            "freshet_features_vader_seconds", "Time to score the sentiment of one text.", buckets=SECONDS_BUCKETS
-        )
-        self.batch_seconds = histogram(
-            "freshet_features_batch_seconds",
-            "Time to describe a batch and have it acknowledged.",
-            buckets=SECONDS_BUCKETS,
-        )
-        self.lag = gauge(
-            "freshet_features_lag_seconds",
-            "Wall time from the oldest record of the last batch to its acknowledged state, growing while that is not "
-            "there. It stays as it is while no batch comes: of Faust nobody learns whether more lies in the log.",
-        )
-        self.event_time = gauge(
-            "freshet_features_event_time_seconds", "Event time of the newest event described, Unix time."
-        )
-        self.event_time_lag = gauge(
-            "freshet_features_event_time_lag_seconds",
-            "Event time between the newest event or tick of any partition and the one described last.",
-        )
-        self.partitions = gauge("freshet_features_partitions", "Partitions of events that this worker reads.")
-
-    def count(self, state: pb.StateVector) -> None:
-        """Count one described event."""
-        self.events[state.kind].inc()
-        self.event_time.set(state.event_time_ms / 1000)
-        for what in state.imputed:
-            self.imputed[what].inc()
-        if state.kind == pb.EVENT_KIND_TICK:
-            return
-        self.reward.observe(state.reward)
-        self.rewards["negative" if state.reward < 0.0 else "positive"].inc(abs(state.reward))
-        if pb.IMPUTED_SENTIMENT not in state.imputed:
-            self.sentiment.observe(state.sentiment)
-            sign = (
-                "positive" if state.sentiment >= POSITIVE else "negative" if state.sentiment <= NEGATIVE else "neutral"
-            )
-            self.reviews[sign].inc()
-
+from shared.process.telemetry import SECONDS_BUCKETS, FirstFew, Ready
 
 log = logging.getLogger("features")
 
@@ -128,6 +32,9 @@ log = logging.getLogger("features")
 MOST_LETTER_BYTES = 1_000_000
 
 POLL_SECONDS = 0.1
+
+# Compound scores from which a text counts as positive, and up to which as negative: Hutto & Gilbert's own bounds.
+POSITIVE, NEGATIVE = 0.05, -0.05
 
 
 class _TimedSentiment(Sentiment):
@@ -181,7 +88,7 @@ class Describer:
 
     def _publish(self, message: Any) -> None:
         """Send one record's state to the partition the record came from, or the record to the dead letters."""
-        origin = Origin(message.topic, message.partition, message.offset, round(message.timestamp * 1000))
+        origin = SourceRecord(message.topic, message.partition, message.offset, round(message.timestamp * 1000))
         try:
             event = parse_event(message.value)
         except BadEvent as error:
@@ -199,7 +106,7 @@ class Describer:
         self._newest_ms = max(self._newest_ms, event.event_time_ms)
         self._metrics.event_time_lag.set((self._newest_ms - event.event_time_ms) / 1000)
 
-    def _dead_letter(self, key: bytes | None, value: bytes | None, origin: Origin, error: BadEvent) -> None:
+    def _dead_letter(self, key: bytes | None, value: bytes | None, origin: SourceRecord, error: BadEvent) -> None:
         name = record_name(origin.topic, origin.partition, origin.offset)
         self._lines.add(error.reason, f"{name} goes to the dead letters ({error.reason}): {error}")
         headers = [
@@ -259,3 +166,92 @@ def end_process(status: int) -> NoReturn:
     """End without Faust's shutdown, which would acknowledge what it holds."""
     logging.shutdown()
     os._exit(status)
+
+
+class FeaturesMetrics:
+    """What one worker tells Prometheus, in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.ready = Ready("features", registry)
+        events = counter("freshet_features_events_total", "Events described, ticks included.", ["kind"])
+        dead_letters = counter(
+            "freshet_features_dead_letters_total", "Records that could not be understood.", ["reason"]
+        )
+        imputed = counter(
+            "freshet_features_imputed_total", "State vectors that hold what the event did not say.", ["what"]
+        )
+        reviews = counter(
+            "freshet_features_reviews_total", "Texts scored, by the sign of their sentiment.", ["sentiment"]
+        )
+        rewards = counter(
+            "freshet_features_rewards_total", "Rewards added up, those below 0 apart and without their sign.", ["sign"]
+        )
+
+        # Each label value known in advance → its counter, so that all start at 0.
+        self.events = {
+            kind: events.labels(kind=name.removeprefix("EVENT_KIND_").lower())
+            for name, kind in pb.EventKind.items()
+            if kind != pb.EVENT_KIND_UNSPECIFIED
+        }
+        self.dead_letters = {reason: dead_letters.labels(reason=reason) for reason in ("undecodable", *REASONS)}
+        self.imputed = {
+            what: imputed.labels(what=name.removeprefix("IMPUTED_").lower())
+            for name, what in pb.Imputed.items()
+            if what != pb.IMPUTED_UNSPECIFIED
+        }
+        self.reviews = {sign: reviews.labels(sentiment=sign) for sign in ("positive", "neutral", "negative")}
+        self.rewards = {sign: rewards.labels(sign=sign) for sign in ("positive", "negative")}
+
+        # Both go below 0, so their sums can't be counters and are left out by the library.
+        self.sentiment = histogram(
+            "freshet_features_sentiment",
+            "Compound sentiment of the texts scored, from -1 to 1.",
+            buckets=(-0.75, -0.5, -0.25, NEGATIVE, POSITIVE, 0.25, 0.5, 0.75, 1.0),
+        )
+        self.reward = histogram(
+            "freshet_features_reward",
+            "Reward of the events described, ticks aside, from -1 to 1.",
+            buckets=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0),
+        )
+        self.states = counter("freshet_features_states_total", "State vectors that the broker acknowledged.")
+        self.vader_seconds = histogram(
+            "freshet_features_vader_seconds", "Time to score the sentiment of one text.", buckets=SECONDS_BUCKETS
+        )
+        self.batch_seconds = histogram(
+            "freshet_features_batch_seconds",
+            "Time to describe a batch and have it acknowledged.",
+            buckets=SECONDS_BUCKETS,
+        )
+        self.lag = gauge(
+            "freshet_features_lag_seconds",
+            "Wall time from the oldest record of the last batch to its acknowledged state, growing while that is not "
+            "there. It stays as it is while no batch comes, since Faust does not tell whether more lies in the log.",
+        )
+        self.event_time = gauge(
+            "freshet_features_event_time_seconds", "Event time of the newest event described, Unix time."
+        )
+        self.event_time_lag = gauge(
+            "freshet_features_event_time_lag_seconds",
+            "Event time between the newest event or tick of any partition and the one described last.",
+        )
+        self.partitions = gauge("freshet_features_partitions", "Partitions of events that this worker reads.")
+
+    def count(self, state: pb.StateVector) -> None:
+        """Count one described event."""
+        self.events[state.kind].inc()
+        self.event_time.set(state.event_time_ms / 1000)
+        for what in state.imputed:
+            self.imputed[what].inc()
+        if state.kind == pb.EVENT_KIND_TICK:
+            return
+        self.reward.observe(state.reward)
+        self.rewards["negative" if state.reward < 0.0 else "positive"].inc(abs(state.reward))
+        if pb.IMPUTED_SENTIMENT not in state.imputed:
+            self.sentiment.observe(state.sentiment)
+            sign = (
+                "positive" if state.sentiment >= POSITIVE else "negative" if state.sentiment <= NEGATIVE else "neutral"
+            )
+            self.reviews[sign].inc()

@@ -16,7 +16,7 @@ from replay.reading.formats import Head
 from replay.reading.lines import Lines, sha256_of
 from replay.reading.mapping import load_mapping
 from replay.settings import ReplaySettings
-from services.features.core import Origin, describe
+from services.features.core import SourceRecord, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.pb.freshet.v1.events_pb2 import Event, Product, StateVector
@@ -65,7 +65,7 @@ class Describing:
 
     def __call__(self, event: Event) -> StateVector:
         """One event's state vector."""
-        return describe(event, Origin("", 0, event.sequence, 0), self._settings, self._sentiment)
+        return describe(event, SourceRecord("", 0, event.sequence, 0), self._settings, self._sentiment)
 
 
 def holds_sequences(file: Path, settings: ReplaySettings, *, requested: bool) -> bool:

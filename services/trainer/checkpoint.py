@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from services.trainer.learner import Snapshot, SnapshotState
+from services.trainer.learner import LearnerSnapshot, LearnerState
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.ordered import ReaderSnapshot
@@ -52,14 +52,14 @@ class State(TypedDict):
     log_identity: str
     settings: dict[str, object]
     reader: ReaderSnapshot
-    learner: SnapshotState
+    learner: LearnerState
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A learner and the place in the log it has learned up to."""
 
-    learner: Snapshot
+    learner: LearnerSnapshot
     reader: ReaderSnapshot
     log_identity: str
 
@@ -107,26 +107,41 @@ def newest(settings: TrainerSettings, shop: ShopSettings) -> Checkpoint | None:
     """The newest checkpoint that is whole, None when there is none at all.
 
     Raises:
-        Unusable: all are damaged, or the newest was made with other settings.
+        Unusable: all are damaged, a damaged one can't be put aside, or the newest was made with other settings.
     """
     folders = _folders(settings.state_dir)
     for folder in reversed(folders):
         try:
             state, tensors = _read(folder)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            aside = folder.with_name(f"damaged-{folder.name}")
-            log.warning("checkpoint %s is damaged: %s. Going on from the one before; it is put aside", folder, error)
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
+            log.warning("checkpoint %s is damaged: %s. It is put aside; trying the one before", folder, error)
+            _put_aside(folder)
             continue
         _refuse_other_settings(folder, state["settings"], fixed_settings(settings, shop))
-        return Checkpoint(Snapshot(tensors, state["learner"]), state["reader"], state["log_identity"])
+        return Checkpoint(LearnerSnapshot(tensors, state["learner"]), state["reader"], state["log_identity"])
     if folders:
         raise Unusable(
             f"every checkpoint in {settings.state_dir} is damaged and was put aside; restore one from a backup, "
             "or start again to learn from the beginning of the log"
         )
     return None
+
+
+def _put_aside(folder: Path) -> None:
+    """Give a damaged checkpoint another name, so that the next one of as many events does not take it for itself.
+
+    Raises:
+        Unusable: it can't be renamed.
+    """
+    aside = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise Unusable(
+            f"can't rename the damaged checkpoint {folder} to {aside.name}: {what_is_wrong(error)}. "
+            f"Remove both, or move them elsewhere, and start again to go on from the checkpoint before"
+        ) from error
 
 
 def _folders(root: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from shared.state.shop import ShopSettings
 from shared.state.stream import Stream, StreamState
 
 
-class SnapshotState(TypedDict):
+class LearnerState(TypedDict):
     """The part of a snapshot that is no array, as JSON keeps it."""
 
     parent: str
@@ -28,11 +28,11 @@ class SnapshotState(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class LearnerSnapshot:
     """All of a learner."""
 
     arrays: dict[str, NDArray[Any]]
-    state: SnapshotState
+    state: LearnerState
 
 
 class Learner:
@@ -60,15 +60,15 @@ class Learner:
             self.policy.refit()
         return report
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> LearnerSnapshot:
         """Everything the learner knows; learning on from it is learning on without a pause."""
         stream, stream_state = self.stream.snapshot()
         policy = self.policy.snapshot()
         arrays = with_prefix("stream/", stream) | with_prefix("policy/", policy.arrays)
-        return Snapshot(arrays, SnapshotState(parent=self.parent, stream=stream_state, policy=policy.state))
+        return LearnerSnapshot(arrays, LearnerState(parent=self.parent, stream=stream_state, policy=policy.state))
 
     @classmethod
-    def restore(cls, settings: TrainerSettings, shop: ShopSettings, snapshot: Snapshot) -> Learner:
+    def restore(cls, settings: TrainerSettings, shop: ShopSettings, snapshot: LearnerSnapshot) -> Learner:
         """The learner that `snapshot` was taken of; the settings must be the same."""
         learner = cls(settings, shop)
         arrays, state = snapshot.arrays, snapshot.state

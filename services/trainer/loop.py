@@ -34,7 +34,7 @@ FLUSH_SECONDS = 4.0
 # Learned from in one go, however far off the next checkpoint is: a stop and the gauges wait for no more than this.
 MOST_AT_ONCE = 200
 # Of a version's figures, those logged when it is published.
-TOLD = ("validation_ndcg_at_10", "validation_ndcg_at_10_popularity")
+LOGGED_METRICS = ("validation_ndcg_at_10", "validation_ndcg_at_10_popularity")
 
 
 class Trainer:
@@ -63,20 +63,20 @@ class Trainer:
         topics = Topics.of(kafka)
         self._models_topic = topics.models
         self._identity = identity
-        found = checkpoint.newest(settings, shop)
-        if found is not None:
-            _refuse_other_log(found, identity, settings)
-        self.learner = Learner.restore(settings, shop, found.learner) if found else Learner(settings, shop)
+        resumed = checkpoint.newest(settings, shop)
+        if resumed is not None:
+            _refuse_other_log(resumed, identity, settings)
+        self.learner = Learner.restore(settings, shop, resumed.learner) if resumed else Learner(settings, shop)
         self._reader = OrderedReader(
             kafka,
             topics.states,
-            snapshot=found.reader if found else None,
+            snapshot=resumed.reader if resumed else None,
             silence_seconds=settings.silence_seconds,
         )
         self._producer = CountedProducer(producer_config(kafka))
         self._retention = Retention(shop.models_dir, kafka, self._producer, metrics)
-        self._durable = self.learner.applied if found else 0  # applied events of the newest checkpoint
-        if found is not None:
+        self._durable = self.learner.applied if resumed else 0  # applied events of the newest checkpoint
+        if resumed is not None:
             log.info("resumed after %d events", self.learner.applied)
 
     def run(self) -> None:
@@ -176,7 +176,7 @@ class Trainer:
             manifest.policy,
             manifest.applied_events,
             manifest.steps,
-            "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in TOLD),
+            "".join(f", {name} {value:.4f}" for name, value in manifest.metrics.items() if name in LOGGED_METRICS),
             manifest.heads,
         )
         self._retention.make_due(announced)
@@ -196,9 +196,9 @@ class Trainer:
         self._metrics.reader.show(self._reader, items)
 
 
-def _refuse_other_log(found: Checkpoint, identity: str, settings: TrainerSettings) -> None:
-    if found.log_identity != identity:
-        raise Unusable(_two_ways_out(f"belongs to the log {found.log_identity}, this one is {identity}", settings))
+def _refuse_other_log(resumed: Checkpoint, identity: str, settings: TrainerSettings) -> None:
+    if resumed.log_identity != identity:
+        raise Unusable(_two_ways_out(f"belongs to the log {resumed.log_identity}, this one is {identity}", settings))
 
 
 def _two_ways_out(problem: str, settings: TrainerSettings) -> str:

@@ -7,8 +7,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.log.ordered import ReaderMetrics
-from shared.process.ready import Ready
-from shared.process.telemetry import SECONDS_BUCKETS
+from shared.process.telemetry import SECONDS_BUCKETS, Ready
 
 
 class TrainerMetrics:

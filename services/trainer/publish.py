@@ -1,4 +1,4 @@
-"""Model versions: written from what the learner has learned and announced on `freshet.models`."""
+"""Model versions: written from what the learner has learned, announced on `freshet.models`, removed when too many."""
 
 from __future__ import annotations
 
@@ -30,13 +30,81 @@ from shared.process.settings import KafkaSettings
 from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings
 
-# Which model versions are kept, and the removal of the others.
-
 log = logging.getLogger("trainer")
 
-KEPT_NEWEST = 10
-KEPT_HOURS = 24
+KEPT_NEWEST = 10  # versions
+KEPT_HOURS = 24  # of which the last version of each is kept
 REMOVED = ".removed"  # what a folder's name ends with once it need only be deleted
+
+
+def write(
+    learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings
+) -> tuple[Manifest, str]:
+    """Write what the learner has learned as a version; its manifest and the manifest's SHA-256.
+
+    Raises:
+        OSError: the disk is full, say; nothing half written stays behind.
+    """
+    learned = learner.policy.learned()
+    manifest = Manifest(
+        version_id=version_id(learner.applied, reader, settings, shop),
+        policy=learner.policy.name,
+        parent=learner.parent,
+        heads=learned.heads,
+        popularity_weight=learned.popularity_weight,
+        neighbours=learned.neighbours,
+        history_length=shop.history_length,
+        event_features=list(EVENT_FEATURES),
+        dimension=learned.parts.input.shape[1],
+        products=len(learned.parts.products),
+        epsilon=learned.epsilon,
+        discount=learned.discount,
+        metrics=learned.metrics,
+        positions=source_positions(reader),
+        applied_events=learner.applied,
+        steps=learned.steps,
+        ordered=reader["ordered"],
+    )
+    _, sha256 = write_version(
+        shop.models_dir, manifest, learned.parts, learned.golden or no_golden(shop.history_length)
+    )
+    return manifest, sha256
+
+
+def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: str) -> ModelVersion:
+    """Announce a version, whose folder is whole by now, to every reader; the announcement."""
+    message = ModelVersion(
+        version_id=manifest.version_id,
+        policy=manifest.policy,
+        manifest_sha256=sha256,
+        created_ms=time.time_ns() // 1_000_000,
+        positions=[LogPosition(partition=int(p), offset=o) for p, o in sorted(manifest.positions.items())],
+        applied_events=manifest.applied_events,
+        steps=manifest.steps,
+        epsilon=manifest.epsilon,
+        ordered=manifest.ordered,
+        metrics=manifest.metrics,
+        parent=manifest.parent,
+        products=manifest.products,
+    )
+    producer.send(topic, key=f"version/{manifest.version_id}".encode(), value=message.SerializeToString())
+    return message
+
+
+def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings) -> str:
+    """The name of a version: it follows from its positions in the log and from the settings."""
+    lineage = json.dumps([source_positions(reader), fixed_settings(settings, shop)], sort_keys=True)
+    return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
+
+
+def applied_of(version_id: str) -> int:
+    """Events a version has learned from, by its name; 0 for the empty name of none."""
+    return int(version_id.partition("-")[0] or 0)
+
+
+def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
+    """Partition of `freshet.events` → next offset not learned: the same however often a state was written."""
+    return {partition: marks["source_offset"] + 1 for partition, marks in reader["marks"].items()}
 
 
 class Retention:
@@ -100,22 +168,11 @@ class Retention:
         places = {version_id: place for place, version_id in enumerate(announced, start=1)}
         versions = []
         for folder in self._root.glob("[!.]*"):
-            if (folder / MANIFEST).exists() and (ours := _ours(folder)) is not None:
-                written, learned = ours
+            if (folder / MANIFEST).exists() and (known := _written_and_learned(folder)) is not None:
+                written, learned = known
                 at = announced.get(folder.name, written)
                 versions.append((places.get(folder.name, 0), at, learned, folder.name))
         return [(version_id, at) for _, at, _, version_id in sorted(versions)]
-
-
-def _remove_whole(folder: Path) -> None:
-    """Remove a folder that others may be reading: it is gone at once, or stays as it was.
-
-    Raises:
-        OSError: it can't be removed, or only under another name, which `REMOVED` ends.
-    """
-    aside = folder.with_name(f".{folder.name}{REMOVED}")
-    folder.rename(aside)
-    shutil.rmtree(aside)
 
 
 def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], now: float) -> list[str]:
@@ -130,8 +187,19 @@ def expired(versions: Sequence[tuple[str, float]], *, pinned: Collection[str], n
     return [version for version, _ in versions if version not in kept]
 
 
-def _ours(folder: Path) -> tuple[float, int] | None:
-    """When a version of ours was written, Unix time in seconds, and the events it has learned from; None: not ours."""
+def _remove_whole(folder: Path) -> None:
+    """Remove a folder that others may be reading: it is gone at once, or stays as it was.
+
+    Raises:
+        OSError: it can't be removed, or only under another name, which `REMOVED` ends.
+    """
+    aside = folder.with_name(f".{folder.name}{REMOVED}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def _written_and_learned(folder: Path) -> tuple[float, int] | None:
+    """When a version was written, Unix time in seconds, and the events it has learned from; None: leave it alone."""
     try:
         manifest = read_manifest(folder)
         written = (folder / MANIFEST).stat().st_mtime
@@ -139,73 +207,3 @@ def _ours(folder: Path) -> tuple[float, int] | None:
         log.warning("left alone: %s", error)
         return None
     return (written, manifest.applied_events) if manifest.policy in POLICIES else None
-
-
-def source_positions(reader: ReaderSnapshot) -> dict[str, int]:
-    """Partition of `freshet.events` → next offset not learned: the same however often a state was written."""
-    return {partition: marks["source_offset"] + 1 for partition, marks in reader["marks"].items()}
-
-
-def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings) -> str:
-    """The name that follows from where in the log a version stands and what it was learned with."""
-    lineage = json.dumps([source_positions(reader), fixed_settings(settings, shop)], sort_keys=True)
-    return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
-
-
-def applied_of(version_id: str) -> int:
-    """Events a version has learned from, by its name; 0 for the empty name of none."""
-    return int(version_id.partition("-")[0] or 0)
-
-
-def write(
-    learner: Learner, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings
-) -> tuple[Manifest, str]:
-    """Write what the learner has learned as a version; its manifest and the manifest's SHA-256.
-
-    Raises:
-        OSError: the disk is full, say; nothing half written stays behind.
-    """
-    learned = learner.policy.learned()
-    manifest = Manifest(
-        version_id=version_id(learner.applied, reader, settings, shop),
-        policy=learner.policy.name,
-        parent=learner.parent,
-        heads=learned.heads,
-        popularity_weight=learned.popularity_weight,
-        neighbours=learned.neighbours,
-        history_length=shop.history_length,
-        event_features=list(EVENT_FEATURES),
-        dimension=learned.parts.input.shape[1],
-        products=len(learned.parts.products),
-        epsilon=learned.epsilon,
-        discount=learned.discount,
-        metrics=learned.metrics,
-        positions=source_positions(reader),
-        applied_events=learner.applied,
-        steps=learned.steps,
-        ordered=reader["ordered"],
-    )
-    _, sha256 = write_version(
-        shop.models_dir, manifest, learned.parts, learned.golden or no_golden(shop.history_length)
-    )
-    return manifest, sha256
-
-
-def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: str) -> ModelVersion:
-    """Tell every reader, and return what they are told; a folder is announced only once it is whole."""
-    message = ModelVersion(
-        version_id=manifest.version_id,
-        policy=manifest.policy,
-        manifest_sha256=sha256,
-        created_ms=time.time_ns() // 1_000_000,
-        positions=[LogPosition(partition=int(p), offset=o) for p, o in sorted(manifest.positions.items())],
-        applied_events=manifest.applied_events,
-        steps=manifest.steps,
-        epsilon=manifest.epsilon,
-        ordered=manifest.ordered,
-        metrics=manifest.metrics,
-        parent=manifest.parent,
-        products=manifest.products,
-    )
-    producer.send(topic, key=f"version/{manifest.version_id}".encode(), value=message.SerializeToString())
-    return message

@@ -1,4 +1,4 @@
-"""confluent-kafka, thinly wrapped: one configuration, counted deliveries, readers that assign themselves partitions."""
+"""confluent-kafka, thinly wrapped: one configuration, a producer that counts deliveries, a reader without a group."""
 
 from __future__ import annotations
 
@@ -13,36 +13,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from shared.process.errors import Unavailable
 from shared.process.settings import KafkaSettings
 
-# Which partition a key lies in: Kafka's murmur2, as Java, Faust and librdkafka's `murmur2_random` place keys.
+log = logging.getLogger("kafka")
 
+# Faust's and Java's partitioner, see `partition_of`; librdkafka's default places the same key elsewhere.
+PARTITIONER = "murmur2_random"
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _WORD = 0xFFFFFFFF
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a message with this key, 0 to partitions - 1."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def murmur2(data: bytes) -> int:
-    """MurmurHash2 (Appleby) with Kafka's seed, 32 bits unsigned."""
-    h = _SEED ^ len(data)
-    whole = len(data) & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * _M & _WORD
-        k = (k ^ k >> 24) * _M & _WORD
-        h = (h * _M & _WORD) ^ k
-    if whole < len(data):
-        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _WORD
-    h = (h ^ h >> 13) * _M & _WORD
-    return h ^ h >> 15
-
-
-log = logging.getLogger("kafka")
-
-# Faust's and Java's partitioner; librdkafka's own default places the same key elsewhere.
-PARTITIONER = "murmur2_random"
 
 METADATA_SECONDS = 1.0  # that a new reader waits for a broker at most
 
@@ -208,7 +185,7 @@ class LogReader:
         )
 
     def _know_leaders(self) -> None:
-        """Ask who leads the partitions; librdkafka, where it is not told, waits half a second before it asks."""
+        """Ask who leads the partitions at once: librdkafka alone waits half a second before it asks."""
         for topic in {topic for topic, _ in self._assigned}:
             try:
                 self._consumer.list_topics(topic, timeout=METADATA_SECONDS)
@@ -271,23 +248,42 @@ class _ErrorLog:
 
     def __init__(self, *, every_seconds: float = 5.0) -> None:
         self._every_seconds = every_seconds
-        self._said: dict[int, float] = {}
+        self._logged_at: dict[int, float] = {}  # code of an error → monotonic seconds
 
     def __call__(self, error: KafkaError) -> None:
         if error.fatal():
             log.error("Kafka client: %s", error.str())
         elif refused := refusal(error):
-            if self._may_say(error):
+            if self._is_due(error):
                 log.error("%s; trying on", refused)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            if self._may_say(error):
+            if self._is_due(error):
                 log.warning("no Kafka broker answers (%s); waiting for one", error.str())
         else:
             log.debug("Kafka client: %s", error.str())
 
-    def _may_say(self, error: KafkaError) -> bool:
+    def _is_due(self, error: KafkaError) -> bool:
         now = time.monotonic()
-        if now - self._said.get(error.code(), -self._every_seconds) < self._every_seconds:
+        if now - self._logged_at.get(error.code(), -self._every_seconds) < self._every_seconds:
             return False
-        self._said[error.code()] = now
+        self._logged_at[error.code()] = now
         return True
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a message with this key, 0 to partitions - 1, as Java, Faust and `PARTITIONER` choose it."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2 (Appleby) with Kafka's seed, 32 bits unsigned."""
+    h = _SEED ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * _M & _WORD
+        k = (k ^ k >> 24) * _M & _WORD
+        h = (h * _M & _WORD) ^ k
+    if whole < len(data):
+        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _WORD
+    h = (h ^ h >> 13) * _M & _WORD
+    return h ^ h >> 15

@@ -32,8 +32,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def limits_of(message: type[Message], field: str) -> Limits:
     """The limits of a message's field, by its name."""
-    found: Any = message.DESCRIPTOR.fields_by_name[field]
-    return field_limits(found)
+    descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
+    return field_limits(descriptor)
 
 
 def field_limits(field: FieldDescriptor) -> Limits:
@@ -168,8 +168,8 @@ class Check:
                 raise BadRequest(_join(path, field.name), f"{words}, got {shown}")
         if self._is_limited:
             nesting = self._nested(message, path, nesting)
-        for found in self._lists:
-            self._check_list(found, getattr(message, found.name), _join(path, found.name), nesting)
+        for bounds in self._lists:
+            self._check_list(bounds, getattr(message, bounds.name), _join(path, bounds.name), nesting)
         for name, limits in self._messages:
             if message.HasField(name):
                 inner = getattr(message, name)
@@ -179,21 +179,21 @@ class Check:
         if nesting is not None and nesting.kind is self._kind:
             nesting.depth -= 1
 
-    def _check_list(self, found: _List, items: Sequence[Any], path: str, nesting: _Nesting | None) -> None:
-        _check_size(path, len(items), found.limits)
-        if found.messages:
-            most_bytes = found.limits.max_bytes
+    def _check_list(self, bounds: _List, items: Sequence[Any], path: str, nesting: _Nesting | None) -> None:
+        _check_size(path, len(items), bounds.limits)
+        if bounds.messages:
+            most_bytes = bounds.limits.max_bytes
             for n, item in enumerate(items):
                 if self._deep:
                     check_of(item.DESCRIPTOR)(item, f"{path}[{n}]", nesting)
                 if most_bytes and item.ByteSize() > most_bytes:
                     raise BadRequest(f"{path}[{n}]", f"at most {most_bytes} bytes, got {item.ByteSize()}")
-        elif found.text is not None:
+        elif bounds.text is not None:
             for n, item in enumerate(items):
-                if not (found.text.least <= len(item) <= found.text.most and item.isascii() and item.isprintable()):
-                    check_text(f"{path}[{n}]", item, found.text.limits)
-        elif found.enum is not None:
-            known, field = found.enum
+                if not (bounds.text.least <= len(item) <= bounds.text.most and item.isascii() and item.isprintable()):
+                    check_text(f"{path}[{n}]", item, bounds.text.limits)
+        elif bounds.enum is not None:
+            known, field = bounds.enum
             for n, item in enumerate(items):
                 if item not in known:
                     raise BadRequest(f"{path}[{n}]", _unknown(field, item))

@@ -1,4 +1,4 @@
-"""Reads `freshet.states` in the one order that `shared.log.merge` gives all partitions, each event once."""
+"""Reads `freshet.states` in the one order that `shared.log.merge` gives all partitions, and shows how far it is."""
 
 from __future__ import annotations
 
@@ -166,11 +166,8 @@ class OrderedReader:
         self._paused = (self._paused | ahead) - back
 
 
-# What a service that reads through the ordered reader tells Prometheus of it.
-
-
 class ReaderMetrics:
-    """The metrics of one service's one reader, named `freshet_<service>_…`."""
+    """What a service tells Prometheus of its ordered reader, as `freshet_<service>_…`."""
 
     def __init__(self, service: str, registry: CollectorRegistry) -> None:
         def gauge(name: str, about: str) -> Gauge:

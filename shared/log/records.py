@@ -1,4 +1,7 @@
-"""What makes an event valid, the same wherever one enters: features refuses what `RecordEvents` refuses."""
+"""What lies in the topics: which events are valid, and how records of states and products are parsed.
+
+An event is valid or not wherever it enters: features refuses what `RecordEvents` refuses.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,10 @@ from shared.pb.freshet.v1.events_pb2 import (
 )
 from shared.process.errors import BadEvent, BadRequest
 
-# Kinds of events by their names, and those after which a product is not shown again.
+DAY_MS = 86_400_000
 
 # Products with an event of these kinds are never recommended to the user again, unless settings say otherwise.
 DEFAULT_MASKED_KINDS = ("review", "rating", "dislike")
-
-
-def kinds_of(names: Collection[str]) -> frozenset[int]:
-    """The `EventKind` numbers of names such as `review`.
-
-    Raises:
-        ValueError: a name is no kind.
-    """
-    known = {kind.removeprefix("EVENT_KIND_").lower(): number for kind, number in pb.EventKind.items() if number}
-    unknown = [name for name in names if name.strip().lower() not in known]
-    if unknown:
-        raise ValueError(f"no kind of event is called {unknown[0].strip()!r}; there are {', '.join(known)}")
-    return frozenset(known[name.strip().lower()] for name in names)
-
-
-def masked_kinds_of(names: str) -> frozenset[int]:
-    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
-
-    Raises:
-        ValueError: a name is no kind.
-    """
-    return kinds_of([name for name in names.split(",") if name.strip()])
-
 
 # Field that exceeds its limits → the reason that `check_event` gives, fit for a metric's label.
 _REASON_OF = defaultdict(
@@ -63,29 +43,19 @@ REASONS = ("no_product", "bad_id", *dict.fromkeys(_REASON_OF.values()))
 
 END_MS = int(limits_of(Event, "event_time_ms").maximum) + 1  # beyond, somebody mixed up the units
 
+# Field of a state → the least and the most that features writes; a number beyond, or NaN, would spoil what is learned.
+BOUNDS = {
+    "price_scaled": (0.0, 1.0),
+    "helpfulness_scaled": (0.0, 1.0),
+    "rating": (0.0, 5.0),
+    "sentiment": (-1.0, 1.0),
+    "reward": (-1.0, 1.0),
+}
+
+_KINDS = frozenset(EventKind.values()) - {EVENT_KIND_UNSPECIFIED}
 _ID = limits_of(Event, "product_id")
 _check = Check(Event.DESCRIPTOR)
 _check_tick = Check(Event.DESCRIPTOR, ("kind", "event_time_ms"))
-
-
-def check_id(field: str, value: str) -> None:
-    """Refuse what can't name a user or a product.
-
-    Raises:
-        BadEvent: it is empty, too long or holds control characters; the message names the field.
-    """
-    try:
-        check_text(field, value, _ID)
-    except BadRequest as error:
-        raise BadEvent("bad_id", str(error)) from None
-
-
-def key_of(event: Event) -> bytes:
-    """What an event's record is keyed by: its user, or its product where a guest did it; empty for a tick.
-
-    All of one user is in one partition; guests have no order to keep, so their events are spread by product.
-    """
-    return (event.user_id or event.product_id).encode()
 
 
 def check_event(event: Event) -> None:
@@ -122,18 +92,24 @@ def check_fields(event: Event, path: str = "") -> None:
         raise BadRequest(f"{at}sequence", "counted from 1 where a source is given, got 0")
 
 
-# Reading what lies in `freshet.states`.
+def check_id(field: str, value: str) -> None:
+    """Refuse what can't name a user or a product.
 
-# Field → the least and the most that features writes; a number beyond, or none at all, would spoil what learns from it.
-BOUNDS = {
-    "price_scaled": (0.0, 1.0),
-    "helpfulness_scaled": (0.0, 1.0),
-    "rating": (0.0, 5.0),
-    "sentiment": (-1.0, 1.0),
-    "reward": (-1.0, 1.0),
-}
+    Raises:
+        BadEvent: it is empty, too long or holds control characters; the message names the field.
+    """
+    try:
+        check_text(field, value, _ID)
+    except BadRequest as error:
+        raise BadEvent("bad_id", str(error)) from None
 
-_KINDS = frozenset(EventKind.values()) - {EVENT_KIND_UNSPECIFIED}
+
+def key_of(event: Event) -> bytes:
+    """What an event's record is keyed by: its user, or its product where a guest did it; empty for a tick.
+
+    All of one user is in one partition; guests have no order to keep, so their events are spread by product.
+    """
+    return (event.user_id or event.product_id).encode()
 
 
 def parse_state(value: bytes | None) -> StateVector:
@@ -167,9 +143,6 @@ def parse_state(value: bytes | None) -> StateVector:
     return state
 
 
-# Reading what lies in `freshet.products`.
-
-
 def parse_product(key: bytes | None, value: bytes | None) -> tuple[str, Product | None]:
     """A record's product_id and its product; None where the product is removed.
 
@@ -192,6 +165,23 @@ def parse_product(key: bytes | None, value: bytes | None) -> tuple[str, Product 
     return product_id, product
 
 
-# Lengths of time.
+def kinds_of(names: Collection[str]) -> frozenset[int]:
+    """The `EventKind` numbers of names such as `review`.
 
-DAY_MS = 86_400_000
+    Raises:
+        ValueError: a name is no kind.
+    """
+    known = {kind.removeprefix("EVENT_KIND_").lower(): number for kind, number in pb.EventKind.items() if number}
+    unknown = [name for name in names if name.strip().lower() not in known]
+    if unknown:
+        raise ValueError(f"no kind of event is called {unknown[0].strip()!r}; there are {', '.join(known)}")
+    return frozenset(known[name.strip().lower()] for name in names)
+
+
+def masked_kinds_of(names: str) -> frozenset[int]:
+    """The `EventKind` numbers of a list such as `review,rating`; an empty one masks nothing.
+
+    Raises:
+        ValueError: a name is no kind.
+    """
+    return kinds_of([name for name in names.split(",") if name.strip()])

@@ -124,11 +124,11 @@ def _create_missing(settings: KafkaSettings, seconds: float) -> bool:
     wanted = specifications(settings)
     for spec in wanted:
         if spec.topic in present:
-            found = len(present[spec.topic].partitions)
-            if found != spec.num_partitions:
+            partitions = len(present[spec.topic].partitions)
+            if partitions != spec.num_partitions:
                 raise Unusable(
-                    f"topic {spec.topic} has {found} partitions, the settings say {spec.num_partitions}: "
-                    f"set FRESHET_KAFKA_PARTITIONS={found}, or use another FRESHET_KAFKA_TOPIC_PREFIX"
+                    f"topic {spec.topic} has {partitions} partitions, the settings say {spec.num_partitions}: "
+                    f"set FRESHET_KAFKA_PARTITIONS={partitions}, or use another FRESHET_KAFKA_TOPIC_PREFIX"
                 )
     missing = [spec for spec in wanted if spec.topic not in present]
     if not missing:

@@ -1,4 +1,4 @@
-"""Folders that a service writes: tried at the start, whole or not at all, each file checked as it is read again."""
+"""Folders that a service writes: tried at the start, written whole or not at all, each file checked when it is read."""
 
 from __future__ import annotations
 
@@ -19,39 +19,13 @@ from numpy.typing import NDArray
 
 from shared.process.errors import Unusable
 
-# Arrays as one safetensors file, written piece by piece: no second copy in memory, and other threads run meanwhile.
-#
-# The format: https://github.com/huggingface/safetensors#format
-
-# Python's files and hashes let other threads run while they work on a piece, and look up after each.
-PIECE_BYTES = 4 * 2**20
-
-DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
-
-
-def pieces(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """The file's content, in order; `safetensors.numpy.load` reads it.
-
-    Raises:
-        KeyError: an array is of a type that is not in `DTYPES`.
-    """
-    header: dict[str, Any] = {}
-    end = 0
-    for name, array in arrays.items():
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    for array in arrays.values():
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        for start in range(0, len(content), PIECE_BYTES):
-            yield content[start : start + PIECE_BYTES]
-
-
 log = logging.getLogger("folders")
 
 PROBE = ".probe"
+
+# Python's files and hashes let other threads run while they work on a piece, and between two pieces.
+PIECE_BYTES = 4 * 2**20
+DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
 
 
 def prepare(folder: Path, setting: str) -> None:
@@ -80,7 +54,7 @@ def prepare(folder: Path, setting: str) -> None:
 
 
 def what_is_wrong(error: OSError) -> str:
-    """The system's own words, and what to do where the disk is full."""
+    """What the system says is wrong, and what to do where the disk is full."""
     words = error.strerror or str(error)
     return f"{words}; free some space" if error.errno == errno.ENOSPC else words
 
@@ -173,3 +147,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def pieces(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
+    """The content of a safetensors file that holds the arrays, piece by piece; `safetensors.numpy.load` reads it.
+
+    No second copy lies in memory, and other threads run meanwhile. The format:
+    https://github.com/huggingface/safetensors#format
+
+    Raises:
+        KeyError: an array is of a type that is not in `DTYPES`.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for array in arrays.values():
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]

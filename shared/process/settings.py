@@ -114,7 +114,7 @@ def refuse_unknown(classes: Iterable[type[BaseSettings]], environ: Mapping[str, 
         prefix = next((prefix_of(cls) for cls in classes if name.upper().startswith(prefix_of(cls))), None)
         if prefix is None or name.upper() in known:
             continue
-        siblings = [own.removeprefix(prefix) for own in known if own.startswith(prefix)]
+        siblings = [sibling.removeprefix(prefix) for sibling in known if sibling.startswith(prefix)]
         near = difflib.get_close_matches(name.upper().removeprefix(prefix), siblings, n=1)
         hint = f"; did you mean {prefix}{near[0]}?" if near else "; --help lists the settings"
         raise Unusable(f"unknown setting {name}{hint}")
@@ -151,10 +151,10 @@ def load(settings: type[SettingsT], environ: Mapping[str, str] | None = None) ->
         )
     except ValidationError as error:
         lines = []
-        for found in error.errors():
-            said = found["msg"].removeprefix("Value error, ")
-            name = f"{prefix_of(settings)}{'.'.join(str(part) for part in found['loc']).upper()}"
-            lines.append(f"{name}={found.get('input')!r}: {said}" if found["loc"] else said)
+        for detail in error.errors():
+            reason = detail["msg"].removeprefix("Value error, ")
+            name = f"{prefix_of(settings)}{'.'.join(str(part) for part in detail['loc']).upper()}"
+            lines.append(f"{name}={detail.get('input')!r}: {reason}" if detail["loc"] else reason)
         raise Unusable("wrong setting: " + "; ".join(lines)) from None
 
 

@@ -1,4 +1,7 @@
-"""Calm output: whole lines, and one status line that a terminal rewrites and a file gets every few seconds."""
+"""Output of commands and long tasks: whole lines, and a status line that a terminal rewrites in place.
+
+Where the output is no terminal, the status is written as a line every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,57 +13,73 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-# How a replay that was asked to stop gets out of whatever it is doing.
-
-
-class Stopped(Exception):
-    """SIGTERM or Ctrl-C came; caught where the position is saved."""
-
-
-# Shows how far a long task is: in place on a terminal, else as a line in the log every few seconds.
-
 log = logging.getLogger("replay")
 
 _TERMINAL_SECONDS = 0.2
 _BAR_COLUMNS = 20
 _TOO_EARLY = 0.01  # a share from which nobody can tell how long the rest will take
 
-
-def bar(share: float, columns: int = _BAR_COLUMNS) -> str:
-    """A bar that is full at 1."""
-    full, rest = divmod(round(min(1.0, max(0.0, share)) * columns * 8), 8)
-    return ("█" * full + " ▏▎▍▌▋▊▉"[rest] * (rest > 0)).ljust(columns, "·")
+STATUS_EVERY_SECONDS = 15.0
+PLAIN_COLUMNS = 110
+MOST_COLUMNS = 120
 
 
-def duration(seconds: float) -> str:
-    """About how long, in the two units that count."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+class Terminal:
+    """Writes to a stream, plainly unless it is a terminal."""
 
-
-class Forecast:
-    """How long a task will take yet, if it goes on as it went."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
         self._clock = clock
-        self._first: tuple[float, float] | None = None  # (seconds, share)
+        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._bold = self._live and "NO_COLOR" not in os.environ
+        self._shown = ""  # the status line on the screen
+        self._written_at = -STATUS_EVERY_SECONDS  # clock seconds of the last status line in plain output
 
-    def left(self, share: float) -> str:
-        """The time that is left, for people; empty as long as nobody can tell."""
-        now = self._clock()
-        if self._first is None or share < self._first[1]:
-            self._first = (now, share)
-        since, before = self._first
-        if share - before < _TOO_EARLY:
-            return ""
-        return f"{duration((now - since) * (1 - share) / (share - before))} left"
+    @property
+    def columns(self) -> int:
+        """How wide a line may be."""
+        return min(shutil.get_terminal_size().columns, MOST_COLUMNS) if self._live else PLAIN_COLUMNS
+
+    @property
+    def status_columns(self) -> int:
+        """How wide the status line may be: at a line's very end some terminals would begin another."""
+        return self.columns - 1 if self._live else self.columns
+
+    def say(self, text: str = "") -> None:
+        """Write whole lines."""
+        self.clear()
+        self._write(text + "\n")
+
+    def heading(self, number: int, title: str) -> None:
+        """Begin a part."""
+        text = f"{number}. {title}"
+        self.say()
+        self.say(f"\x1b[1m{text}\x1b[0m" if self._bold else text)
+        self.say()
+
+    def status(self, text: str) -> None:
+        """Show how it stands: in place on a terminal, else a line every few seconds."""
+        if self._live:
+            shown = text[: self.status_columns]
+            self._write("\r" + shown + " " * (len(self._shown) - len(shown)))
+            self._shown = shown
+        elif self._clock() - self._written_at >= STATUS_EVERY_SECONDS:
+            self._written_at = self._clock()
+            self._write(text + "\n")
+
+    def clear(self) -> None:
+        """Wipe the status line."""
+        if self._shown:
+            self._write("\r" + " " * len(self._shown) + "\r")
+            self._shown = ""
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
 
 
 class Watch:
-    """What a long task calls again and again: shows its progress and gets it out when it is asked to stop."""
+    """A long task calls this again and again: it shows the progress and ends the task once it is asked to stop."""
 
     def __init__(
         self,
@@ -110,63 +129,41 @@ class Watch:
             self._terminal.flush()
 
 
-STATUS_EVERY_SECONDS = 15.0
-PLAIN_COLUMNS = 110
-MOST_COLUMNS = 120
+class Stopped(Exception):
+    """A long task was asked to end, by SIGTERM or Ctrl-C; raised out of it and caught where its position is saved."""
 
 
-class Terminal:
-    """Writes to a stream, plainly unless it is a terminal."""
+class Forecast:
+    """How long a task will take yet, if it goes on as it went."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._bold = self._live and "NO_COLOR" not in os.environ
-        self._shown = ""  # the status line on the screen
-        self._said_at = -STATUS_EVERY_SECONDS  # clock seconds of the last status line in plain output
+        self._first: tuple[float, float] | None = None  # (seconds, share)
 
-    @property
-    def columns(self) -> int:
-        """How wide a line may be."""
-        return min(shutil.get_terminal_size().columns, MOST_COLUMNS) if self._live else PLAIN_COLUMNS
+    def left(self, share: float) -> str:
+        """The time that is left, in words; empty as long as too little is done to tell."""
+        now = self._clock()
+        if self._first is None or share < self._first[1]:
+            self._first = (now, share)
+        since, before = self._first
+        if share - before < _TOO_EARLY:
+            return ""
+        return f"{duration((now - since) * (1 - share) / (share - before))} left"
 
-    @property
-    def status_columns(self) -> int:
-        """How wide the status line may be: at a line's very end some terminals would begin another."""
-        return self.columns - 1 if self._live else self.columns
 
-    def say(self, text: str = "") -> None:
-        """Write whole lines."""
-        self.clear()
-        self._write(text + "\n")
+def bar(share: float, columns: int = _BAR_COLUMNS) -> str:
+    """A bar that is full at 1."""
+    full, rest = divmod(round(min(1.0, max(0.0, share)) * columns * 8), 8)
+    return ("█" * full + " ▏▎▍▌▋▊▉"[rest] * (rest > 0)).ljust(columns, "·")
 
-    def heading(self, number: int, title: str) -> None:
-        """Begin a part."""
-        text = f"{number}. {title}"
-        self.say()
-        self.say(f"\x1b[1m{text}\x1b[0m" if self._bold else text)
-        self.say()
 
-    def status(self, text: str) -> None:
-        """Show how it stands: in place on a terminal, else a line every few seconds."""
-        if self._live:
-            shown = text[: self.status_columns]
-            self._write("\r" + shown + " " * (len(self._shown) - len(shown)))
-            self._shown = shown
-        elif self._clock() - self._said_at >= STATUS_EVERY_SECONDS:
-            self._said_at = self._clock()
-            self._write(text + "\n")
-
-    def clear(self) -> None:
-        """Wipe the status line."""
-        if self._shown:
-            self._write("\r" + " " * len(self._shown) + "\r")
-            self._shown = ""
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+def duration(seconds: float) -> str:
+    """About how long, in the two units that count."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def cut(text: str, width: int) -> str:

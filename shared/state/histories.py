@@ -18,20 +18,18 @@ from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.arrays import grown
 
-# What a model is shown of one event: a row of numbers, all about [-1, 1].
-
-# What is kept of each event of the history; a column each, in this order, all about [-1, 1]. An encoder picks its own.
+# What is kept of each event of a history: a column each, in this order, all about [-1, 1]. An encoder picks some.
 EVENT_FEATURES = (
     "rating", "has_rating", "sentiment", "has_text", "reward",
     "gap",  # time since the user's event before
-    "price",  # as it was when the event happened; 0 where none was told
+    "price",  # when the event happened; 0 where the event has none
     "crawled_price", "helpfulness", "time", "user",
 )  # fmt: skip
 # Columns that a model must not read, unless its rows say that it reads the future: helpful votes and the prices beside
 # reviews, which come from the products' metadata, are as crawled, years later; who and when would be learned by heart.
 FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
 
-# Of these kinds a price is the metadata's; with the others a shop tells what it asked at that moment.
+# The price of an event of these kinds is the metadata's; of the others it is the shop's at that moment.
 UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
 
 # Imputed where all that is known of an event is who did what with which product, and when.
@@ -40,56 +38,10 @@ UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTE
 GAP_CAP_DAYS = 3650.0
 CENTURY_MS = 36_525 * DAY_MS
 
-
-def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
-    """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
-    has_rating = pb.IMPUTED_RATING not in state.imputed
-    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
-    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
-    days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
-    return (
-        (state.rating - 3.0) / 2.0 if has_rating else 0.0,
-        float(has_rating),
-        state.sentiment,
-        float(has_text),
-        state.reward,
-        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
-        0.0 if state.kind in UNPRICED_KINDS else price,
-        state.price_scaled,
-        state.helpfulness_scaled,
-        state.event_time_ms / CENTURY_MS,
-        zlib.crc32(state.user_id.encode()) / 2**32,
-    )
-
-
-# How well a user is known.
-
 # Where one class of users ends and another begins, in events and in days without any.
 OCCASIONAL_EVENTS, REGULAR_EVENTS, LAPSED_DAYS = 3, 10, 180
 
-
-class UserClass(StrEnum):
-    """How well a user is known."""
-
-    NEW = "new"  # no event, or fewer than `OCCASIONAL_EVENTS`
-    OCCASIONAL = "occasional"  # fewer than `REGULAR_EVENTS`
-    REGULAR = "regular"
-    LAPSED = "lapsed"  # any number of events, the newest more than `LAPSED_DAYS` ago
-
-
-USER_CLASSES = tuple(UserClass)
-
-
-def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:
-    """What class a user with so many events, the newest at `newest_ms`, is of at `now_ms`."""
-    if events and now_ms - newest_ms > LAPSED_DAYS * DAY_MS:
-        return UserClass.LAPSED
-    if events < OCCASIONAL_EVENTS:
-        return UserClass.NEW
-    return UserClass.OCCASIONAL if events < REGULAR_EVENTS else UserClass.REGULAR
-
-
-USERS_AT_ONCE = 10_000
+USERS_AT_ONCE = 10_000  # whose masks are joined in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +121,8 @@ class Histories:
 
     def newest_features(self, row: int) -> NDArray[np.float32]:
         """The features of the user's newest event, (F,)."""
-        own: NDArray[np.float32] = self._features[row, (int(self._counts[row]) - 1) % self.length].copy()
-        return own
+        features: NDArray[np.float32] = self._features[row, (int(self._counts[row]) - 1) % self.length].copy()
+        return features
 
     def masked(self, row: int) -> NDArray[np.int32]:
         """Products never to be recommended to the user again; may repeat."""
@@ -198,7 +150,7 @@ class Histories:
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
         slots = self._slots(row)
-        products, kinds, times = (own[row, slots].tolist() for own in (self._products, self._kinds, self._times))
+        products, kinds, times = (column[row, slots].tolist() for column in (self._products, self._kinds, self._times))
         return list(zip(products, kinds, times, self._features[row, slots], strict=True))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -256,3 +208,45 @@ class Histories:
 def _unrolled(ring: NDArray[Any], oldest: int) -> NDArray[Any]:
     """A full ring, (1, T, …), from its oldest entry on."""
     return np.concatenate([ring[:, oldest:], ring[:, :oldest]], axis=1)
+
+
+def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
+    """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
+    has_rating = pb.IMPUTED_RATING not in state.imputed
+    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
+    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
+    days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
+    return (
+        (state.rating - 3.0) / 2.0 if has_rating else 0.0,
+        float(has_rating),
+        state.sentiment,
+        float(has_text),
+        state.reward,
+        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
+        0.0 if state.kind in UNPRICED_KINDS else price,
+        state.price_scaled,
+        state.helpfulness_scaled,
+        state.event_time_ms / CENTURY_MS,
+        zlib.crc32(state.user_id.encode()) / 2**32,
+    )
+
+
+def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:
+    """What class a user with so many events, the newest at `newest_ms`, is of at `now_ms`."""
+    if events and now_ms - newest_ms > LAPSED_DAYS * DAY_MS:
+        return UserClass.LAPSED
+    if events < OCCASIONAL_EVENTS:
+        return UserClass.NEW
+    return UserClass.OCCASIONAL if events < REGULAR_EVENTS else UserClass.REGULAR
+
+
+class UserClass(StrEnum):
+    """How well a user is known."""
+
+    NEW = "new"  # no event, or fewer than `OCCASIONAL_EVENTS`
+    OCCASIONAL = "occasional"  # fewer than `REGULAR_EVENTS`
+    REGULAR = "regular"
+    LAPSED = "lapsed"  # any number of events, the newest more than `LAPSED_DAYS` ago
+
+
+USER_CLASSES = tuple(UserClass)

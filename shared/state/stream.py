@@ -82,13 +82,13 @@ class Stream:
         row = known.products.rows.get(state.product_id)
         had_event = row is not None and known.products.had_event(row)
         popularity = known.share(row) if row is not None and had_event else 0.0
-        found = self.assembler.before(state) if state.user_id else None  # a guest's event is in nobody's history
+        situation = self.assembler.before(state) if state.user_id else None  # a guest's event is in nobody's history
         product = known.apply(state)
         self.applied += 1
         transition, continued = None, None
-        if found is not None:
-            transition = self.assembler.after(found, state, product, known=had_event)
-            continued = found.continued
+        if situation is not None:
+            transition = self.assembler.after(situation, state, product, known=had_event)
+            continued = situation.continued
         return Seen(product, state.kind, state.event_time_ms, transition, continued, popularity, state)
 
     def snapshot(self) -> tuple[dict[str, NDArray[Any]], StreamState]:

@@ -146,7 +146,7 @@ class Assembler:
             today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
         return Situation(window.products[0, :n], window.features[0, :n], histories.masked(row), today, continued)
 
-    def after(self, found: Situation, state: StateVector, product: int, *, known: bool) -> Transition:
+    def after(self, situation: Situation, state: StateVector, product: int, *, known: bool) -> Transition:
         """The transition of the event that was just applied, given the situation before it.
 
         Args:
@@ -156,18 +156,18 @@ class Assembler:
         row = self.histories.row(state.user_id)
         if row is None:
             raise ValueError(f"no event of {state.user_id} was applied")
-        products = np.empty(len(found.products) + 1, np.int32)
-        products[:-1], products[-1] = found.products, product
+        products = np.empty(len(situation.products) + 1, np.int32)
+        products[:-1], products[-1] = situation.products, product
         transition = Transition(
             serial=self.serial,
             products=products,
-            features=np.concatenate([found.features, self.histories.newest_features(row)[None, :]]),
+            features=np.concatenate([situation.features, self.histories.newest_features(row)[None, :]]),
             reward=state.reward,
             discount=0.0,
-            masked=found.masked,
+            masked=situation.masked,
             known=known,
             chosen=state.kind not in UNCOUNTED_KINDS,
-            today=found.today,
+            today=situation.today,
         )
         if row == len(self.last_serial):
             self.last_serial.append(self.serial)

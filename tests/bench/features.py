@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from services.features.core import Origin, describe
+from services.features.core import SourceRecord, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.log.clients import CountedProducer, LogReader, producer_config
@@ -88,7 +88,7 @@ def _sequence(reviews: Sequence[Event], count: int, *, texts: bool) -> list[Even
 def _mean_state_bytes(sent: Sequence[Event]) -> int:
     """How long the states of the first events are."""
     settings, sentiment = load(FeaturesSettings, {}), Sentiment()
-    origin = Origin("freshet.events", 0, 1000, 1_700_000_000_000)
+    origin = SourceRecord("freshet.events", 0, 1000, 1_700_000_000_000)
     some = sent[:200]
     return sum(describe(event, origin, settings, sentiment).ByteSize() for event in some) // len(some)
 

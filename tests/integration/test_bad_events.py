@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from services.features.core import Origin, describe, parse_event
+from services.features.core import SourceRecord, describe, parse_event
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
 from shared.log.clients import CountedProducer, LogReader, producer_config
@@ -103,7 +103,7 @@ def test_of_100_000_broken_messages_no_good_one_is_lost_and_each_bad_one_is_set_
             letters[place] = (record.key(), record.value(), error.reason)
             reasons[error.reason] += 1
         else:
-            origin = Origin(topics.events, *place, record.timestamp()[1])
+            origin = SourceRecord(topics.events, *place, record.timestamp()[1])
             states[place] = describe(event, origin, settings, sentiment).SerializeToString()
     assert len(states) + len(letters) == MUTATED + GOOD
     assert len(states) > 2 * GOOD, "many a broken message is still an event"

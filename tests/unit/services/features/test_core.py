@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.features.core import (
     MOST_TEXT_BYTES,
-    Origin,
+    SourceRecord,
     describe,
     helpfulness_scaled,
     parse_event,
@@ -31,7 +31,7 @@ from shared.process.settings import load
 SENTIMENT = Sentiment()
 METRICS = FeaturesMetrics(CollectorRegistry())
 SETTINGS = load(FeaturesSettings, {})
-ORIGIN = Origin("freshet.events", 3, 41, 1_700_000_000_123)
+ORIGIN = SourceRecord("freshet.events", 3, 41, 1_700_000_000_123)
 ACTED = [kind for kind in pb.EventKind.values() if kind not in (pb.EVENT_KIND_UNSPECIFIED, pb.EVENT_KIND_TICK)]
 
 

@@ -87,6 +87,21 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) ->
     assert checkpoint.newest(settings, SHOP) is None, "they were put aside"
 
 
+def test_a_damaged_checkpoint_that_can_not_be_put_aside_ends_the_start_with_what_to_do(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    older, newer = write(settings, 30), write(settings, 40)
+    (newer / checkpoint.STATE).write_bytes(b"{")
+    in_the_way = settings.state_dir / f"damaged-{newer.name}"
+    in_the_way.write_bytes(b"a file, which no folder can replace")
+    with pytest.raises(Unusable, match=rf"can't rename the damaged checkpoint {newer} to {in_the_way.name}: .*Remove"):
+        checkpoint.newest(settings, SHOP)
+    assert (older.is_dir(), newer.is_dir()) == (True, True)
+    in_the_way.unlink()
+    restored = checkpoint.newest(settings, SHOP)
+    assert restored is not None
+    assert restored.learner.state["stream"]["applied"] == 30
+
+
 def test_a_checkpoint_learned_with_other_settings_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
     write(small(tmp_path), 30)
     with pytest.raises(Unusable, match=r"FRESHET_TRAINER_DISCOUNT=0.5, now it is 0.9.*FRESHET_TRAINER_STATE_DIR"):

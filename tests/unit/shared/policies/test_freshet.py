@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from services.features.core import Origin, describe
+from services.features.core import SourceRecord, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from services.trainer.learner import Learner, Snapshot
+from services.trainer.learner import Learner, LearnerSnapshot
 from services.trainer.settings import TrainerSettings
 from shared.log.records import kinds_of
 from shared.model.format import Manifest
@@ -101,7 +101,7 @@ def two_texts(seed: int, *, shuffled: bool) -> list[pb.StateVector]:
             kind=state.kind, user_id=state.user_id, product_id=state.product_id, event_time_ms=state.event_time_ms,
             event_id=f"e{n}", rating=4.0, text=text_of.get(id(state), ""),
         )  # fmt: skip
-        described.append(describe(event, Origin("events", 0, n, 0), FeaturesSettings(), SENTIMENT))
+        described.append(describe(event, SourceRecord("events", 0, n, 0), FeaturesSettings(), SENTIMENT))
     return described
 
 
@@ -205,7 +205,7 @@ def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_
     assert not np.array_equal(glad_after.features, sad_after.features)
 
 
-def everything(snapshot: Snapshot) -> dict[str, bytes]:
+def everything(snapshot: LearnerSnapshot) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in snapshot.arrays.items()} | {"state": repr(snapshot.state).encode()}
 
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
 from shared.process.healthy import ports
-from shared.process.ready import LONGEST_TURN_SECONDS, Ready
+from shared.process.telemetry import LONGEST_TURN_SECONDS, Ready
 from tests.support.processes import ROOT
 
 

@@ -21,8 +21,9 @@ figure ranks the whole catalogue known at that moment; none is sampled.
                  events are not judged; values given with --set are chosen on them.
   temporal       learn on the first 80 % of the time line, then judge the rest and learn no more. Values given with
                  --set are chosen on the last eighth of those 80 %.
-  leave-one-out  rank each user's last product. Leaky; only to stand beside published figures. It also reads text
-                 files of lines `user product product …`.
+  leave-one-out  rank each user's last product. Leaky; only to compare with published figures. It also reads text
+                 files of lines `user product product …`. gru4rec, sasrec and markov-sasrec learn whole sequences at
+                 once; all others, freshet too, learn event by event, as from a stream.
 
 A user's products of one whole day are predicted as a set from the state at the day's start; ties count half; a product
 without an event before is a miss. The same data, seed and command give the same figures, bit for bit on one machine,

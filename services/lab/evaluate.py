@@ -97,7 +97,7 @@ def evaluate(
         masked_kinds=evaluation.settings.masked_kinds,
         spam_share=evaluation.spam_share,
         new_products=arguments.new_products,
-        reads_future=frozenset(name for name in evaluation.policies if getattr(class_of(name), "reads_future", False)),
+        reads_future=frozenset(name for name in evaluation.policies if class_of(name).reads_future),
         options=evaluation.options,
         notes=notes,
     )

@@ -180,7 +180,7 @@ def _masked_kinds(text: str) -> str:
 
 
 def _setting(text: str) -> tuple[str, str, list[Any]]:
-    match = re.fullmatch(r"([a-z0-9]+)\.([a-z0-9_]+(?:\.[a-z0-9_]+)?)=(.+)", text.strip())
+    match = re.fullmatch(r"([a-z0-9-]+)\.([a-z0-9_]+(?:\.[a-z0-9_]+)?)=(.+)", text.strip())
     if match is None or match[1] not in POLICIES:
         raise argparse.ArgumentTypeError(f"{text!r} is not POLICY.OPTION=VALUE, such as markov.window=5")
     return match[1], match[2], [_value(part) for part in match[3].split(",")]

@@ -24,7 +24,7 @@ from shared.policies.registry import class_of
 from shared.process.terminal import Forecast, Terminal, bar
 from shared.state.shop import StreamSettings
 
-NOT_A_BASELINE = frozenset({"freshet"})
+NOT_A_BASELINE = frozenset({"freshet", "markov-sasrec"})
 # In leave-one-out there are no times: popularity is all that was counted.
 NO_DECAY_DAYS = 1e9
 
@@ -170,7 +170,7 @@ def _runs(
     """Run under every seed; policies that draw nothing once only, unless the stream differs from seed to seed."""
     result: Result | None = None
     for number, seed in enumerate(evaluation.seeds):
-        names = [name for name in evaluation.policies if not number or again or getattr(class_of(name), "seeded", True)]
+        names = [name for name in evaluation.policies if not number or again or class_of(name).seeded]
         if result is not None:
             names = [name for name in names if name not in result.failures]
         if not names:

@@ -20,7 +20,6 @@ from shared.log.merge import Positioned
 from shared.log.ordered import OrderedReader
 from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
-from shared.policies.freshet.policy import FreshetPolicy
 from shared.process import folders
 from shared.process.errors import Unusable
 from shared.process.settings import KafkaSettings
@@ -187,12 +186,11 @@ class Trainer:
         self._metrics.publish_events.set(self._settings.publish_events)
         self._metrics.products.set(len(learner.stream.products))
         self._metrics.users.set(len(learner.stream.histories.users))
-        if isinstance(learner.policy, FreshetPolicy):  # the others have none of these
-            self._metrics.epsilon.set(learner.policy.epsilon)
-            self._metrics.buffer_size.set(len(learner.policy.buffer))
-            self._metrics.mixture.labels("popularity").set(learner.policy.popularity_weight)
-            for name, part in learner.policy.parts().items():
-                self._metrics.mixture.labels(name).set(part.weight)
+        gauges = learner.policy.gauges()
+        self._metrics.epsilon.set(gauges.epsilon)
+        self._metrics.buffer_size.set(gauges.buffer_size)
+        for name, weight in gauges.mixture.items():
+            self._metrics.mixture.labels(name).set(weight)
         self._metrics.reader.show(self._reader, items)
 
 

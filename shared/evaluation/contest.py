@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from shared.pb.freshet.v1.events_pb2 import (
     Product,
     StateVector,
 )
-from shared.policies.contract import Policy
+from shared.policies.contract import Policy, Progress
 from shared.policies.registry import make
 from shared.process.arrays import grown
 from shared.process.errors import Unusable
@@ -234,18 +234,6 @@ def campaign(stream: Sequence[StateVector], share: float, rng: np.random.Generat
     return Campaign(events, promoted)
 
 
-class Pass(Protocol):
-    """How far a policy is that learns whole sequences, such as `shared.policies.networks.sequences.Progress`."""
-
-    @property
-    def done(self) -> int:
-        """Passes over the sequences."""
-
-    @property
-    def most(self) -> int:
-        """Passes there will be, or fewer."""
-
-
 Options = Mapping[str, Mapping[str, Any]]  # policy → what its constructor is told
 
 
@@ -299,8 +287,8 @@ class Contest:
 
     @property
     def learns_sequences(self) -> frozenset[str]:
-        """Policies that have a way of their own to learn from whole sequences."""
-        return frozenset(name for name, policy in self.policies.items() if hasattr(policy, "fit_sequences"))
+        """Policies that can learn from whole sequences at once."""
+        return frozenset(name for name, policy in self.policies.items() if policy.fit_sequences is not None)
 
     def learn(self, state: StateVector, *, but: Container[str] = ()) -> None:
         """Let an event count, for all policies `but` some."""
@@ -316,16 +304,17 @@ class Contest:
         self.prequential.follow(state)
 
     def learn_sequences(self, sequences: Sequence[Sequence[int]], validation: Sequence[int] | None) -> None:
-        """Let policies that have a way of their own learn from whole sequences.
+        """Let the policies that can do so learn from whole sequences.
 
         Args:
             sequences: rows of each user's products, oldest first, all of which the stream has applied.
             validation: the row of what each user chose next, to choose by and not to learn; -1: there is none.
         """
         arrays = [np.array(own, np.int32) for own in sequences]
-        for name in sorted(self.learns_sequences):
-            fit = cast(Any, self.policies[name]).fit_sequences
-            self._timed(name, partial(fit, arrays, validation, partial(self._tell_of_pass, name)))
+        for name, policy in sorted(self.policies.items()):
+            if policy.fit_sequences is not None:
+                tell = partial(self._tell_of_pass, name)
+                self._timed(name, partial(policy.fit_sequences, arrays, validation, tell))
 
     def refit(self, *, but: Container[str] = ()) -> None:
         """Let those fit that do so at fixed points, `but` some."""
@@ -333,7 +322,7 @@ class Contest:
             if policy.fitted == "at fixed points" and name not in but:
                 self._timed(name, policy.refit)
 
-    def _tell_of_pass(self, name: str, progress: Pass) -> None:
+    def _tell_of_pass(self, name: str, progress: Progress) -> None:
         self._tell(f"{name}: pass {progress.done} of at most {progress.most}")
 
     def _timed(self, name: str, work: Callable[[], object]) -> None:

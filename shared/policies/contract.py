@@ -1,15 +1,16 @@
-"""The contract of every policy: learns from a stream, scores as served, and says what there is to publish.
+"""The contract of every policy: it learns from a stream, scores as it is served, and gives what there is to publish.
 
-What a policy may read of an event's own time: its product, kind, price and who, in the transition's last entry and in
-`Seen.state`. Of the state before it, only `Transition.products` and `features` up to `judged`. Metadata prices, helpful
-votes, the user's number and absolute time are for the paper's `dqn` alone, whose rows say that it reads the future.
+Of the event that it learns from, a policy may read the product, the kind, the price and the user: the transition's last
+entry and `Seen.state`. Of the state before that event it may read `Transition.products` and `features` up to `judged`
+alone. Prices of the metadata, helpful votes, the user's number and absolute time are known only later: a policy that
+reads them, as the paper's `dqn` does, declares `reads_future`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,22 +55,70 @@ class PolicySnapshot:
     state: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What can be watched of a policy while it learns; the defaults where it has no such thing."""
+
+    epsilon: float = 0.0
+    buffer_size: int = 0  # transitions in the replay buffer
+    mixture: Mapping[str, float] = field(default_factory=dict)  # part of the mixture → its weight
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One pass over the examples."""
+
+    done: int  # passes
+    most: int  # passes there will be, or fewer
+    loss: float
+    validation: float | None  # NDCG@10 of the validation products
+
+
+class FitSequences(Protocol):
+    """Learns anew from whole sequences, in as many passes as that takes."""
+
+    def __call__(
+        self,
+        sequences: Sequence[NDArray[np.int32]],
+        validation: Sequence[int] | None = None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """Replace what was learned.
+
+        Args:
+            sequences: rows of the stream's products, an array for each user, oldest first.
+            validation: the product that followed each sequence, to choose by; -1: there is none. None: nothing is
+                chosen.
+            on_progress: is called after each pass.
+        """
+
+
+Fitted = Literal["incrementally", "at fixed points"]
+
+
 class Policy(Protocol):
     """Learns one stream. The same events in the same order under the same seed give the same policy, bit for bit.
 
     It is a `shared.model.served.Scores` too: `served_scores(policy, window, stream.trending)` ranks as this moment
     would be served, and what `learned` gives ranks the same when `shared.model.scoring.Scorer` has loaded it. Rows are
     the stream's; none of the methods reads a clock.
+
+    What callers need to know of a policy is declared here, and every class declares it: `keeps_contract` has mypy hold
+    it to that.
     """
 
-    @property
-    def name(self) -> str:
-        """As `--policies` and FRESHET_TRAINER_POLICY say it."""
-        ...
+    # As `--policies` and FRESHET_TRAINER_POLICY name it.
+    name: ClassVar[str]
+    # Whether `learn` changes what is scored, or `refit` does.
+    fitted: ClassVar[Fitted]
+    # Whether it is judged under every seed; False: it draws nothing, and fitting it again would change nothing.
+    seeded: ClassVar[bool]
+    # Whether it reads what was not known yet when the event happened.
+    reads_future: ClassVar[bool]
 
     @property
-    def fitted(self) -> Literal["incrementally", "at fixed points"]:
-        """Whether `learn` changes what is scored, or `refit` does."""
+    def fit_sequences(self) -> FitSequences | None:
+        """How it learns from whole sequences; None: it takes them event by event, as a stream."""
         ...
 
     @property
@@ -86,24 +135,36 @@ class Policy(Protocol):
         ...
 
     def learn(self, seen: Seen) -> StepReport | None:
-        """Take up one event, which the stream has applied; the report of a gradient step, if one was made."""
+        """Learn from one event, which the stream has applied; the report of a gradient step, if one was made."""
         ...
 
     def refit(self) -> None:
-        """Fit on all events taken up so far, where the policy is fitted at fixed points; else nothing."""
+        """Fit on all events learned so far, where the policy is fitted at fixed points; else nothing."""
         ...
 
     def learned(self) -> Learned:
         """What there is to publish. Changes nothing."""
         ...
 
+    def gauges(self) -> Gauges:
+        """What can be watched now."""
+        ...
+
     def snapshot(self) -> PolicySnapshot:
-        """Everything the policy knows and the stream does not; shares nothing with what goes on."""
+        """Everything the policy knows and the stream does not; shares no memory with the policy."""
         ...
 
     def restore(self, snapshot: PolicySnapshot) -> None:
-        """Take up what `snapshot` gave, into a policy newly made on the restored stream with the same settings."""
+        """Go on from what `snapshot` gave, as a policy newly made on the restored stream with the same settings."""
         ...
+
+
+PolicyClass = TypeVar("PolicyClass", bound=type[Policy])
+
+
+def keeps_contract(policy: PolicyClass) -> PolicyClass:
+    """Have mypy check that a class is a whole `Policy`: classes are found by name, where it can't look."""
+    return policy
 
 
 def nothing_to_add(products: int) -> NDArray[np.float32]:
@@ -121,14 +182,13 @@ def no_golden(history_length: int) -> Golden:
     return Golden(window, np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
 
 
-# What a policy that has no encoder publishes in its place: one that answers nothing, for heads that count nothing.
-
+# The head of a version without an encoder: its one query is 0.
 HEAD = "none"
 
 
 def encoder_of_zeros() -> bytes:
     """An ONNX model with an encoder's inputs, D = 1, whose one query is 0."""
-    import onnx  # for those who publish; the evaluator ranks by its baselines and publishes none
+    import onnx  # only who publishes needs it; the evaluator ranks by its baselines and publishes nothing
     from onnx import TensorProto, helper, numpy_helper
 
     constants: dict[str, NDArray[Any]] = {
@@ -173,7 +233,7 @@ def learned_of(
         outputs={HEAD: np.zeros((a, 1), np.float32)},
         biases={HEAD: np.zeros(a, np.float32) if bias is None else bias},
         products=list(products),
-        neighbours={name: own for name, (_, own) in neighbours.items()},
+        neighbours={name: matrix for name, (_, matrix) in neighbours.items()},
     )
     return Learned(
         parts,

@@ -1,10 +1,13 @@
-"""The policy `trending`: decayed popularity alone, the baseline everybody must beat. See `shared.state.known`."""
+"""The policies that count and fit nothing: `trending`, `repeat` and `markov`. Pure.
+
+`Cooccurrence` counts what is chosen after what, event by event; `markov` is one such relation, `freshet` has several.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,29 +15,93 @@ from numpy.typing import NDArray
 from shared.model.format import NeighbourPart
 from shared.model.neighbours import Neighbours, recency_weights
 from shared.model.served import FloatArray
-from shared.policies.contract import Learned, PolicySnapshot, learned_of, nothing_to_add
+from shared.policies.contract import (
+    Fitted,
+    Gauges,
+    Learned,
+    PolicySnapshot,
+    keeps_contract,
+    learned_of,
+    nothing_to_add,
+)
 from shared.state.histories import Window
 from shared.state.stream import Seen, Stream
 
-# The policy `repeat`: what the user had before, the newest and the most frequent first, then what is popular.
-#
-# The baseline of next-basket recommendation that most learned methods fail to beat (Ariannezhad et al., RecSys 2022).
+# Neighbours of a product that are kept; up to twice as many are counted before the rarest are dropped.
+KEPT = 100
+# A product's counts are divided as if it had so much more of a neighbour that nobody chooses.
+SHRINK = 1.0
 
 
-class RepeatPolicy:
-    """Learns nothing: each product is its own only neighbour.
+class CountingPolicy:
+    """What these policies share: all that they know is in the mixture, and nothing is fitted."""
+
+    fitted: ClassVar[Fitted] = "incrementally"
+    seeded: ClassVar[bool] = True
+    reads_future: ClassVar[bool] = False
+    fit_sequences = None
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
+        """Nothing beside the mixture."""
+        return nothing_to_add(len(self._stream.products))
+
+    def refit(self) -> None:
+        """Nothing."""
+
+    def gauges(self) -> Gauges:
+        """Nothing."""
+        return Gauges()
+
+
+@keeps_contract
+class TrendingPolicy(CountingPolicy):
+    """Decayed popularity alone, the baseline everybody must beat: the stream counts it, see `shared.state.known`."""
+
+    name: ClassVar[str] = "trending"
+    popularity_weight = 1.0
+
+    def __init__(self, stream: Stream, seed: int) -> None:  # noqa: ARG002  # nothing is drawn
+        super().__init__(stream)
+
+    def related(self, window: Window) -> FloatArray:  # noqa: ARG002
+        """Nothing."""
+        return nothing_to_add(len(self._stream.products))
+
+    def learn(self, seen: Seen) -> None:
+        """Nothing: the stream has counted the event."""
+
+    def learned(self) -> Learned:
+        """A version that knows the products and nothing else."""
+        return learned_of(self._stream.products)
+
+    def snapshot(self) -> PolicySnapshot:
+        """Nothing."""
+        return PolicySnapshot()
+
+    def restore(self, snapshot: PolicySnapshot) -> None:
+        """Nothing."""
+
+
+@keeps_contract
+class RepeatPolicy(CountingPolicy):
+    """What the user had before, the newest and the most frequent first, then what is popular.
+
+    The baseline of next-basket recommendation that most learned methods fail to beat (Ariannezhad et al., RecSys 2022):
+    each product is its own only neighbour.
 
     Args:
         decay: what an event of the history counts beside the one after it.
         popularity_weight: of popularity beside the user's own products, which orders the others.
     """
 
-    name = "repeat"
-    fitted: Literal["incrementally"] = "incrementally"
+    name: ClassVar[str] = "repeat"
 
     def __init__(self, stream: Stream, seed: int, *, decay: float = 0.8, popularity_weight: float = 0.001) -> None:  # noqa: ARG002  # nothing is drawn
+        super().__init__(stream)
         self.popularity_weight = popularity_weight
-        self._stream = stream
         self._part = NeighbourPart(weight=1.0 - popularity_weight, decay=decay)
 
     def related(self, window: Window) -> FloatArray:
@@ -45,15 +112,8 @@ class RepeatPolicy:
         np.add.at(result, window.products[0, :length], weights.astype(np.float32))
         return result
 
-    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        """Nothing beside them."""
-        return nothing_to_add(len(self._stream.products))
-
     def learn(self, seen: Seen) -> None:
-        """The stream has put it into the user's history."""
-
-    def refit(self) -> None:
-        """Nothing."""
+        """Nothing: the stream has put the event into the user's history."""
 
     def learned(self) -> Learned:
         """Every product beside itself."""
@@ -73,12 +133,86 @@ class RepeatPolicy:
         """Nothing."""
 
 
-# What is bought with what, counted as it comes, and how much that says beside popularity. Pure.
+@keeps_contract
+class MarkovPolicy(CountingPolicy):
+    """What followed the user's last products, counted within a window, nearer ones more.
 
-# Neighbours of a product that are kept; up to twice as many are counted before the rarest go.
-KEPT = 100
-# A product's counts are shared out as if it had so much more of a neighbour that nobody chooses.
-SHRINK = 1.0
+    First-order Markov chains (Rendle et al., WWW 2010), with a memory longer than one step on both sides.
+
+    Args:
+        window: events before a choice that it is counted after.
+        decay: what an event counts beside the one after it, where pairs are counted.
+        last: newest events of a history that are read.
+        reading_decay: what an event counts beside the one after it, where a history is read.
+        shrink: what is added to a product's count of followers before it divides them.
+        power: that divisor's exponent, in (0, 1].
+        popularity_weight: of popularity beside the counts, which orders what was never counted.
+    """
+
+    name: ClassVar[str] = "markov"
+
+    def __init__(
+        self,
+        stream: Stream,
+        seed: int,  # noqa: ARG002  # nothing is drawn
+        *,
+        window: int = 5,
+        decay: float = 0.7,
+        last: int = 3,
+        reading_decay: float = 0.6,
+        shrink: float = 1.0,
+        power: float = 1.0,
+        popularity_weight: float = 0.001,
+    ) -> None:
+        super().__init__(stream)
+        self.popularity_weight = popularity_weight
+        self._counts = Cooccurrence(
+            Relation(
+                "next",
+                decay,
+                both_ways=False,
+                window=window,
+                with_itself=True,
+                reading_decay=reading_decay,
+                last=last,
+                shrink=shrink,
+                power=power,
+            )
+        )
+
+    def related(self, window: Window) -> FloatArray:
+        """What followed the last products of the history."""
+        history = window.products[0, : int(window.lengths[0])]
+        shares = self._counts.shares(history, len(self._stream.products))
+        shares *= np.float32(1.0 - self.popularity_weight)
+        return shares
+
+    def learn(self, seen: Seen) -> None:
+        """Count what was chosen after the history."""
+        transition = seen.transition
+        if transition is not None and transition.chosen:
+            self.count(transition.products[:-1], transition.action)
+
+    def count(self, history: NDArray[np.int32], action: int) -> None:
+        """Count a product chosen after a history, (n,) rows, oldest first."""
+        self._counts.add(history, action)
+
+    def learned(self) -> Learned:
+        """The counts as shares."""
+        part = self._counts.relation.part(1.0 - self.popularity_weight)
+        return learned_of(
+            self._stream.products,
+            popularity_weight=self.popularity_weight,
+            neighbours={"next": (part, self._counts.neighbours(len(self._stream.products)))},
+        )
+
+    def snapshot(self) -> PolicySnapshot:
+        """The counts."""
+        return PolicySnapshot(self._counts.to_arrays())
+
+    def restore(self, snapshot: PolicySnapshot) -> None:
+        """Go on from the counts."""
+        self._counts.restore(snapshot.arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +225,9 @@ class Relation:
     window: int = 10  # events of a history that are paired with the one that follows
     with_itself: bool = False  # whether a product may follow itself
     reading_decay: float = 0.0  # likewise where a history is read; 0: as `decay`
-    last: int = 0  # newest events of a history that are read; 0: all
+    last: int = 0  # newest events of a history that are read; 0: all of them
     shrink: float = SHRINK
-    # A count is divided by its product's total to this power: 1 gives shares; less, and products with many followers
+    # A count is divided by its product's total to this power: 1 gives shares; with less, products with many followers
     # say more than those with few.
     power: float = 1.0
 
@@ -114,9 +248,8 @@ class Cooccurrence:
         self.name = relation.name
         self._counts: list[dict[int, float]] = []  # product row → neighbour's row → count
         self._totals: list[float] = []
-        self._rows: dict[
-            int, tuple[NDArray[np.int32], NDArray[np.float32]]
-        ] = {}  # of those asked for since they changed
+        # Product row → its neighbours and their shares, where these were read since they last changed.
+        self._rows: dict[int, tuple[NDArray[np.int32], NDArray[np.float32]]] = {}
 
     def add(self, history: NDArray[np.int32], action: int) -> None:
         """Count a product chosen after a history, (n,) rows, oldest first."""
@@ -129,12 +262,12 @@ class Cooccurrence:
             count *= relation.decay
 
     def beside(self, history: NDArray[np.int32], action: int) -> NDArray[np.float64]:
-        """Share of one product beside each of a history, (n,), with the rarest neighbours too."""
+        """Share of one product beside each of a history, (n,), its rarest neighbours included."""
         rows = [row if row < len(self._counts) else None for row in history.tolist()]
         return np.array([0.0 if row is None else self._beside(row, action) for row in rows])
 
     def summed(self, history: NDArray[np.int32], weights: NDArray[np.float64], products: int) -> NDArray[np.float32]:
-        """Of all products the weighted sum of their shares beside a history as they stand now, (A,).
+        """The weighted sum of every product's shares beside a history as they are now, (A,).
 
         Args:
             history: (n,) rows.
@@ -149,7 +282,7 @@ class Cooccurrence:
         return result
 
     def share(self, history: NDArray[np.int32], action: int) -> float:
-        """Share of one product beside a history, read as the relation says, with the rarest neighbours too."""
+        """Share of one product beside a history, read as the relation says, its rarest neighbours included."""
         history, weights = self._read(history)
         return float(weights @ self.beside(history, action)) if len(history) else 0.0
 
@@ -158,7 +291,7 @@ class Cooccurrence:
         return self.summed(*self._read(history), products)
 
     def neighbours(self, products: int) -> Neighbours:
-        """Everything counted, for so many products, as shares."""
+        """All counts as shares, for so many products."""
         rows = [self._row(row) for row in range(len(self._counts))]
         lengths = [len(followers) for followers, _ in rows] + [0] * (products - len(rows))
         return Neighbours(
@@ -177,7 +310,7 @@ class Cooccurrence:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take up what `to_arrays` gave."""
+        """Go on from what `to_arrays` gave."""
         self._totals = arrays["totals"].tolist()
         products, counts = arrays["products"].tolist(), arrays["counts"].tolist()
         self._counts, self._rows = [], {}
@@ -209,145 +342,17 @@ class Cooccurrence:
 
     def _row(self, product: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The most frequent neighbours of one product, ascending, and their shares."""
-        found = self._rows.get(product)
-        if found is None:
+        row = self._rows.get(product)
+        if row is None:
             counts = self._counts[product]
             kept = sorted(_most_frequent(counts) if len(counts) > KEPT else counts.items())
             divisor = self.relation.divisor(self._totals[product])
-            found = self._rows[product] = (
+            row = self._rows[product] = (
                 np.array([neighbour for neighbour, _ in kept], np.int32),
                 np.array([count / divisor for _, count in kept], np.float32),
             )
-        return found
+        return row
 
 
 def _most_frequent(counts: Mapping[int, float]) -> list[tuple[int, float]]:
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:KEPT]
-
-
-# The policy `markov`: what followed the user's last products, counted within a window, nearer ones more.
-#
-# First-order Markov chains (Rendle et al., WWW 2010), with a memory longer than one step on both sides.
-
-
-class MarkovPolicy:
-    """Counts, event by event.
-
-    Args:
-        window: events before a choice that it is counted after.
-        decay: what an event counts beside the one after it, where pairs are counted.
-        last: newest events of a history that are read.
-        reading_decay: what an event counts beside the one after it, where a history is read.
-        shrink: what is added to a product's count of followers before it divides them.
-        power: that divisor's exponent, in (0, 1].
-        popularity_weight: of popularity beside the counts, which orders what was never counted.
-    """
-
-    name = "markov"
-    fitted: Literal["incrementally"] = "incrementally"
-
-    def __init__(
-        self,
-        stream: Stream,
-        seed: int,  # noqa: ARG002  # nothing is drawn
-        *,
-        window: int = 5,
-        decay: float = 0.7,
-        last: int = 3,
-        reading_decay: float = 0.6,
-        shrink: float = 1.0,
-        power: float = 1.0,
-        popularity_weight: float = 0.001,
-    ) -> None:
-        self.popularity_weight = popularity_weight
-        self._stream = stream
-        self._counts = Cooccurrence(
-            Relation(
-                "next",
-                decay,
-                both_ways=False,
-                window=window,
-                with_itself=True,
-                reading_decay=reading_decay,
-                last=last,
-                shrink=shrink,
-                power=power,
-            )
-        )
-
-    def related(self, window: Window) -> FloatArray:
-        """What followed the last products of the history."""
-        history = window.products[0, : int(window.lengths[0])]
-        shares = self._counts.shares(history, len(self._stream.products))
-        shares *= np.float32(1.0 - self.popularity_weight)
-        return shares
-
-    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        """Nothing beside it."""
-        return nothing_to_add(len(self._stream.products))
-
-    def learn(self, seen: Seen) -> None:
-        """Count what was chosen after the history."""
-        transition = seen.transition
-        if transition is not None and transition.chosen:
-            self.count(transition.products[:-1], transition.action)
-
-    def count(self, history: NDArray[np.int32], action: int) -> None:
-        """Count a product chosen after a history, (n,) rows, oldest first."""
-        self._counts.add(history, action)
-
-    def refit(self) -> None:
-        """Nothing."""
-
-    def learned(self) -> Learned:
-        """The counts as shares."""
-        part = self._counts.relation.part(1.0 - self.popularity_weight)
-        return learned_of(
-            self._stream.products,
-            popularity_weight=self.popularity_weight,
-            neighbours={"next": (part, self._counts.neighbours(len(self._stream.products)))},
-        )
-
-    def snapshot(self) -> PolicySnapshot:
-        """The counts."""
-        return PolicySnapshot(self._counts.to_arrays())
-
-    def restore(self, snapshot: PolicySnapshot) -> None:
-        """Take up the counts."""
-        self._counts.restore(snapshot.arrays)
-
-
-class TrendingPolicy:
-    """Learns nothing: the stream counts popularity."""
-
-    name = "trending"
-    fitted: Literal["incrementally"] = "incrementally"
-    popularity_weight = 1.0
-
-    def __init__(self, stream: Stream, seed: int) -> None:  # noqa: ARG002  # nothing is drawn
-        self._stream = stream
-
-    def related(self, window: Window) -> FloatArray:  # noqa: ARG002
-        """Nothing."""
-        return nothing_to_add(len(self._stream.products))
-
-    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        """Nothing."""
-        return nothing_to_add(len(self._stream.products))
-
-    def learn(self, seen: Seen) -> None:
-        """The stream has counted it."""
-
-    def refit(self) -> None:
-        """Nothing."""
-
-    def learned(self) -> Learned:
-        """A version that knows the products and nothing else."""
-        return learned_of(self._stream.products)
-
-    def snapshot(self) -> PolicySnapshot:
-        """Nothing."""
-        return PolicySnapshot()
-
-    def restore(self, snapshot: PolicySnapshot) -> None:
-        """Nothing."""

@@ -1,15 +1,16 @@
-"""Every policy by its name. A policy's module is imported only when it is made, with what that needs, torch say."""
+"""Every policy by its name. A policy's module, and torch where it needs that, is imported only when it is made."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any, cast
 
 from shared.policies.contract import Policy
 from shared.process.errors import Unusable
 from shared.state.stream import Stream
 
-# Name → module and class; every class takes a stream, a seed and keyword arguments of its own.
+# Name → module and class; every class takes a stream, a seed and its own keyword arguments.
 POLICIES = {
     "trending": ("shared.policies.counts", "TrendingPolicy"),
     "repeat": ("shared.policies.counts", "RepeatPolicy"),
@@ -20,12 +21,13 @@ POLICIES = {
     "bpr": ("shared.policies.fitted.factors", "BprPolicy"),
     "gru4rec": ("shared.policies.networks.sequence_policies", "Gru4RecPolicy"),
     "sasrec": ("shared.policies.networks.sequence_policies", "SasRecPolicy"),
+    "markov-sasrec": ("shared.policies.networks.markov_sasrec", "MarkovSasRecPolicy"),
     "dqn": ("shared.policies.networks.dqn", "DqnPolicy"),
     "freshet": ("shared.policies.freshet.policy", "FreshetPolicy"),
 }
 
 
-def class_of(name: str) -> Any:
+def class_of(name: str) -> type[Policy]:
     """The class of a policy.
 
     Raises:
@@ -33,9 +35,9 @@ def class_of(name: str) -> Any:
     """
     if name not in POLICIES:
         raise Unusable(f"no policy is called {name!r}; there are {', '.join(POLICIES)}")
-    module, cls = POLICIES[name]
+    module, policy = POLICIES[name]
     try:
-        return getattr(importlib.import_module(module), cls)
+        return cast(type[Policy], vars(importlib.import_module(module))[policy])
     except ModuleNotFoundError as error:
         lacking = str(error.name).partition(".")[0]
         raise Unusable(
@@ -44,9 +46,10 @@ def class_of(name: str) -> Any:
 
 
 def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:
-    """A policy that has learned nothing yet; `options` are its own constructor's.
+    """A policy that has learned nothing yet; `options` are its constructor's keyword arguments.
 
     Raises:
         Unusable: there is no such policy.
     """
-    return cast(Policy, class_of(name)(stream, seed, **options))
+    constructor = cast(Callable[..., Policy], class_of(name))
+    return constructor(stream, seed, **options)

@@ -33,10 +33,12 @@ CHOSEN = [
 ]  # fmt: skip
 SEEDS = ["--seeds", "3"]
 COUNTED = "trending,repeat,markov,itemknn,ease,freshet"
+STREAMED = "trending,repeat,markov,itemknn,ease,ials,bpr,gru4rec,sasrec,dqn,freshet"
 FITTED = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
 # The weight that the first half of Musical Instruments chose, on its whole stream.
 SPARE, POPULAR = "trending,markov,freshet", ["--set", "markov.popularity_weight=0.9"]
-# Of counts on whole sequences: chosen by the last products but one.
+# On whole sequences, and of counts there: chosen by the last products but one.
+SEQUENCES = "trending,markov,markov-sasrec"
 ROOT = ["--set", "markov.power=0.5", "--set", "markov.shrink=5"]
 ALL_BUT_LAST = ["--variant", "all-but-last"]
 BEAUTY = Path("beauty-sequences/Beauty.txt.gz")
@@ -54,9 +56,9 @@ class Run:
 
 MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
 RUNS = {
-    "musical-instruments": Run("Musical Instruments 2014", MUSIC, "all", [*CHOSEN, *SEEDS]),
+    "musical-instruments": Run("Musical Instruments 2014", MUSIC, STREAMED, [*CHOSEN, *SEEDS]),
     "musical-instruments-temporal": Run(
-        "Musical Instruments 2014", MUSIC, "all", ["--protocol", "temporal", *CHOSEN[2:], *SEEDS]
+        "Musical Instruments 2014", MUSIC, STREAMED, ["--protocol", "temporal", *CHOSEN[2:], *SEEDS]
     ),
     "musical-instruments-whole": Run("Musical Instruments 2014, whole", MUSIC, SPARE, POPULAR),
     "musical-instruments-spam": Run("Musical Instruments 2014, 5 % spam", MUSIC, SPARE, [*POPULAR, "--spam", "0.05"]),
@@ -75,8 +77,8 @@ RUNS = {
     "fine-foods": Run(
         "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), FITTED, SEEDS
     ),
-    "beauty-strict": Run("Beauty 2014", BEAUTY, "trending,markov,freshet", ROOT),
-    "beauty-all-but-last": Run("Beauty 2014", BEAUTY, "trending,markov,freshet", [*ROOT, *ALL_BUT_LAST]),
+    "beauty-strict": Run("Beauty 2014", BEAUTY, SEQUENCES, ROOT),
+    "beauty-all-but-last": Run("Beauty 2014", BEAUTY, SEQUENCES, [*ROOT, *ALL_BUT_LAST]),
 }  # fmt: skip
 
 

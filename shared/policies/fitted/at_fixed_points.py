@@ -1,10 +1,10 @@
-"""What policies share that are fitted at fixed points: they remember what each user chose, and fit on all of it."""
+"""What policies that are fitted at fixed points share: they remember what each user chose, and fit on all of it."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.model.format import NeighbourPart
 from shared.model.neighbours import Neighbours, Related
 from shared.model.served import FloatArray
-from shared.policies.contract import Learned, PolicySnapshot, learned_of, nothing_to_add
+from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, learned_of, nothing_to_add
 from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import Window
 from shared.state.stream import Seen, Stream
@@ -35,13 +35,13 @@ class Remembered:
 
     def sequences(self) -> list[NDArray[np.int32]]:
         """The products of each user who chose any."""
-        return [np.array(own, np.int32) for own in self._chosen if own]
+        return [np.array(products, np.int32) for products in self._chosen if products]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a snapshot."""
         return {
-            "lengths": np.array([len(own) for own in self._chosen], np.int64),
-            "chosen": np.concatenate([np.array(own, np.int32) for own in self._chosen] or [np.zeros(0, np.int32)]),
+            "lengths": np.array([len(products) for products in self._chosen], np.int64),
+            "chosen": np.concatenate([np.zeros(0, np.int32), *self.sequences()]),
         }
 
     @classmethod
@@ -56,9 +56,9 @@ class Remembered:
 
 def user_products(sequences: Sequence[NDArray[np.int32]], products: int) -> sparse.csr_matrix:
     """Who chose what, (U, A): 1 where a user chose a product, however often."""
-    from scipy import sparse  # the trainer's image, where the policies that need it are not learned, has none
+    from scipy import sparse  # only the policies fitted at fixed points need it, and the trainer's image has none
 
-    lengths = [len(own) for own in sequences]
+    lengths = [len(products) for products in sequences]
     rows = np.repeat(np.arange(len(sequences)), lengths)
     columns = np.concatenate([*sequences, np.zeros(0, np.int32)])
     matrix = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(sequences), products))
@@ -68,9 +68,11 @@ def user_products(sequences: Sequence[NDArray[np.int32]], products: int) -> spar
 
 
 class AtFixedPoints:
-    """Remembers events, and leaves it to its heirs to fit on them."""
+    """Remembers events; subclasses fit on them."""
 
-    fitted: Literal["at fixed points"] = "at fixed points"
+    fitted: ClassVar[Fitted] = "at fixed points"
+    seeded: ClassVar[bool] = True
+    reads_future: ClassVar[bool] = False
 
     def __init__(self, stream: Stream, seed: int) -> None:
         self._stream = stream
@@ -84,13 +86,17 @@ class AtFixedPoints:
             assert user is not None, "the stream has applied the event"  # noqa: S101
             self._remembered.add(user, seen.product)
 
+    def gauges(self) -> Gauges:
+        """Nothing."""
+        return Gauges()
+
     def snapshot(self) -> PolicySnapshot:
         """What is remembered, and what was fitted on it."""
         remembered = with_prefix("remembered/", self._remembered.to_arrays())
         return PolicySnapshot(remembered | with_prefix("fitted/", self._to_arrays()))
 
     def restore(self, snapshot: PolicySnapshot) -> None:
-        """Take up what `snapshot` gave."""
+        """Go on from what `snapshot` gave."""
         self._remembered = Remembered.from_arrays(without_prefix("remembered/", snapshot.arrays))
         self._from_arrays(without_prefix("fitted/", snapshot.arrays))
 
@@ -102,15 +108,17 @@ class AtFixedPoints:
 
 
 class FittedNeighbours(AtFixedPoints):
-    """A policy that is a matrix of products beside products, summed over a history in which newer events count more.
+    """A matrix of which products go with which, summed over a history in which newer events count more.
 
     Args:
         decay: what an event of the history counts beside the one after it.
         kept: neighbours kept of each product, those with the largest values.
-        popularity_weight: of popularity beside them, which orders what is beside none of the history.
+        popularity_weight: of popularity beside them, which orders the products that go with none of the history.
     """
 
-    seeded = False  # nothing is drawn
+    seeded: ClassVar[bool] = False  # nothing is drawn
+    fit_sequences = None
+    relation = "beside"  # its name in a version
 
     def __init__(self, stream: Stream, seed: int, *, decay: float, kept: int, popularity_weight: float = 0.001) -> None:
         super().__init__(stream, seed)
@@ -131,23 +139,21 @@ class FittedNeighbours(AtFixedPoints):
         return self._related.shares(self._related.beside(known))
 
     def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        """Nothing beside it."""
+        """Nothing beside the mixture."""
         return nothing_to_add(len(self._stream.products))
 
     def learned(self) -> Learned:
         """The neighbours."""
-        own, later = self._neighbours, len(self._stream.products) - self._known
-        starts = np.append(own.starts, np.full(later, own.starts[-1], np.int32))
+        fitted, later = self._neighbours, len(self._stream.products) - self._known
+        starts = np.append(fitted.starts, np.full(later, fitted.starts[-1], np.int32))
         return learned_of(
             self._stream.products,
             popularity_weight=self.popularity_weight,
-            neighbours={self.relation: (self._part, Neighbours(starts, own.products, own.values))},
+            neighbours={self.relation: (self._part, Neighbours(starts, fitted.products, fitted.values))},
         )
 
     def _fit(self, chosen: sparse.csr_matrix) -> Neighbours:
         raise NotImplementedError
-
-    relation = "beside"
 
     def _take(self, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
@@ -155,8 +161,8 @@ class FittedNeighbours(AtFixedPoints):
         self._related = Related([(self._part.weights, neighbours)], self._known)
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
-        own = self._neighbours
-        return {"starts": own.starts, "products": own.products, "values": own.values}
+        fitted = self._neighbours
+        return {"starts": fitted.starts, "products": fitted.products, "values": fitted.values}
 
     def _from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._take(Neighbours(arrays["starts"], arrays["products"], arrays["values"]))

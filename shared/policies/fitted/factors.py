@@ -7,7 +7,7 @@ folded in from the history, so that new events count without a refit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
@@ -17,6 +17,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from shared.model.served import FloatArray
+from shared.policies.contract import keeps_contract
 from shared.policies.fitted.at_fixed_points import user_products
 from shared.policies.fitted.encoder import FittedEncoder, Graph, fold_in, to_onnx, vectors_of, whitened
 from shared.state.stream import Stream
@@ -30,6 +31,7 @@ from shared.state.stream import Stream
 RIDGE = 1.0  # of the map, in users
 
 
+@keeps_contract
 class BprPolicy(FittedEncoder):
     """Vectors and biases of products and a map from the mean of a history's to a user's, fitted at fixed points.
 
@@ -38,7 +40,8 @@ class BprPolicy(FittedEncoder):
         iterations: passes over the choices.
     """
 
-    name = "bpr"
+    name: ClassVar[str] = "bpr"
+    fit_sequences = None
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ def users_from_products(
     return solved[:-1], solved[-1]
 
 
+@keeps_contract
 class IalsPolicy(FittedEncoder):
     """Vectors of products, fitted at fixed points.
 
@@ -127,7 +131,8 @@ class IalsPolicy(FittedEncoder):
         iterations: over users and products, each.
     """
 
-    name = "ials"
+    name: ClassVar[str] = "ials"
+    fit_sequences = None
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ Item-based top-N recommendation (Deshpande & Karypis, TOIS 2004), shrinking what
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 from shared.model.neighbours import Neighbours
+from shared.policies.contract import keeps_contract
 from shared.policies.fitted.at_fixed_points import FittedNeighbours, strongest
 from shared.process.errors import Unusable
 from shared.state.stream import Stream
@@ -45,6 +47,7 @@ def weights(chosen: sparse.csr_matrix, regularisation: float) -> NDArray[np.floa
     return result
 
 
+@keeps_contract
 class EasePolicy(FittedNeighbours):
     """Weights above 0, fitted at fixed points: what speaks against a product is left out, since shares can't say it.
 
@@ -52,7 +55,7 @@ class EasePolicy(FittedNeighbours):
     with all, those below 0 among them.
     """
 
-    name = "ease"
+    name: ClassVar[str] = "ease"
 
     def __init__(
         self, stream: Stream, seed: int, *, regularisation: float = 50.0, decay: float = 0.7, kept: int = 100
@@ -92,10 +95,11 @@ def cosines(chosen: sparse.csr_matrix, shrink: float) -> Iterator[tuple[NDArray[
         yield beside, np.where(beside == row, 0.0, value).astype(np.float32)
 
 
+@keeps_contract
 class ItemKnnPolicy(FittedNeighbours):
     """Cosines, fitted at fixed points."""
 
-    name = "itemknn"
+    name: ClassVar[str] = "itemknn"
 
     def __init__(self, stream: Stream, seed: int, *, shrink: float = 10.0, decay: float = 0.7, kept: int = 500) -> None:
         super().__init__(stream, seed, decay=decay, kept=kept)

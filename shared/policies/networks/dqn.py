@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import zlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from shared.model.format import VALUES
 from shared.model.served import FloatArray
-from shared.policies.contract import Learned, PolicySnapshot, StepReport
+from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, StepReport, keeps_contract
 from shared.policies.fitted.encoder import EncoderScores, Graph
 from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
 from shared.policies.networks.sequences import one_thread
@@ -58,7 +58,7 @@ class DqnSettings:
     epsilon_decay: float = 0.9995  # per transition
 
 
-class QNetwork(nn.Module):
+class ValueNetwork(nn.Module):
     """Seven numbers → a value for each product; the last layer grows with the catalogue, ahead of it."""
 
     def __init__(self, hidden: int) -> None:
@@ -78,12 +78,15 @@ class QNetwork(nn.Module):
         return self.last_hidden(state) @ self.values[: self.products].T + self.bias[: self.products]
 
 
+@keeps_contract
 class DqnPolicy(EncoderScores):
-    """Learns event by event, by the Q-learning of one network from the values of another that follows it."""
+    """Learns event by event: Q-learning of one network towards the values of another, which is copied from it."""
 
-    name = "dqn"
-    fitted: Literal["incrementally"] = "incrementally"
-    reads_future = True
+    name: ClassVar[str] = "dqn"
+    fitted: ClassVar[Fitted] = "incrementally"
+    seeded: ClassVar[bool] = True
+    reads_future: ClassVar[bool] = True
+    fit_sequences = None
     head = VALUES
 
     def __init__(self, stream: Stream, seed: int, *, settings: DqnSettings | None = None) -> None:
@@ -93,7 +96,7 @@ class DqnPolicy(EncoderScores):
         self._rng = np.random.Generator(np.random.PCG64(seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._online = QNetwork(self.settings.hidden)
+            self._online = ValueNetwork(self.settings.hidden)
         self._target = copy.deepcopy(self._online)
         self._optimizer = torch.optim.Adam(self._online.parameters(), lr=self.settings.learning_rate)
         self._buffer = ReplayBuffer(self.settings.buffer, 1, len(EVENT_FEATURES))
@@ -106,7 +109,7 @@ class DqnPolicy(EncoderScores):
         return max(s.epsilon_end, s.epsilon_start * s.epsilon_decay**self._buffer.added)
 
     def learn(self, seen: Seen) -> StepReport | None:
-        """Learn of one event; of a user's first there is no state before it."""
+        """Learn from one event; a user's first has no state before it."""
         self._grow(len(self._stream.products))
         transition, s = seen.transition, self.settings
         if seen.continued is not None:
@@ -127,8 +130,8 @@ class DqnPolicy(EncoderScores):
         if not len(history):
             return np.zeros(self.settings.hidden, np.float32)
         with torch.no_grad():
-            found: FloatArray = self._online.last_hidden(self._state(history[-1:], features[-1:]))[0].numpy()
-        return found
+            hidden: FloatArray = self._online.last_hidden(self._state(history[-1:], features[-1:]))[0].numpy()
+        return hidden
 
     def encoder(self) -> bytes:
         """The two layers in ONNX's operators; a product's vector holds its number first, and zeros."""
@@ -140,7 +143,7 @@ class DqnPolicy(EncoderScores):
         of_features[COLUMNS] = first[:, 1:].T
         newest = graph("Sub", graph("Max", graph("Cast", "lengths", to=TensorProto.INT64), 1), 1)
         newest = graph("Unsqueeze", newest, [1])  # (B, 1)
-        product, features = (graph("GatherND", own, newest, batch_dims=1) for own in ("products", "features"))
+        product, features = (graph("GatherND", source, newest, batch_dims=1) for source in ("products", "features"))
         x = graph("Add", graph("MatMul", product, of_product), graph("MatMul", features, of_features))
         x = graph("Relu", graph("Add", x, self._online.first.bias.detach().numpy()))
         x = graph("Relu", graph("Add", graph("MatMul", x, second.T), self._online.second.bias.detach().numpy()))
@@ -156,6 +159,10 @@ class DqnPolicy(EncoderScores):
         """The two layers and the last one's weights."""
         return replace(super().learned(), steps=self.steps, epsilon=self.epsilon, discount=self.settings.discount)
 
+    def gauges(self) -> Gauges:
+        """The exploration rate and the replay buffer."""
+        return Gauges(epsilon=self.epsilon, buffer_size=len(self._buffer))
+
     def snapshot(self) -> PolicySnapshot:
         """Everything but the stream."""
         a = self._online.products
@@ -168,20 +175,20 @@ class DqnPolicy(EncoderScores):
         return PolicySnapshot(arrays, {"steps": self.steps, "rng": dict(self._rng.bit_generator.state)})
 
     def restore(self, snapshot: PolicySnapshot) -> None:
-        """Take up what `snapshot` gave."""
+        """Go on from what `snapshot` gave."""
         arrays = snapshot.arrays
         self._buffer.restore(without_prefix("buffer/", arrays))
         self._grow(len(arrays["online/bias"]))
         for part, network in (("online", self._online), ("target", self._target)):
             for name, tensor in network.state_dict().items():
-                own = torch.from_numpy(arrays[f"{part}/{name}"])
-                (tensor[: len(own)] if name in GROWING else tensor).copy_(own)
+                saved = torch.from_numpy(arrays[f"{part}/{name}"])
+                (tensor[: len(saved)] if name in GROWING else tensor).copy_(saved)
         for name, parameter in self._online.named_parameters():
             for moment in MOMENTS if f"step/{name}" in arrays else ():
-                own = torch.from_numpy(np.array(arrays[f"{moment}/{name}"]))
-                whole = torch.zeros_like(parameter) if own.dim() else own
-                (whole[: len(own)] if own.dim() else whole).copy_(own)
-                self._optimizer.state[parameter][moment] = whole
+                saved = torch.from_numpy(np.array(arrays[f"{moment}/{name}"]))
+                full = torch.zeros_like(parameter) if saved.dim() else saved
+                (full[: len(saved)] if saved.dim() else full).copy_(saved)
+                self._optimizer.state[parameter][moment] = full
         self.steps = int(snapshot.state["steps"])
         self._rng.bit_generator.state = snapshot.state["rng"]
 
@@ -196,8 +203,8 @@ class DqnPolicy(EncoderScores):
         chosen = values.gather(1, torch.from_numpy(batch.products[:, 1:]).long()).squeeze(1)
         with torch.no_grad():
             best = self._target(after).amax(dim=1)
-            wanted = torch.from_numpy(batch.reward) + torch.from_numpy(batch.discount) * best
-        loss = functional.mse_loss(chosen, wanted)
+            td_target = torch.from_numpy(batch.reward) + torch.from_numpy(batch.discount) * best
+        loss = functional.mse_loss(chosen, td_target)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
@@ -239,9 +246,9 @@ class DqnPolicy(EncoderScores):
 
 
 def _padded(tensor: Tensor, rows: int) -> Tensor:
-    whole = torch.zeros((rows, *tensor.shape[1:]))
-    whole[: len(tensor)] = tensor
-    return whole
+    padded = torch.zeros((rows, *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    return padded
 
 
 def _rows(name: str, tensor: Tensor, products: int) -> NDArray[Any]:

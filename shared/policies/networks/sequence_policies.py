@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.model.served import FloatArray
+from shared.policies.contract import Progress, keeps_contract
 from shared.policies.fitted.encoder import FittedEncoder, Graph
-from shared.policies.networks.sequences import Keep, Passes, Progress, SequenceNetwork, fit
+from shared.policies.networks.sequences import Keep, Passes, SequenceNetwork, fit
 from shared.process.arrays import without_prefix
 from shared.state.stream import Stream
 
@@ -46,7 +47,7 @@ class SequencePolicy(FittedEncoder):
     def refit(self) -> None:
         """Go on fitting, with a vector for each product that came since, on all that is remembered."""
         sequences = self._remembered.sequences()
-        if not any(len(own) > 1 for own in sequences):
+        if not any(len(products) > 1 for products in sequences):
             return
         network = self._grown()
         self._refits += 1
@@ -74,8 +75,8 @@ class SequencePolicy(FittedEncoder):
         """The network's."""
         assert self._network is not None, "there are vectors of it"  # noqa: S101
         with torch.no_grad():
-            found: FloatArray = self._network.queries(history[None], np.array([len(history)], np.int32))[0].numpy()
-        return found
+            query: FloatArray = self._network.queries(history[None], np.array([len(history)], np.int32))[0].numpy()
+        return query
 
     def network(self, products: int) -> SequenceNetwork:
         """An unfitted network for so many products, drawn from torch's own generator."""
@@ -145,10 +146,11 @@ class Recurrent(SequenceNetwork):
         return result
 
 
+@keeps_contract
 class Gru4RecPolicy(SequencePolicy):
-    """The network, fitted at fixed points."""
+    """The policy `gru4rec`: a recurrent network, fitted at fixed points."""
 
-    name = "gru4rec"
+    name: ClassVar[str] = "gru4rec"
 
     def network(self, products: int) -> Recurrent:
         """An unfitted network."""
@@ -267,10 +269,11 @@ def low_pass(length: int) -> Tensor:
     return projection
 
 
+@keeps_contract
 class SasRecPolicy(SequencePolicy):
-    """The network, fitted at fixed points."""
+    """The policy `sasrec`: self-attention and a filter, fitted at fixed points."""
 
-    name = "sasrec"
+    name: ClassVar[str] = "sasrec"
 
     def network(self, products: int) -> SelfAttention:
         """An unfitted network."""

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shared.policies.contract import Progress
+
 # Examples of so many batches are sorted by length before they are cut, so that little of a batch is padding.
 SORTED_BATCHES = 16
 # Histories that are encoded and judged at once.
@@ -138,16 +140,6 @@ class Passes:
     learning_rate: float = 1e-3  # of the first step; falls to 0 along a line (Li et al., ICLR 2020)
     dropout: float = 0.5
     patience: int = 10  # passes without a better validation, after which fitting ends
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One pass over the examples."""
-
-    done: int
-    most: int
-    loss: float
-    validation: float | None  # NDCG@10 of the validation products
 
 
 def fit(

@@ -18,8 +18,9 @@ from shared.evaluation.prequential import top_at_random
 from shared.evaluation.protocols import REFITS, leave_one_out, moment_at, prequential, refit_points, temporal
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
+from shared.policies.contract import Progress
 from shared.policies.freshet.settings import FreshetSettings
-from shared.policies.networks.sequences import Passes, Progress
+from shared.policies.networks.sequences import Passes
 from shared.policies.registry import POLICIES
 from shared.process.errors import Unusable
 from shared.state.shop import StreamSettings
@@ -34,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "freshet": {"settings": FreshetSettings(dimension=8, batch=16, warmup_transitions=20, holdout_every=4)},
     "gru4rec": {"dimension": 8, "refit": ONE_PASS},
     "sasrec": {"dimension": 8, "refit": ONE_PASS},
+    "markov-sasrec": {"refit": ONE_PASS, "whole": ONE_PASS},
 }
 INF = float("inf")
 
@@ -123,7 +125,7 @@ def test_markov_learns_what_follows_what_and_trending_does_not() -> None:
 class Counting:
     """A policy that notes what is asked of it."""
 
-    name, fitted, popularity_weight = "counting", "at fixed points", 1.0
+    name, fitted, popularity_weight, fit_sequences = "counting", "at fixed points", 1.0, None
 
     def __init__(self, fails_at: int = -1) -> None:
         self.learned = 0
@@ -242,8 +244,8 @@ def test_the_variants_differ_in_what_was_learned_alone() -> None:
 class Whole(Counting):
     """A policy that learns from whole sequences."""
 
-    def fit_sequences(self, sequences: Any, validation: Any, on_progress: Any) -> None:
-        self.sequences = [own.tolist() for own in sequences]
+    def fit_sequences(self, sequences: Any, validation: Any, on_progress: Any) -> None:  # type: ignore[override]
+        self.sequences = [products.tolist() for products in sequences]
         self.validation = validation
         on_progress(Progress(1, 1, 0.0, None))
 
@@ -262,6 +264,19 @@ def test_a_policy_may_learn_from_whole_sequences(variant: Any) -> None:
     assert policy.validation == (validation if variant == "strict" else None)
     assert (policy.learned, policy.refits) == (0, [])
     assert told == ["repeat: pass 1 of at most 1"]
+
+
+def test_freshet_learns_sequences_event_by_event_as_on_a_stream_and_markov_sasrec_at_once() -> None:
+    run = contest(["freshet", "markov-sasrec"], SEQUENCES, settings=ENDLESS)
+    leave_one_out(run, SEQUENCES, "strict")
+    assert run.learns_sequences == {"markov-sasrec"}
+    assert run.policies["freshet"].gauges().buffer_size == 4, "every event but each user's first"
+    stream = contest(["freshet"], SEQUENCES, settings=ENDLESS)
+    for step in range(2):
+        for user, products in SEQUENCES:
+            stream.learn(protocols._state(user, products[step], step))
+    kept, expected = (one.policies["freshet"].snapshot().arrays for one in (run, stream))
+    assert all(np.array_equal(kept[name], expected[name]) for name in expected)
 
 
 def test_spam_is_learned_from_and_never_judged() -> None:

@@ -40,6 +40,7 @@ PARTS = {
     "trending": {PART_TRENDING},
     **{name: {PART_TRENDING, PART_CO_OCCURRENCE} for name in ("repeat", "markov", "itemknn", "ease")},
     **{name: {PART_SEQUENCE} for name in ("ials", "bpr", "gru4rec", "sasrec")},
+    "markov-sasrec": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE},
     "dqn": {PART_Q, PART_SENTIMENT},
     "freshet": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE, PART_Q, PART_SENTIMENT},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from shared.model.format import Manifest
 from shared.model.scoring import Scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.policies.contract import Policy, PolicySnapshot, no_golden
+from shared.policies.contract import Fitted, Policy, PolicySnapshot, no_golden
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.networks.dqn import DqnSettings
 from shared.policies.networks.sequences import Passes
-from shared.policies.registry import POLICIES, make
+from shared.policies.registry import POLICIES, class_of, make
 from shared.process.errors import Unusable
 from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import StreamSettings
@@ -38,20 +39,21 @@ OPTIONS = {
     "gru4rec": {"dimension": 8, "refit": Passes(most=2)},
     "dqn": {"settings": DqnSettings(hidden=8, batch=16, warmup=50)},
     "sasrec": {"dimension": 8, "refit": Passes(most=2)},
+    "markov-sasrec": {"refit": Passes(most=2)},
 }
 
 
 def events(count: int) -> list[pb.StateVector]:
     """Shopping of products with prices; some users come back to what they had, and guests come between."""
     rng = random.Random(11)
-    found = list(shoppers(count))
-    for n, state in enumerate(found):
+    states = list(shoppers(count))
+    for n, state in enumerate(states):
         state.price_scaled, state.helpfulness_scaled = rng.random(), rng.random()
         if n % 17 == 5:
             state.user_id = ""
         if n % 11 == 3:
             state.product_id = "again"
-    return found
+    return states
 
 
 def learned(name: str, count: int) -> tuple[Stream, Policy]:
@@ -69,14 +71,14 @@ def everything(snapshot: PolicySnapshot) -> dict[str, bytes]:
 
 def published(stream: Stream, policy: Policy, root: Path) -> Scorer:
     """What serving would score with, through the disk."""
-    found = policy.learned()
+    version = policy.learned()
     manifest = Manifest(
-        version_id="v", policy=policy.name, heads=found.heads, popularity_weight=found.popularity_weight,
-        neighbours=found.neighbours, history_length=SETTINGS.history_length, event_features=list(EVENT_FEATURES),
-        dimension=found.parts.input.shape[1], products=len(stream.products), epsilon=found.epsilon,
-        discount=found.discount, positions={}, applied_events=0, steps=found.steps, ordered=True,
+        version_id="v", policy=policy.name, heads=version.heads, popularity_weight=version.popularity_weight,
+        neighbours=version.neighbours, history_length=SETTINGS.history_length, event_features=list(EVENT_FEATURES),
+        dimension=version.parts.input.shape[1], products=len(stream.products), epsilon=version.epsilon,
+        discount=version.discount, positions={}, applied_events=0, steps=version.steps, ordered=True,
     )  # fmt: skip
-    _, sha256 = write_version(root, manifest, found.parts, found.golden or no_golden(SETTINGS.history_length))
+    _, sha256 = write_version(root, manifest, version.parts, version.golden or no_golden(SETTINGS.history_length))
     return Scorer(*read_version(root / "v", sha256), stream.rows.__getitem__, lambda: len(stream.products))
 
 
@@ -117,6 +119,23 @@ def test_the_same_events_under_the_same_seed_make_the_same_policy_and_publishing
     quiet, loud = learned(name, 300)[1], learned(name, 300)[1]
     loud.learned()
     assert everything(quiet.snapshot()) == everything(loud.snapshot())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_declares_all_that_callers_need_before_they_make_one(name: str) -> None:
+    policy = class_of(name)
+    assert policy.name == name
+    assert policy.fitted in get_args(Fitted)
+    assert isinstance(policy.seeded, bool)
+    assert policy.reads_future == (name == "dqn")
+    assert (policy.fit_sequences is not None) == (name in ("gru4rec", "sasrec", "markov-sasrec"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_can_be_watched_is_the_learners(name: str) -> None:
+    gauges = learned(name, 300)[1].gauges()
+    assert (gauges.buffer_size > 0) == (0.0 < gauges.epsilon < 1.0) == (name in ("dqn", "freshet"))
+    assert (sum(gauges.mixture.values()) == pytest.approx(1.0)) == (name == "freshet")
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:

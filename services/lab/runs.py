@@ -16,7 +16,7 @@ from services.lab.datasets import Describing, Sequences
 from services.lab.options import arguments_of
 from shared.content.new_products import ContentSettings
 from shared.evaluation import contest as spam
-from shared.evaluation.contest import Answers, Contest, Options, Record
+from shared.evaluation.contest import Answers, Contest, JudgedEvents, Options
 from shared.evaluation.figures import Figures, Speed, figures_of, speed_of
 from shared.evaluation.protocols import Variant, leave_one_out
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
@@ -60,7 +60,7 @@ class Evaluation:
 class Result:
     """All runs of one protocol."""
 
-    record: Record  # of the first run
+    record: JudgedEvents  # of the first run
     answers: dict[str, list[Answers]]  # policy → each run, in the order of the seeds
     failures: dict[str, str]  # policy → why it has no row
     learn_seconds: dict[str, float]

@@ -1,4 +1,8 @@
-"""Policies side by side on one stream: each event is judged, then learned, by all. Pure, but for a clock passed in."""
+"""Policies side by side on one stream: each event is judged, then learned, by all. Pure, but for a clock passed in.
+
+`Contest` runs them, `JudgedEvents` keeps what they answered, and `campaign` plans the paid reviews that a stream may be
+given to see which policies they impress.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,6 @@ from shared.state.histories import USER_CLASSES, user_class
 from shared.state.shop import StreamSettings
 from shared.state.stream import Stream
 
-# What was judged: an entry for each event, and beside it what each policy would have answered. Pure.
-
 KS = (1, 5, 10, 20)
 MOST = max(KS)  # products of an answer that are looked at
 POPULAR_TOP = 10  # of them, those whose popularity is looked at
@@ -47,10 +49,120 @@ _EVENT_COLUMNS = {
     "again": np.bool_,  # the product is one of the day's set that came already
 }
 
+# Paid reviews: `source` of every such event, which is learned from and never judged, and their text.
+SOURCE = "spam"
+TEXT = "Best product ever! Excellent quality, works perfectly, I love it. Highly recommended, buy it now!"
+# The share of the products that they praise, and how many of these each reviewer praises at most.
+PROMOTED_SHARE = 0.01
+PRAISES = 5
+# Praised products are taken from those known after this share of the stream, and praised later.
+_KNOWN_BY = 0.25
+
+Options = Mapping[str, Mapping[str, Any]]  # policy → keyword arguments of its constructor
+
+
+class Contest:
+    """One run of some policies on one stream.
+
+    Args:
+        names: the policies.
+        settings: the same for all of them.
+        events: that will be judged, at most.
+        clock: seconds, for what policies take.
+        tell: is called with the progress of a policy that takes long to fit.
+        listings: products that the shop says it has; others are known from their first event.
+        content: gives listed products that have few events a place; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        settings: StreamSettings,
+        seed: int,
+        events: int,
+        *,
+        options: Options | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        tell: Callable[[str], None] = lambda _: None,
+        listings: Iterable[Product] = (),
+        content: ContentSettings | None = None,
+    ) -> None:
+        self.stream = Stream(settings, None if content is None else Content(content))
+        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings)
+        self.record = JudgedEvents(names, events)
+        self.failures: dict[str, str] = {}  # policy → why it could not go on
+        self.updates = 0  # events applied
+        self.learn_seconds = dict.fromkeys(names, 0.0)
+        self.policies: dict[str, Policy] = {
+            name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
+        }
+        self._clock = clock
+        self._tell = tell
+
+    def judge(self, state: StateVector) -> None:
+        """Have every policy rank an event, and keep what it answers; spam is not judged."""
+        if state.source == SOURCE or state.kind == EVENT_KIND_TICK:
+            return
+        policies = [None if name in self.failures else policy for name, policy in self.policies.items()]
+        judgement = self.prequential.judge(state, policies)
+        row = self.stream.rows.get(state.product_id, -1)
+        self.record.grow_to(len(self.stream.products))
+        self.record.note(state, judgement, row)
+
+    @property
+    def learns_sequences(self) -> frozenset[str]:
+        """Policies that can learn from whole sequences at once."""
+        return frozenset(name for name, policy in self.policies.items() if policy.fit_sequences is not None)
+
+    def learn(self, state: StateVector, *, but: Container[str] = ()) -> None:
+        """Apply an event, and have all policies `but` some learn from it."""
+        seen = self.prequential.apply(state)
+        self.updates += 1
+        self.record.applied(seen.product)
+        for name, policy in self.policies.items():
+            if name not in but:
+                self._timed(name, partial(policy.learn, seen))
+
+    def follow(self, state: StateVector) -> None:
+        """Apply an event to its user's history alone."""
+        self.prequential.follow(state)
+
+    def learn_sequences(self, sequences: Sequence[Sequence[int]], validation: Sequence[int] | None) -> None:
+        """Have the policies that can do so learn from whole sequences.
+
+        Args:
+            sequences: rows of each user's products, oldest first, all of which the stream has applied.
+            validation: the row of what each user chose next, to choose by and not to learn; -1: there is none.
+        """
+        arrays = [np.array(products, np.int32) for products in sequences]
+        for name, policy in sorted(self.policies.items()):
+            if policy.fit_sequences is not None:
+                tell = partial(self._show_pass, name)
+                self._timed(name, partial(policy.fit_sequences, arrays, validation, tell))
+
+    def refit(self, *, but: Container[str] = ()) -> None:
+        """Have the policies that are fitted at fixed points, `but` some, fit."""
+        for name, policy in self.policies.items():
+            if policy.fitted == "at fixed points" and name not in but:
+                self._timed(name, policy.refit)
+
+    def _show_pass(self, name: str, progress: Progress) -> None:
+        self._tell(f"{name}: pass {progress.done} of at most {progress.most}")
+
+    def _timed(self, name: str, work: Callable[[], object]) -> None:
+        if name in self.failures:
+            return
+        start = self._clock()
+        try:
+            work()
+        except Unusable as error:
+            self.failures[name] = str(error)
+        self.learn_seconds[name] += self._clock() - start
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one policy said of N judged events, and what it showed of A products."""
+    """What one policy answered to N judged events, and what it showed of A products."""
 
     place: NDArray[np.float32]  # (N,) infinite: a miss
     bits: NDArray[np.float32]  # (N,) self-information of the answer; NaN: nothing was answered
@@ -60,8 +172,8 @@ class Answers:
     covered: NDArray[np.bool_]  # (K, A) among the first k at least once
 
 
-class Record:
-    """Takes judged events one by one.
+class JudgedEvents:
+    """Judged events, and beside each what every policy answered.
 
     Args:
         policies: names, in the order in which judgements hold their rankings.
@@ -76,7 +188,7 @@ class Record:
         self.not_judged: dict[str, int] = {}  # outcome → events
         self.size = 0
         self._products = 0
-        self._asked_of: int | None = None  # the event that was judged last and not applied yet
+        self._pending: int | None = None  # the event that was judged last and not applied yet
         self._user_of: dict[str, int] = {}
         self._events: dict[str, NDArray[Any]] = {name: np.zeros(most, dtype) for name, dtype in _EVENT_COLUMNS.items()}
         self._place = np.full((most, p), np.inf, np.float32)
@@ -91,7 +203,7 @@ class Record:
 
     def note(self, state: StateVector, judgement: Judgement, row: int) -> None:
         """Count one event, judged or not, before it is applied; `row`: the product's, -1 where it has none."""
-        self._asked_of = None
+        self._pending = None
         if not judgement.is_judged:
             self.not_judged[judgement.outcome.value] = self.not_judged.get(judgement.outcome.value, 0) + 1
             return
@@ -112,19 +224,19 @@ class Record:
         for name, value in known.items():
             self._events[name][n] = value
         first = self._first_answers(state.event_time_ms, judgement)
-        for p, own in enumerate(judgement.rankings):
-            self._note_ranking(n, p, own)
-            found = np.flatnonzero(first[p] == row)
-            if len(found):
-                self._in_set[n, p] = [found[0] < k for k in KS]
-        self._asked_of = n
+        for p, ranked in enumerate(judgement.rankings):
+            self._note_ranking(n, p, ranked)
+            place = np.flatnonzero(first[p] == row)
+            if len(place):
+                self._in_set[n, p] = [place[0] < k for k in KS]
+        self._pending = n
         self.size += 1
 
     def applied(self, row: int) -> None:
-        """Count an event on the product that was applied: the one just judged, or one that was not."""
-        if self._asked_of is not None:
-            self._events["product"][self._asked_of] = row
-            self._asked_of = None
+        """Count an event of the product that was applied, whether it was judged or not."""
+        if self._pending is not None:
+            self._events["product"][self._pending] = row
+            self._pending = None
         self.grow_to(row + 1)
         self._product_events[row] += 1
 
@@ -139,7 +251,7 @@ class Record:
         return self._product_events[: self._products]
 
     def answers(self, policy: str) -> Answers:
-        """What one policy said."""
+        """What one policy answered."""
         p, n, a = self.policies.index(policy), self.size, self._products
         return Answers(
             self._place[:n, p],
@@ -150,19 +262,19 @@ class Record:
             self._covered[p, :, :a],
         )
 
-    def _note_ranking(self, n: int, p: int, own: Ranking) -> None:
-        self._place[n, p] = own.place
-        self._bits[n, p] = own.bits
-        self._seconds[n, p] = own.seconds
-        self._recommended[p, own.top[:POPULAR_TOP]] += 1
+    def _note_ranking(self, n: int, p: int, ranked: Ranking) -> None:
+        self._place[n, p] = ranked.place
+        self._bits[n, p] = ranked.bits
+        self._seconds[n, p] = ranked.seconds
+        self._recommended[p, ranked.top[:POPULAR_TOP]] += 1
         for i, k in enumerate(KS):
-            self._covered[p, i, own.top[:k]] = True
+            self._covered[p, i, ranked.top[:k]] = True
 
     def _first_answers(self, event_time_ms: int, judgement: Judgement) -> list[NDArray[np.int64]]:
         if event_time_ms != self._day_ms:
             self._day_ms = event_time_ms
             self._first.clear()
-        return self._first.setdefault(judgement.question, [own.top for own in judgement.rankings])
+        return self._first.setdefault(judgement.question, [ranked.top for ranked in judgement.rankings])
 
     def _number_of(self, user_id: str) -> int:
         number = self._user_of.get(user_id)
@@ -179,31 +291,20 @@ class Record:
         self._covered = grown(self._covered, products, axis=2)
 
 
-# Reviewers who are paid: added to a stream so as to see whom they impress. Pure.
-#
-# They praise the same few unpopular products, each with five stars and the same words, all within one moment, as the
-# groups do that were found on Amazon (Mukherjee et al., WWW 2012).
-
-SOURCE = "spam"  # of every such event: learned from, never judged
-TEXT = "Best product ever! Excellent quality, works perfectly, I love it. Highly recommended, buy it now!"
-
-# Of the products, how many are praised, and by each reviewer at most.
-PROMOTED_SHARE = 0.01
-PRAISES = 5
-# They are taken from those known by then, and praised after.
-_KNOWN_BY = 0.25
-
-
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is added to a stream: before which of its events, in order, and which products it is for."""
+    """Paid reviews: before which event of the stream each comes, in order, and the products that they praise."""
 
     events: list[tuple[int, Event]]
     promoted: list[str]
 
 
 def campaign(stream: Sequence[StateVector], share: float, rng: np.random.Generator) -> Campaign:
-    """The reviews of as many paid reviewers as `share` of the stream's users, over its later three quarters."""
+    """The reviews of as many paid reviewers as `share` of the stream's users, over its later three quarters.
+
+    They praise the same few unpopular products, each with five stars and the same words, all within one moment, as the
+    groups found on Amazon did (Mukherjee et al., WWW 2012).
+    """
     counts = Counter(event.product_id for event in stream)
     first = int(len(stream) * _KNOWN_BY)
     early = sorted({event.product_id for event in stream[:first]}, key=lambda product: (counts[product], product))
@@ -232,105 +333,3 @@ def campaign(stream: Sequence[StateVector], share: float, rng: np.random.Generat
                 event.text = TEXT
             events.append((place, event))
     return Campaign(events, promoted)
-
-
-Options = Mapping[str, Mapping[str, Any]]  # policy → what its constructor is told
-
-
-class Contest:
-    """One run of some policies on one stream.
-
-    Args:
-        names: the policies.
-        settings: the same for all of them.
-        events: that will be judged, at most.
-        clock: seconds, for what policies take.
-        tell: hears how far a policy is that fits for long.
-        listings: products that the shop says it has; others are known from their first event.
-        content: how listed products that have few events get a place; None: nothing gives them one.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        settings: StreamSettings,
-        seed: int,
-        events: int,
-        *,
-        options: Options | None = None,
-        clock: Callable[[], float] = lambda: 0.0,
-        tell: Callable[[str], None] = lambda _: None,
-        listings: Iterable[Product] = (),
-        content: ContentSettings | None = None,
-    ) -> None:
-        self.stream = Stream(settings, None if content is None else Content(content))
-        self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings)
-        self.record = Record(names, events)
-        self.failures: dict[str, str] = {}  # policy → why it could not go on
-        self.updates = 0  # events applied
-        self.learn_seconds = dict.fromkeys(names, 0.0)
-        self.policies: dict[str, Policy] = {
-            name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
-        }
-        self._clock = clock
-        self._tell = tell
-
-    def judge(self, state: StateVector) -> None:
-        """Ask every policy, and keep what it says; not about spam."""
-        if state.source == SOURCE or state.kind == EVENT_KIND_TICK:
-            return
-        asked = [None if name in self.failures else policy for name, policy in self.policies.items()]
-        judgement = self.prequential.judge(state, asked)
-        row = self.stream.rows.get(state.product_id, -1)
-        self.record.grow_to(len(self.stream.products))
-        self.record.note(state, judgement, row)
-
-    @property
-    def learns_sequences(self) -> frozenset[str]:
-        """Policies that can learn from whole sequences at once."""
-        return frozenset(name for name, policy in self.policies.items() if policy.fit_sequences is not None)
-
-    def learn(self, state: StateVector, *, but: Container[str] = ()) -> None:
-        """Let an event count, for all policies `but` some."""
-        seen = self.prequential.apply(state)
-        self.updates += 1
-        self.record.applied(seen.product)
-        for name, policy in self.policies.items():
-            if name not in but:
-                self._timed(name, partial(policy.learn, seen))
-
-    def follow(self, state: StateVector) -> None:
-        """Let an event count for its user's history alone."""
-        self.prequential.follow(state)
-
-    def learn_sequences(self, sequences: Sequence[Sequence[int]], validation: Sequence[int] | None) -> None:
-        """Let the policies that can do so learn from whole sequences.
-
-        Args:
-            sequences: rows of each user's products, oldest first, all of which the stream has applied.
-            validation: the row of what each user chose next, to choose by and not to learn; -1: there is none.
-        """
-        arrays = [np.array(own, np.int32) for own in sequences]
-        for name, policy in sorted(self.policies.items()):
-            if policy.fit_sequences is not None:
-                tell = partial(self._tell_of_pass, name)
-                self._timed(name, partial(policy.fit_sequences, arrays, validation, tell))
-
-    def refit(self, *, but: Container[str] = ()) -> None:
-        """Let those fit that do so at fixed points, `but` some."""
-        for name, policy in self.policies.items():
-            if policy.fitted == "at fixed points" and name not in but:
-                self._timed(name, policy.refit)
-
-    def _tell_of_pass(self, name: str, progress: Progress) -> None:
-        self._tell(f"{name}: pass {progress.done} of at most {progress.most}")
-
-    def _timed(self, name: str, work: Callable[[], object]) -> None:
-        if name in self.failures:
-            return
-        start = self._clock()
-        try:
-            work()
-        except Unusable as error:
-            self.failures[name] = str(error)
-        self.learn_seconds[name] += self._clock() - start

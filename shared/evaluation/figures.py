@@ -1,8 +1,12 @@
 """From what was judged to figures per policy: accuracy, what of the catalogue is shown, slices, speed. Pure.
 
 HR, NDCG, MRR and novelty are means over judged events: each has one right answer. Precision and recall are means over
-questions, which a user's whole day is one of: of the first k of what was answered when it was first asked, how much was
-right, and of what was right, how much was among them.
+questions, where a user's whole day is one question: precision is the right share of the first k products answered when
+it was first asked, recall the share of the right products that is among these.
+
+Intervals are percentiles of a bootstrap over users (Efron & Tibshirani, An Introduction to the Bootstrap, 1993). Users
+are drawn again and again, the same ones for every policy: a user's events stay together, since they are no independent
+evidence, and two policies are compared draw by draw (Koehn, EMNLP 2004).
 """
 
 from __future__ import annotations
@@ -14,24 +18,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.evaluation.contest import KS, Answers, Record
+from shared.evaluation.contest import KS, Answers, JudgedEvents
 from shared.state.histories import USER_CLASSES
-
-# How sure a mean is: users are drawn again and again, the same ones for every policy. Pure.
-#
-# Efron & Tibshirani, An Introduction to the Bootstrap, 1993: percentile intervals. A user's events go together, since
-# they are no independent evidence; of two policies the difference is looked at draw by draw (Koehn, EMNLP 2004).
 
 FloatArray = NDArray[np.float64]
 
-LEVEL = 0.95
+# The metric by which policies are compared, and those of each slice.
+PRIMARY = "ndcg@10"
+SLICED = (PRIMARY, "hr@10", "hr@100", "mrr")
+
+# Users and products with fewer events before are cold.
+COLD_EVENTS = 5
+# Products with fewer events are new; users with fewer are a slice for each number of events.
+NEW_EVENTS = 3
+UNSEEN = "0-event products"  # the slice of first events, whose products are known only where they were listed
+DEEP = 100  # places down to which first events are looked for
+DECILES = 10
+
+LEVEL = 0.95  # of the intervals
 DRAWS = 2000
-_AT_ONCE = 50
+_AT_ONCE = 50  # draws that memory holds
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over events, and between what it lies with `LEVEL`."""
+    """A mean over events, and its interval at `LEVEL`."""
 
     mean: float
     low: float
@@ -40,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """By how much one policy is above another, and how probable so much would be if it were not (two-sided)."""
+    """How far one policy is above another, with the interval at `LEVEL` and the two-sided p-value."""
 
     mean: float
     low: float
@@ -48,83 +59,9 @@ class Difference:
     p: float
 
 
-class Means:
-    """Means over events of M columns, as measured and in every draw of users."""
-
-    def __init__(self, users: NDArray[np.int32], values: FloatArray, rng: np.random.Generator, draws: int) -> None:
-        """Draw.
-
-        Args:
-            users: (N,) whose event it was.
-            values: (N, M)
-        """
-        own, of = np.unique(users, return_inverse=True)
-        u, m = len(own), values.shape[1]
-        events = np.bincount(of, minlength=u).astype(np.float64)  # (U,)
-        sums = np.stack([np.bincount(of, values[:, c], minlength=u) for c in range(m)], axis=1)  # (U, M)
-        self.measured: FloatArray = sums.sum(axis=0) / events.sum() if u else np.full(m, np.nan)
-        self.drawn: FloatArray = np.empty((draws if u else 0, m))  # (R, M)
-        start = 0
-        for weights in _draws(u, draws if u else 0, rng):
-            end = start + len(weights)
-            self.drawn[start:end] = (weights @ sums) / (weights @ events)[:, None]
-            start = end
-
-    def estimate(self, column: int) -> Estimate:
-        """One column's mean."""
-        return Estimate(float(self.measured[column]), *_percentiles(self.drawn[:, column]))
-
-    def difference(self, column: int, other: int) -> Difference:
-        """One column's mean beside another's."""
-        measured = float(self.measured[column] - self.measured[other])
-        drawn = self.drawn[:, column] - self.drawn[:, other]
-        if not len(drawn):
-            return Difference(measured, float("nan"), float("nan"), float("nan"))
-        rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-        p = min(1.0, 2.0 * (1 + rarer) / (1 + len(drawn)))
-        return Difference(measured, *_percentiles(drawn), p)
-
-
-def holm(ps: dict[str, float]) -> dict[str, float]:
-    """Probabilities of several comparisons at once, so corrected that none of all is taken for more (Holm 1979)."""
-    corrected: dict[str, float] = {}
-    worst = 0.0
-    for place, (name, p) in enumerate(sorted(ps.items(), key=lambda entry: entry[1])):
-        worst = max(worst, min(1.0, (len(ps) - place) * p))
-        corrected[name] = worst
-    return corrected
-
-
-def _draws(users: int, draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """How often each user was drawn, (r, U), a few draws at a time."""
-    for start in range(0, draws, _AT_ONCE):
-        drawn = rng.integers(users, size=(min(_AT_ONCE, draws - start), users))
-        yield np.stack([np.bincount(row, minlength=users) for row in drawn]).astype(np.float64)
-
-
-def _percentiles(drawn: FloatArray) -> tuple[float, float]:
-    if not len(drawn) or np.isnan(drawn).any():
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-# By what policies are compared.
-PRIMARY = "ndcg@10"
-SLICED = (PRIMARY, "hr@10", "hr@100", "mrr")
-
-# Users and products with fewer events before are cold.
-COLD_EVENTS = 5
-# Products with fewer are new; of users with fewer each number is a slice.
-NEW_EVENTS = 3
-UNSEEN = "0-event products"  # the slice of first events, whose products only their listing can have made known
-DEEP = 100  # places down to which first events are looked for
-DECILES = 10
-
-
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """What a policy shows of the catalogue, in the first ten of its answers unless a key says otherwise."""
+class CatalogueUse:
+    """What a policy shows of the catalogue, in the first ten places of its answers unless a key says otherwise."""
 
     coverage: dict[str, float]  # coverage@k: share of the products that were among the first k at least once
     gini: float  # of how often each product was shown, 0: all equally often, towards 1: one alone
@@ -152,25 +89,80 @@ class Figures:
     slice_events: dict[str, int]
     best_baseline: str
     differences: dict[str, Difference]  # policy → how far its `PRIMARY` is above the best baseline's
-    catalogue: dict[str, Catalogue]
+    catalogue: dict[str, CatalogueUse]
     consumed: list[float]  # share of the judged events that each tenth of the products got, the least popular first
 
 
+def figures_of(
+    record: JudgedEvents,
+    answers: Mapping[str, Sequence[Answers]],
+    *,
+    baselines: Sequence[str],
+    promoted: Sequence[int],
+    seed: int,
+    draws: int = DRAWS,
+) -> Figures:
+    """The figures of one stream, the mean over runs with different seeds.
+
+    Args:
+        record: of the first run.
+        answers: of each policy in each run, to the same events.
+        baselines: policies among which is the best baseline.
+        promoted: rows of products that spam reviews praised in the first run.
+        seed: of the draws.
+    """
+    events, names = record.events, list(answers)
+    rng = np.random.default_rng(seed)
+    questions = Questions.of_events(events)
+    by_event = _columns({name: [event_metrics(run.place) for run in runs] for name, runs in answers.items()})
+    by_question = _columns({name: [questions.metrics(run.in_set) for run in runs] for name, runs in answers.items()})
+    bits = _columns(
+        {name: [{"novelty": run.bits.astype(np.float64)} for run in runs] for name, runs in answers.items()}
+    )
+    answered = ~np.isnan(bits["novelty"]).any(axis=1)
+    policies: dict[str, dict[str, Estimate]] = {name: {} for name in names}
+    means = _estimate(events["user"], by_event, policies, rng, draws)
+    _estimate(questions.users, by_question, policies, rng, draws)
+    _estimate(events["user"][answered], {"novelty": bits["novelty"][answered]}, policies, rng, draws)
+    best = max((name for name in names if name in baselines), key=lambda name: policies[name][PRIMARY].mean, default="")
+    parts = {name: part for name, part in slices(events).items() if part.any()}
+    rows = events["product"]
+    consumed = np.bincount(rows[rows >= 0], minlength=len(record.product_events))
+    return Figures(
+        judged=record.size,
+        questions=len(questions.users),
+        policies=policies,
+        slices={name: _slice(events["user"], by_event, names, part, rng, draws) for name, part in parts.items()},
+        slice_events={name: int(part.sum()) for name, part in parts.items()},
+        best_baseline=best,
+        differences=_differences(means, list(by_event).index(PRIMARY), names, best),
+        catalogue={name: _catalogue(runs, record.product_events, promoted) for name, runs in answers.items()},
+        consumed=decile_shares(consumed, record.product_events),
+    )
+
+
+def speed_of(runs: Sequence[Answers], updates: int, seconds: float) -> Speed:
+    """What one policy took for its rankings, and for `updates` events that it learned in `seconds`."""
+    ms = 1000.0 * np.concatenate([run.seconds for run in runs])
+    p50, p99 = np.quantile(ms, [0.5, 0.99]) if len(ms) else (np.nan, np.nan)
+    return Speed(float(p50), float(p99), updates / seconds if seconds > 0 else float("nan"))
+
+
 def event_metrics(place: NDArray[np.float32]) -> dict[str, FloatArray]:
-    """Each metric of which an event alone tells; all arrays are (N,)."""
-    own = place.astype(np.float64)
-    gain = 1.0 / np.log2(1.0 + own)  # 0 where the place is infinite
-    metrics = {f"hr@{k}": (own <= k).astype(np.float64) for k in KS}
-    metrics |= {f"ndcg@{k}": np.where(own <= k, gain, 0.0) for k in KS}
-    metrics |= {f"mrr@{k}": np.where(own <= k, 1.0 / own, 0.0) for k in KS}
-    metrics[f"hr@{DEEP}"] = (own <= DEEP).astype(np.float64)
-    metrics["mrr"] = 1.0 / own
+    """Each metric that an event has by itself; all arrays are (N,)."""
+    places = place.astype(np.float64)
+    gain = 1.0 / np.log2(1.0 + places)  # 0 where the place is infinite
+    metrics = {f"hr@{k}": (places <= k).astype(np.float64) for k in KS}
+    metrics |= {f"ndcg@{k}": np.where(places <= k, gain, 0.0) for k in KS}
+    metrics |= {f"mrr@{k}": np.where(places <= k, 1.0 / places, 0.0) for k in KS}
+    metrics[f"hr@{DEEP}"] = (places <= DEEP).astype(np.float64)
+    metrics["mrr"] = 1.0 / places
     return metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Which events make a question: of Q questions whose it was, and how many right answers it has."""
+    """Which events make a question; of Q questions, who asks and how many right answers there are."""
 
     users: NDArray[np.int32]  # (Q,)
     counted: NDArray[np.bool_]  # (N,) without a product that came already that day
@@ -187,10 +179,10 @@ class Questions:
 
     def metrics(self, in_set: NDArray[np.bool_]) -> dict[str, FloatArray]:
         """Precision and recall of each question, (Q,); `in_set`: (N, K)."""
-        found = np.zeros((len(self.users), len(KS)))
-        np.add.at(found, self.of, in_set[self.counted])
-        metrics = {f"precision@{k}": found[:, i] / k for i, k in enumerate(KS)}
-        return metrics | {f"recall@{k}": found[:, i] / self.right for i, k in enumerate(KS)}
+        hits = np.zeros((len(self.users), len(KS)))
+        np.add.at(hits, self.of, in_set[self.counted])
+        metrics = {f"precision@{k}": hits[:, i] / k for i, k in enumerate(KS)}
+        return metrics | {f"recall@{k}": hits[:, i] / self.right for i, k in enumerate(KS)}
 
 
 def slices(events: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
@@ -226,57 +218,65 @@ def decile_shares(counts: NDArray[np.int64], popularity: NDArray[np.int64]) -> l
     return [float(counts[part].sum() / total) for part in np.array_split(order, DECILES)]
 
 
-def figures_of(
-    record: Record,
-    answers: Mapping[str, Sequence[Answers]],
-    *,
-    baselines: Sequence[str],
-    promoted: Sequence[int],
-    seed: int,
-    draws: int = DRAWS,
-) -> Figures:
-    """The figures of one stream, the mean over runs with different seeds.
+class Means:
+    """Means over events of M columns, as measured and in every draw of users."""
 
-    Args:
-        record: of the first run.
-        answers: of each policy in each run, to the same events.
-        baselines: policies among which is the best baseline.
-        promoted: rows of products that spam reviews praised in the first run.
-        seed: of the draws.
-    """
-    events, names = record.events, list(answers)
-    rng = np.random.default_rng(seed)
-    questions = Questions.of_events(events)
-    by_event = _columns({name: [event_metrics(run.place) for run in runs] for name, runs in answers.items()})
-    by_question = _columns({name: [questions.metrics(run.in_set) for run in runs] for name, runs in answers.items()})
-    bits = _columns({name: [{"novelty": run.bits.astype(np.float64)} for run in own] for name, own in answers.items()})
-    answered = ~np.isnan(bits["novelty"]).any(axis=1)
-    policies: dict[str, dict[str, Estimate]] = {name: {} for name in names}
-    means = _estimate(events["user"], by_event, policies, rng, draws)
-    _estimate(questions.users, by_question, policies, rng, draws)
-    _estimate(events["user"][answered], {"novelty": bits["novelty"][answered]}, policies, rng, draws)
-    best = max((name for name in names if name in baselines), key=lambda name: policies[name][PRIMARY].mean, default="")
-    parts = {name: part for name, part in slices(events).items() if part.any()}
-    rows = events["product"]
-    consumed = np.bincount(rows[rows >= 0], minlength=len(record.product_events))
-    return Figures(
-        judged=record.size,
-        questions=len(questions.users),
-        policies=policies,
-        slices={name: _slice(events["user"], by_event, names, part, rng, draws) for name, part in parts.items()},
-        slice_events={name: int(part.sum()) for name, part in parts.items()},
-        best_baseline=best,
-        differences=_differences(means, list(by_event).index(PRIMARY), names, best),
-        catalogue={name: _catalogue(runs, record.product_events, promoted) for name, runs in answers.items()},
-        consumed=decile_shares(consumed, record.product_events),
-    )
+    def __init__(self, users: NDArray[np.int32], values: FloatArray, rng: np.random.Generator, draws: int) -> None:
+        """Draw users.
+
+        Args:
+            users: (N,) whose event it was.
+            values: (N, M)
+        """
+        distinct, of = np.unique(users, return_inverse=True)
+        u, m = len(distinct), values.shape[1]
+        events = np.bincount(of, minlength=u).astype(np.float64)  # (U,)
+        sums = np.stack([np.bincount(of, values[:, c], minlength=u) for c in range(m)], axis=1)  # (U, M)
+        self.measured: FloatArray = sums.sum(axis=0) / events.sum() if u else np.full(m, np.nan)
+        self.drawn: FloatArray = np.empty((draws if u else 0, m))  # (R, M)
+        start = 0
+        for weights in _draws(u, draws if u else 0, rng):
+            end = start + len(weights)
+            self.drawn[start:end] = (weights @ sums) / (weights @ events)[:, None]
+            start = end
+
+    def estimate(self, column: int) -> Estimate:
+        """One column's mean."""
+        return Estimate(float(self.measured[column]), *_percentiles(self.drawn[:, column]))
+
+    def difference(self, column: int, other: int) -> Difference:
+        """One column's mean beside another's."""
+        measured = float(self.measured[column] - self.measured[other])
+        drawn = self.drawn[:, column] - self.drawn[:, other]
+        if not len(drawn):
+            return Difference(measured, float("nan"), float("nan"), float("nan"))
+        rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+        p = min(1.0, 2.0 * (1 + rarer) / (1 + len(drawn)))
+        return Difference(measured, *_percentiles(drawn), p)
 
 
-def speed_of(runs: Sequence[Answers], updates: int, seconds: float) -> Speed:
-    """What one policy took for its rankings, and for `updates` events that it learned in `seconds`."""
-    ms = 1000.0 * np.concatenate([run.seconds for run in runs])
-    p50, p99 = np.quantile(ms, [0.5, 0.99]) if len(ms) else (np.nan, np.nan)
-    return Speed(float(p50), float(p99), updates / seconds if seconds > 0 else float("nan"))
+def holm(ps: dict[str, float]) -> dict[str, float]:
+    """p-values of several comparisons, corrected for their number (Holm 1979)."""
+    corrected: dict[str, float] = {}
+    worst = 0.0
+    for place, (name, p) in enumerate(sorted(ps.items(), key=lambda entry: entry[1])):
+        worst = max(worst, min(1.0, (len(ps) - place) * p))
+        corrected[name] = worst
+    return corrected
+
+
+def _draws(users: int, draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """How often each user was drawn, (r, U), a few draws at a time."""
+    for start in range(0, draws, _AT_ONCE):
+        drawn = rng.integers(users, size=(min(_AT_ONCE, draws - start), users))
+        yield np.stack([np.bincount(row, minlength=users) for row in drawn]).astype(np.float64)
+
+
+def _percentiles(drawn: FloatArray) -> tuple[float, float]:
+    if not len(drawn) or np.isnan(drawn).any():
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _columns(runs_of: Mapping[str, Sequence[dict[str, FloatArray]]]) -> dict[str, FloatArray]:
@@ -320,17 +320,17 @@ def _differences(means: Means, metric: int, names: Sequence[str], best: str) -> 
     if not best:
         return {}
     start = metric * len(names)
-    own = start + names.index(best)
-    found = {name: means.difference(start + p, own) for p, name in enumerate(names) if name != best}
-    corrected = holm({name: difference.p for name, difference in found.items()})
-    return {name: Difference(d.mean, d.low, d.high, corrected[name]) for name, d in found.items()}
+    baseline = start + names.index(best)
+    measured = {name: means.difference(start + p, baseline) for p, name in enumerate(names) if name != best}
+    corrected = holm({name: difference.p for name, difference in measured.items()})
+    return {name: Difference(d.mean, d.low, d.high, corrected[name]) for name, d in measured.items()}
 
 
-def _catalogue(runs: Sequence[Answers], popularity: NDArray[np.int64], promoted: Sequence[int]) -> Catalogue:
+def _catalogue(runs: Sequence[Answers], popularity: NDArray[np.int64], promoted: Sequence[int]) -> CatalogueUse:
     products = len(popularity)
     shown = [run.recommended[:products] for run in runs]
     praised = [float(counts[list(promoted)].sum() / max(1, counts.sum())) for counts in shown] if promoted else []
-    return Catalogue(
+    return CatalogueUse(
         coverage={f"coverage@{k}": float(np.mean([run.covered[i].mean() for run in runs])) for i, k in enumerate(KS)},
         gini=float(np.mean([gini(counts) for counts in shown])),
         recommended=np.mean([decile_shares(counts, popularity) for counts in shown], axis=0).tolist(),

@@ -4,8 +4,8 @@ Pure: no log, and no clock but one passed in. What is ranked is what is served: 
 half.
 
 A state whose event time is a whole day, as in SNAP's data, is predicted from the user's history and mask as they
-stood when that day began, since the order within a day is anybody's guess: the user's products of one day are a set of
-right answers. Those of the set that came already are left out of the running, since they are no wrong answers.
+stood when that day began, since the order within a day is not known: the user's products of one day are a set of right
+answers. Those of the set that came already are left out of the ranking, since they are no wrong answers.
 Popularity is what all events before this one made it. States with finer times are judged one by one.
 """
 
@@ -26,36 +26,6 @@ from shared.state.histories import Window
 from shared.state.known import UNCOUNTED_KINDS
 from shared.state.stream import Seen, Stream
 
-# Ties among the best: broken at random, never by row, since the first rows are those of the oldest products.
-
-
-def top_at_random(values: NDArray[np.float32], k: int, seed: int, serial: int) -> NDArray[np.int64]:
-    """Rows of the best `k` products, best first, masked ones never; equal scores in an order drawn for this answer.
-
-    The order follows from the seed and the answer's number alone, so one policy's ties don't depend on another's.
-    """
-    best = ranking.top_k(values, k)
-    if not len(best):
-        return best
-    own = values[best]
-    tied = np.flatnonzero(values >= own[-1])  # every one that ties with the last place, too
-    if len(tied) == len(best) and (own[1:] < own[:-1]).all():
-        return best
-    drawn = _mixed(tied.astype(np.uint64), seed, serial)
-    order: NDArray[np.int64] = tied[np.lexsort((drawn, -values[tied]))][:k]
-    return order
-
-
-def _mixed(numbers: NDArray[np.uint64], seed: int, serial: int) -> NDArray[np.uint64]:
-    """A pseudo-random number for each: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
-    salt = np.uint64((seed * 0x9E3779B97F4A7C15 + serial * 0xD1342543DE82EF95) % 2**64)
-    z = numbers * np.uint64(0x9E3779B97F4A7C15) + salt
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    result: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return result
-
-
 TOP = 10  # products of one answer
 
 
@@ -74,10 +44,10 @@ class Outcome(Enum):
 class Ranking:
     """How one policy would have answered."""
 
-    place: float  # of the product really chosen, 1 is best; infinite where it was not in the running
-    top: NDArray[np.int64]  # rows of the best products, best first, so many as one answer holds at most
+    place: float  # of the product really chosen, 1 is best; infinite where it was not ranked
+    top: NDArray[np.int64]  # rows of the best products, best first, at most as many as one answer holds
     bits: float  # self-information of these, -log2 of their share of popularity, on average; NaN where there are none
-    seconds: float = 0.0  # what it took, by the clock passed in
+    seconds: float = 0.0  # what the ranking took, by the clock passed in
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +55,8 @@ class Judgement:
     """One event, judged or not."""
 
     outcome: Outcome
-    rankings: tuple[Ranking, ...] = ()  # one of each policy asked, in their order; empty where it was not judged
-    has_history: bool = False  # whether there was one to ask the policies about; without, trending answers
+    rankings: tuple[Ranking, ...] = ()  # one of each policy, in their order; empty where it was not judged
+    has_history: bool = False  # whether the user had any; without, trending answers
     question: int = -1  # counted from 0; the same for all of one user's whole day
     again: bool = False  # whether the product is one of the day's set that came already
     user_events: int = 0  # of the user before the question
@@ -115,8 +85,8 @@ class Prequential:
     """Judges by what a stream knows, and applies each event to it afterwards.
 
     Args:
-        stream: to which nobody else applies events; its content places listed products that have few events. Listings
-            that come later go to `known.products`.
+        stream: nobody else applies events to it; its content places listed products that have few events. Later
+            listings go to `known.products`.
         top: products of one answer.
         seed: breaks ties among them; places don't depend on it.
         clock: seconds, for what a ranking takes.
@@ -147,7 +117,7 @@ class Prequential:
     def judge(self, state: StateVector, policies: Sequence[Scores | None]) -> Judgement:
         """Rank the whole catalogue as each policy would have answered just before this event; None: trending.
 
-        Of the event, only who, which product, what kind and when is read.
+        Of the event, only the user, the product, the kind and the time are read.
         """
         if not state.user_id:
             return Judgement(Outcome.GUEST)
@@ -185,14 +155,14 @@ class Prequential:
         )
 
     def apply(self, state: StateVector) -> Seen:
-        """Let an event count for all that follow; whoever judges it does so before."""
+        """Apply an event to all that is known; judge it before."""
         self._list(state.event_time_ms)
         seen = self.stream.apply(state)
         self._note_of_day(state, seen.product)
         return seen
 
     def follow(self, state: StateVector) -> None:
-        """Let an event count for its user's history and mask, and for nothing else: what is learned has stopped.
+        """Apply an event to its user's history and mask, and to nothing else: learning has stopped.
 
         Products that had no event when it stopped stay unknown, and nobody's history holds them.
         """
@@ -237,7 +207,7 @@ class Prequential:
     def _ranking(
         self, policy: Scores | None, window: Window | None, out: NDArray[np.int32], row: int | None
     ) -> Ranking:
-        """What a policy says once the rows of `out` are out of the running."""
+        """How a policy ranks once the rows of `out` are masked."""
         start = self._clock()
         values = served_scores(policy, window, self.known, self._products.content)
         ranking.mask(values, out)
@@ -247,6 +217,34 @@ class Prequential:
         return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits, seconds)
 
 
+def top_at_random(values: NDArray[np.float32], k: int, seed: int, serial: int) -> NDArray[np.int64]:
+    """Rows of the best `k` products, best first, masked ones never; equal scores in an order drawn for this answer.
+
+    By row the oldest products would come first. The order follows from the seed and the answer's number alone, so one
+    policy's ties don't depend on another's.
+    """
+    best = ranking.top_k(values, k)
+    if not len(best):
+        return best
+    scores = values[best]
+    tied = np.flatnonzero(values >= scores[-1])  # all that tie with the last place
+    if len(tied) == len(best) and (scores[1:] < scores[:-1]).all():
+        return best
+    drawn = _mixed(tied.astype(np.uint64), seed, serial)
+    order: NDArray[np.int64] = tied[np.lexsort((drawn, -values[tied]))][:k]
+    return order
+
+
+def _mixed(numbers: NDArray[np.uint64], seed: int, serial: int) -> NDArray[np.uint64]:
+    """A pseudo-random number for each: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    salt = np.uint64((seed * 0x9E3779B97F4A7C15 + serial * 0xD1342543DE82EF95) % 2**64)
+    z = numbers * np.uint64(0x9E3779B97F4A7C15) + salt
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return result
+
+
 def _listed_ms(product: Product) -> int:
-    """From when on it is known, ms; 0: from the beginning, where nothing tells."""
+    """When it was listed, ms; 0, from the beginning, where that is not said."""
     return product.listed_ms if product.HasField("listed_ms") else 0

@@ -1,10 +1,16 @@
 """In which order events are judged and learned. Pure.
 
 prequential: test, then learn, from the first event to the last, or from a moment on, before which events are only
-learned; policies that are fitted at fixed points are so `REFITS` times, the same for all.
+learned. Policies that are fitted at fixed points are fitted `REFITS` times, at the same events for all.
 
 temporal: learn up to a moment, then judge all that follows and learn no more. Users' histories and masks go on, as they
-would before a served version that nobody trains; popularity stands still, and products that came later are misses.
+would with a served version that nobody trains; popularity stands still, and products that came later are misses.
+
+leave-one-out: learn from all but each user's last products, then rank the whole catalogue for the last one. It leaks:
+what a user did late is learned before others' earlier last products are asked for (Ji et al., 2010.11060). It is here
+only to be compared with published figures, which come in two variants that must not be mixed:
+- strict: learned from all but each user's last two; the last but one, by which settings are chosen, is in the history;
+- all-but-last: learned from all but the last, which is what a stream would know.
 """
 
 from __future__ import annotations
@@ -18,83 +24,20 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.state.histories import UNSAID
 
-# Leave-one-out: learn from all but each user's last products, then rank the whole catalogue for the last one. Pure.
-#
-# Leaky: what a user did late is learned before others' earlier last products are asked for (Ji et al., 2010.11060). It
-# is here only so as to stand beside published figures, which come in two kinds that must not be mixed:
-#
-# strict: learned from all but each user's last two; the last but one, on which settings are chosen, is in the history.
-# all-but-last: learned from all but the last, which is what a stream would know.
-
 Variant = Literal["strict", "all-but-last"]
 VARIANTS: tuple[Variant, ...] = ("strict", "all-but-last")
 
-# Of a user with fewer products nothing is asked, and all is learned.
-LEAST_PRODUCTS = 3
+REFITS = 20
+LEARNED_SHARE = 0.8  # of the events, in the temporal protocol
+VALIDATION_SHARE = 0.1  # the last part of what is learned, by which settings are chosen
 
-# A sequence has no times. Events get some of their place alone, an hour apart, none of which is a whole day.
+# A user with fewer products is not judged in leave-one-out, and all of them are learned.
+LEAST_PRODUCTS = 3
+# A sequence has no times. Its events get times from their places alone, an hour apart, none of which is a whole day.
 _START_MS = 1_000_000_000_001
 _STEP_MS = 3_600_000
 
-
-def leave_one_out(
-    contest: Contest,
-    sequences: Sequence[tuple[str, Sequence[str]]],
-    variant: Variant,
-    look: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Learn, then judge the last product of each user.
-
-    Args:
-        contest: whose popularity should not decay, since there are no times.
-        sequences: user and products, oldest first.
-        look: hears how many events are done.
-    """
-    kept = 2 if variant == "strict" else 1
-    learned = [products[:-kept] if len(products) >= LEAST_PRODUCTS else products for _, products in sequences]
-    whole = contest.learns_sequences
-    done = 0
-    for step in range(max(map(len, learned), default=0)):
-        for (user, _), products in zip(sequences, learned, strict=True):
-            if step < len(products):
-                contest.learn(_state(user, products[step], step), but=whole)
-                done += 1
-                look(done)
-    rows = contest.stream.rows
-    asked = [(own, products) for own, products in zip(sequences, learned, strict=True) if own[1] is not products]
-    after = [own[len(products) :] for (_, own), products in zip(sequences, learned, strict=True)]
-    contest.learn_sequences(
-        [[rows[product] for product in products] for products in learned],
-        [rows.get(own[0], -1) if own else -1 for own in after] if variant == "strict" else None,
-    )
-    contest.refit(but=whole)
-    for (user, own), products in asked:
-        for step in range(len(products), len(own) - 1):
-            contest.follow(_state(user, own[step], step))
-        contest.judge(_state(user, own[-1], len(own) - 1))
-        done += kept
-        look(done)
-
-
-def _state(user: str, product: str, step: int) -> pb.StateVector:
-    return pb.StateVector(
-        user_id=user,
-        product_id=product,
-        kind=pb.EVENT_KIND_REVIEW,
-        event_time_ms=_START_MS + step * _STEP_MS,
-        rating=3.0,
-        price_scaled=0.5,
-        helpfulness_scaled=0.5,
-        imputed=UNSAID,
-        sequence=step + 1,
-    )
-
-
-REFITS = 20
-LEARNED_SHARE = 0.8  # of the events, in the temporal protocol
-VALIDATION_SHARE = 0.1  # the last part of what is learned, on which settings are chosen
-
-Look = Callable[[int], None]  # hears how many events are done
+Look = Callable[[int], None]  # is called with how many events are done
 
 
 def prequential(
@@ -132,3 +75,58 @@ def refit_points(events: int) -> frozenset[int]:
 def moment_at(states: Sequence[StateVector], share: float) -> int:
     """When about a share of the events was over, ms: none of that moment is learned, so no day is cut in two."""
     return states[min(len(states) - 1, int(len(states) * share))].event_time_ms
+
+
+def leave_one_out(
+    contest: Contest,
+    sequences: Sequence[tuple[str, Sequence[str]]],
+    variant: Variant,
+    look: Look = lambda _: None,
+) -> None:
+    """Learn, then judge the last product of each user.
+
+    Policies that can learn whole sequences do so; all others learn the same events one by one, as from a stream, every
+    user's first before anyone's second.
+
+    Args:
+        contest: whose popularity should not decay, since there are no times.
+        sequences: user and products, oldest first.
+    """
+    kept = 2 if variant == "strict" else 1
+    learned = [products[:-kept] if len(products) >= LEAST_PRODUCTS else products for _, products in sequences]
+    fit_at_once = contest.learns_sequences
+    done = 0
+    for step in range(max(map(len, learned), default=0)):
+        for (user, _), products in zip(sequences, learned, strict=True):
+            if step < len(products):
+                contest.learn(_state(user, products[step], step), but=fit_at_once)
+                done += 1
+                look(done)
+    rows = contest.stream.rows
+    judged = [(whole, products) for whole, products in zip(sequences, learned, strict=True) if whole[1] is not products]
+    after = [whole[len(products) :] for (_, whole), products in zip(sequences, learned, strict=True)]
+    contest.learn_sequences(
+        [[rows[product] for product in products] for products in learned],
+        [rows.get(rest[0], -1) if rest else -1 for rest in after] if variant == "strict" else None,
+    )
+    contest.refit(but=fit_at_once)
+    for (user, whole), products in judged:
+        for step in range(len(products), len(whole) - 1):
+            contest.follow(_state(user, whole[step], step))
+        contest.judge(_state(user, whole[-1], len(whole) - 1))
+        done += kept
+        look(done)
+
+
+def _state(user: str, product: str, step: int) -> pb.StateVector:
+    return pb.StateVector(
+        user_id=user,
+        product_id=product,
+        kind=pb.EVENT_KIND_REVIEW,
+        event_time_ms=_START_MS + step * _STEP_MS,
+        rating=3.0,
+        price_scaled=0.5,
+        helpfulness_scaled=0.5,
+        imputed=UNSAID,
+        sequence=step + 1,
+    )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from shared.evaluation.contest import KS, Record
+from shared.evaluation.contest import KS, JudgedEvents
 from shared.evaluation.figures import (
     Means,
     Questions,
@@ -91,9 +91,9 @@ def state(user: str, at: int, sequence: int) -> pb.StateVector:
     return pb.StateVector(user_id=user, product_id="p", kind=pb.EVENT_KIND_VIEW, event_time_ms=at, sequence=sequence)
 
 
-def recorded() -> Record:
+def recorded() -> JudgedEvents:
     """Two policies; ann asks twice on one day, bob once at noon."""
-    record = Record(["a", "b"], 9)
+    record = JudgedEvents(["a", "b"], 9)
     events = [
         (state("ann", DAY, 1), 0, Outcome.JUDGED, [ranking(1, [0, 1]), ranking(3, [1, 2, 0])], 0),
         (state("ann", DAY, 2), 2, Outcome.JUDGED, [ranking(INF, [1, 3]), ranking(2, [1, 2])], 0),
@@ -165,7 +165,7 @@ def test_slices_by_what_was_known_before() -> None:
 
 
 def test_speed_is_told_in_quantiles_and_events_a_second() -> None:
-    record = Record(["a"], 4)
+    record = JudgedEvents(["a"], 4)
     for seconds in (0.001, 0.002, 0.003):
         judgement = Judgement(Outcome.JUDGED, (ranking(1, [0], seconds=seconds),), question=0)
         record.note(state("u", START_MS, 1), judgement, 0)

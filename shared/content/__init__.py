@@ -1,1 +1,1 @@
-"""What products are, as their shop describes them, and the place that gives to those that have few events or none."""
+"""What products are, as their shop describes them, and the place that this gives to those with few events or none."""

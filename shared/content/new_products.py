@@ -1,8 +1,11 @@
 """The place of products that have few events or none, from those of the products that are most like them. Pure.
 
-Like an empirical-Bayes prior, on shares as e to the scores are: beside a product's own counts that of the products like
-it, the less, the more events it has. Those with more events count the more, and those that are liker. What a product's
-own few events say of it is not made less.
+It works like an empirical-Bayes prior on shares, which are e to the scores. To a product's own share comes that of the
+products like it: the more events it has, the less they count, and of them those count more that are more like it and
+have more events themselves. What a product's own few events say is never reduced.
+
+`Content` puts together its parts: `Counts` of events, `ColdProducts` with the neighbours of each, and the `Discount` at
+which new products are chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +21,13 @@ from shared.content.likeness import Likeness, tokens_of
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.arrays import grown
 
-# How much content counts.
+IntArray = NDArray[np.int32]
+FloatArray = NDArray[np.float32]
+
+# How many more events there may be before neighbours are weighed again.
+UNWEIGHED = 0.02
+# Shares below e to this, as a part of the largest, are as good as none.
+LEAST = np.float32(-80.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,44 +35,113 @@ class ContentSettings:
     """Chosen on the first halves of a shop's sales and of a set of reviews; see docs/results.md."""
 
     neighbours: int = 8  # K, products beside a new one
-    events: int = 3  # with so many of its own a product's content counts no longer
+    events: int = 3  # from so many of its own on, a product's content no longer counts
     prior: float = 2.0  # events that content is worth
     doubt: float = 0.2  # likeness, summed over the products beside it, at which half of their score counts
-    discount: float = 0.1  # how much rarer a new product is chosen than those beside it: a first guess
+    discount: float = 0.1  # how often a new product is chosen beside those like it: a first guess
     discount_events: float = 10.0  # first events of new products that this first guess is worth
-    discount_shape: float = 0.2  # of the gamma distribution of products' own discounts: the less, the more they differ
-    popularity_left: float = 0.5  # what a calibrated policy's shares leave of popularity's, at least
-    at_once: int = 8  # products whose neighbours are looked for while one answer is made
-
-    # When products with events have become so many times more, those beside a new one are looked for again.
-    growth: float = 1.5
+    discount_shape: float = 0.2  # of the gamma distribution of products' discounts: the smaller, the more they differ
+    popularity_left: float = 0.5  # what a calibrated policy's shares leave of popularity, at least
+    at_once: int = 8  # products whose neighbours are looked for during one answer
+    growth: float = 1.5  # of products with events, after which neighbours are looked for again
 
 
-# Events of each product, and how much its content counts beside them: the less, the more there are. Pure.
+class Content:
+    """What products are and how many events they have, by the caller's rows, and the place of those that are cold."""
 
-IntArray = NDArray[np.int32]
-FloatArray = NDArray[np.float32]
+    def __init__(self, settings: ContentSettings | None = None) -> None:
+        self.settings = settings or ContentSettings()
+        self.likeness = Likeness()
+        self._counts = Counts(self.settings)
+        self._cold = ColdProducts(self.likeness, self._counts, self.settings)
+        self._discount = Discount(self.settings)
+        self._weighed: Weighed | None = None  # by which the discount counts
+        self._shares: FloatArray | None = None  # (C,) what content counts there, until an event changes it
+
+    def put(self, row: int, product: Product) -> None:
+        """Take what a product is, new or changed."""
+        self._counts.grow_to(row + 1)
+        if self.likeness.put(row, tokens_of(product)):
+            if row in self.likeness and self._counts.is_cold(row):
+                self._cold.look_for(row)
+            else:
+                self._cold.drop(row)
+
+    def count(self, row: int) -> None:
+        """Count one event of a product, of which nothing else need be known."""
+        self._discount.count(row, is_first=not self._counts[row] and self._cold.has_neighbours(row))
+        self._shares = None
+        if self._counts.is_cold(row):
+            self._counts.add(row)
+            if not self._counts.is_cold(row):
+                self._cold.drop(row)
+
+    @property
+    def discount(self) -> float:
+        """How much less often new products were chosen so far than those beside them, (0, 1]."""
+        return self._discount.mean
+
+    def learned(self, products: int) -> dict[str, NDArray[Any]]:
+        """The learned discounts of the first `products` rows, for `resume`."""
+        return self._discount.to_arrays(products)
+
+    def resume(self, events: NDArray[np.integer], learned: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from the events of each product, (A,), and from what `learned` gave; called before anything else."""
+        self._discount.resume(learned)
+        self._counts.resume(events)
+
+    def fading(self, rows: NDArray[np.integer]) -> FloatArray:
+        """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""
+        self._counts.grow_to(1 + int(rows.max(initial=0)))
+        return self._counts.fading(self._counts.of(rows))
+
+    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
+        """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
+
+        Args:
+            values: (A,) scores without content.
+            popularity: (A,) shares, each above 0, to which the scores are compared.
+        """
+        weighed = self._cold.weighed()
+        rows, beside, weights, trust, width = weighed
+        if weighed is not self._weighed:
+            self._discount.relate(rows, beside, weights * trust[:, None], self._counts.of(rows) == 0)
+            self._weighed, self._shares = weighed, None
+        if not len(rows):
+            return rows, trust
+        if self._shares is None:
+            events = self._counts.of(rows)
+            self._shares = self._counts.fading(events) * trust * self._discount.of(rows, events)
+        logs = np.maximum(values - values.max(), LEAST)  # (A,) below the largest
+        share = np.exp(logs)
+        shares = self._shares * np.float32(believed(popularity, logs, share, self.settings.popularity_left))
+        if len(values) < width:  # some cold products came after these scores
+            have = rows < len(values)
+            share = np.pad(share, (0, width - len(values)))
+            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
+        borrowed = np.einsum("ck,ck->c", weights, share.take(beside))
+        return rows, np.log1p(shares * borrowed / share[rows])
 
 
 class Counts:
-    """Events by the caller's rows, up to the number at which content counts no longer.
+    """Events of each product, by the caller's rows, up to the number from which content no longer counts.
 
     Attributes:
-        events: of all products.
-        products: with one event or more.
+        events: how many, of all products.
+        products: how many have an event.
     """
 
     def __init__(self, settings: ContentSettings) -> None:
         self.events = 0
         self.products = 0
         self._most = settings.events
-        self._own: IntArray = np.zeros(1024, np.int32)  # (A,)
-        n = np.arange(self._most + 1)  # events of a product's own → how much content counts beside them
+        self._of_row: IntArray = np.zeros(1024, np.int32)  # (A,)
+        n = np.arange(self._most + 1)  # a product's own events → how much content counts beside them
         faded = settings.prior / (settings.prior + n) * (1.0 - n / self._most)
         self._faded: FloatArray = faded.astype(np.float32)
 
     def __getitem__(self, row: int) -> int:
-        return int(self._own[row]) if row < len(self._own) else 0
+        return int(self._of_row[row]) if row < len(self._of_row) else 0
 
     def is_cold(self, row: int) -> bool:
         """Whether content counts yet."""
@@ -71,41 +149,31 @@ class Counts:
 
     def add(self, row: int) -> None:
         """Count one event of a product that is cold."""
-        if row >= len(self._own):
+        if row >= len(self._of_row):
             self.grow_to(row + 1)
-        self.products += not self._own[row]
-        self._own[row] += 1
+        self.products += not self._of_row[row]
+        self._of_row[row] += 1
         self.events += 1
 
     def of(self, rows: NDArray[np.integer]) -> IntArray:
-        """Of each of these, in the shape of `rows`, all of which it has grown to."""
-        found: IntArray = self._own[rows]
-        return found
+        """Events of each row, in the shape of `rows`, for all of which there is room."""
+        events: IntArray = self._of_row[rows]
+        return events
 
     def fading(self, events: IntArray) -> FloatArray:
         """How much content counts beside so many events, in their shape: 1 with none, 0 from that number on."""
-        found: FloatArray = self._faded.take(events)
-        return found
+        weights: FloatArray = self._faded.take(events)
+        return weights
 
     def resume(self, events: NDArray[np.integer]) -> None:
-        """Take back what was counted of each product, (A,), before anything else."""
+        """Go on from the events of each product, (A,); called before anything else."""
         self.grow_to(len(events))
-        self._own[: len(events)] = np.minimum(events, self._most)
-        self.events, self.products = int(self._own.sum()), int(np.count_nonzero(self._own))
+        self._of_row[: len(events)] = np.minimum(events, self._most)
+        self.events, self.products = int(self._of_row.sum()), int(np.count_nonzero(self._of_row))
 
     def grow_to(self, products: int) -> None:
         """Have room for so many."""
-        self._own = grown(self._own, products)
-
-
-# Cold products, those of which content counts, and the products with events that are most like each. Pure.
-#
-# Neighbours are looked for a few products at a time, the newest first, and again when products with events have become
-# many more. A neighbour weighs the more, the liker it is and the more events it has.
-
-
-# How many more events there may be before neighbours are weighed again.
-UNWEIGHED = 0.02
+        self._of_row = grown(self._of_row, products)
 
 
 class Weighed(NamedTuple):
@@ -113,13 +181,18 @@ class Weighed(NamedTuple):
 
     rows: IntArray  # (C,), ascending
     beside: IntArray  # (C, K) rows
-    weights: FloatArray  # (C, K), of each they sum to 1
-    trust: FloatArray  # (C,) in those beside
-    width: int  # rows that all of these lie below
+    weights: FloatArray  # (C, K), those of each product sum to 1
+    trust: FloatArray  # (C,) in those beside each
+    width: int  # above all of these rows
 
 
 class ColdProducts:
-    """A table of them, by the caller's rows; `likeness` and `counts` are read, and changed by the caller alone."""
+    """Products for which content counts, and for each the products with events that are most like it.
+
+    Neighbours are looked for a few products at a time, the newest first, and again when products with events have
+    become many more. A neighbour weighs more the more like the product it is and the more events it has. Rows are the
+    caller's; `likeness` and `counts` are read, and changed by the caller alone.
+    """
 
     def __init__(self, likeness: Likeness, counts: Counts, settings: ContentSettings) -> None:
         self._likeness = likeness
@@ -136,32 +209,32 @@ class ColdProducts:
         self._weighed_at = 0  # events there were then
 
     def has_neighbours(self, row: int) -> bool:
-        """Whether a product is cold and others were found to be like it."""
+        """Whether a product is cold and has neighbours."""
         place = self._place.get(row)
         return place is not None and bool(self._like[place].any())
 
     def look_for(self, row: int) -> None:
-        """Find a product's neighbours, anew if they were found before, once `weighed` is asked."""
+        """Have `weighed` find a product's neighbours, or find them anew."""
         self._waiting.pop(row, None)
         self._waiting[row] = None
 
     def drop(self, row: int) -> None:
-        """Content counts no longer: the last of the cold products takes its place."""
+        """Forget a product that is cold no longer: the last of the cold products takes its place."""
         self._waiting.pop(row, None)
         place = self._place.pop(row, None)
         if place is None:
             return
         last = len(self._place)
         if place < last:
-            for own in (self._rows, self._beside, self._like):
-                own[place] = own[last]
+            for column in (self._rows, self._beside, self._like):
+                column[place] = column[last]
             self._place[int(self._rows[place])] = place
         self._weighed = None
 
     def weighed(self) -> Weighed:
         """The cold products that have neighbours; another object whenever anything changed.
 
-        What events do to the weights of neighbours counts when there are so many more of all.
+        Events change the weights of neighbours once all events have become `UNWEIGHED` more.
         """
         if self._counts.products > self._settings.growth * self._looked_at:
             self._looked_at = self._counts.products
@@ -205,39 +278,38 @@ class ColdProducts:
         return Weighed(rows, beside, weights, trust, width)
 
     def _known(self, rows: IntArray) -> FloatArray:
-        """How much what products' own events say of them counts, [0, 1]."""
+        """How much products' own events count, [0, 1]."""
         return np.float32(1.0) - self._counts.fading(self._counts.of(rows))
 
     def _make_room(self, place: int) -> None:
         if place == len(self._rows):
             self._rows, self._beside, self._like = (
-                np.concatenate([own, np.zeros_like(own)]) for own in (self._rows, self._beside, self._like)
+                np.concatenate([column, np.zeros_like(column)]) for column in (self._rows, self._beside, self._like)
             )
 
 
-# How much rarer new products are chosen than those beside them: all of them, and each by what it let pass. Pure.
-#
-# Events of a new product are a Poisson process whose rate is a discount times what the events of those beside it call
-# for. Over the products the discount is gamma-distributed. Its mean is what all new products did together, and a
-# product's own is the posterior mean (Gelman et al., Bayesian Data Analysis, 2.6): less, the more it let pass.
-
-
 class Discount:
-    """Learns from every event, by the caller's rows."""
+    """How much less often new products are chosen than those beside them: all together, and each by itself.
+
+    Events of a new product are a Poisson process whose rate is a discount times the events that are due: those that the
+    events of its neighbours call for. Over the products the discount is gamma-distributed. Its mean is what all new
+    products did together; a product's own is the posterior mean (Gelman et al., Bayesian Data Analysis, 2.6), which
+    falls with every event that was due and did not come. Rows are the caller's.
+    """
 
     def __init__(self, settings: ContentSettings) -> None:
         self._settings = settings
-        self._due: NDArray[np.float64] = np.zeros(1024)  # (A,) events of each that were due without a discount
-        self._expected = 0.0  # first events of new products that were due
-        self._came = 0  # and how many came
-        # What an event of a product makes due, from `_starts` of its row to the next: of which products, how much.
+        self._due: NDArray[np.float64] = np.zeros(1024)  # (A,) events of each that would be due without a discount
+        self._expected = 0.0  # first events of new products that would be due
+        self._came = 0  # how many of them came
+        # What an event of a product makes due, from `_starts` of its row to the next: of which products, and how much.
         self._starts: NDArray[np.int64] = np.zeros(1, np.int64)
         self._rows: IntArray = np.zeros(0, np.int32)
         self._calls: NDArray[np.float64] = np.zeros(0)
-        self._first: NDArray[np.float64] = np.zeros(0)  # (A0,) what it makes due of those without an event
+        self._first: NDArray[np.float64] = np.zeros(0)  # (A0,) what it makes due of products without an event
 
-    def listen(self, rows: IntArray, beside: IntArray, calls: FloatArray, new: NDArray[np.bool_]) -> None:
-        """Know which events call for which products.
+    def relate(self, rows: IntArray, beside: IntArray, calls: FloatArray, new: NDArray[np.bool_]) -> None:
+        """Set which events call for which products.
 
         Args:
             rows: (C,) cold products.
@@ -254,21 +326,21 @@ class Discount:
         self._first = np.bincount(beside[new].ravel(), calls[new].ravel(), width).astype(np.float64)
 
     def count(self, row: int, *, is_first: bool) -> None:
-        """Learn from an event just before it is counted; `is_first`: of a product that those beside it called for."""
+        """Learn from an event just before it is counted; `is_first`: the first of a product that has neighbours."""
         if row < len(self._first):
-            own = slice(self._starts[row], self._starts[row + 1])
-            self._due[self._rows[own]] += self._calls[own]  # a product is beside another once
+            called = slice(self._starts[row], self._starts[row + 1])
+            self._due[self._rows[called]] += self._calls[called]  # a product is beside another only once
             self._expected += float(self._first[row])
         self._came += is_first
 
     @property
     def mean(self) -> float:
-        """That of a new product of which nothing is known, (0, 1]."""
+        """The discount of a new product of which nothing is known, (0, 1]."""
         s = self._settings
         return min(1.0, (self._came + s.discount * s.discount_events) / (self._expected + s.discount_events))
 
     def of(self, rows: IntArray, events: IntArray) -> FloatArray:
-        """Each product's own, (C,), (0, 1].
+        """The discount of each product, (C,), (0, 1].
 
         Args:
             rows: (C,)
@@ -276,17 +348,17 @@ class Discount:
         """
         shape = self._settings.discount_shape
         self._grow_to(1 + int(rows.max(initial=0)))
-        own = (shape + events) / (shape / self.mean + self._due[rows])
-        return np.minimum(own, 1.0).astype(np.float32)
+        posterior = (shape + events) / (shape / self.mean + self._due[rows])
+        return np.minimum(posterior, 1.0).astype(np.float32)
 
     def to_arrays(self, products: int) -> dict[str, NDArray[Any]]:
-        """What was learned, of the first `products` rows."""
+        """What was learned of the first `products` rows."""
         due = np.zeros(products)
         due[: len(self._due)] = self._due[:products]
         return {"due": due, "learned": np.array([self._expected, float(self._came)])}
 
     def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `to_arrays` gave, before anything was counted."""
+        """Go on from what `to_arrays` gave; called before anything is counted."""
         due = arrays["due"]
         self._grow_to(len(due))
         self._due[: len(due)] = due
@@ -296,16 +368,13 @@ class Discount:
         self._due = grown(self._due, products)
 
 
-# How far a policy's shares are probabilities, which those handed on from product to product must be. Pure.
-#
-# A policy may say the popular products that it never counted after a history next to nothing, only to put them behind
-# all others. What then seems likelier than they are is not.
-
-
 def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least: float) -> float:
-    """1 where shares leave popular products `least` of theirs or more, on average over popularity; else so much less.
+    """How far a policy's shares are probabilities, which those passed from product to product must be, (0, 1].
 
-    What they leave is exp(-KL(popularity || shares)): w or more where popularity is mixed in with weight w.
+    1 where the shares leave popular products `least` of their popularity or more, on average; else proportionally less.
+    A policy may give popular products that it never counted after a history next to nothing, only to rank them behind
+    all others; what then seems likelier than they are is not. What shares leave is exp(-KL(popularity || shares)): w or
+    more where popularity is mixed in with weight w.
 
     Args:
         popularity: (A,) shares, each above 0.
@@ -315,84 +384,3 @@ def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least
     """
     left = float(popularity @ (logs - np.log(popularity))) - float(np.log(shares.sum()))
     return min(1.0, float(np.exp(left)) / least)
-
-
-# Shares below e to this, beside the largest, are as good as none.
-LEAST = np.float32(-80.0)
-
-
-class Content:
-    """Products, by the caller's rows: what they are, and how many events they have."""
-
-    def __init__(self, settings: ContentSettings | None = None) -> None:
-        self.settings = settings or ContentSettings()
-        self.likeness = Likeness()
-        self._counts = Counts(self.settings)
-        self._cold = ColdProducts(self.likeness, self._counts, self.settings)
-        self._discount = Discount(self.settings)
-        self._weighed: Weighed | None = None  # what the discount was told of
-        self._shares: FloatArray | None = None  # (C,) what content counts there, until an event changes it
-
-    def put(self, row: int, product: Product) -> None:
-        """Know what a product is, or that it has changed."""
-        self._counts.grow_to(row + 1)
-        if self.likeness.put(row, tokens_of(product)):
-            if row in self.likeness and self._counts.is_cold(row):
-                self._cold.look_for(row)
-            else:
-                self._cold.drop(row)
-
-    def count(self, row: int) -> None:
-        """Count one event of a product, which may be one of which nothing else is known."""
-        self._discount.count(row, is_first=not self._counts[row] and self._cold.has_neighbours(row))
-        self._shares = None
-        if self._counts.is_cold(row):
-            self._counts.add(row)
-            if not self._counts.is_cold(row):
-                self._cold.drop(row)
-
-    @property
-    def discount(self) -> float:
-        """How much rarer new products are chosen than those beside them, as it was so far, (0, 1]."""
-        return self._discount.mean
-
-    def learned(self, products: int) -> dict[str, NDArray[Any]]:
-        """What events told of the discounts of the first `products` rows, for `resume`."""
-        return self._discount.to_arrays(products)
-
-    def resume(self, events: NDArray[np.integer], learned: Mapping[str, NDArray[Any]]) -> None:
-        """Take back how many events each product had, (A,), and what `learned` gave, before anything else."""
-        self._discount.resume(learned)
-        self._counts.resume(events)
-
-    def fading(self, rows: NDArray[np.integer]) -> FloatArray:
-        """How much content counts beside the events of products: 1 with none, 0 from `settings.events` on."""
-        self._counts.grow_to(1 + int(rows.max(initial=0)))
-        return self._counts.fading(self._counts.of(rows))
-
-    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
-        """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
-
-        Args:
-            values: (A,) scores without content.
-            popularity: (A,) shares, each above 0, which scores are held to.
-        """
-        weighed = self._cold.weighed()
-        rows, beside, weights, trust, width = weighed
-        if weighed is not self._weighed:
-            self._discount.listen(rows, beside, weights * trust[:, None], self._counts.of(rows) == 0)
-            self._weighed, self._shares = weighed, None
-        if not len(rows):
-            return rows, trust
-        if self._shares is None:
-            events = self._counts.of(rows)
-            self._shares = self._counts.fading(events) * trust * self._discount.of(rows, events)
-        logs = np.maximum(values - values.max(), LEAST)  # (A,) beside the largest
-        share = np.exp(logs)
-        shares = self._shares * np.float32(believed(popularity, logs, share, self.settings.popularity_left))
-        if len(values) < width:  # some products came after these scores
-            have = rows < len(values)
-            share = np.pad(share, (0, width - len(values)))
-            rows, beside, weights, shares = rows[have], beside[have], weights[have], shares[have]
-        theirs = np.einsum("ck,ck->c", weights, share.take(beside))
-        return rows, np.log1p(shares * theirs / share[rows])

@@ -1,4 +1,7 @@
-"""What made the scores that were served: parts that add up to them, and the past events that made each part. Pure."""
+"""What made the scores that were served: parts that add up to them, and the past events that made each part. Pure.
+
+`explain` gives the reasons; `HeadVectors` is how a version separates what its heads add.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.model.format import ACTION_VALUES, ALONE, SEQUENCE
+from shared.model.format import VALUES, Parts
 from shared.model.served import Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import Window
@@ -16,15 +19,19 @@ from shared.state.histories import Window
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-MOST_EVENTS = 3  # of a reason that are told,
-LEAST_SHARE = 0.1  # each of which adds at least so much beside the strongest
+# Events that are given for a reason, and what each of them adds at least, as a share of the strongest.
+MOST_EVENTS = 3
+LEAST_SHARE = 0.1
 
 # Smaller parts of a score are rounding.
 NOTHING = 1e-6
 
+# What encoders say of a sequence, what they say of values to come, and what was learned of a product for all users.
+GROUPS = SEQUENCE, ACTION_VALUES, ALONE = "sequence", "values", "alone"
+
 
 class Explains(Protocol):
-    """A version that tells apart what it adds, such as `shared.model.scoring.Scorer`."""
+    """A version that separates what it adds, such as `shared.model.scoring.Scorer`."""
 
     @property
     def products(self) -> int:
@@ -41,7 +48,7 @@ class Explains(Protocol):
         ...
 
     def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
-        """What each of `format.GROUPS` adds to some products before any event and after each, (W, n + 1, K).
+        """What each of `GROUPS` adds to some products before any event and after each, (W, n + 1, K).
 
         As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
         had sentiment W is 2, and [1] is as if they had none.
@@ -50,12 +57,12 @@ class Explains(Protocol):
 
 
 class Reasons(NamedTuple):
-    """One part of the scores of K products, and the events that make it most: at most M, the strongest first."""
+    """One part of the scores of K products, and the events that add most to it: at most M, the strongest first."""
 
     part: pb.Part.ValueType
     scores: Sequence[float]  # (K,)
-    counts: Sequence[int]  # (K,) events that are told of each
-    places: Sequence[Sequence[int]]  # (K, M) theirs in the window; those beyond the count mean nothing
+    counts: Sequence[int]  # (K,) events that are given for each
+    places: Sequence[Sequence[int]]  # (K, M) their places in the window; those beyond the count mean nothing
     adds: Sequence[Sequence[float]]  # (K, M) what they add to the part; likewise
 
 
@@ -69,15 +76,15 @@ def explain(
 ) -> list[Reasons]:
     """The reasons of some products' scores, in the order of `Part`; those of one product add up to its score.
 
-    What each past event adds: to co-occurrence its own part of what all of them share out; to the encoder's parts what
-    it changed when it came, so that with what is said before any event these add up to the part. Leaving out each event
-    in turn (occlusion) would tell as much and cost an encoding per event.
+    What each past event adds: to co-occurrence its share of the sum; to the encoder's parts what it changed when it
+    came, so that with what the encoder says before any event these add up to the part. Leaving out each event in turn
+    (occlusion) would tell as much and cost an encoding per event.
 
     Args:
         scored: of the version after this window.
         rows: (K,) of products.
         boosts: (A,) that were added to these scores.
-        popularity_out: how much of log-popularity was taken out of them.
+        popularity_out: how much of log-popularity was subtracted from them.
     """
     parts: dict[pb.Part.ValueType, FloatArray] = {}
     events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
@@ -103,12 +110,12 @@ def _popularity(logs: FloatArray, weight: float) -> FloatArray:
 
 
 def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-    """log(mixture) - log(w_p · share), (K,), and what each past event shares in it, (n, K)."""
-    own = version.related_by_event(window, rows)
-    related = own.sum(axis=0)
+    """log(mixture) - log(w_p · share), (K,), and each past event's share of it, (n, K)."""
+    by_event = version.related_by_event(window, rows)
+    related = by_event.sum(axis=0)
     counted = np.float32(scored.popularity_weight) * scored.shares[rows]
-    found: FloatArray = np.log1p(related / counted, dtype=np.float32)
-    return found, own * np.divide(found, related, out=np.zeros_like(found), where=related > 0.0)
+    part: FloatArray = np.log1p(related / counted, dtype=np.float32)
+    return part, by_event * np.divide(part, related, out=np.zeros_like(part), where=related > 0.0)
 
 
 def _learned(
@@ -141,11 +148,11 @@ def _learned(
 
 
 def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:
-    """The values of some rows, (K,); 0 of those that are not among the known ones, which ascend."""
-    rows = rows.astype(known.dtype)  # lest all that is known be converted
+    """The values of some rows, (K,); 0 for those not among the known ones, which are in ascending order."""
+    rows = rows.astype(known.dtype)  # else numpy would convert all of `known`
     places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    found: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
-    return found
+    result: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
+    return result
 
 
 def _reasons(
@@ -156,16 +163,16 @@ def _reasons(
     Args:
         length: of the window.
         parts: what each adds, (K,).
-        events: of some parts what the newest n events of the window add, (n, K).
+        events: what the newest n events of the window add to some of the parts, (n, K).
     """
     of_events = zip(events, *_strongest(np.stack(list(events.values())), length), strict=True) if events else ()
-    strongest = {part: told for part, *told in of_events}
-    nobody: list[Any] = [[0] * len(parts[pb.PART_TRENDING]), *[[()] * len(parts[pb.PART_TRENDING])] * 2]
-    return [Reasons(part, parts[part].tolist(), *strongest.get(part, nobody)) for part in sorted(parts)]
+    strongest = {part: of_part for part, *of_part in of_events}
+    no_events: list[Any] = [[0] * len(parts[pb.PART_TRENDING]), *[[()] * len(parts[pb.PART_TRENDING])] * 2]
+    return [Reasons(part, parts[part].tolist(), *strongest.get(part, no_events)) for part in sorted(parts)]
 
 
 def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], list[Any]]:
-    """Of each part and product the events that add most: how many are told, their places in the window, what they add.
+    """The events that add most to each part of each product: how many, their places in the window, what they add.
 
     Args:
         adds: (P, n, K)
@@ -175,14 +182,14 @@ def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], lis
         (P, K), (P, K, M), (P, K, M)
     """
     p, n, k = adds.shape
-    own = np.ascontiguousarray(adds.transpose(0, 2, 1)).reshape(p * k, n)
-    sizes = np.abs(own)
+    flat = np.ascontiguousarray(adds.transpose(0, 2, 1)).reshape(p * k, n)
+    sizes = np.abs(flat)
     of_product = np.arange(0, p * k * n, n)
     best: IntArray = np.empty((p * k, min(MOST_EVENTS, n)), np.int64)
     for place in range(best.shape[1]):  # of three this is quicker than sorting all
         best[:, place] = sizes.argmax(axis=1)
         sizes.ravel()[of_product + best[:, place]] = -1.0
-    strongest = own.ravel()[of_product[:, None] + best]
+    strongest = flat.ravel()[of_product[:, None] + best]
     sizes = np.abs(strongest)
     counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :1], NOTHING)).sum(axis=1)
     return (
@@ -190,3 +197,54 @@ def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], lis
         (best + (length - n)).reshape(p, k, -1).tolist(),
         strongest.reshape(p, k, -1).tolist(),
     )
+
+
+class HeadVectors:
+    """Separates the parts that a version's heads add to a score: `GROUPS`.
+
+    The vectors that serve are one sum over the heads, or lie side by side. Beside them only those of action values are
+    kept, at half precision: what rounding takes from one part it adds to the other.
+
+    Args:
+        heads: head → weight in the score.
+        parts: of the version.
+        one_query: whether all heads share one.
+    """
+
+    def __init__(self, heads: Mapping[str, float], parts: Parts, *, one_query: bool) -> None:
+        zeros = np.zeros(len(parts.products), np.float32)
+        alone = [head for head in heads if head not in parts.outputs]
+        self._alone: FloatArray = sum((heads[h] * parts.biases[h] for h in alone), zeros).astype(np.float32)  # (A,)
+        counted = [head for head in heads if head in parts.outputs and heads[head]]
+        self._only_values = counted == [VALUES]
+        self._values: NDArray[np.float16] | None = None  # (A, D), weighted where the query is not
+        self._values_bias = zeros  # (A,) weighted
+        self._block = 0  # of the values' query, where queries lie side by side
+        if VALUES in counted and not self._only_values:
+            weight = heads[VALUES]
+            self._values = (parts.outputs[VALUES] * (weight if one_query else 1.0)).astype(np.float16)
+            self._values_bias = (weight * parts.biases[VALUES]).astype(np.float32)
+            self._block = 0 if one_query else counted.index(VALUES)
+
+    def split(
+        self, queries: FloatArray, vectors: FloatArray, biases: FloatArray, rows: NDArray[np.int32]
+    ) -> dict[str, FloatArray]:
+        """What each of `GROUPS` adds, (…, K).
+
+        Args:
+            queries: (…, Q·D) of all heads that count, weighted.
+            vectors: (Q·D, K) of the products, of all heads.
+            biases: (K,) of all heads.
+            rows: (K,) the version's.
+        """
+        alone = np.broadcast_to(self._alone[rows], (*queries.shape[:-1], len(rows)))
+        rest: FloatArray = queries @ vectors + (biases - self._alone[rows])
+        if self._only_values:
+            return {SEQUENCE: np.zeros_like(rest), ACTION_VALUES: rest, ALONE: alone}
+        if self._values is None:
+            return {SEQUENCE: rest, ACTION_VALUES: np.zeros_like(rest), ALONE: alone}
+        vectors_q = self._values[rows].astype(np.float32)  # (K, D)
+        d = vectors_q.shape[1]
+        query = queries[..., self._block * d : (self._block + 1) * d]
+        values: FloatArray = query @ vectors_q.T + self._values_bias[rows]
+        return {SEQUENCE: rest - values, ACTION_VALUES: values, ALONE: alone}

@@ -45,8 +45,8 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
         files[NEIGHBOURS] = save_tensors(
             {
                 f"{relation}.{name}": tensor
-                for relation, own in parts.neighbours.items()
-                for name, tensor in (("starts", own.starts), ("products", own.products), ("values", own.values))
+                for relation, rows in parts.neighbours.items()
+                for name, tensor in (("starts", rows.starts), ("products", rows.products), ("values", rows.values))
             }
         )
 
@@ -89,7 +89,7 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     """Read a version and check it: sizes, hashes, names, shapes, types, finite numbers.
 
     Raises:
-        BadEvent: something of it is not as its manifest says.
+        BadEvent: a part of it is not as its manifest says.
     """
     manifest = read_manifest(folder, manifest_sha256)
     wanted = [*FILES, NEIGHBOURS] if manifest.neighbours else FILES
@@ -171,8 +171,8 @@ def _check(
     for name, shape in shapes.items():
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
-            found = "missing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
-            raise BadEvent("shape", f"{version}: {name} is {found}, not {shape} {np.dtype(dtype)}")
+            actual = "missing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
+            raise BadEvent("shape", f"{version}: {name} is {actual}, not {shape} {np.dtype(dtype)}")
         if not np.isfinite(tensor).all():
             raise BadEvent("not_finite", f"{version}: {name} holds numbers that are not finite")
 

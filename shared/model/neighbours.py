@@ -1,64 +1,13 @@
-"""Which products follow which: sparse item-item shares, summed over a user's recent history."""
+"""Which products follow which: sparse item-item shares, summed over a user's recent history. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shared.content.new_products import Content
-from shared.model.served import Popularity, Scores, Served, logs, served
-from shared.state.histories import Window
-
-# Which products go with a product: what is served after it, less popularity, and what is like it. Pure.
-
-FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class SimilarSettings:
-    """What makes a product similar."""
-
-    popularity_out: float = 0.1  # of log-popularity, so that the best known products don't go with all others
-    likeness: float = 3.0  # what likeness of content adds beside products with few events
-
-
-SIMILAR = SimilarSettings()
-
-
-def similar(
-    row: int,
-    window: Window,
-    version: Scores | None,
-    popularity: Popularity,
-    content: Content,
-    settings: SimilarSettings = SIMILAR,
-) -> Served:
-    """Scores of what goes with one product, itself too; `window`: of somebody who did nothing but look at it.
-
-    Without a version content alone decides: the score is the likeness, and what has nothing in common is out of the
-    running, -inf.
-    """
-    rows, likeness = content.likeness.beside(row)
-    have = rows < len(popularity.shares())
-    rows, likeness = rows[have], likeness[have]
-    if version is None:
-        values = np.full_like(popularity.shares(), -np.inf)
-        values[rows] = likeness
-        return Served(values, popularity.shares(), 0.0, None, None, 0.0, rows, likeness)
-    scored = served(version, window, popularity, content)
-    values = scored.values - np.float32(settings.popularity_out) * logs(scored.shares)
-    added = np.zeros_like(values)
-    added[scored.content_rows] = scored.content
-    few = np.maximum(content.fading(np.array([row])), content.fading(rows))  # of the product, or of the one beside it
-    more = np.float32(settings.likeness) * few * likeness
-    added[rows] += more
-    values[rows] += more
-    placed = np.flatnonzero(added).astype(np.int32)
-    return replace(scored, values=values, content_rows=placed, content=added[placed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +20,7 @@ class Neighbours:
 
 
 class Beside(NamedTuple):
-    """All that is beside the products of a history of n events, event by event."""
+    """All products beside those of a history of n events, event by event."""
 
     products: NDArray[np.int32]  # (E,) rows
     values: NDArray[np.float32]  # (E,) weighted shares
@@ -84,26 +33,27 @@ class Related:
     Windowed, decayed co-occurrence, as in first-order Markov chains (Rendle et al., WWW 2010) with a longer memory.
 
     Args:
-        parts: of each relation what each event of a history of so many weighs, oldest first, (n,), and its rows.
+        parts: for each relation, a function from a history's length to what each of its events weighs, oldest first,
+            (n,), and the relation's rows.
         products: A
     """
 
     def __init__(self, parts: Sequence[tuple[Callable[[int], NDArray[np.float64]], Neighbours]], products: int) -> None:
         self._weighing = [weigh for weigh, _ in parts]
         self._products = products
-        self._counts = np.stack([np.diff(own.starts) for _, own in parts], axis=1)  # (A0, R)
+        self._counts = np.stack([np.diff(matrix.starts) for _, matrix in parts], axis=1)  # (A0, R)
         self._starts = np.concatenate([[0], self._counts.sum(axis=1).cumsum()])  # (A0 + 1,)
         self._rows: NDArray[np.int32] = np.empty(self._starts[-1], np.int32)
         self._values: NDArray[np.float32] = np.empty(self._starts[-1], np.float32)
         self._recency: dict[int, NDArray[np.float32]] = {}  # length of a history → (n, R)
         free = self._starts[:-1]
-        for r, (_, own) in enumerate(parts):
-            places = np.arange(len(own.products)) + np.repeat(free - own.starts[:-1], self._counts[:, r])
-            self._rows[places], self._values[places] = own.products, own.values
+        for r, (_, matrix) in enumerate(parts):
+            places = np.arange(len(matrix.products)) + np.repeat(free - matrix.starts[:-1], self._counts[:, r])
+            self._rows[places], self._values[places] = matrix.products, matrix.values
             free = free + self._counts[:, r]
 
     def shares(self, beside: Beside) -> NDArray[np.float32]:
-        """Of every product the weighted sum of its shares beside a history, (A,); in each the newest weighs most."""
+        """The weighted sum of every product's shares beside a history, (A,); the newest events weigh most."""
         return np.bincount(beside.products, beside.values, self._products).astype(np.float32)
 
     def by_event(self, beside: Beside, products: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -118,14 +68,14 @@ class Related:
         places = place.take(beside.products)
         entries = np.flatnonzero(places >= 0)
         event = beside.sizes.cumsum().searchsorted(entries, side="right")
-        found = np.bincount(event * k + places.take(entries), beside.values.take(entries), n * k)
-        return found.reshape(n, k).astype(np.float32)
+        sums = np.bincount(event * k + places.take(entries), beside.values.take(entries), n * k)
+        return sums.reshape(n, k).astype(np.float32)
 
     def beside(self, history: NDArray[np.int32]) -> Beside:
         """Look up the products of a history.
 
         Args:
-            history: (n,) rows, oldest first; -1 for products without a row, which keep their weight and say nothing.
+            history: (n,) rows, oldest first; -1 for products without a row, which keep their weight.
         """
         weights = self._weights(len(history))
         known = history >= 0
@@ -146,11 +96,11 @@ class Related:
 
     def _weights(self, length: int) -> NDArray[np.float32]:
         """What each event of a history counts in each relation, (n, R)."""
-        found = self._recency.get(length)
-        if found is None:
+        weights = self._recency.get(length)
+        if weights is None:
             columns = [weigh(length) for weigh in self._weighing]
-            found = self._recency[length] = np.stack(columns, axis=1).astype(np.float32)
-        return found
+            weights = self._recency[length] = np.stack(columns, axis=1).astype(np.float32)
+        return weights
 
 
 def recency_weights(length: int, decay: float, last: int = 0) -> NDArray[np.float64]:

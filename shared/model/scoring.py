@@ -11,139 +11,35 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from shared.model import ranking
+from shared.model.explained import HeadVectors
 from shared.model.files import read_version
-from shared.model.format import GOLDEN_TOLERANCE, Golden, HeadVectors, Manifest, Parts
+from shared.model.format import GOLDEN_TOLERANCE, Golden, Manifest, Parts
 from shared.model.neighbours import Beside, Related
 from shared.process.errors import BadEvent
 from shared.state.histories import EVENT_FEATURES, Window
 
-# A model version's encoder in ONNX Runtime: from a history to what its heads' item vectors are multiplied with.
-
 FloatArray = NDArray[np.float32]
 
-# What an encoder answers. The second is told by those that read one event after the other, where heads share a query.
+# What an encoder answers. The second comes from those that read one event after the other, where heads share a query.
 QUERIES, AFTER_EACH = ["queries"], ["after_each"]
-
-
-class QueryEncoder:
-    """Encodes histories of one user: n events of which each is its product's vector, (n, D), and features, (n, F).
-
-    Attributes:
-        one_query: whether all heads share one; else each has its own, and they lie side by side.
-        counted: of each query that counts its place among the encoder's, (Q,); a head without weight need not be asked.
-        width: Q·D, the length of all of them together.
-        tells_each: whether it tells, without being run anew, what there was after each event.
-
-    Raises:
-        BadEvent: the encoder can't be loaded, or takes or gives something else.
-    """
-
-    def __init__(self, manifest: Manifest, parts: Parts) -> None:
-        self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
-        weights = np.array(list(manifest.heads.values()), np.float32)
-        counted = np.flatnonzero(weights * np.array([head in parts.outputs for head in manifest.heads]))
-        self.one_query = queries == 1
-        self.counted = np.zeros(int(counted.size > 0), np.int64) if self.one_query else counted
-        self.width = len(self.counted) * manifest.dimension
-        self.tells_each = len(self._session.get_outputs()) > 1
-        self._weights: FloatArray = np.ones((1, 1), np.float32) if self.one_query else weights[counted, None]
-
-    def query(self, vectors: FloatArray, features: FloatArray) -> FloatArray:
-        """After a whole history, weighted, (Q·D,); one without events is nothing at all."""
-        n = len(vectors)
-        if not n:
-            vectors, features = (
-                np.zeros((1, vectors.shape[1]), np.float32),
-                np.zeros((1, features.shape[1]), np.float32),
-            )
-        found: FloatArray = self._run(vectors[None], features[None], np.array([n], np.int32))[0]
-        return found
-
-    def after_each(self, vectors: FloatArray, told: Sequence[FloatArray]) -> FloatArray:
-        """After each event, weighted, (W, n, Q·D).
-
-        Args:
-            told: features of the same events in W ways.
-        """
-        n = len(vectors)
-        if not n or not self.width:
-            return np.zeros((len(told), n, self.width), np.float32)
-        if not self.tells_each:
-            return np.stack([self._after_beginnings(vectors, features) for features in told])
-        inputs = {
-            "products": np.stack([vectors] * len(told)),
-            "features": np.stack(told),
-            "lengths": np.full(len(told), n, np.int32),
-        }
-        found: FloatArray = self._session.run(AFTER_EACH, inputs)[0]
-        return found
-
-    def _after_beginnings(self, vectors: FloatArray, features: FloatArray) -> FloatArray:
-        """By encoding each beginning of the history, (n, Q·D)."""
-        n = len(vectors)
-        lengths = np.arange(1, n + 1, dtype=np.int32)
-        happened = (np.arange(n) < lengths[:, None])[..., None]  # (n, n, 1)
-        return self._run(np.where(happened, vectors, 0.0), np.where(happened, features, 0.0), lengths)
-
-    def _run(self, vectors: FloatArray, features: FloatArray, lengths: NDArray[np.int32]) -> FloatArray:
-        """(B, T, D), (B, T, F), (B,) → (B, Q·D)."""
-        inputs = {"products": vectors, "features": features, "lengths": lengths}
-        queries: FloatArray = self._session.run(QUERIES, inputs)[0]  # (B, H or 1, D)
-        return (queries[:, self.counted] * self._weights).reshape(len(lengths), -1)
-
-
-def _session(encoder: bytes, manifest: Manifest, heads: int) -> tuple[onnxruntime.InferenceSession, int]:
-    """The encoder, ready to run, and how many queries it gives: one for all heads that want any, or one for each."""
-    version_id = manifest.version_id
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(encoder, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no other base class
-        raise BadEvent("encoder", f"{version_id}: {error}") from error
-    names = [node.name for node in session.get_inputs()]
-    if names != ["products", "features", "lengths"]:
-        raise BadEvent("encoder", f"{version_id}: the encoder takes {names}")
-    d, features = (node.shape[-1] for node in session.get_inputs()[:2])
-    if features != len(EVENT_FEATURES):
-        raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
-    if d != manifest.dimension:
-        raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
-    if (names := [node.name for node in session.get_outputs()]) not in (QUERIES, QUERIES + AFTER_EACH):
-        raise BadEvent("encoder", f"{version_id}: the encoder gives {names}")
-    queries = session.get_outputs()[0].shape[1]
-    if queries not in (1, heads):
-        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {heads} heads")
-    return session, queries
-
 
 SENTIMENT = EVENT_FEATURES.index("sentiment")
 
 
-class _Read:
-    """What was looked up of one user's window: who asks for the reasons of scores needs it once more."""
+def load_scorer(
+    folder: Path, manifest_sha256: str | None, row_of: Callable[[str], int], products: Callable[[], int]
+) -> Scorer:
+    """Read, check and ready a version.
 
-    __slots__ = ("after_each", "beside", "explained", "features", "products", "window")
-
-    def __init__(self, window: Window, length: int, products: int) -> None:
-        newest = window.newest(length)  # events beyond those the version was trained on are left out
-        n = int(newest.lengths[0])
-        self.window = window
-        self.products = np.minimum(newest.products[0, :n], products)  # (n,) rows; beyond the last lies padding's
-        self.features = newest.features[0, :n]  # (n, F)
-        self.beside: Beside | None = None  # what co-occurs, once it was asked for
-        self.after_each: FloatArray | None = None  # (W, n, Q·D) queries, once they were asked for
-        self.explained = False  # whether these are of all that `told` gives
-
-    def told(self) -> Sequence[FloatArray]:
-        """Features as they are, and where texts had sentiment as if they had none: W of (n, F)."""
-        if not self.features[:, SENTIMENT].any():
-            return [self.features]
-        neutral = self.features.copy()
-        neutral[:, SENTIMENT] = 0.0
-        return [self.features, neutral]
+    Raises:
+        BadEvent: it must not be served; the reason says why.
+    """
+    try:
+        return Scorer(*read_version(folder, manifest_sha256), row_of, products)
+    except BadEvent:
+        raise
+    except Exception as error:  # a wrong version must never end a service
+        raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
 
 
 class Scorer:
@@ -171,12 +67,15 @@ class Scorer:
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
         self._input: FloatArray = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: FloatArray = np.zeros((self._encoder.width, a), np.float32)  # of heads that share a query the sum
-        self._bias: FloatArray = np.full(a, -np.inf, np.float32)  # of products it does not know
+        self._items: FloatArray = np.zeros((self._encoder.width, a), np.float32)  # where heads share a query, their sum
+        self._bias: FloatArray = np.full(a, -np.inf, np.float32)  # where it does not know the product
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
         counting = [
-            (part.weights, replace(own := parts.neighbours[relation], products=rows[own.products].astype(np.int32)))
+            (
+                part.weights,
+                replace(matrix := parts.neighbours[relation], products=rows[matrix.products].astype(np.int32)),
+            )
             for relation, part in manifest.neighbours.items()
             if part.weight
         ]
@@ -231,8 +130,8 @@ class Scorer:
         """
         result = np.zeros((min(int(window.lengths[0]), self.manifest.history_length), len(rows)), np.float32)
         if self._related is not None:
-            own = rows < self.products
-            result[:, own] = self._related.by_event(self._beside(window, self._related), rows[own])
+            known = rows < self.products
+            result[:, known] = self._related.by_event(self._beside(window, self._related), rows[known])
         return result
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
@@ -243,7 +142,7 @@ class Scorer:
             rows: (K,) the caller's, of products that the version knows.
 
         Returns:
-            `shared.model.format.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had
+            `shared.model.explained.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had
             sentiment W is 2, and [1] is as if they had none.
         """
         read = self._read(window)
@@ -253,12 +152,12 @@ class Scorer:
         return self._heads.split(queries, self._items[:, rows], self._bias[rows], self._version_rows[rows])
 
     def explains(self, window: Window) -> None:
-        """Be told that `by_head` will be asked for, too: to encode all that it needs at once takes less time."""
+        """Announce that `by_head` will be called, too: to encode all that it needs at once takes less time."""
         if self._encoder.tells_each:
             self._after_each(self._read(window), explained=True)
 
     def scores(self, window: Window) -> FloatArray:
-        """What the heads say of every product for one user, weighted, (A,); -inf where they know nothing of it.
+        """What the heads say of every product for one user, weighted, (A,); -inf for products they know nothing of.
 
         The window's rows are the caller's; those the version does not know count as unknown products, and events
         beyond the length of history that it was trained on are left out.
@@ -271,7 +170,7 @@ class Scorer:
         return ranking.scores(query, self._items, self._bias)
 
     def _read(self, window: Window) -> _Read:
-        """What is known of a window; of the latest one it is kept."""
+        """What was looked up for a window; that of the latest one is kept."""
         read = self._latest
         if read is None or read.window is not window:
             read = self._latest = _Read(window, self.manifest.history_length, self.products)
@@ -284,37 +183,141 @@ class Scorer:
         return read.beside
 
     def _after_each(self, read: _Read, *, explained: bool = False) -> FloatArray:
-        """As `QueryEncoder.after_each` tells it of this window."""
+        """As `QueryEncoder.after_each`, of this window."""
         if read.after_each is None or (explained and not read.explained):
-            told = read.told() if explained else [read.features]
-            read.after_each, read.explained = self._encoder.after_each(self._input[read.products], told), explained
+            ways = read.ways() if explained else [read.features]
+            read.after_each, read.explained = self._encoder.after_each(self._input[read.products], ways), explained
         return read.after_each
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
-            own = golden.window.products[g : g + 1]
+            products = golden.window.products[g : g + 1]
             window = Window(
-                np.where(own >= 0, rows[own], -1).astype(np.int32) if len(rows) else own,
+                np.where(products >= 0, rows[products], -1).astype(np.int32) if len(rows) else products,
                 golden.window.features[g : g + 1],
                 golden.window.lengths[g : g + 1],
             )
-            found = self.scores(window)[rows[golden.rows[g]]]
-            if not np.allclose(found, golden.scores[g], rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
-                worst = float(np.abs(found - golden.scores[g]).max())
+            scores = self.scores(window)[rows[golden.rows[g]]]
+            if not np.allclose(scores, golden.scores[g], rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
+                worst = float(np.abs(scores - golden.scores[g]).max())
                 raise BadEvent("golden", f"{self.manifest.version_id}: golden query {g} is off by {worst:g}")
 
 
-def load_scorer(
-    folder: Path, manifest_sha256: str | None, row_of: Callable[[str], int], products: Callable[[], int]
-) -> Scorer:
-    """Read, check and ready a version.
+class _Read:
+    """What was looked up for one user's window: explaining its scores needs the same again."""
+
+    __slots__ = ("after_each", "beside", "explained", "features", "products", "window")
+
+    def __init__(self, window: Window, length: int, products: int) -> None:
+        newest = window.newest(length)  # events beyond those the version was trained on are left out
+        n = int(newest.lengths[0])
+        self.window = window
+        self.products = np.minimum(newest.products[0, :n], products)  # (n,) rows; beyond the last lies padding's
+        self.features = newest.features[0, :n]  # (n, F)
+        self.beside: Beside | None = None  # what co-occurs, once it was needed
+        self.after_each: FloatArray | None = None  # (W, n, Q·D) queries, once they were needed
+        self.explained = False  # whether these are of all that `ways` gives
+
+    def ways(self) -> Sequence[FloatArray]:
+        """The features as they are and, where texts had sentiment, as if they had none: W of (n, F)."""
+        if not self.features[:, SENTIMENT].any():
+            return [self.features]
+        neutral = self.features.copy()
+        neutral[:, SENTIMENT] = 0.0
+        return [self.features, neutral]
+
+
+class QueryEncoder:
+    """A version's encoder in ONNX Runtime: from a history to what its heads' item vectors are multiplied with.
+
+    A history is n events of one user, each its product's vector, (n, D), and features, (n, F).
+
+    Attributes:
+        one_query: whether all heads share one; else each has its own, and they lie side by side.
+        counted: places of the queries that count among the encoder's, (Q,); a head without weight is left out.
+        width: Q·D, the length of all of them together.
+        tells_each: whether one run gives the query after each event, too.
 
     Raises:
-        BadEvent: it must not be served; the reason says why.
+        BadEvent: the encoder can't be loaded, or takes or gives something else.
     """
+
+    def __init__(self, manifest: Manifest, parts: Parts) -> None:
+        self._session, queries = _session(parts.encoder, manifest, len(parts.outputs))
+        weights = np.array(list(manifest.heads.values()), np.float32)
+        counted = np.flatnonzero(weights * np.array([head in parts.outputs for head in manifest.heads]))
+        self.one_query = queries == 1
+        self.counted = np.zeros(int(counted.size > 0), np.int64) if self.one_query else counted
+        self.width = len(self.counted) * manifest.dimension
+        self.tells_each = len(self._session.get_outputs()) > 1
+        self._weights: FloatArray = np.ones((1, 1), np.float32) if self.one_query else weights[counted, None]
+
+    def query(self, vectors: FloatArray, features: FloatArray) -> FloatArray:
+        """After a whole history, weighted, (Q·D,); an empty history is encoded as zeros of length 0."""
+        n = len(vectors)
+        if not n:
+            vectors, features = (
+                np.zeros((1, vectors.shape[1]), np.float32),
+                np.zeros((1, features.shape[1]), np.float32),
+            )
+        query: FloatArray = self._run(vectors[None], features[None], np.array([n], np.int32))[0]
+        return query
+
+    def after_each(self, vectors: FloatArray, ways: Sequence[FloatArray]) -> FloatArray:
+        """After each event, weighted, (W, n, Q·D).
+
+        Args:
+            ways: the features of the same events, in W ways.
+        """
+        n = len(vectors)
+        if not n or not self.width:
+            return np.zeros((len(ways), n, self.width), np.float32)
+        if not self.tells_each:
+            return np.stack([self._after_beginnings(vectors, features) for features in ways])
+        inputs = {
+            "products": np.stack([vectors] * len(ways)),
+            "features": np.stack(ways),
+            "lengths": np.full(len(ways), n, np.int32),
+        }
+        queries: FloatArray = self._session.run(AFTER_EACH, inputs)[0]
+        return queries
+
+    def _after_beginnings(self, vectors: FloatArray, features: FloatArray) -> FloatArray:
+        """By encoding each beginning of the history, (n, Q·D)."""
+        n = len(vectors)
+        lengths = np.arange(1, n + 1, dtype=np.int32)
+        happened = (np.arange(n) < lengths[:, None])[..., None]  # (n, n, 1)
+        return self._run(np.where(happened, vectors, 0.0), np.where(happened, features, 0.0), lengths)
+
+    def _run(self, vectors: FloatArray, features: FloatArray, lengths: NDArray[np.int32]) -> FloatArray:
+        """(B, T, D), (B, T, F), (B,) → (B, Q·D)."""
+        inputs = {"products": vectors, "features": features, "lengths": lengths}
+        queries: FloatArray = self._session.run(QUERIES, inputs)[0]  # (B, H or 1, D)
+        return (queries[:, self.counted] * self._weights).reshape(len(lengths), -1)
+
+
+def _session(encoder: bytes, manifest: Manifest, heads: int) -> tuple[onnxruntime.InferenceSession, int]:
+    """The encoder, ready to run, and how many queries it gives: one for all heads that want any, or one for each."""
+    version_id = manifest.version_id
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     try:
-        return Scorer(*read_version(folder, manifest_sha256), row_of, products)
-    except BadEvent:
-        raise
-    except Exception as error:  # what is wrong with a version must never end a service
-        raise BadEvent("encoder", f"{folder.name}: {type(error).__name__}: {error}") from error
+        session = onnxruntime.InferenceSession(encoder, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise BadEvent("encoder", f"{version_id}: {error}") from error
+    names = [node.name for node in session.get_inputs()]
+    if names != ["products", "features", "lengths"]:
+        raise BadEvent("encoder", f"{version_id}: the encoder takes {names}")
+    d, features = (node.shape[-1] for node in session.get_inputs()[:2])
+    if features != len(EVENT_FEATURES):
+        raise BadEvent("encoder", f"{version_id}: the encoder takes {features} event features")
+    if d != manifest.dimension:
+        raise BadEvent("encoder", f"{version_id}: the encoder takes vectors of length {d}, not {manifest.dimension}")
+    if (names := [node.name for node in session.get_outputs()]) not in (QUERIES, QUERIES + AFTER_EACH):
+        raise BadEvent("encoder", f"{version_id}: the encoder gives {names}")
+    queries = session.get_outputs()[0].shape[1]
+    if queries not in (1, heads):
+        raise BadEvent("encoder", f"{version_id}: the encoder gives {queries} queries for {heads} heads")
+    return session, queries

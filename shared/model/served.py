@@ -1,16 +1,18 @@
 """What is served when a version is live: the popularity of this moment, and what the version has learned beside it.
 
-The evaluator ranks by the same function, so what it judges is what users get.
+The evaluator ranks by the same function, so what it judges is what users get. `similar` scores what goes with one
+product.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.content.new_products import Content
 from shared.state.histories import Window
 
 FloatArray = NDArray[np.float32]
@@ -116,6 +118,53 @@ def served(
     rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
     result[rows] += content
     return Served(result, shares, popularity_weight, related, learned, float(mean), rows, content)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarSettings:
+    """What makes products go together."""
+
+    popularity_out: float = 0.1  # of log-popularity, subtracted lest the best known go with all
+    likeness: float = 3.0  # what likeness of content adds where a product has few events
+
+
+SIMILAR = SimilarSettings()
+
+
+def similar(
+    row: int,
+    window: Window,
+    version: Scores | None,
+    popularity: Popularity,
+    content: Content,
+    settings: SimilarSettings = SIMILAR,
+) -> Served:
+    """Score what goes with one product, the product itself included: what is served after it, less popularity.
+
+    Likeness of content adds to products with few events. Without a version it decides alone: the score is the likeness,
+    and products that have nothing in common with this one have -inf.
+
+    Args:
+        row: of the product.
+        window: of a user who did nothing but look at it.
+    """
+    rows, likeness = content.likeness.beside(row)
+    have = rows < len(popularity.shares())
+    rows, likeness = rows[have], likeness[have]
+    if version is None:
+        values = np.full_like(popularity.shares(), -np.inf)
+        values[rows] = likeness
+        return Served(values, popularity.shares(), 0.0, None, None, 0.0, rows, likeness)
+    scored = served(version, window, popularity, content)
+    values = scored.values - np.float32(settings.popularity_out) * logs(scored.shares)
+    added = np.zeros_like(values)
+    added[scored.content_rows] = scored.content
+    few = np.maximum(content.fading(np.array([row])), content.fading(rows))  # of the product, or of the other one
+    likely = np.float32(settings.likeness) * few * likeness
+    added[rows] += likely
+    values[rows] += likely
+    placed = np.flatnonzero(added).astype(np.int32)
+    return replace(scored, values=values, content_rows=placed, content=added[placed])
 
 
 def _add(learned: FloatArray, mixture: FloatArray, result: FloatArray) -> np.float32:

@@ -1,6 +1,6 @@
 """Which version serves: what `freshet.models` announces and pins, and the first of it that can be used. Pure.
 
-Inference, the evaluator, the trainer's retention and `freshet models` all go by this, so that they agree.
+Inference, the evaluator, the trainer's retention and `freshet models` all use this, so that they agree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PublishedVersions:
         self._missed: set[tuple[str, str]] = set()  # of those whose folder was not there when they were wanted most
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Take up one record.
+        """Apply one record.
 
         Raises:
             BadEvent: it is neither a version nor a pointer.
@@ -71,7 +71,7 @@ class PublishedVersions:
 
     @property
     def pinned(self) -> str:
-        """The version that is to be served; empty: the newest."""
+        """The version that must be served; empty: the newest."""
         return self._pointers.get(SERVING_POINTER, "")
 
     @property
@@ -104,7 +104,7 @@ class PublishedVersions:
 
         Args:
             load: reads a version; raises BadEvent where it can't be trusted or is missing.
-            on_reject: is told of each version that is rejected or, where nothing newer is to be had, missing.
+            on_reject: is called for each version that is rejected or, where there is nothing newer, missing.
             may_use: whether a version may be used now; the others are held back, and wanted again next time.
         """
         self.held_back = 0
@@ -150,5 +150,5 @@ class PublishedVersions:
 
 
 def identity_of(version: ModelVersion) -> tuple[str, str]:
-    """What tells a version from every other: its id and its manifest's hash."""
+    """What distinguishes a version from every other: its id and its manifest's hash."""
     return version.version_id, version.manifest_sha256

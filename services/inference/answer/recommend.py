@@ -17,10 +17,9 @@ from services.inference.knowledge.catalogue import Attributes
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model import ranking
 from shared.model.explained import Reasons, explain
-from shared.model.neighbours import SIMILAR, similar
 from shared.model.ranking import diversified
 from shared.model.scoring import Scorer
-from shared.model.served import Places, Served, served
+from shared.model.served import SIMILAR, Places, Served, served, similar
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import EVENT_FEATURES, UNSAID, Window, features_of

@@ -1,4 +1,4 @@
-"""What policies share that are an encoder of the history and a vector per product: scores, and the parts to serve."""
+"""What policies made of an encoder of the history and a vector per product share: scores, and the parts to serve."""
 
 from __future__ import annotations
 
@@ -17,135 +17,21 @@ from shared.policies.fitted.at_fixed_points import AtFixedPoints
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.stream import Stream
 
-# An encoder written down in ONNX's own operators, one call each: a traced export takes seconds, this milliseconds.
+HEAD = "dot"
 
-
-class Graph:
-    """Collects operators: `graph("Add", a, b)` is the name of the sum. Numbers and arrays become constants, floats as
-    float32 and integers as int64."""
-
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-
-    def __call__(self, operator: str, *inputs: str | ArrayLike, outputs: int = 1, **attributes: Any) -> Any:
-        """Add an operator; the name of its output, or the names where there are several."""
-        names = [f"{operator}_{len(self._nodes)}_{n}" for n in range(outputs)]
-        given = [own if isinstance(own, str) else self.constant(own) for own in inputs]
-        self._nodes.append(helper.make_node(operator, given, names, **attributes))
-        return names[0] if outputs == 1 else names
-
-    def constant(self, value: ArrayLike) -> str:
-        """Add a constant; its name."""
-        array = np.asarray(value)
-        if array.dtype != bool:
-            array = array.astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64)
-        name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def encoder(self, queries: str, dimension: int, heads: int = 1) -> bytes:
-        """The model: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D), the output named."""
-        self._nodes.append(helper.make_node("Identity", [queries], ["queries"]))
-        graph = helper.make_graph(
-            self._nodes,
-            "encoder",
-            [
-                helper.make_tensor_value_info("products", TensorProto.FLOAT, ["B", "T", dimension]),
-                helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
-                helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
-            ],
-            [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", heads, dimension])],
-            self._constants,
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet"
-        )
-        onnx.checker.check_model(model)
-        content: bytes = model.SerializeToString(deterministic=True)
-        return content
-
-
-# A user's vector from the vectors of the history's products, by an encoder: new users and events need no refit.
-
-Array = NDArray[np.float32]
+# Users and products of the golden queries.
+GOLDEN_USERS = 8
+GOLDEN_PRODUCTS = 32
 
 # Conjugate gradients solve (I + w · VᵀV) x = b exactly after as many steps as V has rows, nearly after fewer.
 STEPS = 8
 TINY = np.float32(1e-20)  # a residual of 0 stays 0
 
 
-def whitened(items: Array, regularisation: float) -> Array:
-    """Items in coordinates in which YᵀY + λI is the identity, (A, D): Y · L, where L · Lᵀ is the inverse.
-
-    Scores are products of a user's and an item's vector, so they stay what they were.
-    """
-    gram = items.T.astype(np.float64) @ items.astype(np.float64)
-    gram[np.diag_indices_from(gram)] += regularisation
-    lower = np.linalg.cholesky(np.linalg.inv(gram))
-    result: Array = (items @ lower).astype(np.float32)
-    return result
-
-
-def fold_in(vectors: Array, confidence: float, steps: int = STEPS) -> Array:
-    """The user's vector that least squares give, (D,), in whitened coordinates.
-
-    Solves (YᵀY + λI + Yᵀ(C - I)Y) x = YᵀC p of implicit feedback (Hu et al., ICDM 2008, eq. 4) by conjugate gradients,
-    as Takács et al. (RecSys 2011) do, from x = 0. Whitened, that is (I + (c - 1) · VᵀV) x = c · Σ v.
-
-    Args:
-        vectors: V, (T, D) of the history, zeros where padded.
-        confidence: c, of a choice; 1 of all else.
-    """
-    x = np.zeros(vectors.shape[1], np.float32)
-    residual = np.float32(confidence) * vectors.sum(axis=0)
-    direction, square = residual, residual @ residual
-    for _ in range(steps):
-        after = direction + np.float32(confidence - 1.0) * ((vectors @ direction) @ vectors)
-        step = square / np.maximum(direction @ after, TINY)
-        x = x + step * direction
-        residual = residual - step * after
-        next_square = residual @ residual
-        direction = residual + (next_square / np.maximum(square, TINY)) * direction
-        square = next_square
-    return x
-
-
-def to_onnx(dimension: int, confidence: float, steps: int = STEPS) -> bytes:
-    """`fold_in` as an encoder: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, 1, D)."""
-    graph = Graph()
-
-    def dot(a: str, b: str) -> str:  # (B, 1, D) each → (B, 1, 1)
-        return str(graph("ReduceSum", graph("Mul", a, b), [2]))
-
-    columns = graph("Transpose", "products", perm=[0, 2, 1])  # (B, D, T)
-    residual = direction = graph("Mul", graph("ReduceSum", "products", [1]), confidence)  # (B, 1, D)
-    square = dot(residual, residual)
-    x = graph("Mul", residual, 0.0)
-    for _ in range(steps):
-        along = graph("MatMul", graph("MatMul", direction, columns), "products")
-        after = graph("Add", direction, graph("Mul", along, confidence - 1.0))
-        step = graph("Div", square, graph("Max", dot(direction, after), TINY))
-        x = graph("Add", x, graph("Mul", step, direction))
-        residual = graph("Sub", residual, graph("Mul", step, after))
-        next_square = dot(residual, residual)
-        kept = graph("Div", next_square, graph("Max", square, TINY))
-        direction = graph("Add", residual, graph("Mul", kept, direction))
-        square = next_square
-    return graph.encoder(x, dimension)
-
-
-HEAD = "dot"
-
-# Products and users of the golden queries.
-GOLDEN_USERS = 8
-GOLDEN_PRODUCTS = 32
-
-
 class EncoderScores:
     """Ranks by query · product + bias alone, and as trending while there are no products.
 
-    Heirs set `items`, (A0, D), and `bias`, (A0,), answer `query`, and write the same down in `encoder`.
+    Subclasses set `items`, (A0, D), and `bias`, (A0,), compute `query`, and give the same computation as `encoder`.
     """
 
     head = HEAD
@@ -157,7 +43,7 @@ class EncoderScores:
 
     @property
     def popularity_weight(self) -> float:
-        """None beside what is learned."""
+        """0: what is learned ranks alone."""
         return 0.0 if len(self.items) else 1.0
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
@@ -228,7 +114,7 @@ class EncoderScores:
 
 
 class FittedEncoder(EncoderScores, AtFixedPoints):
-    """The same, fitted at fixed points: heirs do so in `refit`."""
+    """The same, fitted at fixed points: subclasses do so in `refit`."""
 
     def __init__(self, stream: Stream, seed: int) -> None:
         EncoderScores.__init__(self, stream)
@@ -245,3 +131,112 @@ def vectors_of(table: FloatArray, history: NDArray[np.int32]) -> FloatArray:
     """The vectors of a history, (n, D); zeros where a product has none."""
     result: FloatArray = np.where(history[:, None] >= 0, table[np.maximum(history, 0)], np.float32(0.0))
     return result
+
+
+class Graph:
+    """An encoder in ONNX's own operators, one call each: a traced export takes seconds, this takes milliseconds.
+
+    `graph("Add", a, b)` adds an operator and is the name of its output. Numbers and arrays become constants, floats as
+    float32 and integers as int64.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def __call__(self, operator: str, *inputs: str | ArrayLike, outputs: int = 1, **attributes: Any) -> Any:
+        """Add an operator; the name of its output, or the names where there are several."""
+        names = [f"{operator}_{len(self._nodes)}_{n}" for n in range(outputs)]
+        names_in = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        self._nodes.append(helper.make_node(operator, names_in, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, value: ArrayLike) -> str:
+        """Add a constant; its name."""
+        array = np.asarray(value)
+        if array.dtype != bool:
+            array = array.astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64)
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def encoder(self, queries: str, dimension: int, heads: int = 1) -> bytes:
+        """The model: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, H, D), the output named."""
+        self._nodes.append(helper.make_node("Identity", [queries], ["queries"]))
+        graph = helper.make_graph(
+            self._nodes,
+            "encoder",
+            [
+                helper.make_tensor_value_info("products", TensorProto.FLOAT, ["B", "T", dimension]),
+                helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", len(EVENT_FEATURES)]),
+                helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
+            ],
+            [helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", heads, dimension])],
+            self._constants,
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="freshet"
+        )
+        onnx.checker.check_model(model)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
+
+
+def whitened(items: FloatArray, regularisation: float) -> FloatArray:
+    """Items in coordinates in which YᵀY + λI is the identity, (A, D): Y · L, where L · Lᵀ is the inverse.
+
+    Scores are products of a user's and an item's vector, so they stay what they were.
+    """
+    gram = items.T.astype(np.float64) @ items.astype(np.float64)
+    gram[np.diag_indices_from(gram)] += regularisation
+    lower = np.linalg.cholesky(np.linalg.inv(gram))
+    result: FloatArray = (items @ lower).astype(np.float32)
+    return result
+
+
+def fold_in(vectors: FloatArray, confidence: float, steps: int = STEPS) -> FloatArray:
+    """The user's vector that least squares give, (D,), in whitened coordinates.
+
+    Solves (YᵀY + λI + Yᵀ(C - I)Y) x = YᵀC p of implicit feedback (Hu et al., ICDM 2008, eq. 4) by conjugate gradients,
+    as Takács et al. (RecSys 2011) do, from x = 0. Whitened, that is (I + (c - 1) · VᵀV) x = c · Σ v.
+
+    Args:
+        vectors: V, (T, D) of the history, zeros where padded.
+        confidence: c, of a choice; 1 of all else.
+    """
+    x = np.zeros(vectors.shape[1], np.float32)
+    residual = np.float32(confidence) * vectors.sum(axis=0)
+    direction, square = residual, residual @ residual
+    for _ in range(steps):
+        after = direction + np.float32(confidence - 1.0) * ((vectors @ direction) @ vectors)
+        step = square / np.maximum(direction @ after, TINY)
+        x = x + step * direction
+        residual = residual - step * after
+        next_square = residual @ residual
+        direction = residual + (next_square / np.maximum(square, TINY)) * direction
+        square = next_square
+    return x
+
+
+def to_onnx(dimension: int, confidence: float, steps: int = STEPS) -> bytes:
+    """`fold_in` as an encoder: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, 1, D)."""
+    graph = Graph()
+
+    def dot(a: str, b: str) -> str:  # (B, 1, D) each → (B, 1, 1)
+        return str(graph("ReduceSum", graph("Mul", a, b), [2]))
+
+    columns = graph("Transpose", "products", perm=[0, 2, 1])  # (B, D, T)
+    residual = direction = graph("Mul", graph("ReduceSum", "products", [1]), confidence)  # (B, 1, D)
+    square = dot(residual, residual)
+    x = graph("Mul", residual, 0.0)
+    for _ in range(steps):
+        along = graph("MatMul", graph("MatMul", direction, columns), "products")
+        after = graph("Add", direction, graph("Mul", along, confidence - 1.0))
+        step = graph("Div", square, graph("Max", dot(direction, after), TINY))
+        x = graph("Add", x, graph("Mul", step, direction))
+        residual = graph("Sub", residual, graph("Mul", step, after))
+        next_square = dot(residual, residual)
+        kept = graph("Div", next_square, graph("Max", square, TINY))
+        direction = graph("Add", residual, graph("Mul", kept, direction))
+        square = next_square
+    return graph.encoder(x, dimension)

@@ -1,7 +1,6 @@
-"""The policy `ials`: matrix factorisation of who chose what, by weighted least squares.
+"""The policies `ials` and `bpr`: matrix factorisation of who chose what, by the `implicit` library.
 
-Collaborative filtering for implicit feedback (Hu et al., ICDM 2008), by the `implicit` library; a user's vector is
-folded in from the history, so that new events count without a refit.
+A user's vector is computed from the history, so that new events and new users count without a refit.
 """
 
 from __future__ import annotations
@@ -22,18 +21,74 @@ from shared.policies.fitted.at_fixed_points import user_products
 from shared.policies.fitted.encoder import FittedEncoder, Graph, fold_in, to_onnx, vectors_of, whitened
 from shared.state.stream import Stream
 
-# The policy `bpr`: matrix factorisation that ranks each user's products above others drawn at random.
-#
-# Bayesian personalised ranking (Rendle et al., UAI 2009), by the `implicit` library. It has no vector of a user who
-# came later, so those that it learned of users are mapped from their products' by least squares (Gantner et al., ICDM
-# 2010).
+RIDGE = 1.0  # of the map from products to users, in users
 
-RIDGE = 1.0  # of the map, in users
+
+@keeps_contract
+class IalsPolicy(FittedEncoder):
+    """Weighted least squares, collaborative filtering for implicit feedback (Hu et al., ICDM 2008).
+
+    Fitted are vectors of products; a user's vector is folded in from the history's.
+
+    Args:
+        factors: D
+        regularisation: λ of users' and products' vectors.
+        confidence: of a choice, where that of no choice is 1.
+        iterations: over users and products, each.
+    """
+
+    name: ClassVar[str] = "ials"
+    fit_sequences = None
+
+    def __init__(
+        self,
+        stream: Stream,
+        seed: int,
+        *,
+        factors: int = 256,
+        regularisation: float = 10.0,
+        confidence: float = 10.0,
+        iterations: int = 15,
+    ) -> None:
+        super().__init__(stream, seed)
+        self._regularisation = regularisation
+        self._confidence = confidence
+        self._factors = factors
+        self._iterations = iterations
+
+    def refit(self) -> None:
+        """Fit on all that is remembered."""
+        sequences = self._remembered.sequences()
+        if not sequences:
+            return
+        with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(
+                factors=self._factors,
+                regularization=self._regularisation,
+                alpha=self._confidence,
+                iterations=self._iterations,
+                num_threads=1,
+                random_state=self._seed,
+            )
+            model.fit(user_products(sequences, len(self._stream.products)), show_progress=False)
+            self.items = whitened(model.item_factors, self._regularisation)
+        self.bias = np.zeros(len(self.items), np.float32)
+
+    def query(self, history: NDArray[np.int32], features: FloatArray) -> FloatArray:  # noqa: ARG002
+        """Folded in."""
+        return fold_in(vectors_of(self.items, history), self._confidence)
+
+    def encoder(self) -> bytes:
+        """The folding in."""
+        return to_onnx(self.items.shape[1], self._confidence)
 
 
 @keeps_contract
 class BprPolicy(FittedEncoder):
-    """Vectors and biases of products and a map from the mean of a history's to a user's, fitted at fixed points.
+    """Ranks each user's products above others drawn at random: Bayesian personalised ranking (Rendle et al., UAI 2009).
+
+    Fitted are vectors and biases of products. A user who came later has no vector, so users' are mapped from the mean
+    of their products' by least squares (Gantner et al., ICDM 2010).
 
     Args:
         factors: D
@@ -105,7 +160,7 @@ class BprPolicy(FittedEncoder):
 def users_from_products(
     chosen: sparse.csr_matrix, items: FloatArray, users: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """The map (D, D) and offset (D,) that make of the mean of a user's products the user's own vector, nearly.
+    """The map (D, D) and offset (D,) from the mean of a user's products' vectors to the user's own, by least squares.
 
     Args:
         chosen: (U, A)
@@ -118,60 +173,3 @@ def users_from_products(
     gram[np.diag_indices(items.shape[1])] += RIDGE  # not the offset
     solved = np.linalg.solve(gram, means.T @ users).astype(np.float32)
     return solved[:-1], solved[-1]
-
-
-@keeps_contract
-class IalsPolicy(FittedEncoder):
-    """Vectors of products, fitted at fixed points.
-
-    Args:
-        factors: D
-        regularisation: λ of users' and products' vectors.
-        confidence: of a choice, where that of no choice is 1.
-        iterations: over users and products, each.
-    """
-
-    name: ClassVar[str] = "ials"
-    fit_sequences = None
-
-    def __init__(
-        self,
-        stream: Stream,
-        seed: int,
-        *,
-        factors: int = 256,
-        regularisation: float = 10.0,
-        confidence: float = 10.0,
-        iterations: int = 15,
-    ) -> None:
-        super().__init__(stream, seed)
-        self._regularisation = regularisation
-        self._confidence = confidence
-        self._factors = factors
-        self._iterations = iterations
-
-    def refit(self) -> None:
-        """Fit on all that is remembered."""
-        sequences = self._remembered.sequences()
-        if not sequences:
-            return
-        with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
-                factors=self._factors,
-                regularization=self._regularisation,
-                alpha=self._confidence,
-                iterations=self._iterations,
-                num_threads=1,
-                random_state=self._seed,
-            )
-            model.fit(user_products(sequences, len(self._stream.products)), show_progress=False)
-            self.items = whitened(model.item_factors, self._regularisation)
-        self.bias = np.zeros(len(self.items), np.float32)
-
-    def query(self, history: NDArray[np.int32], features: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Folded in."""
-        return fold_in(vectors_of(self.items, history), self._confidence)
-
-    def encoder(self) -> bytes:
-        """The folding in."""
-        return to_onnx(self.items.shape[1], self._confidence)

@@ -156,14 +156,14 @@ class DoubleDQN:
         # A product is in a sample of S draws with probability 1 - (1 - w)^S.
         expected = -np.expm1(self.settings.sampled_products * np.log1p(-np.minimum(weights, 1 - 1e-9)))
         log_expected = torch.from_numpy(np.log(np.maximum(expected, 1e-12)).astype(np.float32))
-        own = rows.rows[chosen] if rows.rows is not None else chosen
+        actions = rows.rows[chosen] if rows.rows is not None else chosen
         places = rows.local(sample)
-        prior = torch.from_numpy(eras.of(serials, torch.cat([sample, own]).numpy(), size))  # (B, S + B)
+        prior = torch.from_numpy(eras.of(serials, torch.cat([sample, actions]).numpy(), size))  # (B, S + B)
         return sampled_cross_entropy(
             (query * v["output.ce"][chosen]).sum(dim=1) + v["bias.ce"][chosen] + prior[:, len(sample) :].diagonal(),
             query @ v["output.ce"][places].T + v["bias.ce"][places] + prior[:, : len(sample)],
             log_expected[sample],
-            log_expected[own],
+            log_expected[actions],
             places[None, :] == chosen[:, None],
         )
 
@@ -190,7 +190,7 @@ class DoubleDQN:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Take up what `to_tensors` gave after `steps` gradient steps."""
+        """Go on from what `to_tensors` gave after `steps` gradient steps."""
         self.tables.restore(without_prefix("tables/", tensors))
         self.encoder.load_state_dict(without_prefix("encoder/", tensors))
         self.encoder_target.load_state_dict(without_prefix("encoder_target/", tensors))

@@ -72,8 +72,8 @@ def folded(
     """
     d, h = encoder.dimension, HEADS.index(head)
     rows = slice(h * d, (h + 1) * d)
-    weight, own = (tensor.detach()[rows].numpy() for tensor in (encoder.heads.weight, encoder.heads.bias))
-    return output @ weight, output @ own + bias
+    weight, offset = (tensor.detach()[rows].numpy() for tensor in (encoder.heads.weight, encoder.heads.bias))
+    return output @ weight, output @ offset + bias
 
 
 def to_onnx(encoder: Encoder) -> bytes:

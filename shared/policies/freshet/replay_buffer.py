@@ -101,7 +101,7 @@ class ReplayBuffer:
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up what `to_arrays` gave."""
+        """Go on from what `to_arrays` gave."""
         n = len(arrays["lengths"])
         self._products[:n] = arrays["products"]
         self._features[:n] = arrays["features"]

@@ -1,4 +1,4 @@
-"""What the policy `freshet` can be told."""
+"""The settings of the policy `freshet`, and when they have it take gradient steps."""
 
 from __future__ import annotations
 
@@ -7,30 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# When gradient steps are taken: a pure function of how many transitions there were, so that every run agrees.
-
-# A step every so many-th part of the transitions so far, between the two bounds that settings give.
+# A gradient step comes every so many-th part of the transitions so far, between the two bounds that settings give.
 SHARE = 1000
-
-
-def steps_after(transitions: int, first: int, most: int) -> int:
-    """The gradient steps due once there were so many transitions.
-
-    A step comes every n / `SHARE` transitions, at least every `first` and at most every `most`. A young shop's few
-    transitions are each learned from many times; of a busy one's millions each is learned from a few times, so that a
-    step's time does not decide how many events a second can be learned from.
-
-    Args:
-        first: transitions per step at first.
-        most: transitions per step later, no less than `first`.
-    """
-    early, late = first * SHARE, most * SHARE
-    steps = min(transitions, early) / first
-    if transitions > early:
-        steps += SHARE * math.log(min(transitions, late) / early)
-    if transitions > late:
-        steps += (transitions - late) / most
-    return int(steps)
 
 
 class FreshetSettings(BaseModel):
@@ -93,3 +71,24 @@ class FreshetSettings(BaseModel):
                 f"transitions_per_step={self.transitions_per_step}"
             )
         return self
+
+
+def steps_after(transitions: int, first: int, most: int) -> int:
+    """The gradient steps due once there were so many transitions.
+
+    A step comes every n / `SHARE` transitions, at least every `first` and at most every `most`. A young shop's few
+    transitions are each learned from many times; a busy shop's millions are each learned from a few times, so that the
+    time of a step does not limit how many events a second can be learned from. It depends on nothing but the number of
+    transitions, so that every run agrees.
+
+    Args:
+        first: transitions per step at first.
+        most: transitions per step later, no less than `first`.
+    """
+    early, late = first * SHARE, most * SHARE
+    steps = min(transitions, early) / first
+    if transitions > early:
+        steps += SHARE * math.log(min(transitions, late) / early)
+    if transitions > late:
+        steps += (transitions - late) / most
+    return int(steps)

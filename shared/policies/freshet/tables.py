@@ -116,7 +116,7 @@ class ProductTables:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `to_tensors` gave."""
+        """Go on from what `to_tensors` gave."""
         size = len(tensors["values/input"])
         self._reserve(size)
         for group, tables in self._groups().items():

@@ -1,6 +1,6 @@
-"""Every so many-th event is ranked before it is learned, by all candidates: that chooses the weights of the heads.
+"""How the weights of the heads are chosen: every n-th event is ranked by all candidates before it is learned.
 
-Progressive validation (Blum, Kalai & Langford, COLT 1999): nothing need be kept from learning to be judged by.
+Progressive validation (Blum, Kalai & Langford, COLT 1999): nothing need be held out from learning.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Validation:
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up what `to_arrays` gave."""
+        """Go on from what `to_arrays` gave."""
         self._noted = int(arrays["noted"][0])
         n = len(arrays["rewards"])
         self._gains[:n], self._of_popularity[:n] = arrays["gains"], arrays["of_popularity"]

@@ -1,4 +1,4 @@
-"""What the policies share that are a network from a sequence of products to the next one: `gru4rec` and `sasrec`."""
+"""The policies `gru4rec` and `sasrec`: a network from a sequence of products to the next one, with a full softmax."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ from shared.state.stream import Stream
 # On a stream every refit goes on from the last one, so it need not be long.
 REFIT = Passes(most=10, most_steps=400)
 WHOLE = Passes(most=20)
+
+GRU_INITIAL_SCALE = 0.05
+
+ATTENTION_INITIAL_SCALE = 0.02
+LOW_FREQUENCIES = 3  # of the filter, the constant among them
+FILTER_WEIGHT = 0.7  # what the filter counts beside attention
+LAYERS = 2
+EPSILON = 1e-12  # of normalisation
+FAR_BELOW = -1e30  # a logit whose share is 0
 
 
 class SequencePolicy(FittedEncoder):
@@ -116,39 +125,13 @@ class SequencePolicy(FittedEncoder):
             self._take(network)
 
 
-# The policy `gru4rec`: a recurrent network over a user's recent products, with a full softmax.
-#
-# Session-based recommendations with recurrent neural networks (Hidasi et al., ICLR 2016), with cross-entropy and one
-# vector per product for input and output, as its authors later found best (Hidasi & Karatzoglou, CIKM 2018).
-
-GRU_INITIAL_SCALE = 0.05
-
-
-class Recurrent(SequenceNetwork):
-    """A GRU whose state after the newest product is mapped to the query."""
-
-    def __init__(self, products: int, dimension: int) -> None:
-        super().__init__()
-        self.dimension = dimension
-        self.vectors = nn.Parameter(GRU_INITIAL_SCALE * torch.randn(products, dimension))
-        self.gru = nn.GRU(dimension, dimension, batch_first=True)
-        self.out = nn.Linear(dimension, dimension)
-
-    def encode(self, vectors: Tensor, lengths: Tensor, keep: Keep | None = None) -> Tensor:
-        """(B, T, D), padded at the end by zeros, and (B,), each at least 1 → (B, D)."""
-        if keep is not None:
-            vectors = vectors * keep(tuple(vectors.shape))
-        after = self.gru(vectors)[0]  # (B, T, D)
-        state = after[torch.arange(len(after)), lengths - 1]
-        if keep is not None:
-            state = state * keep(tuple(state.shape))
-        result: Tensor = self.out(state)
-        return result
-
-
 @keeps_contract
 class Gru4RecPolicy(SequencePolicy):
-    """The policy `gru4rec`: a recurrent network, fitted at fixed points."""
+    """A recurrent network over a user's recent products, fitted at fixed points.
+
+    Session-based recommendations with recurrent neural networks (Hidasi et al., ICLR 2016), with cross-entropy and one
+    vector per product for input and output, as its authors later found best (Hidasi & Karatzoglou, CIKM 2018).
+    """
 
     name: ClassVar[str] = "gru4rec"
 
@@ -181,17 +164,46 @@ class Gru4RecPolicy(SequencePolicy):
         return graph.encoder(graph("Transpose", query, perm=[1, 0, 2]), self._dimension)
 
 
-# The policy `sasrec`: self-attention over a user's recent products, a low-pass filter beside it, and a full softmax.
-#
-# Self-attentive sequential recommendation (Kang & McAuley, ICDM 2018), with cross-entropy over the whole catalogue
-# (Klenitskiy & Vasilev, RecSys 2023) and BSARec's frequency filter (Shin et al., AAAI 2024, eqs. 5 to 9).
+class Recurrent(SequenceNetwork):
+    """A GRU whose state after the newest product is mapped to the query."""
 
-ATTENTION_INITIAL_SCALE = 0.02
-LOW_FREQUENCIES = 3  # of the filter, the constant among them
-FILTER_WEIGHT = 0.7  # what the filter counts beside attention
-LAYERS = 2
-EPSILON = 1e-12  # of normalisation
-FAR_BELOW = -1e30  # a logit that no share is left of
+    def __init__(self, products: int, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.vectors = nn.Parameter(GRU_INITIAL_SCALE * torch.randn(products, dimension))
+        self.gru = nn.GRU(dimension, dimension, batch_first=True)
+        self.out = nn.Linear(dimension, dimension)
+
+    def encode(self, vectors: Tensor, lengths: Tensor, keep: Keep | None = None) -> Tensor:
+        """(B, T, D), padded at the end by zeros, and (B,), each at least 1 → (B, D)."""
+        if keep is not None:
+            vectors = vectors * keep(tuple(vectors.shape))
+        after = self.gru(vectors)[0]  # (B, T, D)
+        state = after[torch.arange(len(after)), lengths - 1]
+        if keep is not None:
+            state = state * keep(tuple(state.shape))
+        result: Tensor = self.out(state)
+        return result
+
+
+@keeps_contract
+class SasRecPolicy(SequencePolicy):
+    """Self-attention over a user's recent products with a low-pass filter beside it, fitted at fixed points.
+
+    Self-attentive sequential recommendation (Kang & McAuley, ICDM 2018), with cross-entropy over the whole catalogue
+    (Klenitskiy & Vasilev, RecSys 2023) and BSARec's frequency filter (Shin et al., AAAI 2024, eqs. 5 to 9).
+    """
+
+    name: ClassVar[str] = "sasrec"
+
+    def network(self, products: int) -> SelfAttention:
+        """An unfitted network."""
+        return SelfAttention(products, self._dimension, self._length)
+
+    def encoder(self) -> bytes:
+        """The network in ONNX's operators."""
+        assert isinstance(self._network, SelfAttention), "it is fitted"  # noqa: S101
+        return to_onnx(self._network)
 
 
 class Layer(nn.Module):
@@ -244,18 +256,18 @@ class SelfAttention(SequenceNetwork):
 
 
 def _after(
-    layer: Layer, x: Tensor, asked: Tensor, at: Tensor, low: Tensor, dropped: Callable[[Tensor], Tensor]
+    layer: Layer, x: Tensor, inputs: Tensor, at: Tensor, low: Tensor, dropped: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """What a layer makes of the Q places asked for: x (B, T, D), asked (B, Q, D), at (1 or B, Q) → (B, Q, D)."""
+    """A layer's output at Q places: x (B, T, D), its inputs there (B, Q, D), at (1 or B, Q) → (B, Q, D)."""
     d, steps = x.shape[2], x.shape[1]
     slow = low[at][:, :, :steps] @ x  # (B, Q, D)
-    filtered = layer.filtered_norm(asked + dropped(slow + layer.high**2 * (asked - slow)))
+    filtered = layer.filtered_norm(inputs + dropped(slow + layer.high**2 * (inputs - slow)))
     weight, bias = layer.query_key_value.weight, layer.query_key_value.bias
-    query = functional.linear(asked, weight[:d], bias[:d])
+    query = functional.linear(inputs, weight[:d], bias[:d])
     key, value = functional.linear(x, weight[d:], bias[d:]).chunk(2, dim=2)
     later = torch.arange(steps) > at.unsqueeze(-1)  # (1 or B, Q, T)
     share = torch.softmax((query @ key.transpose(1, 2) / math.sqrt(d)).masked_fill(later, -torch.inf), dim=2)
-    attended = layer.attended_norm(asked + dropped(layer.mixed(dropped(share) @ value)))
+    attended = layer.attended_norm(inputs + dropped(layer.mixed(dropped(share) @ value)))
     both = FILTER_WEIGHT * filtered + (1 - FILTER_WEIGHT) * attended
     result: Tensor = layer.norm(both + dropped(layer.outer(functional.gelu(layer.inner(both)))))
     return result
@@ -269,22 +281,6 @@ def low_pass(length: int) -> Tensor:
     return projection
 
 
-@keeps_contract
-class SasRecPolicy(SequencePolicy):
-    """The policy `sasrec`: self-attention and a filter, fitted at fixed points."""
-
-    name: ClassVar[str] = "sasrec"
-
-    def network(self, products: int) -> SelfAttention:
-        """An unfitted network."""
-        return SelfAttention(products, self._dimension, self._length)
-
-    def encoder(self) -> bytes:
-        """The network in ONNX's operators."""
-        assert isinstance(self._network, SelfAttention), "it is fitted"  # noqa: S101
-        return to_onnx(self._network)
-
-
 def to_onnx(network: SelfAttention) -> bytes:
     """The network as an encoder: products (B, T, D), features (B, T, F), lengths (B,) → queries (B, 1, D)."""
     graph, d = Graph(), network.dimension
@@ -296,17 +292,17 @@ def to_onnx(network: SelfAttention) -> bytes:
     def linear(x: str, name: str, part: slice = slice(None)) -> str:
         return str(graph("Add", graph("MatMul", x, weights[f"{name}.weight"][part].T), weights[f"{name}.bias"][part]))
 
-    def after(name: str, x: str, asked: str, at: str) -> str:  # as `_after`
+    def after(name: str, x: str, inputs: str, at: str) -> str:  # as `_after`
         slow = graph("MatMul", graph("Slice", graph("Gather", network.low.numpy(), at), [0], steps, [2]), x)
-        high = graph("Mul", graph("Sub", asked, slow), weights[f"{name}.high"] ** 2)
-        filtered = normalised(graph("Add", asked, graph("Add", slow, high)), f"{name}.filtered_norm")
-        query = linear(asked, f"{name}.query_key_value", slice(0, d))
+        high = graph("Mul", graph("Sub", inputs, slow), weights[f"{name}.high"] ** 2)
+        filtered = normalised(graph("Add", inputs, graph("Add", slow, high)), f"{name}.filtered_norm")
+        query = linear(inputs, f"{name}.query_key_value", slice(0, d))
         key = linear(x, f"{name}.query_key_value", slice(d, 2 * d))
         value = linear(x, f"{name}.query_key_value", slice(2 * d, 3 * d))
         fit = graph("MatMul", query, graph("Transpose", key, perm=[0, 2, 1]))
         later = graph("Greater", times, graph("Unsqueeze", at, [2]))
         share = graph("Softmax", graph("Where", later, FAR_BELOW, graph("Mul", fit, 1 / math.sqrt(d))), axis=2)
-        attended = graph("Add", asked, linear(graph("MatMul", share, value), f"{name}.mixed"))
+        attended = graph("Add", inputs, linear(graph("MatMul", share, value), f"{name}.mixed"))
         attended = normalised(attended, f"{name}.attended_norm")
         both = graph("Add", graph("Mul", filtered, FILTER_WEIGHT), graph("Mul", attended, 1 - FILTER_WEIGHT))
         inner = linear(both, f"{name}.inner")

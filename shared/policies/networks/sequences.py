@@ -1,4 +1,4 @@
-"""What networks that predict the next product share: examples from sequences, the full softmax, passes over them."""
+"""How networks that predict the next product are fitted: examples from sequences, the full softmax, passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from shared.policies.contract import Progress
 
-# Examples of so many batches are sorted by length before they are cut, so that little of a batch is padding.
+# The examples of so many batches are sorted by length before they are cut, so that little of a batch is padding.
 SORTED_BATCHES = 16
 # Histories that are encoded and judged at once.
 JUDGED = 512
@@ -48,7 +48,7 @@ def prefixes(sequences: Sequence[NDArray[np.int32]], length: int) -> Examples:
 
     One example per prefix, as Klenitskiy & Vasilev (RecSys 2023) and Shin et al. (AAAI 2024) train.
     """
-    sizes = np.array([len(own) for own in sequences], np.int64)
+    sizes = np.array([len(products) for products in sequences], np.int64)
     events = np.concatenate([*sequences, np.zeros(0, np.int32)]).astype(np.int32)
     first = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each event, where its user's begin
     ends = np.flatnonzero(np.arange(len(events)) > first)
@@ -92,11 +92,11 @@ class FullSoftmax(torch.autograd.Function):
         """(B, D), (A, D), (B,) → a number."""
         logits = query @ table.T  # (B, A), soon probabilities, then their gradient
         logits.sub_(logits.amax(dim=1, keepdim=True))
-        own = logits.gather(1, followed[:, None])
+        chosen = logits.gather(1, followed[:, None])
         total = logits.exp_().sum(dim=1, keepdim=True)
-        logits.div_(total).scatter_add_(1, followed[:, None], torch.full_like(own, -1.0)).div_(len(query))
+        logits.div_(total).scatter_add_(1, followed[:, None], torch.full_like(chosen, -1.0)).div_(len(query))
         ctx.save_for_backward(query, table, logits)
-        return (total.log() - own).mean()
+        return (total.log() - chosen).mean()
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -200,11 +200,11 @@ def _fit(
             losses += loss.item() * len(chosen)
             seen += len(chosen)
             steps_left -= 1
-        found = None if validation is None else ndcg_at_10(network, sequences, validation, length)
-        on_progress(Progress(done, passes.most, losses / max(1, seen), found))
-        if found is not None and found > best:
-            best, best_at, kept = found, done, copy.deepcopy(network.state_dict())
-        if not steps_left or (found is not None and done - best_at >= passes.patience):
+        reached = None if validation is None else ndcg_at_10(network, sequences, validation, length)
+        on_progress(Progress(done, passes.most, losses / max(1, seen), reached))
+        if reached is not None and reached > best:
+            best, best_at, kept = reached, done, copy.deepcopy(network.state_dict())
+        if not steps_left or (reached is not None and done - best_at >= passes.patience):
             break
     if kept is not None:
         network.load_state_dict(kept)
@@ -213,27 +213,27 @@ def _fit(
 def ndcg_at_10(
     network: SequenceNetwork, sequences: Sequence[NDArray[np.int32]], followed: Sequence[int], length: int
 ) -> float:
-    """Mean NDCG@10 of the product that followed each sequence, among all that are not in it; of -1 nothing is asked."""
-    asked = [user for user, product in enumerate(followed) if product >= 0 and len(sequences[user])]
-    asked.sort(key=lambda user: min(length, len(sequences[user])))
+    """Mean NDCG@10 of the product that followed each sequence, among those not in it; -1 where there is none."""
+    judged = [user for user, product in enumerate(followed) if product >= 0 and len(sequences[user])]
+    judged.sort(key=lambda user: min(length, len(sequences[user])))
     gains = 0.0
     with torch.no_grad():
-        for first in range(0, len(asked), JUDGED):
-            users = asked[first : first + JUDGED]
+        for first in range(0, len(judged), JUDGED):
+            users = judged[first : first + JUDGED]
             logits = network.queries(*padded([sequences[user] for user in users], length)) @ network.vectors.T
-            own = torch.tensor([followed[user] for user in users])[:, None]
-            value = logits.gather(1, own)
+            chosen = torch.tensor([followed[user] for user in users])[:, None]
+            value = logits.gather(1, chosen)
             rows = np.repeat(np.arange(len(users)), [len(sequences[user]) for user in users])
             logits[rows, np.concatenate([sequences[user] for user in users])] = -torch.inf
             places = 1 + (logits > value).sum(dim=1)
             gains += float(torch.where(places <= 10, 1 / torch.log2(1.0 + places), 0.0).sum())
-    return gains / max(1, len(asked))
+    return gains / max(1, len(judged))
 
 
 def padded(histories: Sequence[NDArray[np.int32]], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The newest `length` products of each history, (B, T), padded at the end by -1, and how many there are, (B,)."""
-    lengths = np.array([min(length, len(own)) for own in histories], np.int32)
+    lengths = np.array([min(length, len(history)) for history in histories], np.int32)
     products = np.full((len(histories), max(1, int(lengths.max(initial=0)))), -1, np.int32)
-    for row, own in enumerate(histories):
-        products[row, : lengths[row]] = own[len(own) - lengths[row] :]
+    for row, history in enumerate(histories):
+        products[row, : lengths[row]] = history[len(history) - lengths[row] :]
     return products, lengths

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
-from shared.model.explained import NOTHING, Reasons, explain
-from shared.model.format import ACTION_VALUES, ALONE, SEQUENCE
+from shared.model.explained import ACTION_VALUES, ALONE, NOTHING, SEQUENCE, Reasons, explain
 from shared.model.served import served
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import (

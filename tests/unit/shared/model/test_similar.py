@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content, ContentSettings
 from shared.model import ranking
 from shared.model.explained import explain
-from shared.model.neighbours import SimilarSettings, similar
+from shared.model.served import SimilarSettings, similar
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
 from shared.state.histories import EVENT_FEATURES, Window

@@ -27,12 +27,12 @@ def product(title: str, **more: object) -> Product:
 
 
 def test_a_product_is_its_category_path_brand_price_and_words() -> None:
-    told = tokens_of(
+    tokens = tokens_of(
         product(
             "Steel STRINGS, 12", categories=["Music", "Guitar"], brand="Élan", price=8.0, description="steel for you"
         )
     )
-    assert told == {
+    assert tokens == {
         "/music": 1.0, "/music/guitar": 1.0, "brand élan": 1.0, "price 6": 0.5, "price+ 6": 0.5,
         "steel": 1.0, "strings": 1.0, "12": 1.0, "for": 0.3, "you": 0.3,
     }  # fmt: skip
@@ -47,10 +47,10 @@ def test_likeness_is_the_cosine_of_what_is_rare() -> None:
     for row, words in enumerate(["a b", "a c", "a b", "d"]):
         likeness.put(row, dict.fromkeys(words.split(), 1.0))
     idf = {token: np.log1p(4 / df) for token, df in {"a": 3, "b": 2, "c": 1}.items()}
-    rows, found = likeness.beside(0)
+    rows, cosines = likeness.beside(0)
     assert rows.tolist() == [1, 2]
     lengths = np.hypot(idf["a"], idf["b"]), np.hypot(idf["a"], idf["c"])
-    assert found.tolist() == pytest.approx([idf["a"] ** 2 / (lengths[0] * lengths[1]), 1.0], rel=0.1)
+    assert cosines.tolist() == pytest.approx([idf["a"] ** 2 / (lengths[0] * lengths[1]), 1.0], rel=0.1)
     assert likeness.beside(3)[0].tolist() == likeness.beside(99)[0].tolist() == []
 
 
@@ -90,10 +90,10 @@ def added(content: Content, *values: float, popularity: NDArray[np.float32] | No
 
 def test_a_product_without_events_comes_where_those_like_it_are() -> None:
     content = shop("red guitar", "blue drum", "red guitar", events=[4, 4])
-    found = added(content, -2.0, -3.0, -9.0)
-    assert list(found) == [2], "the others have events enough"
+    gains = added(content, -2.0, -3.0, -9.0)
+    assert list(gains) == [2], "the others have events enough"
     share = 1.0 / (1.0 + SETTINGS.doubt)  # all alike, and doubted
-    assert found[2] == pytest.approx(np.log(1.0 + share * 0.5 * np.exp(9.0 - 2.0)), abs=1e-5)
+    assert gains[2] == pytest.approx(np.log(1.0 + share * 0.5 * np.exp(9.0 - 2.0)), abs=1e-5)
 
 
 def test_what_content_counts_fades_with_the_products_own_events() -> None:
@@ -110,15 +110,15 @@ def test_only_products_with_events_tell_where_one_belongs_and_those_with_more_th
     content = shop("guitar", "guitar", "guitar", events=[0, 0, 0])
     assert added(content, -1.0, -2.0, -3.0) == {}
     content.count(1)
-    own = 1.0 - 0.5 * 0.75  # what the evidence of one event counts
+    evidence = 1.0 - 0.5 * 0.75  # what the evidence of one event counts
     assert set(added(content, -1.0, -2.0, -3.0)) == {0, 2}, "looked for again, as there is one to ask"
     for _ in range(3):
         content.count(0)
         content.count(0)
-    found = added(content, -1.0, -2.0, -9.0)[2]
-    mean, total = (np.exp(-1.0) + own * np.exp(-2.0)) / (1.0 + own), 1.0 + own
+    gain = added(content, -1.0, -2.0, -9.0)[2]
+    mean, total = (np.exp(-1.0) + evidence * np.exp(-2.0)) / (1.0 + evidence), 1.0 + evidence
     share = total / (total + SETTINGS.doubt)
-    assert found == pytest.approx(np.log(1.0 + share * 0.5 * mean / np.exp(-9.0)), abs=1e-4)
+    assert gain == pytest.approx(np.log(1.0 + share * 0.5 * mean / np.exp(-9.0)), abs=1e-4)
 
 
 def test_how_much_rarer_new_products_are_chosen_is_learned() -> None:
@@ -145,9 +145,9 @@ def test_what_was_passed_over_for_long_is_less_likely_and_what_was_chosen_once_m
     content.put(3, product("guitar"))
     content.count(2)
     faded = 2.0 / (2.0 + 1.0) * (1.0 - 1.0 / 4.0)
-    found = {row: np.exp(more) - 1.0 for row, more in added(content, 0.0, 0.0, 0.0, 0.0).items()}
+    gains = {row: np.exp(more) - 1.0 for row, more in added(content, 0.0, 0.0, 0.0, 0.0).items()}
     trust, due = 1.0 / 1.25, 10 / 1.25
-    assert found == {
+    assert gains == {
         1: pytest.approx(trust * 0.1 / (0.1 / 0.5 + due), rel=1e-4),
         2: pytest.approx(trust * faded * (0.1 + 1.0) / (0.1 / 0.5 + due), rel=1e-4),
         3: pytest.approx(trust * 0.5, rel=1e-4),
@@ -243,7 +243,10 @@ def test_what_is_served_holds_the_places_and_nothing_else_changes() -> None:
         trending.add(row, 1, 5)
     trending.grow_to(3)
     content = shop("guitar", "drum", "guitar", events=[4, 4])
-    plain, found = served_scores(None, None, trending), served(None, None, trending, content)
-    assert found.values[:2].tolist() == plain[:2].tolist()
-    assert found.values[2] > plain[2]
-    assert (found.content_rows.tolist(), found.content.tolist()) == ([2], [pytest.approx(found.values[2] - plain[2])])
+    plain, placed = served_scores(None, None, trending), served(None, None, trending, content)
+    assert placed.values[:2].tolist() == plain[:2].tolist()
+    assert placed.values[2] > plain[2]
+    assert (placed.content_rows.tolist(), placed.content.tolist()) == (
+        [2],
+        [pytest.approx(placed.values[2] - plain[2])],
+    )

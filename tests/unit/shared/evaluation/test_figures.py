@@ -29,16 +29,16 @@ DAY = START_MS // DAY_MS * DAY_MS  # a whole day
 
 
 def test_metrics_of_places_by_hand() -> None:
-    found = event_metrics(np.array([1.0, 3.0, 7.5, 20.0, INF], np.float32))
+    metrics = event_metrics(np.array([1.0, 3.0, 7.5, 20.0, INF], np.float32))
     assert event_metrics(np.array([100.0, 100.5], np.float32))["hr@100"].tolist() == [1, 0]
-    assert found["hr@1"].tolist() == [1, 0, 0, 0, 0]
-    assert found["hr@5"].tolist() == [1, 1, 0, 0, 0]
-    assert found["hr@10"].tolist() == [1, 1, 1, 0, 0]
-    assert found["hr@20"].tolist() == [1, 1, 1, 1, 0]
-    assert found["ndcg@10"] == pytest.approx([1, 1 / 2, 1 / math.log2(8.5), 0, 0])
-    assert found["ndcg@20"][3] == pytest.approx(1 / math.log2(21))
-    assert found["mrr"] == pytest.approx([1, 1 / 3, 1 / 7.5, 1 / 20, 0])
-    assert found["mrr@5"] == pytest.approx([1, 1 / 3, 0, 0, 0])
+    assert metrics["hr@1"].tolist() == [1, 0, 0, 0, 0]
+    assert metrics["hr@5"].tolist() == [1, 1, 0, 0, 0]
+    assert metrics["hr@10"].tolist() == [1, 1, 1, 0, 0]
+    assert metrics["hr@20"].tolist() == [1, 1, 1, 1, 0]
+    assert metrics["ndcg@10"] == pytest.approx([1, 1 / 2, 1 / math.log2(8.5), 0, 0])
+    assert metrics["ndcg@20"][3] == pytest.approx(1 / math.log2(21))
+    assert metrics["mrr"] == pytest.approx([1, 1 / 3, 1 / 7.5, 1 / 20, 0])
+    assert metrics["mrr@5"] == pytest.approx([1, 1 / 3, 0, 0, 0])
 
 
 def test_precision_and_recall_of_a_whole_day_are_those_of_its_set() -> None:
@@ -59,13 +59,13 @@ def test_precision_and_recall_of_a_whole_day_are_those_of_its_set() -> None:
     )
     questions = Questions.of_events(events)
     assert questions.users.tolist() == [2, 0]
-    found = questions.metrics(in_set)
-    assert found["precision@1"].tolist() == [1.0, 0.0]
-    assert found["precision@5"].tolist() == [2 / 5, 0.0]
-    assert found["precision@20"].tolist() == [2 / 20, 1 / 20]
-    assert found["recall@1"].tolist() == [1 / 3, 0.0]
-    assert found["recall@10"].tolist() == [2 / 3, 0.0]
-    assert found["recall@20"].tolist() == [2 / 3, 1.0]
+    by_question = questions.metrics(in_set)
+    assert by_question["precision@1"].tolist() == [1.0, 0.0]
+    assert by_question["precision@5"].tolist() == [2 / 5, 0.0]
+    assert by_question["precision@20"].tolist() == [2 / 20, 1 / 20]
+    assert by_question["recall@1"].tolist() == [1 / 3, 0.0]
+    assert by_question["recall@10"].tolist() == [2 / 3, 0.0]
+    assert by_question["recall@20"].tolist() == [2 / 3, 1.0]
 
 
 def test_how_unequal_counts_are() -> None:
@@ -99,8 +99,8 @@ def recorded() -> JudgedEvents:
         (state("ann", DAY, 2), 2, Outcome.JUDGED, [ranking(INF, [1, 3]), ranking(2, [1, 2])], 0),
         (state("bob", DAY + DAY_MS // 2, 3), -1, Outcome.UNKNOWN, [ranking(INF, [1]), ranking(INF, [3])], 1),
     ]
-    for own, row, outcome, rankings, question in events:
-        record.note(own, Judgement(outcome, tuple(rankings), question=question, user_events=2 * question), row)
+    for event, row, outcome, rankings, question in events:
+        record.note(event, Judgement(outcome, tuple(rankings), question=question, user_events=2 * question), row)
         record.applied(row if row >= 0 else 4)
     record.note(state("ann", DAY, 4), Judgement(Outcome.MASKED), 0)
     record.applied(0)
@@ -117,7 +117,7 @@ def test_what_is_kept_of_each_event() -> None:
     answers = record.answers("b")
     assert answers.place.tolist() == [3, 2, INF]
     # Product 2 was the second of what was answered when ann's day began.
-    assert [own.tolist() for own in answers.in_set] == [[False, True, True, True]] * 2 + [[False] * 4]
+    assert [of_event.tolist() for of_event in answers.in_set] == [[False, True, True, True]] * 2 + [[False] * 4]
     assert answers.recommended.tolist() == [1, 2, 2, 1, 0]
     assert answers.covered[0].tolist() == [False, True, False, True, False]
     assert record.answers("a").in_set[1].tolist() == [False] * 4, "3 was answered later, and 2 never"
@@ -126,29 +126,29 @@ def test_what_is_kept_of_each_event() -> None:
 def test_figures_of_a_run() -> None:
     record = recorded()
     answers = {name: [record.answers(name)] for name in record.policies}
-    found = figures_of(record, answers, baselines=["b"], promoted=[1], seed=3, draws=50)
-    assert (found.judged, found.questions, found.best_baseline) == (3, 2, "b")
-    assert found.policies["a"]["ndcg@10"].mean == pytest.approx(1 / 3)
-    assert found.policies["b"]["ndcg@10"].mean == pytest.approx((1 / 2 + 1 / math.log2(3)) / 3)
-    assert found.policies["b"]["recall@10"].mean == pytest.approx((2 / 2 + 0 / 1) / 2)
-    assert found.policies["a"]["novelty"].mean == 2.0
-    assert set(found.differences) == {"a"}
-    assert found.differences["a"].mean == pytest.approx(1 / 3 - (1 / 2 + 1 / math.log2(3)) / 3)
-    assert found.catalogue["b"].coverage["coverage@1"] == pytest.approx(2 / 5)
-    assert found.catalogue["b"].promoted == pytest.approx(2 / 6)
-    assert found.slice_events["cold users"] == 3
-    assert "warm users" not in found.slices
-    assert found.slices["new users"]["a"]["hr@10"].mean == pytest.approx(1 / 2)
-    assert found.slices["lapsed users"]["a"]["hr@10"].mean == 0.0, "bob, who had two events long ago"
-    assert sum(found.consumed) == pytest.approx(1.0)
+    figures = figures_of(record, answers, baselines=["b"], promoted=[1], seed=3, draws=50)
+    assert (figures.judged, figures.questions, figures.best_baseline) == (3, 2, "b")
+    assert figures.policies["a"]["ndcg@10"].mean == pytest.approx(1 / 3)
+    assert figures.policies["b"]["ndcg@10"].mean == pytest.approx((1 / 2 + 1 / math.log2(3)) / 3)
+    assert figures.policies["b"]["recall@10"].mean == pytest.approx((2 / 2 + 0 / 1) / 2)
+    assert figures.policies["a"]["novelty"].mean == 2.0
+    assert set(figures.differences) == {"a"}
+    assert figures.differences["a"].mean == pytest.approx(1 / 3 - (1 / 2 + 1 / math.log2(3)) / 3)
+    assert figures.catalogue["b"].coverage["coverage@1"] == pytest.approx(2 / 5)
+    assert figures.catalogue["b"].promoted == pytest.approx(2 / 6)
+    assert figures.slice_events["cold users"] == 3
+    assert "warm users" not in figures.slices
+    assert figures.slices["new users"]["a"]["hr@10"].mean == pytest.approx(1 / 2)
+    assert figures.slices["lapsed users"]["a"]["hr@10"].mean == 0.0, "bob, who had two events long ago"
+    assert sum(figures.consumed) == pytest.approx(1.0)
 
 
 def test_the_mean_over_runs_with_other_seeds() -> None:
     first, second = recorded(), recorded()
     one, other = first.answers("a"), second.answers("b")
-    found = figures_of(first, {"a": [one, other]}, baselines=[], promoted=[], seed=3, draws=10)
-    assert found.policies["a"]["hr@1"].mean == pytest.approx((1 / 3 + 0 / 3) / 2)
-    assert found.differences == {}
+    figures = figures_of(first, {"a": [one, other]}, baselines=[], promoted=[], seed=3, draws=10)
+    assert figures.policies["a"]["hr@1"].mean == pytest.approx((1 / 3 + 0 / 3) / 2)
+    assert figures.differences == {}
 
 
 def test_slices_by_what_was_known_before() -> None:
@@ -157,11 +157,11 @@ def test_slices_by_what_was_known_before() -> None:
         "product_events": np.array([5, 0, 9]),
         "user_class": np.array([0, 1, 3], np.uint8),
     }
-    found = {name: part.tolist() for name, part in slices(events).items()}
-    assert found["cold users"] == [True, True, False]
-    assert found["warm products"] == [True, False, True]
-    assert found["lapsed users"] == [False, False, True]
-    assert found["0-event products"] == [False, True, False]
+    parts = {name: part.tolist() for name, part in slices(events).items()}
+    assert parts["cold users"] == [True, True, False]
+    assert parts["warm products"] == [True, False, True]
+    assert parts["lapsed users"] == [False, False, True]
+    assert parts["0-event products"] == [False, True, False]
 
 
 def test_speed_is_told_in_quantiles_and_events_a_second() -> None:
@@ -169,28 +169,28 @@ def test_speed_is_told_in_quantiles_and_events_a_second() -> None:
     for seconds in (0.001, 0.002, 0.003):
         judgement = Judgement(Outcome.JUDGED, (ranking(1, [0], seconds=seconds),), question=0)
         record.note(state("u", START_MS, 1), judgement, 0)
-    found = speed_of([record.answers("a")], updates=10, seconds=4.0)
-    assert found.rank_p50_ms == pytest.approx(2.0)
-    assert found.updates_per_second == 2.5
+    speed = speed_of([record.answers("a")], updates=10, seconds=4.0)
+    assert speed.rank_p50_ms == pytest.approx(2.0)
+    assert speed.updates_per_second == 2.5
 
 
 def test_an_interval_is_as_wide_as_theory_has_it() -> None:
     """Of 400 users with one event each: mean ± 1.96 deviations over the root of n, to the accuracy of so many draws."""
     rng = np.random.default_rng(1)
     values = rng.normal(5.0, 2.0, (400, 1))
-    found = Means(np.arange(400, dtype=np.int32), values, rng, draws=4000).estimate(0)
+    interval = Means(np.arange(400, dtype=np.int32), values, rng, draws=4000).estimate(0)
     half = 1.96 * values.std() / math.sqrt(400)
-    assert found.mean == pytest.approx(values.mean())
-    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     held = 0
     for _ in range(200):
-        found = Means(np.arange(60, dtype=np.int32), rng.normal(size=(60, 1)), rng, draws=300).estimate(0)
-        held += found.low <= 0.0 <= found.high
+        interval = Means(np.arange(60, dtype=np.int32), rng.normal(size=(60, 1)), rng, draws=300).estimate(0)
+        held += interval.low <= 0.0 <= interval.high
     assert 0.88 <= held / 200 <= 0.99
 
 
@@ -224,8 +224,8 @@ def test_several_comparisons_are_corrected_by_hand() -> None:
 
 
 def test_of_nothing_there_is_no_figure() -> None:
-    found = Means(np.zeros(0, np.int32), np.zeros((0, 1)), np.random.default_rng(0), draws=10).estimate(0)
-    assert all(math.isnan(value) for value in (found.mean, found.low, found.high))
+    interval = Means(np.zeros(0, np.int32), np.zeros((0, 1)), np.random.default_rng(0), draws=10).estimate(0)
+    assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
 
 
 def test_the_ks_are_those_that_are_reported() -> None:

@@ -47,17 +47,17 @@ class Fixed:
 
     popularity_weight = 1.0
 
-    def __init__(self, *own: float) -> None:
-        self.own = np.array(own, np.float32)
-        self.asked: list[list[int]] = []  # rows of each history
+    def __init__(self, *added: float) -> None:
+        self.added = np.array(added, np.float32)
+        self.histories: list[list[int]] = []  # rows of each history
 
     def related(self, window: Window) -> NDArray[np.float32]:
         assert window.lengths[0] > 0
-        return np.zeros_like(self.own)
+        return np.zeros_like(self.added)
 
     def scores(self, window: Window) -> NDArray[np.float32]:
-        self.asked.append(window.products[0, : window.lengths[0]].tolist())
-        return self.own
+        self.histories.append(window.products[0, : window.lengths[0]].tolist())
+        return self.added
 
 
 def places(judgement: Judgement) -> tuple[float, float]:
@@ -69,24 +69,24 @@ def places(judgement: Judgement) -> tuple[float, float]:
 def test_places_by_trending_and_by_a_version() -> None:
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"), event("d", "p2"), event("a", "p3"))
     version = Fixed(0.0, -9.0, 0.0, 9.0)
-    found = core.judge(event("a", "p1"), [version, None])
+    judgement = core.judge(event("a", "p1"), [version, None])
     # Two views of p0; p1, p2 and p3 tie behind it: the middle of places 2 to 4. The version puts p1 last.
-    assert places(found) == (4.0, 3.0)
-    assert (found.outcome, found.has_history) == (Outcome.JUDGED, True)
-    assert found.rankings[0].top.tolist() == [3, 0, 2, 1]
-    assert version.asked == [[0, 3]]
+    assert places(judgement) == (4.0, 3.0)
+    assert (judgement.outcome, judgement.has_history) == (Outcome.JUDGED, True)
+    assert judgement.rankings[0].top.tolist() == [3, 0, 2, 1]
+    assert version.histories == [[0, 3]]
     # Shares of popularity: 5 % spread evenly over four products, the rest by views.
     shares = [0.95 * views / 5 + 0.05 / 4 for views in (2, 1, 1, 1)]
-    assert np.isclose(found.rankings[0].bits, -np.mean(np.log2(shares)))
+    assert np.isclose(judgement.rankings[0].bits, -np.mean(np.log2(shares)))
 
 
 def test_a_judgement_changes_nothing_and_the_event_counts_once_applied() -> None:
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"))
-    asked = event("d", "p1")
-    assert [places(core.judge(asked, [None, None])) for _ in range(3)] == [(2.0, 2.0)] * 3
+    state = event("d", "p1")
+    assert [places(core.judge(state, [None, None])) for _ in range(3)] == [(2.0, 2.0)] * 3
     for _ in range(2):
-        core.apply(asked)
-    assert places(core.judge(asked, [None, None])) == (1.0, 1.0)
+        core.apply(state)
+    assert places(core.judge(state, [None, None])) == (1.0, 1.0)
 
 
 def test_without_a_version_or_a_history_trending_is_what_is_served() -> None:
@@ -97,12 +97,12 @@ def test_without_a_version_or_a_history_trending_is_what_is_served() -> None:
     core.apply(event("new", "p1"))
     none_yet = core.judge(event("new", "p0"), [None, None])
     assert (places(none_yet), none_yet.has_history) == ((1.5, 1.5), True)
-    assert version.asked == []
+    assert version.histories == []
     judged = core.judge(event("new", "p0"), [version, None])
     assert (places(judged), judged.has_history) == ((2.0, 1.5), True)
 
 
-def test_masked_products_are_out_of_the_running_and_no_question() -> None:
+def test_masked_products_are_never_ranked_and_no_question() -> None:
     core = prequential(
         event("a", "p0", kind=REVIEW), event("b", "p0"), event("b", "p1"), event("c", "p1"), event("d", "p2")
     )
@@ -115,9 +115,9 @@ def test_masked_products_are_out_of_the_running_and_no_question() -> None:
 def test_an_unknown_product_is_a_miss_for_all_also_where_a_version_knows_it() -> None:
     core = prequential(event("a", "p0"), event("b", "p1"))
     assert core.known.products.row_of("p9") == 2  # as loading a version does
-    found = core.judge(event("a", "p9"), [Fixed(0.0, 0.0, 99.0), None])
-    assert (found.outcome, found.has_history, places(found)) == (Outcome.UNKNOWN, True, (INF, INF))
-    assert sorted(found.rankings[0].top.tolist()) == [0, 1]
+    judgement = core.judge(event("a", "p9"), [Fixed(0.0, 0.0, 99.0), None])
+    assert (judgement.outcome, judgement.has_history, places(judgement)) == (Outcome.UNKNOWN, True, (INF, INF))
+    assert sorted(judgement.rankings[0].top.tolist()) == [0, 1]
     assert places(core.judge(event("a", "p1"), [Fixed(0.0, -9.0, 99.0), None]))[0] == 2.0, "p9 is nobody's answer yet"
     assert core.judge(event("a", "new"), [None, None]).outcome is Outcome.UNKNOWN
     assert core.known.products.seen == 2
@@ -128,10 +128,10 @@ def test_an_unknown_product_is_a_miss_for_all_also_where_a_version_knows_it() ->
 
 
 def test_the_very_first_event_is_a_miss() -> None:
-    found = prequential().judge(event("a", "p0"), [None, None])
-    assert (found.outcome, places(found)) == (Outcome.UNKNOWN, (INF, INF))
-    assert found.rankings[1].top.tolist() == []
-    assert np.isnan(found.rankings[1].bits)
+    judgement = prequential().judge(event("a", "p0"), [None, None])
+    assert (judgement.outcome, places(judgement)) == (Outcome.UNKNOWN, (INF, INF))
+    assert judgement.rankings[1].top.tolist() == []
+    assert np.isnan(judgement.rankings[1].bits)
 
 
 def test_what_was_not_wanted_is_not_judged() -> None:
@@ -141,49 +141,49 @@ def test_what_was_not_wanted_is_not_judged() -> None:
 
 
 def judged_in_turn(core: Prequential, version: Fixed, *states: pb.StateVector) -> list[Judgement]:
-    found = []
+    judgements = []
     for state in states:
-        found.append(core.judge(state, [version, None]))
+        judgements.append(core.judge(state, [version, None]))
         core.apply(state)
-    return found
+    return judgements
 
 
 def test_a_whole_day_is_predicted_from_its_start() -> None:
     core = prequential(event("a", "p0", DAY_1, REVIEW), *(event("b", product, DAY_1) for product in ("p1", "p2", "px")))
     version = Fixed(99.0, 0.0, 10.0, 5.0)
     same_day = [event("a", product, DAY_2, REVIEW) for product in ("p1", "p2", "p1", "p3", "p4", "p5", "p5")]
-    found = judged_in_turn(core, version, *same_day)
-    assert version.asked == [[0]] * 7, "none is told of the others, however many there are"
+    judgements = judged_in_turn(core, version, *same_day)
+    assert version.histories == [[0]] * 7, "none knows of the others, however many there are"
     # p0 was reviewed the day before. Behind p2 and px; then first, as p1 that came is no wrong answer; then behind px
     # alone, and not masked by its own day; unknown ones; and one that a version does not know, which p0 lifts above px.
-    assert [places(f)[0] for f in found] == [3.0, 1.0, 2.0, INF, INF, INF, 1.0]
-    assert [(f.question, f.again, f.user_events) for f in found] == [
+    assert [places(f)[0] for f in judgements] == [3.0, 1.0, 2.0, INF, INF, INF, 1.0]
+    assert [(f.question, f.again, f.user_events) for f in judgements] == [
         (0, again, 1) for again in (False, False, True, False, False, False, True)
     ], "one question, asked of who had one event when the day began"
     assert core.judge(event("a", "p0", DAY_2, REVIEW), [version, None]).outcome is Outcome.MASKED
     day_3 = DAY_2 + DAY_MS
     assert core.judge(event("a", "p1", day_3, REVIEW), [version, None]).outcome is Outcome.MASKED
     assert places(core.judge(event("a", "px", day_3, REVIEW), [version, None]))[0] == 1.0
-    assert version.asked[-1] == [core.known.products.row_of(product) for product in ("p4", "p5", "p5")]
+    assert version.histories[-1] == [core.known.products.row_of(product) for product in ("p4", "p5", "p5")]
 
 
 def test_a_user_who_is_new_today_has_no_history_all_day() -> None:
     core = prequential(event("b", "p0", DAY_1), event("b", "p1", DAY_1), event("c", "p1", DAY_1))
     version = Fixed(9.0, 0.0)
-    found = judged_in_turn(core, version, event("a", "p0", DAY_2), event("a", "p1", DAY_2))
-    assert [f.has_history for f in found] == [False, False]
-    assert [places(f) for f in found] == [(2.0, 2.0), (1.0, 1.0)]  # p0, that came, is left out of the second
+    judgements = judged_in_turn(core, version, event("a", "p0", DAY_2), event("a", "p1", DAY_2))
+    assert [f.has_history for f in judgements] == [False, False]
+    assert [places(f) for f in judgements] == [(2.0, 2.0), (1.0, 1.0)]  # p0, that came, is left out of the second
 
 
 def test_finer_times_are_judged_one_by_one() -> None:
     core = prequential(event("a", "p0", NOON_1), event("b", "p1", NOON_1), event("b", "p2", NOON_1))
     version = Fixed(9.0, 8.0, 7.0)
-    found = judged_in_turn(
+    judgements = judged_in_turn(
         core, version, event("a", "p1", NOON_1, REVIEW), event("a", "p2", NOON_1, REVIEW), event("a", "p1", NOON_1)
     )
-    assert version.asked == [[0], [0, 1]]
-    assert [f.outcome for f in found] == [Outcome.JUDGED, Outcome.JUDGED, Outcome.MASKED]
-    assert [places(f)[0] for f in found[:2]] == [2.0, 2.0]  # behind p0, then behind p0 alone, since p1 is masked
+    assert version.histories == [[0], [0, 1]]
+    assert [f.outcome for f in judgements] == [Outcome.JUDGED, Outcome.JUDGED, Outcome.MASKED]
+    assert [places(f)[0] for f in judgements[:2]] == [2.0, 2.0]  # behind p0, then behind p0 alone, since p1 is masked
 
 
 def test_what_comes_late_is_not_predicted_from_what_came_after_it() -> None:
@@ -192,7 +192,7 @@ def test_what_comes_late_is_not_predicted_from_what_came_after_it() -> None:
     for late in (event("a", "p2", DAY_2), event("a", "p2", NOON_1)):
         assert core.judge(late, [version, None]) == Judgement(Outcome.LATE)
         core.apply(late)
-    assert version.asked == []
+    assert version.histories == []
     assert core.known.histories.late == 2
     assert core.judge(event("a", "p2", DAY_2 + DAY_MS, REVIEW), [version, None]).outcome is Outcome.JUDGED
 
@@ -218,9 +218,9 @@ def test_what_the_event_itself_says_changes_nothing_of_its_ranking(
     """No future in the state: rating, text and votes of an event are known only after it."""
     at = DAY_2 if whole_day else DAY_2 + 1
 
-    def rankings(*asked: pb.StateVector) -> list[Judgement]:
+    def rankings(*day: pb.StateVector) -> list[Judgement]:
         core = prequential(event("a", "p0", DAY_1), event("b", "p1", DAY_1), event("b", "p2", DAY_1))
-        return judged_in_turn(core, Fixed(1.0, 2.0, 3.0), *asked)
+        return judged_in_turn(core, Fixed(1.0, 2.0, 3.0), *day)
 
     plain = event("a", "p1", at, REVIEW)
     altered = event("a", "p1", at, REVIEW, rating=3 + 2 * rating, sentiment=sentiment, reward=reward)
@@ -267,18 +267,18 @@ def test_trending_is_ranked_as_counting_by_hand_ranks_it(
     masked: defaultdict[str, set[str]] = defaultdict(set)
     for n, (user, product, kind) in enumerate(stream):
         state = event(user, product, NOON_1 + n, kind)
-        found = core.judge(state, [None, None])
+        judgement = core.judge(state, [None, None])
         if kind in (DISLIKE, pb.EVENT_KIND_RETURN):
-            assert found.outcome is Outcome.UNWANTED
+            assert judgement.outcome is Outcome.UNWANTED
         elif product in masked[user]:
-            assert found.outcome is Outcome.MASKED
+            assert judgement.outcome is Outcome.MASKED
         elif product not in known:
-            assert found.outcome is Outcome.UNKNOWN
+            assert judgement.outcome is Outcome.UNKNOWN
         else:
             others = known - masked[user] - {product}
             better = sum(counts[other] > counts[product] for other in others)
             equal = sum(counts[other] == counts[product] for other in others)
-            assert places(found) == (1 + better + equal / 2,) * 2
+            assert places(judgement) == (1 + better + equal / 2,) * 2
         core.apply(state)
         known.add(product)
         counts[product] += kind not in (DISLIKE, pb.EVENT_KIND_RETURN)
@@ -291,17 +291,17 @@ def test_listed_products_are_in_the_running_before_their_first_event_and_content
     titles = {"hit": "red guitar", "rake": "steel rake", "new": "red guitar"}
     listings = [pb.Product(product_id=product, title=title) for product, title in titles.items()]
     listings.append(pb.Product(product_id="later", title="drum", listed_ms=DAY_2))
-    found = {}
+    place_of = {}
     for content in (None, Content(ContentSettings(events=4))):
         core = Prequential(Stream(settings, content), listings=listings)
         for n in range(6):
             core.apply(event(f"u{n}", "hit"))
         outcomes = [core.judge(event("z", "later", at=at), [None]).outcome for at in (NOON_1, DAY_2)]
         assert outcomes == [Outcome.UNKNOWN, Outcome.JUDGED]
-        found[content is None] = core.judge(event("z", "new", at=DAY_2), [None]).rankings[0].place
+        place_of[content is None] = core.judge(event("z", "new", at=DAY_2), [None]).rankings[0].place
         assert core.known.products.seen == 4
         assert core.judge(event("z", "hit", at=DAY_2), [None]).rankings[0].place == 1.0
-    assert found == {True: 3.0, False: 2.0}, "beside the rake and the drum, or ahead of them"
+    assert place_of == {True: 3.0, False: 2.0}, "beside the rake and the drum, or ahead of them"
 
 
 def test_a_new_product_beside_one_that_follows_does_not_come_before_what_everybody_chooses() -> None:
@@ -316,5 +316,5 @@ def test_a_new_product_beside_one_that_follows_does_not_come_before_what_everybo
     chosen += [(f"v{n}", product) for product in ("strings", "case") for n in range(3)]
     for user, product in [*chosen, ("z", "strings")]:
         markov.learn(core.apply(event(user, product)))
-    own = [core.judge(event("z", p, at=DAY_2), [markov]).rankings[0].place for p in ("case", "hit", "new")]
-    assert own == [1.0, 2.0, 3.0]
+    reached = [core.judge(event("z", p, at=DAY_2), [markov]).rankings[0].place for p in ("case", "hit", "new")]
+    assert reached == [1.0, 2.0, 3.0]

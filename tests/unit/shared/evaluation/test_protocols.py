@@ -76,8 +76,10 @@ def test_altering_an_event_leaves_its_own_ranking_unchanged(name: str) -> None:
             if place in (60, 120):
                 run.refit()
             if place == t:
-                asked = run.prequential.judge(state, list(run.policies.values()))
-                places.append((asked.rankings[0].place, asked.rankings[0].top.tolist(), asked.rankings[0].bits))
+                judgement = run.prequential.judge(state, list(run.policies.values()))
+                places.append(
+                    (judgement.rankings[0].place, judgement.rankings[0].top.tolist(), judgement.rankings[0].bits)
+                )
             run.learn(state)
         assert not run.failures
     assert places[0] == places[1]
@@ -123,18 +125,18 @@ def test_markov_learns_what_follows_what_and_trending_does_not() -> None:
 
 
 class Counting:
-    """A policy that notes what is asked of it."""
+    """A policy that counts its calls."""
 
     name, fitted, popularity_weight, fit_sequences = "counting", "at fixed points", 1.0, None
 
     def __init__(self, fails_at: int = -1) -> None:
         self.learned = 0
         self.refits: list[int] = []  # events learned by then
-        self.asked: list[int] = []  # likewise
+        self.ranked: list[int] = []  # events learned at each ranking
         self.fails_at = fails_at
 
     def related(self, window: object) -> np.ndarray[Any, np.dtype[np.float32]]:  # noqa: ARG002
-        self.asked.append(self.learned)
+        self.ranked.append(self.learned)
         return np.zeros(0, np.float32)
 
     scores = related
@@ -167,7 +169,7 @@ def test_a_policy_that_can_not_be_fitted_has_no_figures_and_stops_nobody() -> No
     run = with_policy(policy, states)
     prequential(run, states)
     assert run.failures == {"repeat": "memory: too many products"}
-    assert (policy.learned, max(policy.asked)) == (100, 99)
+    assert (policy.learned, max(policy.ranked)) == (100, 99)
     assert run.record.size == 210
 
 
@@ -179,7 +181,7 @@ def test_temporal_learns_before_the_moment_and_nothing_after_it() -> None:
     before = [state for state in states if state.event_time_ms < moment_ms]
     assert policy.learned == len(before) == run.updates
     assert policy.refits == [len(before)]
-    assert set(policy.asked) == {len(before)}
+    assert set(policy.ranked) == {len(before)}
     events = run.record.events
     assert events["event_time_ms"].min() >= moment_ms
     assert run.record.size == 200 - len(before)
@@ -252,18 +254,18 @@ class Whole(Counting):
 
 @pytest.mark.parametrize("variant", ["strict", "all-but-last"])
 def test_a_policy_may_learn_from_whole_sequences(variant: Any) -> None:
-    told: list[str] = []
-    run, policy = contest(["trending", "repeat"], SEQUENCES, settings=ENDLESS, tell=told.append), Whole()
+    messages: list[str] = []
+    run, policy = contest(["trending", "repeat"], SEQUENCES, settings=ENDLESS, tell=messages.append), Whole()
     run.policies["repeat"] = policy  # type: ignore[assignment]
     leave_one_out(run, SEQUENCES, variant)
     row = run.stream.rows
     kept = {"strict": 2, "all-but-last": 1}[variant]
-    learned = [own[:-kept] for _, own in SEQUENCES[:3]] + [SEQUENCES[3][1]]
-    assert policy.sequences == [[row[product] for product in own] for own in learned]
+    learned = [products[:-kept] for _, products in SEQUENCES[:3]] + [SEQUENCES[3][1]]
+    assert policy.sequences == [[row[product] for product in products] for products in learned]
     validation = [row["p1"], row["p2"], row["p3"], -1]
     assert policy.validation == (validation if variant == "strict" else None)
     assert (policy.learned, policy.refits) == (0, [])
-    assert told == ["repeat: pass 1 of at most 1"]
+    assert messages == ["repeat: pass 1 of at most 1"]
 
 
 def test_freshet_learns_sequences_event_by_event_as_on_a_stream_and_markov_sasrec_at_once() -> None:

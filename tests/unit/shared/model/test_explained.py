@@ -53,15 +53,15 @@ class Reason(NamedTuple):
     events: tuple[tuple[int, float], ...]
 
 
-def each(told: list[Reasons]) -> list[dict[int, Reason]]:
+def each(reasons_by_part: list[Reasons]) -> list[dict[int, Reason]]:
     """Of each product its reasons by part."""
-    assert [reasons.part for reasons in told] == sorted({reasons.part for reasons in told})
-    found: list[dict[int, Reason]] = [{} for _ in told[0].scores]
-    for part, *of_products in told:
-        for own, score, count, places, adds in zip(found, *of_products, strict=True):
+    assert [reasons.part for reasons in reasons_by_part] == sorted({reasons.part for reasons in reasons_by_part})
+    of_each: list[dict[int, Reason]] = [{} for _ in reasons_by_part[0].scores]
+    for part, *of_products in reasons_by_part:
+        for of_one, score, count, places, adds in zip(of_each, *of_products, strict=True):
             if count or abs(score) > NOTHING:
-                own[part] = Reason(part, score, tuple(zip(places[:count], adds[:count], strict=True)))
-    return found
+                of_one[part] = Reason(part, score, tuple(zip(places[:count], adds[:count], strict=True)))
+    return of_each
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
@@ -76,22 +76,22 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
         for _ in range(row % 12):
             content.count(row)
     boosts = np.linspace(-1.0, 1.0, len(stream.products), dtype=np.float32)
-    rows, told = np.arange(len(stream.products)), set()
+    rows, given = np.arange(len(stream.products)), set()
     for user in range(20):
         window = stream.histories.window(user)
         scored = served(scorer, window, stream.trending, content)
-        for row, own in enumerate(each(explain(scored, scorer, window, rows, boosts))):
-            total = sum(reason.score for reason in own.values())
+        for row, reasons in enumerate(each(explain(scored, scorer, window, rows, boosts))):
+            total = sum(reason.score for reason in reasons.values())
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
-            told |= set(own)
-            for reason in own.values():
+            given |= set(reasons)
+            for reason in reasons.values():
                 assert len(reason.events) <= 3
                 assert all(0 <= place < window.lengths[0] for place, _ in reason.events)
-    assert told == PARTS[name] | {PART_CONTENT, PART_BOOST}
+    assert given == PARTS[name] | {PART_CONTENT, PART_BOOST}
 
 
-class Told:
-    """A version that says of three products what it is told to, after a history of two events."""
+class Separated:
+    """A version that gives three products the scores it is made with, after a history of two events."""
 
     history_length = 2
     products = 3
@@ -102,19 +102,19 @@ class Told:
         self._heads = heads  # group → (1 or 2, 3, 3): as if no text had any sentiment, and as it was
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
-        found: FloatArray = self._related.sum(axis=0)
-        return found
+        total: FloatArray = self._related.sum(axis=0)
+        return total
 
     def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        found: FloatArray = sum((own[-1, -1] for own in self._heads.values()), np.zeros(3, np.float32))
-        return found
+        total: FloatArray = sum((head[-1, -1] for head in self._heads.values()), np.zeros(3, np.float32))
+        return total
 
     def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:  # noqa: ARG002
         return np.pad(self._related, ((0, 0), (0, 1)))[:, np.minimum(rows, 3)]  # none of products that came later
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
         ways = slice(None, None, -1) if window.features[0, :, SENTIMENT].any() else slice(1)
-        return {group: own[ways][..., rows] for group, own in self._heads.items()}
+        return {group: head[ways][..., rows] for group, head in self._heads.items()}
 
 
 def history(*sentiments: float) -> Window:
@@ -141,18 +141,18 @@ def test_each_part_is_told_by_the_events_that_made_it() -> None:
     values[:, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
     alone[:, :, 0] = 0.25
     related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
-    version = Told(0.5, related, {SEQUENCE: sequence, ACTION_VALUES: values, ALONE: alone})
+    version = Separated(0.5, related, {SEQUENCE: sequence, ACTION_VALUES: values, ALONE: alone})
     trending, rows = popularity(0, 0, 1, 1, 2, 2), np.array([0, 1])
     shares = trending.shares()
     window = history(0.0, 0.0, 0.8)  # of three events, the oldest of which the version does not look at
     scored = served(version, window, trending)
-    own, second = each(explain(scored, version, window, rows, popularity_out=0.25))
+    first, second = each(explain(scored, version, window, rows, popularity_out=0.25))
     counted, lift = np.log(0.5 * shares[0]), np.log((0.5 * shares[0] + 0.08) / (0.5 * shares[0]))
-    assert flat(own[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
-    assert flat(own[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
-    assert flat(own[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
-    assert flat(own[PART_Q]) == approx([0.0, 2, -0.1])
-    assert flat(own[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
+    assert flat(first[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
+    assert flat(first[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
+    assert flat(first[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
+    assert flat(first[PART_Q]) == approx([0.0, 2, -0.1])
+    assert flat(first[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
     assert set(second) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
 
 
@@ -173,18 +173,18 @@ def approx(numbers: list[float]) -> Any:
 )
 def test_parts_add_up(heads: list[float], related: list[float], popularity_weight: float, feels: bool) -> None:
     groups = dict(zip((SEQUENCE, ACTION_VALUES, ALONE), array(*heads).reshape(3, 1, 3, 3), strict=True))
-    twice = {group: np.concatenate([own, own + 1.0]) if feels else own for group, own in groups.items()}
+    twice = {group: np.concatenate([reasons, reasons + 1.0]) if feels else reasons for group, reasons in groups.items()}
     twice[ALONE] = groups[ALONE].repeat(2, axis=0)
-    version = Told(popularity_weight, array(*related).reshape(2, 3), twice)
+    version = Separated(popularity_weight, array(*related).reshape(2, 3), twice)
     trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
     scored = served(version, window, trending)
-    for row, own in zip(rows, each(explain(scored, version, window, rows)), strict=True):
-        assert sum(reason.score for reason in own.values()) == pytest.approx(scored.values[row], abs=1e-4)
+    for row, reasons in zip(rows, each(explain(scored, version, window, rows)), strict=True):
+        assert sum(reason.score for reason in reasons.values()) == pytest.approx(scored.values[row], abs=1e-4)
 
 
 def test_of_a_user_of_whom_nothing_is_known_popularity_is_the_reason() -> None:
     trending = popularity(0, 0, 1)
-    (own,) = each(explain(served(None, None, trending), None, None, np.array([1])))
-    (reason,) = own.values()
+    (reasons,) = each(explain(served(None, None, trending), None, None, np.array([1])))
+    (reason,) = reasons.values()
     assert reason.part == PART_TRENDING
     assert flat(reason) == approx([float(trending.log_popularity()[1])])

@@ -98,8 +98,8 @@ def test_writing_what_is_there_changes_nothing(folder: Path) -> None:
     manifest, parts, golden = read_version(folder)
     before = (folder / MANIFEST).read_bytes()
     other = manifest.model_copy(update={"epsilon": 0.9, "files": {}})
-    found, sha256 = write_version(folder.parent, other, parts, golden)
-    assert found == folder
+    written, sha256 = write_version(folder.parent, other, parts, golden)
+    assert written == folder
     assert (folder / MANIFEST).read_bytes() == before
     assert sha256 == hashlib.sha256(before).hexdigest()
 
@@ -286,22 +286,22 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
         for h, (head, weight) in enumerate(manifest.heads.items())
     )
     rows = np.arange(len(BIAS), dtype=np.int32)
-    asked = window(0, 1)
-    golden = {"products": asked.products, "features": asked.features, "lengths": asked.lengths}
+    two_events = window(0, 1)
+    golden = {"products": two_events.products, "features": two_events.features, "lengths": two_events.lengths}
     replace(
         folder,
         "golden.safetensors",
         save_tensors(golden | {"rows": rows[None], "scores": np.asarray(wanted, np.float32)[None]}),
     )
     scorer = scorer_of(folder, tuple(BIAS))
-    assert np.allclose(scorer.scores(asked), wanted, atol=1e-4)
+    assert np.allclose(scorer.scores(two_events), wanted, atol=1e-4)
     after = history_by_history(parts.input[[0, 1]])
     values = manifest.heads["q"] * (
         after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
     )  # (3, A)
-    found = scorer.by_head(asked, rows.astype(np.int64))
-    assert np.allclose(found["values"][0], values, atol=1e-2), "kept at half precision"
-    assert np.allclose(sum(own[0, -1] for own in found.values()), wanted, atol=1e-4)
+    by_head_ = scorer.by_head(two_events, rows.astype(np.int64))
+    assert np.allclose(by_head_["values"][0], values, atol=1e-2), "kept at half precision"
+    assert np.allclose(sum(part[0, -1] for part in by_head_.values()), wanted, atol=1e-4)
 
 
 def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -338,22 +338,22 @@ def test_golden_scores_that_are_off_are_told_by_how_much(folder: Path) -> None:
 
 
 def window(*products: int, length: int = LENGTH) -> Window:
-    own = np.full((1, length), -1, np.int32)
-    own[0, : len(products)] = products
+    rows = np.full((1, length), -1, np.int32)
+    rows[0, : len(products)] = products
     features = np.zeros((1, length, len(EVENT_FEATURES)), np.float32)
     features[0, : len(products)] = 0.5
-    return Window(own, features, np.array([len(products)], np.int32))
+    return Window(rows, features, np.array([len(products)], np.int32))
 
 
 def test_the_callers_rows_are_kept(folder: Path) -> None:
     """The caller knew another product and a teapot before; the version's rows are other ones."""
     plain, shifted = scorer_of(folder), scorer_of(folder, ("spoon", "teapot"))
     assert (plain.products, shifted.products) == (3, 4)
-    own = plain.scores(window(0, 1))  # kettle, teapot
-    found = shifted.scores(window(2, 1))
-    assert found[0] == -np.inf, "the version does not know the spoon"
-    assert found[[2, 1, 3]].tolist() == pytest.approx(own.tolist(), abs=1e-6)
-    assert own.tolist() != pytest.approx(plain.scores(window(1, 0)).tolist(), abs=1e-3), "the history counts"
+    plain_scores = plain.scores(window(0, 1))  # kettle, teapot
+    shifted_scores = shifted.scores(window(2, 1))
+    assert shifted_scores[0] == -np.inf, "the version does not know the spoon"
+    assert shifted_scores[[2, 1, 3]].tolist() == pytest.approx(plain_scores.tolist(), abs=1e-6)
+    assert plain_scores.tolist() != pytest.approx(plain.scores(window(1, 0)).tolist(), abs=1e-3), "the history counts"
 
 
 def test_what_follows_is_said_in_the_callers_rows(folder: Path) -> None:
@@ -371,8 +371,8 @@ def test_what_follows_is_said_in_the_callers_rows(folder: Path) -> None:
 def test_golden_scores_are_reproduced(original: tuple[Path, str]) -> None:
     manifest, _, golden = read_version(original[0])
     assert manifest.heads == {"ce": 1.0, "q": 0.5}
-    found = scorer_of(original[0]).scores(golden.window)
-    assert found[golden.rows[0]].tolist() == pytest.approx(golden.scores[0].tolist(), abs=1e-4)
+    scores_ = scorer_of(original[0]).scores(golden.window)
+    assert scores_[golden.rows[0]].tolist() == pytest.approx(golden.scores[0].tolist(), abs=1e-4)
 
 
 def test_a_head_may_be_its_bias_alone(folder: Path) -> None:
@@ -404,30 +404,32 @@ def test_a_user_without_history_is_scored_too(folder: Path) -> None:
 
 def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None:
     """By the states that the encoder tells, and without them by an encoding of each beginning of the history."""
-    asked, rows = window(0, 1, 2, -1), np.array([2, 0])
-    asked.features[0, :4, 2] = (0.1, -0.4, 0.9, 0.2)
+    four_events, rows = window(0, 1, 2, -1), np.array([2, 0])
+    four_events.features[0, :4, 2] = (0.1, -0.4, 0.9, 0.2)
     scorer = scorer_of(folder)
-    found = scorer.by_head(asked, rows)
+    groups = scorer.by_head(four_events, rows)
     for n in range(1, 5):
-        part = Window(asked.products, asked.features, np.array([n], np.int32))
-        assert np.allclose(sum(own[0, n] for own in found.values()), scorer.scores(part)[rows], atol=1e-5)
-    assert np.ptp(found["sequence"][0], axis=0).min() > 1e-3, "the history counts"
+        part = Window(four_events.products, four_events.features, np.array([n], np.int32))
+        assert np.allclose(
+            sum(said_by_group[0, n] for said_by_group in groups.values()), scorer.scores(part)[rows], atol=1e-5
+        )
+    assert np.ptp(groups["sequence"][0], axis=0).min() > 1e-3, "the history counts"
     model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
     del model.graph.output[1]
     replace(folder, "encoder.onnx", model.SerializeToString())
-    older = scorer_of(folder).by_head(asked, rows)
-    assert all(np.allclose(older[group], found[group], atol=1e-5) for group in found)
+    older = scorer_of(folder).by_head(four_events, rows)
+    assert all(np.allclose(older[group], groups[group], atol=1e-5) for group in groups)
 
 
 def test_what_each_event_shares_in_what_follows(folder: Path) -> None:
     shifted = scorer_of(folder, ("spoon", "teapot"))
     shifted_rows = np.array([3, 1, 0])
-    found = shifted.related_by_event(window(3, 2), shifted_rows)
-    assert np.allclose(found, [[0.0, 0.0, 0.0], [0.25 / 3, 0.5 / 3, 0.0]])
-    for asked in (window(3, 2), window(99, 2, -1), window()):
-        by_event = shifted.related_by_event(asked, shifted_rows)
-        assert len(by_event) == asked.lengths[0]
-        assert np.allclose(by_event.sum(axis=0), shifted.related(asked)[shifted_rows])
+    shared = shifted.related_by_event(window(3, 2), shifted_rows)
+    assert np.allclose(shared, [[0.0, 0.0, 0.0], [0.25 / 3, 0.5 / 3, 0.0]])
+    for history in (window(3, 2), window(99, 2, -1), window()):
+        by_event = shifted.related_by_event(history, shifted_rows)
+        assert len(by_event) == history.lengths[0]
+        assert np.allclose(by_event.sum(axis=0), shifted.related(history)[shifted_rows])
     assert shifted.related_by_event(window(2), np.array([99])).tolist() == [[0.0]], "a product that came later"
 
 

@@ -31,8 +31,8 @@ def test_the_newest_of_a_history_weighs_most() -> None:
     assert recency_weights(0, 0.5).tolist() == []
     assert recency_weights(3, 0.5, last=2).tolist() == pytest.approx([0.0, 1 / 3, 2 / 3])
     assert recency_weights(1, 0.5, last=2).tolist() == [1.0]
-    found = shares(MATRIX, [2, 0], 0.5, 3)
-    assert found.tolist() == pytest.approx([1.0 / 3, 0.5 * 2 / 3, 0.25 * 2 / 3])
+    sums = shares(MATRIX, [2, 0], 0.5, 3)
+    assert sums.tolist() == pytest.approx([1.0 / 3, 0.5 * 2 / 3, 0.25 * 2 / 3])
 
 
 def test_a_part_says_what_each_event_counts_by_how_long_ago_it_was() -> None:
@@ -58,8 +58,8 @@ def test_sparse_shares_are_the_dense_product(rows: list[list[float]], history: l
     matrix = np.array(rows, np.float32)
     weights = recency_weights(len(history), decay)
     expected = sum((w * matrix[row] for w, row in zip(weights, history, strict=True) if row >= 0), np.zeros(5))
-    found = shares(matrix, history, decay, 5)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    sums = shares(matrix, history, decay, 5)
+    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-7)
 
 
 @given(st.lists(st.integers(-1, 2), max_size=9))
@@ -68,5 +68,5 @@ def test_several_relations_add_up(history: list[int]) -> None:
     parts = [(NeighbourPart(weight=0.3, decay=0.5), MATRIX), (NeighbourPart(weight=0.6, decay=0.8), other)]
     both = Related([(part.weights, sparse(matrix)) for part, matrix in parts], 3)
     expected = 0.3 * shares(MATRIX, history, 0.5, 3) + 0.6 * shares(other, history, 0.8, 3)
-    found = both.shares(both.beside(np.array(history, np.int32)))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    sums = both.shares(both.beside(np.array(history, np.int32)))
+    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-7)

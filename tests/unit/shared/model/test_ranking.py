@@ -30,9 +30,9 @@ def test_top_k_is_a_stable_sort_cut_off(values: list[float], k: int) -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200), st.integers(1, 2 * ranking.FEW_PLACES))
 def test_top_k_of_any_numbers(values: list[float], k: int) -> None:
-    found = ranking.top_k(array(values), k)
-    assert len(set(found.tolist())) == min(k, len(values))
-    assert array(values)[found].tolist() == sorted(values, reverse=True)[:k]
+    top = ranking.top_k(array(values), k)
+    assert len(set(top.tolist())) == min(k, len(values))
+    assert array(values)[top].tolist() == sorted(values, reverse=True)[:k]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -64,12 +64,12 @@ def test_masked_products_are_never_recommended_nor_placed() -> None:
 @given(SCORES.filter(len), st.data())
 def test_rank_is_the_mean_place_over_all_orders_of_the_equals(values: list[float], data: st.DataObject) -> None:
     row = data.draw(st.integers(0, len(values) - 1))
-    found = ranking.rank(array(values), row)
+    rank_ = ranking.rank(array(values), row)
     if values[row] == -INF:
-        assert found == INF
+        assert rank_ == INF
         return
     places = [place for place, value in enumerate(sorted(values, reverse=True), start=1) if value == values[row]]
-    assert found == sum(places) / len(places)
+    assert rank_ == sum(places) / len(places)
 
 
 def test_ties_count_at_half() -> None:
@@ -87,6 +87,6 @@ def test_hits_and_ndcg_by_hand() -> None:
 
 def test_scores_by_hand() -> None:
     items = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], np.float32)
-    found = ranking.scores(array([3.0, -1.0]), items.T, array([0.0, 10.0, 0.5]))
-    assert found.tolist() == [3.0, 8.0, 2.5]
-    assert found.dtype == np.float32
+    computed = ranking.scores(array([3.0, -1.0]), items.T, array([0.0, 10.0, 0.5]))
+    assert computed.tolist() == [3.0, 8.0, 2.5]
+    assert computed.dtype == np.float32

@@ -16,6 +16,6 @@ def test_vectors_have_length_one_and_unknown_products_none(tmp_path: Path) -> No
     rows = {"other": 0, "p1": 1, "p0": 2}
     scorer = load_scorer(tmp_path / "v1", announced.manifest_sha256, rows.__getitem__, lambda: len(rows))
     learned = read_version(tmp_path / "v1", announced.manifest_sha256)[1].input  # (2, D), of p0 and p1
-    found = scorer.vectors(np.array([2, 1, 0, 7]))
-    assert np.allclose(found[:2], learned / np.linalg.norm(learned, axis=1, keepdims=True), atol=1e-6)
-    assert not found[2:].any()
+    vectors_ = scorer.vectors(np.array([2, 1, 0, 7]))
+    assert np.allclose(vectors_[:2], learned / np.linalg.norm(learned, axis=1, keepdims=True), atol=1e-6)
+    assert not vectors_[2:].any()

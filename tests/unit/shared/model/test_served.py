@@ -70,34 +70,34 @@ def test_what_is_learned_adds_to_popularity_as_it_stands_now_and_the_unknown_are
     popularity = trending.log_popularity()
     shares = np.exp(popularity)
     mean = 10.0 * shares[2] / (shares[0] + shares[2])  # of what was learned of 0 and 2
-    found = served_scores(TwoProducts(), window(1), trending)
+    scores_ = served_scores(TwoProducts(), window(1), trending)
     expected = popularity + array(0.0, mean, 10.0, mean)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(scores_, expected, rtol=1e-5)
 
 
 def test_popularity_and_what_follows_are_mixed_as_shares() -> None:
     trending = counted(0, 0, 1, 1, 1, 2, 3)
     popularity = np.exp(trending.log_popularity())
     version = AnyScores(0.0, 0.0, 0.0, popularity_weight=0.4, related=[0.5, 0.0, 0.1])
-    found = np.exp(served_scores(version, window(1), trending))
-    np.testing.assert_allclose(found, 0.4 * popularity + [0.5, 0.0, 0.1, 0.0], rtol=1e-5)
+    mixed = np.exp(served_scores(version, window(1), trending))
+    np.testing.assert_allclose(mixed, 0.4 * popularity + [0.5, 0.0, 0.1, 0.0], rtol=1e-5)
 
 
 def test_without_a_mixture_what_is_learned_is_all_and_the_unknown_are_average_by_popularity() -> None:
     trending = counted(0, 0, 1, 2, 3)
-    found = served_scores(AnyScores(6.0, -2.0, -INF, popularity_weight=0.0), window(1), trending)
+    scores_ = served_scores(AnyScores(6.0, -2.0, -INF, popularity_weight=0.0), window(1), trending)
     shares = np.exp(trending.log_popularity())
     mean = (6.0 * shares[0] - 2.0 * shares[1]) / (shares[0] + shares[1])
-    np.testing.assert_allclose(found, array(6.0, -2.0, mean, mean), rtol=1e-5)
+    np.testing.assert_allclose(scores_, array(6.0, -2.0, mean, mean), rtol=1e-5)
 
 
 def test_the_average_of_what_is_learned_is_weighted_by_the_mixture() -> None:
     trending = counted(0, 1, 2)
     version = AnyScores(6.0, 0.0, -INF, popularity_weight=0.5, related=[0.5, 0.0, 0.0])
     mixed = 0.5 * np.exp(trending.log_popularity()) + [0.5, 0.0, 0.0]
-    found = served_scores(version, window(1), trending)
+    scores_ = served_scores(version, window(1), trending)
     mean = 6.0 * mixed[0] / (mixed[0] + mixed[1])
-    np.testing.assert_allclose(found, np.log(mixed) + array(6.0, 0.0, mean), rtol=1e-5)
+    np.testing.assert_allclose(scores_, np.log(mixed) + array(6.0, 0.0, mean), rtol=1e-5)
 
 
 def test_popularity_itself_is_left_alone() -> None:
@@ -121,12 +121,12 @@ def test_a_version_that_has_learned_nothing_ranks_as_popularity_does(learned: li
 def test_known_products_keep_what_was_learned_and_the_unknown_keep_their_order(learned: list[float]) -> None:
     trending = counted(*range(10), 9, 9, 8)
     popularity = trending.log_popularity()
-    found = served_scores(AnyScores(*learned), window(1), trending)
-    assert np.isfinite(found).all()
+    scores_ = served_scores(AnyScores(*learned), window(1), trending)
+    assert np.isfinite(scores_).all()
     known = [n for n, value in enumerate(learned) if value > -INF]
-    np.testing.assert_allclose(found[known], popularity[known] + array(*(learned[n] for n in known)), atol=1e-4)
+    np.testing.assert_allclose(scores_[known], popularity[known] + array(*(learned[n] for n in known)), atol=1e-4)
     unknown = [n for n in range(10) if n not in known]
-    offsets = (found - popularity)[unknown]
+    offsets = (scores_ - popularity)[unknown]
     assert np.ptp(offsets) < 1e-4
     if known:
         assert min(learned[n] for n in known) - 1e-3 <= offsets.mean() <= max(learned[n] for n in known) + 1e-3

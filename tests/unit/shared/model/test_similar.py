@@ -52,13 +52,13 @@ def popularity(*counts: int) -> Trending:
 
 def test_without_a_version_what_is_like_it_and_nothing_else() -> None:
     content = shop()
-    found = similar(0, LOOKED, None, popularity(1, 90, 1, 1, 1), content)
-    assert ranking.top_k(found.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
+    scored = similar(0, LOOKED, None, popularity(1, 90, 1, 1, 1), content)
+    assert ranking.top_k(scored.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
     rows, likeness = content.likeness.beside(0)
-    assert found.values[rows].tolist() == likeness.tolist()
-    told = {own.part: own for own in explain(found, None, LOOKED, rows.astype(np.int64))}
-    assert told.pop(PART_CONTENT).scores == pytest.approx(found.values[rows].tolist())
-    assert not any(np.any(own.scores) for own in told.values())
+    assert scored.values[rows].tolist() == likeness.tolist()
+    reasons = {reason.part: reason for reason in explain(scored, None, LOOKED, rows.astype(np.int64))}
+    assert reasons.pop(PART_CONTENT).scores == pytest.approx(scored.values[rows].tolist())
+    assert not any(np.any(reason.scores) for reason in reasons.values())
 
 
 def test_popularity_is_taken_out_in_part() -> None:
@@ -84,14 +84,14 @@ def test_likeness_counts_beside_products_with_few_events_and_the_reasons_add_up(
     assert np.delete(few.values, 3) == pytest.approx(np.delete(many.values, 3))
     assert many.content_rows.tolist() == []
     rows = np.arange(5)
-    told = explain(few, Told(), LOOKED, rows, popularity_out=0.25)
-    assert np.sum([own.scores for own in told], axis=0) == pytest.approx(few.values, abs=1e-4)
-    assert all(told[0].scores)
-    assert told[0].part == PART_TRENDING
+    reasons = explain(few, FollowsExplained(), LOOKED, rows, popularity_out=0.25)
+    assert np.sum([reason.scores for reason in reasons], axis=0) == pytest.approx(few.values, abs=1e-4)
+    assert all(reasons[0].scores)
+    assert reasons[0].part == PART_TRENDING
 
 
-class Told(Follows):
-    """The same, telling apart."""
+class FollowsExplained(Follows):
+    """The same, with what each part adds."""
 
     products = 5
     history_length = 3

@@ -60,15 +60,15 @@ def test_what_pays_after_a_good_rating_and_after_a_bad_one_is_told_apart() -> No
 
 
 def test_where_room_for_products_ends_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    snapshots = []
     for capacity in (1024, 2):
         monkeypatch.setattr(dqn, "FIRST_CAPACITY", capacity)
         stream = Stream(StreamSettings())
         policy = DqnPolicy(stream, 7, settings=SETTINGS)
         for day in range(300):
             policy.learn(stream.apply(review("user", f"p{day % (2 + day // 30)}", day)))
-        found.append({name: array.tobytes() for name, array in policy.snapshot().arrays.items()})
-    assert found[0] == found[1]
+        snapshots.append({name: array.tobytes() for name, array in policy.snapshot().arrays.items()})
+    assert snapshots[0] == snapshots[1]
 
 
 def test_it_reads_the_future_and_says_so_and_no_more_than_the_paper_has() -> None:
@@ -92,9 +92,9 @@ def test_exploration_decays_to_its_end_and_is_published() -> None:
     stream = Stream(StreamSettings())
     settings = replace(SETTINGS, epsilon_decay=0.9, epsilon_end=0.2, warmup=1000)
     policy = DqnPolicy(stream, 7, settings=settings)
-    found = []
+    rates = []
     for day in range(40):
         policy.learn(stream.apply(review("user", "p", day)))
-        found.append(policy.epsilon)
-    assert found[:3] == pytest.approx([1.0, 0.9, 0.81]), "a user's first event is no transition"
-    assert policy.learned().epsilon == found[-1] == 0.2
+        rates.append(policy.epsilon)
+    assert rates[:3] == pytest.approx([1.0, 0.9, 0.81]), "a user's first event is no transition"
+    assert policy.learned().epsilon == rates[-1] == 0.2

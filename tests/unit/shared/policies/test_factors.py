@@ -52,10 +52,10 @@ def test_the_encoder_is_the_folding_in(steps: int) -> None:
     session = onnxruntime.InferenceSession(to_onnx(6, 10.0, steps), providers=["CPUExecutionProvider"])
     padded = np.concatenate([history, np.zeros((3, 6), np.float32)])[None]
     features = np.zeros((1, 7, len(EVENT_FEATURES)), np.float32)
-    asked = {"products": padded, "features": features, "lengths": np.array([4], np.int32)}
-    (found,) = session.run(None, asked)
-    np.testing.assert_allclose(found[0, 0], fold_in(history, 10.0, steps), rtol=1e-4, atol=1e-5)
-    (nothing,) = session.run(None, asked | {"products": np.zeros_like(padded), "lengths": np.array([0], np.int32)})
+    inputs = {"products": padded, "features": features, "lengths": np.array([4], np.int32)}
+    (queries,) = session.run(None, inputs)
+    np.testing.assert_allclose(queries[0, 0], fold_in(history, 10.0, steps), rtol=1e-4, atol=1e-5)
+    (nothing,) = session.run(None, inputs | {"products": np.zeros_like(padded), "lengths": np.array([0], np.int32)})
     assert not nothing.any()
 
 
@@ -66,8 +66,8 @@ def test_a_map_from_products_to_users_is_found_where_there_is_one() -> None:
     counts = np.maximum(1.0, np.asarray(chosen.sum(axis=1)))
     true_map, true_offset = 3.0 * vectors(6), vectors(1)[0]
     users = ((chosen @ items) / counts @ true_map + true_offset).astype(np.float32)
-    found, offset = users_from_products(chosen, items, users)
-    np.testing.assert_allclose(found, true_map, atol=0.05)
+    fitted_map, offset = users_from_products(chosen, items, users)
+    np.testing.assert_allclose(fitted_map, true_map, atol=0.05)
     np.testing.assert_allclose(offset, true_offset, atol=0.05)
 
 
@@ -88,8 +88,8 @@ def test_two_tastes_are_told_apart_also_of_users_who_came_after_the_fit(name: st
         assert row is not None
         values = served_scores(policy, stream.histories.window(row), stream.trending)
         ranking.mask(values, stream.histories.masked(row))
-        best = [stream.products[own] for own in ranking.top_k(values, 7)]
-        assert {own[0] for own in best} == {taste}
+        products = [stream.products[best] for best in ranking.top_k(values, 7)]
+        assert {product[0] for product in products} == {taste}
 
 
 @pytest.mark.parametrize("name", ["ials", "bpr"])

@@ -90,11 +90,11 @@ def two_texts(seed: int, *, shuffled: bool) -> list[pb.StateVector]:
     """The same shopping with four stars for everything: only what people write tells `good` from `bad`."""
     rng = random.Random(seed)
     states = two_products(seed, shuffled=False)
-    told = [state for state in states if state.product_id in ("good", "bad")]
-    texts = [GLAD if state.product_id == "good" else SORRY for state in told]
+    reviewed = [state for state in states if state.product_id in ("good", "bad")]
+    texts = [GLAD if state.product_id == "good" else SORRY for state in reviewed]
     if shuffled:
         rng.shuffle(texts)
-    text_of = {id(state): text for state, text in zip(told, texts, strict=True)}
+    text_of = {id(state): text for state, text in zip(reviewed, texts, strict=True)}
     described = []
     for n, state in enumerate(states):
         event = pb.Event(
@@ -136,16 +136,16 @@ def test_q_ranks_the_better_liked_of_two_equally_frequent_products_first(
 
 
 def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get_wrong() -> None:
-    found = {}
+    learned_from = {}
     for shuffled in (False, True):
         learner = a_learner(negatives=8)
         for state in two_products(5, shuffled=shuffled, share_of_good=0.35, users=600):
             learner.apply(state)
-        found[shuffled] = learner.policy.learned()
-    metrics = found[False].metrics
-    assert found[False].heads["q"] > 0.0
+        learned_from[shuffled] = learner.policy.learned()
+    metrics = learned_from[False].metrics
+    assert learned_from[False].heads["q"] > 0.0
     assert metrics["validation_reward_ndcg_at_10"] > metrics["validation_reward_ndcg_at_10_without_q"] + 0.2
-    assert found[True].heads["q"] == 0.0
+    assert learned_from[True].heads["q"] == 0.0
 
 
 def test_a_new_product_can_be_scored_at_once() -> None:

@@ -29,9 +29,9 @@ def applied(
     a: Assembler, state: StateVector, product: int, *, known: bool = True
 ) -> tuple[Transition, Continued | None]:
     """Apply one event between the assembler's two steps."""
-    found = a.before(state)
+    start = a.before(state)
     a.histories.apply(state, product)
-    return a.after(found, state, product, known=known), found.continued
+    return a.after(start, state, product, known=known), start.continued
 
 
 def a_transition(serial: int, products: list[int]) -> Transition:
@@ -50,17 +50,17 @@ def a_transition(serial: int, products: list[int]) -> Transition:
 
 def test_a_transition_goes_from_the_history_before_an_event_to_the_one_after_it() -> None:
     a = assembler()
-    first, told = applied(a, review("u", "a", 0), 10, known=False)
-    assert (first.products.tolist(), first.action, told, first.masked.tolist()) == ([10], 10, None, [])
-    second, told = applied(a, review("u", "b", 5, reward=0.9), 11)
-    assert (second.products.tolist(), second.reward, told, second.masked.tolist()) == (
+    first, continued = applied(a, review("u", "a", 0), 10, known=False)
+    assert (first.products.tolist(), first.action, continued, first.masked.tolist()) == ([10], 10, None, [])
+    second, continued = applied(a, review("u", "b", 5, reward=0.9), 11)
+    assert (second.products.tolist(), second.reward, continued, second.masked.tolist()) == (
         [10, 11],
         0.9,
         Continued(0),
         [10],
     )
-    third, told = applied(a, review("u", "c", 99), 12)
-    assert told is None, "the pause was longer than the session gap"
+    third, continued = applied(a, review("u", "c", 99), 12)
+    assert continued is None, "the pause was longer than the session gap"
     fourth, _ = applied(a, review("u", "d", 100), 13)
     fifth, _ = applied(a, review("u", "e", 101), 14)
     assert fifth.products.tolist() == [11, 12, 13, 14], "the state holds the last three events"
@@ -101,10 +101,10 @@ def test_nothing_is_judged_from_what_came_after_it() -> None:
 def test_users_do_not_mix() -> None:
     a = assembler()
     applied(a, review("u", "a", 0), 1, known=False)
-    other, told = applied(a, review("v", "b", 0), 2, known=False)
-    assert (other.products.tolist(), told) == ([2], None)
-    own, told = applied(a, review("u", "c", 1), 3, known=False)
-    assert (own.products.tolist(), told) == ([1, 3], Continued(0))
+    other, continued = applied(a, review("v", "b", 0), 2, known=False)
+    assert (other.products.tolist(), continued) == ([2], None)
+    mine, continued = applied(a, review("u", "c", 1), 3, known=False)
+    assert (mine.products.tolist(), continued) == ([1, 3], Continued(0))
 
 
 def test_transitions_survive_being_stacked() -> None:
@@ -151,9 +151,9 @@ def test_popularity_is_looked_up_as_it_stood_then() -> None:
     eras = PopularityEras()
     eras.note(0, np.array([-1.0, -2.0], np.float32), oldest=0)
     eras.note(10, np.array([-3.0, -4.0, -5.0], np.float32), oldest=0)
-    found = eras.of(np.array([9, 10, 25]), None, 4)
+    popularity = eras.of(np.array([9, 10, 25]), None, 4)
     # Products that came later count as the least popular of their time.
-    assert found.tolist() == [[-1, -2, -2, -2], [-3, -4, -5, -5], [-3, -4, -5, -5]]
+    assert popularity.tolist() == [[-1, -2, -2, -2], [-3, -4, -5, -5], [-3, -4, -5, -5]]
     assert eras.of(np.array([10]), np.array([2, 0]), 4).tolist() == [[-5, -3]]
     again = PopularityEras.from_arrays(eras.to_arrays())
     assert np.array_equal(again.of(np.array([9, 10]), None, 4), eras.of(np.array([9, 10]), None, 4))
@@ -171,10 +171,10 @@ def validated(events: int, q_of_action: float, mixture_of_action: float, reward:
     a = 40
     for _ in range(events):
         action = int(rng.integers(0, a))
-        own = np.eye(a, dtype=np.float32)[action]
+        one_hot = np.eye(a, dtype=np.float32)[action]
         noise = rng.normal(0, 0.1, a).astype(np.float32)
-        mixture = mixture_of_action * own
-        validation.note(noise, q_of_action * own, mixture, mixture - own, action, reward, NOTHING)
+        mixture = mixture_of_action * one_hot
+        validation.note(noise, q_of_action * one_hot, mixture, mixture - one_hot, action, reward, NOTHING)
     return validation.choose()
 
 
@@ -221,7 +221,7 @@ def test_serving_scores_as_the_heads_do_with_one_query_for_all() -> None:
     products, features = torch.randn(5, 6, 8), torch.randn(5, 6, F)
     lengths = torch.tensor([6, 1, 3, 0, 5])
     with torch.no_grad():
-        own = encoder.queries(at(encoder.hidden(products, features), lengths)).numpy()
+        of_heads = encoder.queries(at(encoder.hidden(products, features), lengths)).numpy()
     served, after_each = session.run(
         None, {"products": products.numpy(), "features": features.numpy(), "lengths": lengths.numpy().astype(np.int32)}
     )
@@ -229,7 +229,7 @@ def test_serving_scores_as_the_heads_do_with_one_query_for_all() -> None:
     assert np.allclose(after_each[0, -1], served[0, 0]), "the state after all six events"
     for h, head in enumerate(HEADS):
         output, bias = folded(encoder, head, outputs[h], biases[h])
-        assert np.allclose(own[:, h] @ outputs[h].T + biases[h], served[:, 0] @ output.T + bias, atol=1e-4)
+        assert np.allclose(of_heads[:, h] @ outputs[h].T + biases[h], served[:, 0] @ output.T + bias, atol=1e-4)
 
 
 def test_adam_moves_a_row_as_torch_does() -> None:

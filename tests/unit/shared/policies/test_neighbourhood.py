@@ -34,41 +34,41 @@ def dense(rows: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 def test_cosines_are_those_worked_out_by_hand() -> None:
     """Norms: √2, √3, 1, √3."""
-    found = dense(list(cosines(CHOSEN, shrink=0.5)))
+    computed = dense(list(cosines(CHOSEN, shrink=0.5)))
     expected = np.zeros((4, 4))
     expected[0, 1] = expected[1, 0] = 2 / (math.sqrt(6) + 0.5)
     expected[1, 3] = expected[3, 1] = 1 / (3 + 0.5)
     expected[2, 3] = expected[3, 2] = 1 / (math.sqrt(3) + 0.5)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(computed, expected, rtol=1e-6)
 
 
 def test_ease_weights_are_those_worked_out_by_hand() -> None:
     """Of two products alone, B_ab = Σ x_a·x_b / (Σ x_a² + λ): what a predicts of b."""
     pairs = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], np.float32)
-    found = neighbourhood.weights(sparse.csr_matrix(pairs), 2.0)
+    computed = neighbourhood.weights(sparse.csr_matrix(pairs), 2.0)
     expected = np.zeros((4, 4))
     expected[0, 1], expected[1, 0] = 2 / (2 + 2), 2 / (3 + 2)
     expected[2, 3], expected[3, 2] = 1 / (1 + 2), 1 / (2 + 2)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(computed, expected, atol=1e-6)
 
 
 def test_ease_is_the_constrained_least_squares_it_claims_to_be() -> None:
     """Each product regressed on all others by ridge gives its column."""
     x = np.asarray(CHOSEN.todense(), np.float64)
-    found = neighbourhood.weights(CHOSEN, 1.5)
+    computed = neighbourhood.weights(CHOSEN, 1.5)
     for product in range(4):
         others = [other for other in range(4) if other != product]
-        own = np.linalg.solve(x[:, others].T @ x[:, others] + 1.5 * np.eye(3), x[:, others].T @ x[:, product])
-        np.testing.assert_allclose(found[others, product], own, atol=1e-5)
-    assert not found.diagonal().any()
+        solved = np.linalg.solve(x[:, others].T @ x[:, others] + 1.5 * np.eye(3), x[:, others].T @ x[:, product])
+        np.testing.assert_allclose(computed[others, product], solved, atol=1e-5)
+    assert not computed.diagonal().any()
 
 
 def test_the_largest_values_above_0_are_kept_by_product() -> None:
     beside = np.array([3, 5, 7, 9], np.int32)
-    found = strongest([(beside, np.array([0.2, -1.0, 0.4, 0.3], np.float32)), (beside[:0], np.zeros(0))], 2)
-    assert found.starts.tolist() == [0, 2, 2]
-    assert found.products.tolist() == [7, 9]
-    assert found.values.tolist() == pytest.approx([0.4, 0.3])
+    kept = strongest([(beside, np.array([0.2, -1.0, 0.4, 0.3], np.float32)), (beside[:0], np.zeros(0))], 2)
+    assert kept.starts.tolist() == [0, 2, 2]
+    assert kept.products.tolist() == [7, 9]
+    assert kept.values.tolist() == pytest.approx([0.4, 0.3])
 
 
 def test_a_choice_counts_once_however_often_it_was_made() -> None:
@@ -87,7 +87,7 @@ def ranked(policy_name: str, events: list[pb.StateVector], user: str, count: int
     assert row is not None
     values = served_scores(policy, stream.histories.window(row), stream.trending)
     ranking.mask(values, stream.histories.masked(row))
-    return "".join(stream.products[own] for own in ranking.top_k(values, count))
+    return "".join(stream.products[product] for product in ranking.top_k(values, count))
 
 
 @pytest.mark.parametrize("name", ["itemknn", "ease"])

@@ -49,11 +49,11 @@ def rows(*products: int) -> NDArray[np.int32]:
 
 def test_every_event_but_a_users_first_follows_what_was_before_it() -> None:
     examples = prefixes([rows(4, 5, 6, 7), rows(9), rows(), rows(8, 4)], length=2)
-    found = []
+    pairs = []
     for n in range(len(examples)):
         products, lengths, followed = examples.batch(np.array([n]))
-        found.append((products[0, : lengths[0]].tolist(), int(followed[0])))
-    assert found == [([4], 5), ([4, 5], 6), ([5, 6], 7), ([8], 4)]
+        pairs.append((products[0, : lengths[0]].tolist(), int(followed[0])))
+    assert pairs == [([4], 5), ([4, 5], 6), ([5, 6], 7), ([8], 4)]
     products, lengths, followed = examples.batch(np.array([1, 3]))
     assert products.tolist() == [[4, 5], [8, -1]]
     assert (lengths.tolist(), followed.tolist()) == ([2, 1], [6, 4])
@@ -62,10 +62,10 @@ def test_every_event_but_a_users_first_follows_what_was_before_it() -> None:
 
 def test_batches_hold_every_example_once_and_little_padding() -> None:
     examples = prefixes([np.arange(n, dtype=np.int32) for n in range(2, 40)], length=50)
-    found = list(batches(examples, 8, np.random.default_rng(1)))
-    assert sorted(np.concatenate(found).tolist()) == list(range(len(examples)))
+    drawn = list(batches(examples, 8, np.random.default_rng(1)))
+    assert sorted(np.concatenate(drawn).tolist()) == list(range(len(examples)))
     lengths = examples.ends - examples.starts
-    spread = np.mean([np.ptp(lengths[chosen]) for chosen in found])
+    spread = np.mean([np.ptp(lengths[chosen]) for chosen in drawn])
     assert spread < 10, "at random it would be about 27"
 
 
@@ -75,12 +75,12 @@ def test_the_full_softmax_is_torchs_cross_entropy_with_its_gradients() -> None:
     followed = torch.tensor([6, 0, 6])
     for factor in (1.0, 2.5):
         (factor * FullSoftmax.apply(query, table, followed)).backward()
-        own = [query.grad, table.grad]
+        gradients = [query.grad, table.grad]
         query.grad = table.grad = None
         expected = factor * torch.nn.functional.cross_entropy(query @ table.T, followed)
         expected.backward()
-        for found, wanted in zip(own, (query.grad, table.grad), strict=True):
-            torch.testing.assert_close(found, wanted)
+        for gradient, wanted in zip(gradients, (query.grad, table.grad), strict=True):
+            torch.testing.assert_close(gradient, wanted)
         query.grad = table.grad = None
 
 
@@ -120,8 +120,8 @@ def test_the_encoder_is_the_network_also_of_a_padded_batch(cls: type[SequencePol
     vectors = np.where(products[..., None] >= 0, policy.items[products], np.float32(0.0))
     session = onnxruntime.InferenceSession(policy.encoder(), providers=["CPUExecutionProvider"])
     features = np.zeros((3, 6, len(EVENT_FEATURES)), np.float32)
-    (found,) = session.run(None, {"products": vectors, "features": features, "lengths": lengths})
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-3, atol=1e-5)
+    (answered,) = session.run(None, {"products": vectors, "features": features, "lengths": lengths})
+    np.testing.assert_allclose(answered[:, 0], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_places_are_counted_from_the_newest() -> None:
@@ -149,8 +149,8 @@ class Fixed(SequenceNetwork):
 
 def test_ndcg_leaves_out_what_the_user_had_and_asks_nothing_where_nothing_followed() -> None:
     """Place 2 of the first, since product 0 is in the history; place 11 of the second; none of the third."""
-    found = ndcg_at_10(Fixed(20), [rows(0), rows(15, 15), rows(1), rows()], [2, 10, -1, 3], 5)
-    assert found == pytest.approx(1 / np.log2(3) / 2)
+    ndcg = ndcg_at_10(Fixed(20), [rows(0), rows(15, 15), rows(1), rows()], [2, 10, -1, 3], 5)
+    assert ndcg == pytest.approx(1 / np.log2(3) / 2)
 
 
 def policy_of(cls: type[SequencePolicy], products: int, *, length: int = 6, passes: int = 25) -> SequencePolicy:
@@ -171,10 +171,10 @@ def test_what_follows_what_is_learned(cls: type[SequencePolicy]) -> None:
     rng = random.Random(3)
     sequences = []
     for _ in range(80):
-        own = [rng.randrange(12)]
-        while len(own) < 6:
-            own.append((own[-1] + 1) % 12 if rng.random() < 0.9 else rng.randrange(12))
-        sequences.append(rows(*own))
+        walk = [rng.randrange(12)]
+        while len(walk) < 6:
+            walk.append((walk[-1] + 1) % 12 if rng.random() < 0.9 else rng.randrange(12))
+        sequences.append(rows(*walk))
     policy = policy_of(cls, 12)
     policy.fit_sequences(sequences)
     assert [best(policy, n) for n in range(12)] == [(n + 1) % 12 for n in range(12)]

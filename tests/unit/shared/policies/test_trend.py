@@ -58,7 +58,7 @@ def test_it_goes_on_from_what_it_kept_and_gives_new_products_a_place() -> None:
     again.restore(trend.to_arrays())
     stream.known.products.row_of("new")
     assert len(trend.scores(stream.trending.shares())) == 12, "without an event it has no place"
-    for own in (trend, again):
-        own.grow_to(13)
-        assert np.isfinite(own.scores(stream.trending.shares())).all()
+    for either in (trend, again):
+        either.grow_to(13)
+        assert np.isfinite(either.scores(stream.trending.shares())).all()
     assert np.array_equal(trend.scores(stream.trending.shares()), again.scores(stream.trending.shares()))

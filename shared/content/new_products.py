@@ -78,7 +78,7 @@ class Content:
 
     @property
     def discount(self) -> float:
-        """How much less often new products were chosen so far than those beside them, (0, 1]."""
+        """What part of the events that were due to new products came so far, (0, 1]."""
         return self._discount.mean
 
     def learned(self, products: int) -> dict[str, NDArray[Any]]:

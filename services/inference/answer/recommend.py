@@ -275,8 +275,9 @@ def limit(values: FloatArray, seen: NDArray[np.int32], asked: Asked, knowledge: 
         values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
     values += catalogue.bars(rows)
     ranking.mask(values, seen)
-    excluded = [row for row in map(catalogue.find, wishes.exclude_product_ids) if row is not None and row < rows]
-    ranking.mask(values, np.array(excluded, np.int32))
+    if wishes.exclude_product_ids:
+        excluded = [row for row in map(catalogue.find, wishes.exclude_product_ids) if row is not None and row < rows]
+        ranking.mask(values, np.array(excluded, np.int32))
 
 
 def place(

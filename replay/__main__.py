@@ -1,12 +1,12 @@
-"""Replay: reads a dataset and sends it to the log as events, in the order of their time, at a chosen pace.
+"""Replay: reads a dataset and sends it to the log as events, in the order of their times, at a pace of your choice.
 
     python -m replay run reviews.json.gz --within 5m
     python -m replay run sales.csv --mapping shop.toml --ending now
     python -m replay --products products.json.gz
     python -m replay sample --out reviews.json.gz --meta products.json.gz
 
-`run --help` names the formats that are read. It ends when the broker has acknowledged everything, or at SIGTERM or
-Ctrl-C, with its position kept for --resume.
+`run --help` lists the formats. A replay ends when the broker has acknowledged everything. SIGTERM or Ctrl-C end it
+sooner; its position is saved for --resume.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ from shared.process.telemetry import new_registry, setup_logging, start_metrics
 _SIMULATE_HAS_MOVED = "simulated users come from another command now: freshet simulate users"
 
 _RUN = """\
-Send a file of what users did. What it is, is told from its content, plain or gzip:
+Send a file of what users did, plain or gzip. Its format is recognised by its content:
 
   reviews as SNAP publishes them: JSON lines of 2014 and 2018 (also as Python literals) and of 2023; blocks
-      (finefoods.txt, movies.txt); ratings alone as CSV, of each edition
+      (finefoods.txt, movies.txt); ratings without text as CSV, of each edition
   Kaggle's Reviews.csv, UCI's Online Retail I and II, Alibaba's UserBehavior
-  any other CSV, with --mapping: a TOML file that says which column is what, such as
-      [columns]                        # its names, or its numbers from 1; of these product and time must be told
+  any other CSV, with --mapping: a TOML file that says what each column holds, such as
+      [columns]                        # names of the file's columns, or their numbers from 1
       user = "CustomerID"
-      product = "StockCode"
-      time = "InvoiceDate"
+      product = "StockCode"            # required
+      time = "InvoiceDate"             # required
       price = "UnitPrice"              # also: kind, rating, text, quantity, helpful, total_votes, dwell_seconds,
                                        # event_id; for --products title, category, brand
-      [file]                           # header = true, delimiter, decimal, encoding: told from the file where left out
+      [file]                           # optional: header = true, delimiter, decimal, encoding
       [time]
-      format = "%d.%m.%Y %H:%M"        # or seconds, milliseconds, iso; told from the file where left out
-      zone = "Europe/London"           # of times without one (default: UTC)
+      format = "%d.%m.%Y %H:%M"        # or seconds, milliseconds, iso; recognised if left out
+      zone = "Europe/London"           # for times without a zone (default: UTC)
       [user]
-      missing = "guest"                # counts for trending only; or "reject"
+      missing = "guest"                # an event without a user counts for trending only; or "reject"
       [kind]
-      default = "purchase"             # where left out: a text is a review, stars are a rating
-      values = { pv = "view" }         # of the column `kind`
-      [[kind.when]]                    # the first that matches wins: starts_with, equals or below
+      default = "purchase"             # if left out: a text is a review, stars are a rating
+      values = { pv = "view" }         # what the values of the column `kind` mean
+      [[kind.when]]                    # the first match wins: starts_with, equals or below
       column = "InvoiceNo"
       starts_with = "C"
       kind = "return"
 
-A record that can't be used is counted and reported, exact copies of an earlier one are left out, and the rest goes on.
-The dataset is put in event-time order once and the copy kept for later replays.
+Records that can't be used are left out, counted and reported, and so are exact copies of an earlier record. The
+dataset is put in event-time order once; the ordered copy is kept for later replays.
 
-Sent twice to the same log, a dataset counts once: readers know each event by its dataset and number. With --loop event
-times go on: each loop comes later by the dataset's range and a day, and counts as new. --from and --until go by the
-file's own times, also with --ending; --resume goes on with what --ending was first.
+A dataset that is sent twice to the same log counts once: readers know each event by its dataset and number. With --loop
+event times go on: each loop is later than the one before by the dataset's range and a day, and counts as new. --from
+and --until mean the times in the file, also with --ending. --resume keeps to the --ending of the first replay.
 """
 
 
 _PRODUCTS = (
-    "send what products are called and cost: metadata as SNAP publishes it (JSON lines), or a CSV with title, "
-    "category, brand, price by its mapping; of several lines about one product the last counts"
+    "send products: metadata as SNAP publishes it (JSON lines), or a CSV whose mapping names title, category, brand, "
+    "price; of several lines about one product the last one counts"
 )
 
 
@@ -81,9 +81,9 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if (arguments.command is None) == (arguments.catalogue is None):
-        parser.error("one of run, sample and --products is needed")
+        parser.error("name a command, run or sample, or --products")
     if arguments.command is not None and arguments.catalogue_mapping is not None:
-        parser.error("--mapping comes after the command")
+        parser.error("--mapping belongs after the command")
     try:
         status: int = (arguments.command or _products)(arguments)
     except Unusable as error:
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--products", dest="catalogue", type=Path, metavar="FILE", help=_PRODUCTS)
     parser.add_argument(
         "--mapping", dest="catalogue_mapping", type=Path, metavar="FILE",
-        help="with --products: which column of a CSV is what (TOML)",
+        help="with --products: what each column of a CSV holds (TOML)",
     )  # fmt: skip
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -113,44 +113,46 @@ def _parser() -> argparse.ArgumentParser:
             "run", help="send a dataset", description=_RUN, epilog=epilog, formatter_class=raw, allow_abbrev=False
         )
     )
-    sample = commands.add_parser("sample", help="write a generated dataset in SNAP's own format", allow_abbrev=False)
+    sample = commands.add_parser("sample", help="write a generated dataset in SNAP's format", allow_abbrev=False)
     _add_sample(sample)
     return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="what users did")
-    parser.add_argument("--mapping", type=Path, metavar="FILE", help="which column of a CSV is what (TOML)")
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="what each column of a CSV holds (TOML)")
     parser.add_argument("--metadata", type=Path, metavar="FILE", help="the products: titles, categories, prices")
     paces = parser.add_mutually_exclusive_group()
-    paces.add_argument("--within", type=options.duration, metavar="TIME", help="the whole range in 90s, 5m, 2h, 1d")
+    paces.add_argument(
+        "--within", type=options.duration, metavar="TIME", help="send the whole range within 90s, 5m, 2h, 1d"
+    )
     paces.add_argument(
         "--speed", type=options.speed, metavar="FACTOR",
-        help="event time / wall time, such as 100000; max: as fast as the broker takes it (default: max)",
+        help="event time / wall time, such as 100000; max: as fast as the broker accepts (default: max)",
     )  # fmt: skip
     paces.add_argument("--rate", type=options.positive, metavar="N", help="events per second")
     parser.add_argument(
         "--evenly", action="store_true",
-        help="with --within: the same number of events each second, however their times lie",
+        help="with --within: the same number of events each second, whatever their times",
     )  # fmt: skip
     options.add_selection(parser)
     parser.add_argument(
         "--ending", type=options.ending, metavar="now|DATE",
-        help="add whole days to all event times, so that the file's last event lies on this day; now: today, unless it "
-        "would lie in the future",
+        help="add whole days to all event times, so that the last event is on this day; now: the latest day that "
+        "does not put it in the future",
     )  # fmt: skip
     parser.add_argument(
         "--loop", type=options.count, nargs="?", const=0, default=1, metavar="N",
-        help="send it N times; without N again and again, until event times reach the year 2200",
+        help="send the file N times; without N, until event times reach the year 2200",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on where the last replay of this dataset ended")
-    parser.add_argument("--stay", action="store_true", help="stay up at the end, with the metrics, until stopped")
+    parser.add_argument("--stay", action="store_true", help="at the end, keep serving metrics until stopped")
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.evenly and arguments.within is None:
-        raise Unusable("--evenly spreads the events over a time: say which with --within")
+        raise Unusable("--evenly needs --within: the time to spread the events over")
     settings, kafka, metrics, stop = _started()
     run(arguments, settings, kafka, metrics, stop)
     logging.getLogger("replay").info("stopped")
@@ -164,7 +166,7 @@ def _products(arguments: argparse.Namespace) -> int:
 
 
 def _started() -> tuple[ReplaySettings, KafkaSettings, ReplayMetrics, threading.Event]:
-    """The settings, with logs and metrics at work, and what SIGTERM and Ctrl-C set."""
+    """The settings, the metrics, and the event that SIGTERM and Ctrl-C set; logging is set up."""
     stop = _stopped_by_signals()
     settings, kafka = load(ReplaySettings), load(KafkaSettings, environment_here(os.environ, _say))
     setup_logging(settings)
@@ -178,7 +180,7 @@ def _say(line: str) -> None:
 
 
 def _stopped_by_signals() -> threading.Event:
-    """What SIGTERM and Ctrl-C set."""
+    """The event that SIGTERM and Ctrl-C set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -188,8 +190,8 @@ def _stopped_by_signals() -> threading.Event:
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     from replay.sample import shop
 
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the reviews go, gzip")
-    parser.add_argument("--meta", type=Path, required=True, metavar="FILE", help="where the products go, gzip")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file for the reviews, gzip")
+    parser.add_argument("--meta", type=Path, required=True, metavar="FILE", help="file for the products, gzip")
     for name, default in (
         ("users", shop.DEFAULT_USERS),
         ("products", shop.DEFAULT_PRODUCTS),

@@ -1,4 +1,4 @@
-"""What the command line says, as values; each function of a text is an argparse `type`."""
+"""Options that several commands share, and argparse types: functions from a text to a value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_dataset(
 
     Args:
         data: what DATA may be.
-        metadata: what is read of it; None: nothing.
+        metadata: what is read from it; None: there is no such option.
     """
     parser.add_argument("data", type=Path, metavar="DATA", help=data)
     if metadata is not None:
@@ -33,9 +33,11 @@ def add_dataset(
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add what says which events of a dataset are meant; `replay.order.ordered_copy.selection_of` reads it."""
-    parser.add_argument("--from", dest="from_", type=moment_ms, metavar="DATE", help="leave out events before it (UTC)")
-    parser.add_argument("--until", type=moment_ms, metavar="DATE", help="leave out events from it on (UTC)")
+    """Add --from, --until and --users-sample, which `replay.order.ordered_copy.selection_of` reads."""
+    parser.add_argument(
+        "--from", dest="from_", type=moment_ms, metavar="DATE", help="leave out events before this time (UTC)"
+    )
+    parser.add_argument("--until", type=moment_ms, metavar="DATE", help="leave out events from this time on (UTC)")
     parser.add_argument(
         "--users-sample", type=share, default=1.0, metavar="SHARE",
         help="only this share of the users, the same ones every time, with all their events; each event of a guest "
@@ -45,8 +47,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def duration(text: str) -> float:
     """`90s`, `5m`, `2h`, `1d` as seconds."""
-    found = _DURATION.fullmatch(text.strip())
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time above 0 such as 90s, 5m, 2h or 1d")
     return seconds
@@ -108,9 +110,9 @@ def ending(text: str) -> Ending:
 
 
 def moved_ms(ending: Ending, first_ms: int, last_ms: int, now_ms: int) -> int:
-    """What to add to event times that reach from `first_ms` to `last_ms`, in whole days: hours of the day stay.
+    """What --ending adds to event times from `first_ms` to `last_ms`: whole days, so hours of the day stay.
 
-    The last event then lies on the day asked for; with `now` as late as it can without lying after `now_ms`.
+    The last event then lies on the day named, or, with `now`, as late as it can without lying after `now_ms`.
 
     Raises:
         Unusable: the first event would lie before 1970, or the last after 2200.

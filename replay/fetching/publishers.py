@@ -173,15 +173,15 @@ def source_of(
         Unusable: no such name or file; the message names those that are near.
     """
     wanted = _plain(name)
-    found = [
+    matches = [
         (key, published)
         for key, publication in PUBLICATIONS.items()
         for published in publication.names
         if _plain(published) == wanted and edition in (None, key)
     ]
-    if not found:
+    if not matches:
         raise Unusable(_nothing_called(name, edition))
-    key, published = found[0]
+    key, published = matches[0]
     publication = PUBLICATIONS[key]
     what = what or next(iter(publication.files))
     if what not in publication.files:

@@ -1,9 +1,9 @@
-"""The ordered copy of a dataset: a folder that appears whole, read again by every replay of the same file.
+"""The ordered copy of a dataset: a folder that appears whole, and that every later replay of the same file reads.
 
 ordered.duckdb   events (in event-time order, numbered from 1), times, products
-summary.json     what became of the dataset's lines
-rejected.tsv     the lines left out
-position.json    how far the last replay of it came (written by replays, not part of the copy)
+summary.json     how many lines were used and rejected, and why
+rejected.tsv     the rejected lines
+position.json    how far the last replay got (each replay writes it; it is not part of the copy)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from replay.reading.records import told
+from replay.reading.records import account_line
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 from shared.process.errors import Unusable
 
@@ -32,7 +32,7 @@ _SELECTED = "time_ms >= $from AND time_ms < $until AND user_point < $share"
 
 
 class OrderedCopy:
-    """Reads an ordered copy, a batch at a time."""
+    """An ordered copy, open for reading; it is read in batches."""
 
     def __init__(self, folder: Path) -> None:
         """Open the copy in a folder.
@@ -47,31 +47,33 @@ class OrderedCopy:
                 str(folder / DATABASE), read_only=True, config={"threads": 1, "memory_limit": "64MB"}
             )
         except (OSError, ValidationError, duckdb.Error) as error:
-            raise Unusable(f"the ordered copy {folder} is damaged ({error}); delete it to have it made anew") from error
+            raise Unusable(
+                f"the ordered copy {folder} is damaged ({error}); delete it, and the next replay makes it again"
+            ) from error
 
     def extent(self, selection: Selection) -> Extent:
-        """What the selection holds.
+        """How many events the selection holds, and their range.
 
         Raises:
-            Unusable: nothing.
+            Unusable: it holds none.
         """
         query = f"""
             SELECT count(*), min(sequence), max(sequence), min(time_ms), max(time_ms) FROM events WHERE {_SELECTED}
         """  # noqa: S608  # nothing in it comes from outside
-        found = self._database.execute(query, _parameters(selection)).fetchone()
-        if found is None or not found[0]:
+        row = self._database.execute(query, _parameters(selection)).fetchone()
+        if row is None or not row[0]:
             tables = self.summary.tables
             raise Unusable(
                 f"--from, --until and --users-sample leave no event of {tables.events:,}; "
                 f"the dataset spans {_moment(tables.first_ms)} to {_moment(tables.last_ms)}"
             )
-        return Extent(*found)
+        return Extent(*row)
 
     def count_up_to(self, selection: Selection, sequence: int) -> int:
-        """The selected events up to and including a sequence."""
+        """How many selected events have this sequence or a lower one."""
         query = f"SELECT count(*) FROM events WHERE {_SELECTED} AND sequence <= $sequence"  # noqa: S608
-        found = self._database.execute(query, _parameters(selection) | {"sequence": sequence}).fetchone()
-        return int(found[0]) if found else 0
+        row = self._database.execute(query, _parameters(selection) | {"sequence": sequence}).fetchone()
+        return int(row[0]) if row else 0
 
     def events(self, selection: Selection, extent: Extent, after: int = 0) -> Iterator[Ordered]:
         """The selected events above sequence `after`, in order."""
@@ -134,14 +136,14 @@ class Selection(BaseModel):
     until_ms: int = _FOR_EVER_MS  # event time, excluded
     users_share: float = 1.0  # users, by a hash of their id
 
-    def told(self) -> str:
-        """The selection as the command line has it."""
-        said = [
+    def as_options(self) -> str:
+        """The selection as options of the command line."""
+        options = [
             f"--from {_moment(self.from_ms)}" if self.from_ms else "",
             f"--until {_moment(self.until_ms)}" if self.until_ms < _FOR_EVER_MS else "",
             f"--users-sample {self.users_share:g}" if self.users_share < 1 else "",
         ]
-        return " ".join(part for part in said if part) or "everything"
+        return " ".join(part for part in options if part) or "everything"
 
 
 def selection_of(arguments: argparse.Namespace) -> Selection:
@@ -174,35 +176,35 @@ class TablesSummary(BaseModel):
 
 
 class FileSummary(BaseModel):
-    """What became of the records of one file; most are a line each."""
+    """How the records of one file were read; most records are a line each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    format: str  # what it is, for people
+    format: str  # for people
     sha256: str
-    lines: int  # but blank ones
+    lines: int  # without blank ones
     accepted: int
-    repeats: int  # accepted lines that are exact copies of an earlier one: not in the copy
+    repeats: int  # accepted lines that repeat an earlier one exactly, and were left out
     rejected: dict[str, int]  # reason → records
-    examples: list[str]  # the first of them, for people
-    broken: str  # why the file could not be read to its end; empty: it could
+    examples: list[str]  # the first rejected records, for people
+    broken: str  # why the file could not be read to its end; empty if it could
 
-    def told(self) -> str:
-        """The account in one line."""
-        return told(self.lines, self.accepted, self.rejected, self.repeats)
+    def line(self) -> str:
+        """What became of the records, in one line."""
+        return account_line(self.lines, self.accepted, self.rejected, self.repeats)
 
 
 def tables_summary(file: Path) -> TablesSummary:
     """What the tables of a finished database hold."""
     with duckdb.connect(str(file), read_only=True) as database:
-        found = database.execute("""
+        rows = database.execute("""
             SELECT count(*), (SELECT count(*) FROM products), min(time_ms), max(time_ms),
                 CASE WHEN bool_and(time_ms % 86400000 = 0) THEN 86400000
                      WHEN bool_and(time_ms % 1000 = 0) THEN 1000 ELSE 1 END
             FROM events
         """).fetchall()
-    events, products, first_ms, last_ms, resolution_ms = found[0]
+    events, products, first_ms, last_ms, resolution_ms = rows[0]
     return TablesSummary(
         events=events, products=products, first_ms=first_ms, last_ms=last_ms, resolution_ms=resolution_ms
     )
@@ -222,7 +224,7 @@ def stored_products(database: duckdb.DuckDBPyConnection) -> Iterator[Product]:
 
 @contextmanager
 def alone(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder for this process; the lock goes with the process, however it ends.
+    """Lock the state folder for this process; the lock ends with the process, however that ends.
 
     Raises:
         Unusable: it can't be written to, or another process holds it.
@@ -232,32 +234,32 @@ def alone(state_dir: Path) -> Iterator[None]:
         handle = (state_dir / "lock").open("w")
     except OSError as error:
         raise Unusable(
-            f"can't write to {state_dir} ({error.strerror}); name another folder with FRESHET_REPLAY_STATE_DIR"
+            f"can't write to {state_dir} ({error.strerror}); choose another folder with FRESHET_REPLAY_STATE_DIR"
         ) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Unusable(
-                f"another replay uses {state_dir}; stop it, or name another folder with FRESHET_REPLAY_STATE_DIR"
+                f"another replay uses {state_dir}; stop it, or choose another folder with FRESHET_REPLAY_STATE_DIR"
             ) from error
         yield
 
 
 @contextmanager
 def room_in(state_dir: Path) -> Iterator[None]:
-    """Translate what goes wrong where a dataset is put in order in a state folder.
+    """Turn errors of the disk and of DuckDB, while a dataset is sorted in `state_dir`, into advice.
 
     Raises:
-        Unusable: the disk is full or fails, or the memory allowed is too little.
+        Unusable: the disk is full or fails, or the memory limit is too low.
     """
     try:
         yield
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise Unusable(
-            f"the dataset can't be put in order in {state_dir}: {str(error).splitlines()[0]}. It takes about three "
-            "times the size of the unpacked file for a while: free some disk, or name a folder elsewhere with "
-            "FRESHET_REPLAY_STATE_DIR; where memory is short, set FRESHET_REPLAY_ORDERING_MEMORY_MB higher"
+            f"the dataset can't be put in order in {state_dir}: {str(error).splitlines()[0]}. Sorting takes about "
+            "three times the size of the unpacked file: free some disk, or choose another folder with "
+            "FRESHET_REPLAY_STATE_DIR; if memory ran out, raise FRESHET_REPLAY_ORDERING_MEMORY_MB"
         ) from error
 
 

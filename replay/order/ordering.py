@@ -1,8 +1,11 @@
-"""Puts a dataset in event-time order, out of core, once; the ordered copy is kept and read by every later replay.
+"""Puts a dataset in event-time order, once and out of core; the ordered copy is kept for every later replay.
 
-The order is by event time, then by line, so that the same file always gives the same sequence. Left out are records
-that can't be used and exact copies of an earlier one: the 2018 files hold such repeats, and nobody writes the same
-review of the same product at the same time twice. Prices of the metadata become those of the events.
+The order is by event time, then by line, so the same file always gives the same sequence. Left out are records that
+can't be used, and exact copies of an earlier record: the 2018 files hold such repeats, and nobody reviews the same
+product at the same time in the same words twice. An event without a price gets the price of the metadata.
+
+Memory is bounded: events are written to sorted runs on disk, which are merged as they are read, and products go into
+tables of DuckDB (`Staging`).
 """
 
 from __future__ import annotations
@@ -46,18 +49,18 @@ from shared.process.folders import whole_folder
 from shared.process.terminal import Watch
 
 log = logging.getLogger("replay")
-VERSION = 3  # of what is made of a dataset: another one names it anew
-# Shares of the whole task, about: reading the metadata, then the reviews; the rest is sorting.
+VERSION = 3  # of the ordered copy; part of a dataset's fingerprint, so a new version sorts every file again
+# How far the work is, roughly, once the metadata was read, and once the events were; the rest is sorting.
 _METADATA_SHARE = 0.05
 _EVENTS_SHARE = 0.75
 _BATCH_ROWS = 10_000
-_BATCH_SHARE = 32  # of the memory, a batch may be this part: DuckDB holds it several times over while it takes it in
-_ROW_GROUP_ROWS = 2_048  # DuckDB's least, and what all numbers of it are multiples of
-_ROW_GROUP_MB = 64  # of memory, for each so many rows of a group: it is held whole, texts and all, while it is written
-_ROW_BYTES = 400  # what one in memory takes beside its event
+_BATCH_SHARE = 32  # a batch may take this fraction of the memory: DuckDB holds it several times while inserting it
+_ROW_GROUP_ROWS = 2_048  # DuckDB's minimum; every size must be a multiple of it
+_ROW_GROUP_MB = 64  # memory for each `_ROW_GROUP_ROWS` of a group, which DuckDB holds whole while writing it
+_ROW_BYTES = 400  # what an event in memory takes beside its record
 _BUFFER_BYTES = 2**17
-_HEAD = struct.Struct("<qqI")  # time, line, size of the rest
-_KEYS = struct.Struct("<16sd")  # digest of the line, the user's point; the event follows
+_HEAD = struct.Struct("<qqI")  # time, line, size of the content
+_KEYS = struct.Struct("<16sd")  # digest of the record, point of the user; the event follows
 _TABLES = """
     CREATE TABLE staged (line BIGINT, product_id VARCHAR, price DOUBLE, product BLOB);
     CREATE TABLE ordered.events (sequence BIGINT, time_ms BIGINT, user_point DOUBLE, key BLOB, event BLOB);
@@ -88,17 +91,17 @@ def ordered_copy(
     *,
     metrics: ReplayMetrics,
 ) -> OrderedCopy:
-    """The ordered copy of a dataset, made now unless it is there already; `mapping` says what a CSV's columns are.
+    """The ordered copy of a dataset, made now unless it exists; `mapping` says what the columns of a CSV mean.
 
     Raises:
-        Unusable: a file can't be used, holds no usable line, or the disk is full.
-        Stopped: `watch` was told to; nothing half made stays behind.
+        Unusable: a file can't be read, has no usable line, or the disk is full.
+        Stopped: by `watch`; nothing half made stays behind.
     """
     events = _SourceFile(file, recognise(file, mapping, settings), _sha256(file, watch))
     goods: _SourceFile[Product] | None = None
     if metadata is not None:
-        found = recognise_products(metadata, None, settings)
-        goods = _SourceFile(metadata, found, _sha256(metadata, watch))
+        product_format = recognise_products(metadata, None, settings)
+        goods = _SourceFile(metadata, product_format, _sha256(metadata, watch))
     sources: list[_SourceFile[Any]] = [events] if goods is None else [events, goods]
     fingerprint = fingerprint_of(
         [source.sha256 for source in sources],
@@ -118,27 +121,27 @@ def ordered_copy(
 
 
 def fingerprint_of(sha256s: Sequence[str], most_line_bytes: int, readings: Sequence[str] = ()) -> str:
-    """What names a dataset: its files' contents, the mappings they are read by, whatever else its order depends on."""
+    """The name of a dataset: a hash of its files, their mappings, and whatever else its order depends on."""
     named = [VERSION, most_line_bytes, *sha256s, *readings]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 
 
 def _sha256(path: Path, watch: Watch) -> str:
-    return sha256_of(path, lambda: watch.look(lambda: "looking whether it was read before"))
+    return sha256_of(path, lambda: watch.look(lambda: "checking whether the file was read before"))
 
 
 def _tell(summary: Summary, folder: Path, metrics: ReplayMetrics) -> None:
-    """Say what became of the lines, in the log and in the metrics."""
+    """Log and count how many lines were used and rejected."""
     for file in (summary.reviews, summary.metadata):
         if file is None:
             continue
-        log.info("%s: %s", file.name, file.told())
+        log.info("%s: %s", file.name, file.line())
         for example in file.examples:
             log.info("%s: left out %s", file.name, example)
         if file.rejected:
-            log.info("%s: all lines left out are in %s", file.name, folder / REJECTED)
+            log.info("%s: the lines left out are in %s", file.name, folder / REJECTED)
         if file.broken:
-            log.warning("%s; what could be read of it is used: download it again to have the rest", file.broken)
+            log.warning("%s; what could be read is used: download the file again for the rest", file.broken)
         for reason, count in file.rejected.items():
             metrics.rejected.labels(reason).inc(count)
     metrics.repeats.set(summary.reviews.repeats)
@@ -146,14 +149,14 @@ def _tell(summary: Summary, folder: Path, metrics: ReplayMetrics) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _SourceFile(Generic[MessageT]):
-    """A file, and how it is read."""
+    """A file, its format and its hash."""
 
     path: Path
     format: Format[MessageT]
     sha256: str
 
     def summary(self, account: Account) -> FileSummary:
-        """What became of its records."""
+        """How its records were read."""
         return FileSummary(
             name=self.path.name,
             format=self.format.name,
@@ -168,7 +171,7 @@ class _SourceFile(Generic[MessageT]):
 
 
 class _Ordering:
-    """One dataset on its way from lines into order."""
+    """Makes the ordered copy of one dataset."""
 
     def __init__(
         self,
@@ -229,7 +232,7 @@ class _Ordering:
     def _usable(
         self, source: _SourceFile[MessageT], account: Account, rejected: RejectedFile, span: tuple[float, float]
     ) -> Iterator[tuple[int, bytes, MessageT]]:
-        """The usable records of a file; reading it is the part `span` of the whole task."""
+        """The usable records of a file; reading it takes the work from `span[0]` to `span[1]`."""
 
         lines: Lines
 
@@ -261,16 +264,16 @@ class _Ordering:
 
 
 def _make(folder: Path, ordering: _Ordering) -> None:
-    """Make the copy in a folder that appears whole or not at all."""
+    """Make the copy in a folder that appears whole, or not at all."""
     with room_in(folder.parent), whole_folder(folder) as unfinished:
         ordering.write(unfinished)
 
 
 class Staging:
-    """Takes products, then events, in any order of time; writes them to a database file in order."""
+    """Takes products, then events, in any order, and writes them to a database file in event-time order."""
 
     def __init__(self, folder: Path, ordered: Path, *, memory_mb: int) -> None:
-        """`folder`: for what is in the making; `ordered`: the database file to write."""
+        """`folder`: for temporary files; `ordered`: the database file to write."""
         self._folder = folder
         config: dict[str, Any] = {
             "memory_limit": f"{memory_mb // 2}MiB",
@@ -289,18 +292,18 @@ class Staging:
         self._runs: list[Path] = []
 
     def add_product(self, line: int, product: Product) -> None:
-        """Take a product."""
+        """Add a product."""
         price = product.price if product.HasField("price") else math.nan
         stored = product.SerializeToString()
         self._products.add((line, product.product_id, price, stored), len(stored))
 
     def end_products(self) -> None:
-        """All products were added: events may come."""
+        """Finish the products, before the first event."""
         self._products.flush()
         self._database.execute(_PRODUCTS)
 
     def add_event(self, line: int, content: bytes, event: Event) -> None:
-        """Take an event; `content` is its record itself, by which copies are recognised."""
+        """Add an event; `content` is its record, by which exact copies are recognised."""
         digest = hashlib.blake2b(content, digest_size=16).digest()
         self._events.append((event.event_time_ms, line, digest, event))
         self._bytes += len(content) + _ROW_BYTES
@@ -308,11 +311,11 @@ class Staging:
             self._spill()
 
     def write_ordered(self, look: Callable[[int], None]) -> int:
-        """Write all events in order; how many there are without exact copies. `look` hears how many are written."""
+        """Write all events in order; returns how many there are without exact copies. `look` is called on the way."""
         self._spill()
         events = _TableBatch(self._database, "ordered.events", self._batch_bytes)
         sequence = reached_ms = 0
-        seen: set[bytes] = set()  # digests of the time reached: copies of a line have its time
+        seen: set[bytes] = set()  # digests at the time reached: copies of a record share its time
         for n, (time_ms, _, content) in enumerate(merged(self._runs)):
             if n % 1000 == 0:
                 look(n)
@@ -331,7 +334,7 @@ class Staging:
         return sequence
 
     def _spill(self) -> None:
-        """Write the events in memory to a run of their own, with their prices."""
+        """Write the events in memory, with their prices, to a new run."""
         prices = self._prices({event.product_id for _, _, _, event in self._events})
         self._events.sort(key=lambda event: event[:2])
         rows = (
@@ -348,8 +351,8 @@ class Staging:
         wanted = np.empty(len(product_ids), object)
         wanted[:] = list(product_ids)
         self._database.register("wanted", {"product_id": wanted})
-        found = self._database.execute("SELECT product_id, price FROM prices SEMI JOIN wanted USING (product_id)")
-        prices = dict(found.fetchall())
+        result = self._database.execute("SELECT product_id, price FROM prices SEMI JOIN wanted USING (product_id)")
+        prices = dict(result.fetchall())
         self._database.unregister("wanted")
         return prices
 
@@ -359,7 +362,7 @@ class Staging:
 
 
 class _TableBatch:
-    """Rows on their way into one table."""
+    """Rows to be inserted into one table."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, table: str, most_bytes: int) -> None:
         self._database = database
@@ -386,12 +389,12 @@ class _TableBatch:
 
 
 def _row_group_rows(memory_mb: int) -> int:
-    """How many rows DuckDB may hold at a time, from what it has for them; its default is 60 times the least."""
+    """How many rows DuckDB may hold at a time in so much memory; its default is 60 times the minimum."""
     return _ROW_GROUP_ROWS * min(60, max(1, memory_mb // _ROW_GROUP_MB))
 
 
 def _column(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-    """The array DuckDB reads a column from."""
+    """An array that DuckDB can read a column from."""
     if isinstance(values[0], int | float):
         return np.array(values)
     column = np.empty(len(values), object)
@@ -400,19 +403,19 @@ def _column(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
 
 
 def _priced(event: Event, prices: dict[str, float]) -> bytes:
-    """The event as it is kept, with the price of its product where it has none of its own."""
+    """The event as it is stored, with the price of its product if it has none."""
     if not event.HasField("price") and (price := prices.get(event.product_id)) is not None:
         event.price = price
     return event.SerializeToString()
 
 
 def user_point(user_id: str) -> float:
-    """Where a user lies in [0, 1), evenly spread and always the same: those below a share are that share of users."""
+    """A fixed point of a user in [0, 1), evenly spread: the users below a share are that share of all users."""
     return _evenly(hashlib.blake2b(user_id.encode(), digest_size=6).digest())
 
 
 def _point(event: Event, digest: bytes) -> float:
-    """Where an event lies among all users; a guest is a user of one event, known by its record."""
+    """The point of an event's user; each event of a guest counts as a user of its own."""
     return user_point(event.user_id) if event.user_id else _evenly(digest[:6])
 
 
@@ -421,7 +424,7 @@ def _evenly(digest: bytes) -> float:
 
 
 class SortedRow(NamedTuple):
-    """What is sorted: by time, then by line, which no two share."""
+    """What is sorted: by time, then by line number, which is unique."""
 
     time_ms: int
     line: int
@@ -429,7 +432,7 @@ class SortedRow(NamedTuple):
 
 
 def merged(runs: list[Path], *, most_open: int = 200) -> Iterator[SortedRow]:
-    """All rows of all runs in order; the runs are deleted on the way. At most `most_open` files are open at a time."""
+    """All rows of all runs in order; deletes the runs. At most `most_open` files are open at a time."""
     names = itertools.count()
     while len(runs) > most_open:
         some, runs = runs[:most_open], runs[most_open:]
@@ -442,7 +445,7 @@ def merged(runs: list[Path], *, most_open: int = 200) -> Iterator[SortedRow]:
 
 
 def write_run(file: Path, rows: Iterable[SortedRow]) -> None:
-    """Write rows that are in order already."""
+    """Write sorted rows to a file."""
     with file.open("wb", buffering=_BUFFER_BYTES) as sink:
         for time_ms, line, content in rows:
             sink.write(_HEAD.pack(time_ms, line, len(content)))

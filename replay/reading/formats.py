@@ -1,14 +1,14 @@
-"""The one entry to every file that Freshet reads: what it is, told from its content, and its events or products.
+"""The one way into every file that Freshet reads: its format, recognised by content, then its events or products.
 
-    found = recognise(path, mapping, settings)      # mapping: that of --mapping, or None; `load_mapping` reads one
+    file_format = recognise(path, mapping, settings)  # mapping: that of --mapping, or None; `load_mapping` reads one
     lines = Lines(path, settings.most_line_bytes, look)
-    for line_number, content, event in found.read(lines, account, reject=…):
+    for line_number, content, event in file_format.read(lines, account, reject=…):
         …
 
-`found.name` says what it is, for people; `found.mapping` how a CSV is read, what was told from its content filled in
-(`mapping_text.as_toml` writes it); `account` counts, `reject(line_number, error)` hears of every record left out, and
-`account.broken` says at the end why a file could not be read to its end. Plain or gzip, in bounded memory.
-`recognise_products` does the same for what a file says of products.
+`file_format.name` is for people; `file_format.mapping` is a CSV's mapping, completed from the content
+(`mapping.as_toml` writes it). `account` counts, `reject(line_number, error)` is called for every record left out, and
+`account.broken` says at the end why the file could not be read to its end. Files may be plain or gzip; memory is
+bounded. `recognise_products` does the same for products.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from replay.reading import mapping as times
 from replay.reading import records, snap
 from replay.reading.lines import Dialect, Lines, require_readable, rows
 from replay.reading.mapped import MappedRows
-from replay.reading.mapping import DELIMITERS, ColumnMapping
+from replay.reading.mapping import DELIMITERS, ISO, ColumnMapping, time_format_of
 from replay.reading.records import Account, Record, parse_record, read, too_long
 from replay.reading.shapes import Shape, looks_like_ratings, shape_of_header, shape_of_rows
 from replay.reading.snap import to_product
@@ -34,9 +33,9 @@ from shared.process.errors import BadEvent, Unusable
 
 _LINES = 1_000
 _BYTES = 2**20
-# Of the lines that aren't blank, for a format to be told by them: a text in a CSV may hold some that look like another.
+# The share of lines that must look like a format: a text in a CSV may hold a few lines that look like another.
 _LEAST_SHARE = 0.3
-# What is no file of lines, by its first bytes, and what to do.
+# Files that are not lines of text, by their first bytes, and what to do.
 _OTHERS = {
     b"PK\x03\x04": "is a ZIP archive or an Excel workbook: unpack it, or save it as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "is an old Excel workbook: save it as CSV UTF-8",
@@ -52,7 +51,7 @@ _Convert = Callable[[Any], MessageT]
 
 
 class ReviewsAsProducts(Unusable):
-    """A file of reviews where one of metadata belongs: read so, products would lose their titles and prices."""
+    """Reviews were given as metadata: products would lose their titles and prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ class Format(Generic[MessageT]):
         """Each usable record: the line it begins at, its bytes, its event or product.
 
         Args:
-            account: kept while reading.
-            reject: told every record left out.
+            account: updated while reading.
+            reject: called for every record left out.
         """
         yield from read(self._records(lines), self._convert, account, reject=reject)
         account.broken = lines.broken
@@ -147,12 +146,12 @@ def _require_csv(head: Head) -> None:
 
 def _shape(head: Head) -> Shape:
     """The shape of a CSV that comes without a mapping."""
-    found = head.rows(Dialect(head.delimiter("utf-8")))
-    names = [name.strip() for name in found[0]] if found else []
-    shape = shape_of_header(names) or shape_of_rows(found)
+    sample = head.rows(Dialect(head.delimiter("utf-8")))
+    names = [name.strip() for name in sample[0]] if sample else []
+    shape = shape_of_header(names) or shape_of_rows(sample)
     if shape is not None:
         return shape
-    if looks_like_ratings(found):
+    if looks_like_ratings(sample):
         raise Unusable(
             f"{head.path} holds ratings, but it can't be told which column is the user and which the product: "
             "say it with --mapping FILE, a file that holds\n[columns]\nuser = 1\nproduct = 2\nrating = 3\ntime = 4\n"
@@ -179,16 +178,16 @@ def _by_mapping(
     file = mapping.file
     delimiter = file.delimiter or head.delimiter(file.encoding)
     dialect = Dialect(delimiter, file.encoding)
-    found = head.rows(dialect)
+    sample = head.rows(dialect)
     if file.header:
-        names, found = [field.strip() for field in found[0]] if found else [], found[1:]
+        names, sample = [field.strip() for field in sample[0]] if sample else [], sample[1:]
     else:
-        widths = [len(fields) for fields in found]
+        widths = [len(fields) for fields in sample]
         names = [str(n + 1) for n in range(max(set(widths), key=widths.count))] if widths else []
     mapping = mapping.model_copy(update={"file": file.model_copy(update={"delimiter": delimiter})})
     rows_of = MappedRows(mapping, names)
     if mapping.time.format is None and mapping.columns.time is not None:
-        time_format = _time_format(head, rows_of.times(found), str(mapping.columns.time), time_formats)
+        time_format = _time_format(head, rows_of.times(sample), str(mapping.columns.time), time_formats)
         mapping = mapping.model_copy(update={"time": mapping.time.model_copy(update={"format": time_format})})
         rows_of = MappedRows(mapping, names)
 
@@ -200,18 +199,18 @@ def _by_mapping(
 
 def _time_format(head: Head, values: list[str], column: str, also: tuple[str, ...]) -> str:
     if not values:
-        return times.ISO  # no value: no line can be used, whatever the format
-    found = times.time_format_of(values, also)
-    if found is None:
+        return ISO  # no value: no line can be used, whatever the format
+    time_format = time_format_of(values, also)
+    if time_format is None:
         raise Unusable(
             f"{head.path}: how times are written in {column} can't be told; the first is {json.dumps(values[0])}. "
             'Say it in the mapping: format = "%d/%m/%Y %H:%M" or the like, under [time]'
         )
-    return found
+    return time_format
 
 
 class Head:
-    """The first lines of a file."""
+    """The first lines of a file, and what they look like."""
 
     def __init__(self, path: Path, most_line_bytes: int) -> None:
         """Read them.
@@ -222,9 +221,9 @@ class Head:
         require_readable(path)
         with path.open("rb") as source:
             beginning = source.read(8)
-        for other, said in _OTHERS.items():
+        for other, advice in _OTHERS.items():
             if beginning.startswith(other):
-                raise Unusable(f"{path} {said}")
+                raise Unusable(f"{path} {advice}")
         self.path = path
         self.most_line_bytes = most_line_bytes
         lines = Lines(path, most_line_bytes)
@@ -236,8 +235,8 @@ class Head:
             if size > _BYTES:
                 break
         if not any(line is None or line.strip() for _, line in self.lines):
-            said = lines.broken or "it begins with blank lines only"
-            raise Unusable(f"not one line of {path} could be used: {said}")
+            advice = lines.broken or "it begins with blank lines only"
+            raise Unusable(f"not one line of {path} could be used: {advice}")
 
     @property
     def holds_json(self) -> bool:
@@ -256,8 +255,8 @@ class Head:
 
     def _are(self, fits: Callable[[bytes], bool]) -> bool:
         lines = [line for _, line in self.lines if line is not None and line.strip()]
-        found = sum(fits(line) for line in lines)
-        return found > 0 and found >= _LEAST_SHARE * len(lines)
+        fitting = sum(fits(line) for line in lines)
+        return fitting > 0 and fitting >= _LEAST_SHARE * len(lines)
 
     @property
     def is_of_2023(self) -> bool:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from replay.reading import mapping as times
 from replay.reading.formats import Head
 from replay.reading.lines import Dialect
 from replay.reading.mapping import (
     KINDS,
+    MILLISECONDS,
+    SECONDS,
     Column,
     ColumnMapping,
     Columns,
@@ -23,6 +24,8 @@ from replay.reading.mapping import (
     TimeRules,
     as_toml,
     plain_number,
+    time_format_of,
+    time_reader,
 )
 from shared.process.errors import Unusable
 
@@ -176,10 +179,10 @@ class _Guesser:
         )
         return Guess(mapping, self._reasons, self._doubts)
 
-    def _take(self, key: str, found: tuple[_Column, str] | None) -> None:
-        if found is None:
+    def _take(self, key: str, choice: tuple[_Column, str] | None) -> None:
+        if choice is None:
             return
-        column, reason = found
+        column, reason = choice
         self._found[key] = column.ours
         self._reasons[key] = f"{column.shown}, {reason}"
         self._free = [other for other in self._free if other is not column]
@@ -207,14 +210,14 @@ class _Guesser:
                 candidates.append((named, column, written))
         if not candidates:
             return TimeRules()
-        named, column, written = max(candidates, key=lambda found: found[0])
+        named, column, written = max(candidates, key=lambda candidate: candidate[0])
         self._take("time", (column, "by its name and its values" if named else "its values are times"))
         also = [other for other in TIME_FORMATS if other != written and _fits_time(column, other)]
         if also and written in TIME_FORMATS:
             self._doubts.append(
                 f"times such as {column.values[0]} are read as {written} and could also be {also[0]}: see [time]"
             )
-        if written not in (times.SECONDS, times.MILLISECONDS):
+        if written not in (SECONDS, MILLISECONDS):
             self._doubts.append("times are taken to be UTC: where they are the shop's own, name its zone under [time]")
         return TimeRules(format=written)
 
@@ -269,14 +272,14 @@ class _Guesser:
 def _columns(rows: Sequence[Sequence[str]], file: FileRules) -> list[_Column]:
     names = [name.strip() for name in rows[0]] if file.header else []
     plain = plain_number(file)
-    found = []
+    columns = []
     for place in range(len(rows[0])):
         cells = [row[place].strip() for row in rows[int(file.header) :]]
         values = [value for value in cells if value.lower() not in _NOTHING]
         unique = bool(names) and names.count(names[place]) == 1 and names[place]
-        ours: Column = names[place] if unique else place + 1
-        found.append(_Column(ours, _words(names[place]) if names else [], values, _numbers(values, plain)))
-    return found
+        key: Column = names[place] if unique else place + 1
+        columns.append(_Column(key, _words(names[place]) if names else [], values, _numbers(values, plain)))
+    return columns
 
 
 def _is_header(row: Sequence[str]) -> bool:
@@ -284,7 +287,7 @@ def _is_header(row: Sequence[str]) -> bool:
     cells = [cell.strip() for cell in row]
     if len(set(cells)) < len(cells) or not all(cells):
         return False
-    return not any(_numbers([cell], str) or times.time_format_of([cell], TIME_FORMATS) for cell in cells)
+    return not any(_numbers([cell], str) or time_format_of([cell], TIME_FORMATS) for cell in cells)
 
 
 def _words(name: str) -> list[str]:
@@ -294,21 +297,21 @@ def _words(name: str) -> list[str]:
 
 
 def _numbers(values: Iterable[str], plain: Callable[[str], str]) -> list[float]:
-    found = []
+    numbers = []
     for value in values:
         try:
-            found.append(float(plain(value)))
+            numbers.append(float(plain(value)))
         except ValueError:
             continue
-    return found
+    return numbers
 
 
 def _time_format(column: _Column) -> str | None:
-    return times.time_format_of(column.values, TIME_FORMATS) if column.values else None
+    return time_format_of(column.values, TIME_FORMATS) if column.values else None
 
 
 def _fits_time(column: _Column, written: str) -> bool:
-    read = times.time_reader(written, "UTC")
+    read = time_reader(written, "UTC")
 
     def fits(value: str) -> bool:
         try:

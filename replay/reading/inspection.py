@@ -1,4 +1,8 @@
-"""What a file holds, counted in one pass and in bounded memory: of each record a row of numbers goes to the disk."""
+"""What a file holds, counted in one pass and in bounded memory.
+
+Each record becomes a row of numbers in a database on disk (`NumberTable`), from which `inspect` takes its `Findings`,
+and from those good values for the settings of the features service (`scales`).
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ Look = Callable[[float, int], None]  # the share that is done, the lines read
 
 
 def inspect(
-    path: Path, found: Format[Event], mapping: ColumnMapping | None, settings: ReplaySettings, look: Look
+    path: Path, event_format: Format[Event], mapping: ColumnMapping | None, settings: ReplaySettings, look: Look
 ) -> Findings:
     """Read a file once and say what it holds: events or, where there are none, products.
 
@@ -70,25 +74,27 @@ def inspect(
     """
     account = Account()
     try:
-        return _events(path, found, account, settings, look)
+        return _events(path, event_format, account, settings, look)
     except _NoEvents:
         goods = Account()
         try:
             return _products(path, recognise_products(path, mapping, settings), goods, settings, look)
         except (_NoEvents, ReviewsAsProducts):
-            account.require_use(path, found.name)
+            account.require_use(path, event_format.name)
             raise AssertionError("a file of events without events") from None
 
 
-def _events(path: Path, found: Format[Event], account: Account, settings: ReplaySettings, look: Look) -> Findings:
-    if found.mapping is not None and found.mapping.columns.time is None:
+def _events(
+    path: Path, event_format: Format[Event], account: Account, settings: ReplaySettings, look: Look
+) -> Findings:
+    if event_format.mapping is not None and event_format.mapping.columns.time is None:
         raise _NoEvents
     rejections = _Rejections(account)
     missing = dict.fromkeys(FIELDS, 0)
     optional = [(name, field) for name, field in FIELDS.items() if field != "text"]
     with NumberTable(settings.ordering_memory_mb, _TYPES) as table:
         lines = Lines(path, settings.most_line_bytes, lambda: look(lines.done_ratio, account.lines))
-        for _, content, event in found.read(lines, account, reject=rejections.add):
+        for _, content, event in event_format.read(lines, account, reject=rejections.add):
             missing["text"] += not event.text
             for name, field in optional:
                 missing[name] += not event.HasField(field)  # type: ignore[arg-type]  # one of the optional ones
@@ -109,12 +115,12 @@ def _events(path: Path, found: Format[Event], account: Account, settings: Replay
             )
         if not account.accepted:
             raise _NoEvents
-        return _told(path, found, account, rejections, missing, table)
+        return _findings(path, event_format, account, rejections, missing, table)
 
 
-def _told(
+def _findings(
     path: Path,
-    found: Format[Event],
+    event_format: Format[Event],
     account: Account,
     rejections: _Rejections,
     missing: dict[str, int],
@@ -145,7 +151,7 @@ def _told(
         file=str(path),
         bytes=path.stat().st_size,
         holds="events",
-        format=found.name,
+        format=event_format.name,
         lines=account.lines,
         usable=account.accepted,
         repeats=account.accepted - once,
@@ -169,12 +175,14 @@ def _told(
     )
 
 
-def _products(path: Path, found: Format[Product], account: Account, settings: ReplaySettings, look: Look) -> Findings:
+def _products(
+    path: Path, product_format: Format[Product], account: Account, settings: ReplaySettings, look: Look
+) -> Findings:
     rejections = _Rejections(account)
     missing = dict.fromkeys(PRODUCT_FIELDS, 0)
     with NumberTable(settings.ordering_memory_mb, "digest BIGINT, product BIGINT, price DOUBLE") as table:
         lines = Lines(path, settings.most_line_bytes, lambda: look(lines.done_ratio, account.lines))
-        for _, content, product in found.read(lines, account, reject=rejections.add):
+        for _, content, product in product_format.read(lines, account, reject=rejections.add):
             missing["title"] += not product.title
             missing["category"] += not product.categories
             missing["brand"] += not product.brand
@@ -191,7 +199,7 @@ def _products(path: Path, found: Format[Product], account: Account, settings: Re
             file=str(path),
             bytes=path.stat().st_size,
             holds="products",
-            format=found.name,
+            format=product_format.name,
             lines=account.lines,
             usable=account.accepted,
             repeats=account.accepted - once,
@@ -286,12 +294,12 @@ def spread(values: pd.Series[float]) -> Spread | None:
 
 def scales(price: Spread | None, helpful: Spread | None) -> dict[str, float]:
     """Good values of the features service's scales: what 99 in 100 stay below, in round figures."""
-    found = {}
+    values = {}
     if price is not None:
-        found["FRESHET_FEATURES_PRICE_MAXIMUM"] = round_up(price.p99)
+        values["FRESHET_FEATURES_PRICE_MAXIMUM"] = round_up(price.p99)
     if helpful is not None:
-        found["FRESHET_FEATURES_HELPFUL_MAXIMUM"] = max(2.0, round_up(helpful.p99))
-    return found
+        values["FRESHET_FEATURES_HELPFUL_MAXIMUM"] = max(2.0, round_up(helpful.p99))
+    return values
 
 
 def round_up(value: float) -> float:

@@ -1,4 +1,8 @@
-"""The lines of a file, plain or gzip, in bounded memory, as far as the file can be read."""
+"""The lines of a file, plain or gzip, and the rows of a CSV, in bounded memory and as far as the file can be read.
+
+In a CSV a quote opens a field only at its beginning: `5" pipe` is a field as it is. A quote that is never closed would
+swallow the rest of the file, so only its line is left out, and the lines after it are read again.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from pathlib import Path
 from replay.reading.records import too_long
 from shared.process.errors import BadEvent, Unusable
 
-# No text comes near; so much is read again, at most, after a quote that is never closed.
+# No text has so many; at most so much is read again after a quote that is never closed.
 MOST_RECORD_LINES = 1_000
 _SAID = {"unexpected end of data": "a quote opens in it that is not closed"}
 _GZIP = b"\x1f\x8b"
@@ -29,13 +33,13 @@ CsvRow = tuple[int, bytes, list[str] | BadEvent]
 
 
 class Lines:
-    """Iterates once over (number from 1, line without its end); the line is None where it is longer than allowed.
+    """Iterates once over (number from 1, line without its end); a line that is too long is None.
 
-    A gzip file that breaks off gives what can be read of it; `broken` says then why and how far that was.
+    A gzip file that breaks off gives what can be read; `broken` then says why, and where.
     """
 
     def __init__(self, path: Path, most_bytes: int, look: Callable[[], None] = lambda: None) -> None:
-        """`look`: called every so many lines."""
+        """`look` is called every few hundred lines."""
         self._path = path
         self.most_bytes = most_bytes
         self._look = look
@@ -78,16 +82,16 @@ class Lines:
 
 
 def require_readable(path: Path) -> None:
-    """Refuse what can't be a dataset.
+    """Check that a path can be a dataset.
 
     Raises:
-        Unusable: no such file, not a file, no permission, or empty.
+        Unusable: it does not exist, is no file, may not be read, or is empty.
     """
     try:
         if not path.exists():
             raise Unusable(f"no such file: {path}; check the name")
         if not path.is_file():
-            raise Unusable(f"{path} is not a file; name the file of reviews itself")
+            raise Unusable(f"{path} is not a file; name the file itself")
         if not os.access(path, os.R_OK):
             raise Unusable(f"{path} may not be read; check its permissions")
         if not path.stat().st_size:
@@ -97,7 +101,7 @@ def require_readable(path: Path) -> None:
 
 
 def sha256_of(path: Path, tend: Callable[[], None]) -> str:
-    """The hash of a file's bytes, hex; `tend` is called after every block.
+    """The hash of a file in hexadecimal; `tend` is called after every block.
 
     Raises:
         Unusable: the disk fails while it is read.

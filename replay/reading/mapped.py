@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from replay.reading import mapping as times
-from replay.reading.mapping import KINDS, ColumnMapping, Header, KindCondition, plain_number
-from replay.reading.snap import checked, product_of, said, votes
+from replay.reading.mapping import ISO, KINDS, ColumnMapping, Header, KindCondition, plain_number, time_reader
+from replay.reading.snap import checked, product_of, readable, votes
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_RATING,
     EVENT_KIND_RETURN,
@@ -40,7 +39,7 @@ class MappedRows:
         self._guests = mapping.user.missing == "guest"
         self._product = header.place("columns.product", columns.product)
         self._time = header.place("columns.time", columns.time)
-        self._time_ms = times.time_reader(mapping.time.format or times.ISO, mapping.time.zone)
+        self._time_ms = time_reader(mapping.time.format or ISO, mapping.time.zone)
         self._texts = header.places("columns.text", columns.text)
         self._rating = header.place("columns.rating", columns.rating)
         self._price = header.place("columns.price", columns.price)
@@ -133,8 +132,8 @@ class MappedRows:
         value = fields[place].strip()
         if value.lower() in _NOTHING:
             return ""
-        found = _FLOAT_ID.fullmatch(value) if value.endswith(".0") else None
-        return found[1] if found else value
+        match = _FLOAT_ID.fullmatch(value) if value.endswith(".0") else None
+        return match[1] if match else value
 
     def _product_id(self, fields: Fields) -> str:
         product_id = self._id(fields, self._product)
@@ -154,7 +153,7 @@ class MappedRows:
             raise BadEvent("bad_time", f"{self._names[self._time]}: {error}") from None
 
     def _text(self, fields: Fields) -> str:
-        return "\n".join([part for place in self._texts if (part := said(fields[place]))])
+        return "\n".join([part for place in self._texts if (part := readable(fields[place]))])
 
     def _number(self, fields: Fields, place: int | None, reason: str) -> float | None:
         if place is None:
@@ -163,12 +162,12 @@ class MappedRows:
         if value.lower() in _NOTHING:
             return None
         try:
-            found = float(self._plain(value))
+            number = float(self._plain(value))
         except ValueError:
             raise BadEvent(reason, f"{self._names[place]}: must be a number, got {ascii(value)[:80]}") from None
-        if not math.isfinite(found):
+        if not math.isfinite(number):
             raise BadEvent(reason, f"{self._names[place]}: must be finite, got {ascii(value)[:80]}")
-        return found
+        return number
 
     def _kind_of(self, fields: Fields, text: str, rating: float | None) -> int:
         for matches, kind in self._whens:

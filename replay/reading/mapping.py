@@ -1,11 +1,11 @@
 """Which column of a shop's CSV says what: a small TOML file that can be handed on.
 
-    [columns]                    # ours = the file's column: its name, or its number from 1
-    user = "CustomerID"          # product and time must be told; the others where the file has them
+    [columns]                    # our name = the file's column: its name, or its number from 1
+    user = "CustomerID"          # product and time are required; the others if the file has them
     product = "StockCode"
     time = "InvoiceDate"
     text = ["Summary", "Text"]   # several are joined by line breaks
-    [file]                       # told from the content where left out
+    [file]                       # recognised by content if left out
     header = true
     delimiter = ";"
     decimal = ","
@@ -16,15 +16,15 @@
     [user]
     missing = "guest"            # counts for trending only; or "reject"
     [kind]
-    default = "purchase"         # where left out: a text is a review, stars are a rating
+    default = "purchase"         # if left out: a text is a review, stars are a rating
     values = { pv = "view", buy = "purchase" }   # of the column `kind`; others are left out, with their lines
     [[kind.when]]                # the first that matches wins, before the column
     column = "InvoiceNo"
     starts_with = "C"            # or equals, or below, which compares numbers
     kind = "return"
 
-Empty, NULL, None, NaN and \\N say nothing. An id such as "17850.0" is 17850: so programs write the numbers of a column
-that has gaps. The quantity of a return may be negative, and is made positive. A comma is a decimal comma where
+Empty, NULL, None, NaN and \\N are no values. An id such as "17850.0" is 17850: programs write the numbers of a column
+with gaps so. The quantity of a return may be negative, and is made positive. A comma is a decimal comma where
 `decimal` says so, or where it says nothing and the delimiter is `;`; else it parts thousands. A day without a time is a
 whole day of UTC in any zone.
 """
@@ -197,10 +197,10 @@ class ColumnMapping(_Part):
 
 def used_columns(mapping: ColumnMapping) -> list[Column]:
     """Every column that a mapping names."""
-    found: list[Column] = []
+    columns: list[Column] = []
     for column in mapping.columns.model_dump().values():
-        found += [] if column is None else column if isinstance(column, list | tuple) else [column]
-    return found + [when.column for when in mapping.kind.when]
+        columns += [] if column is None else column if isinstance(column, list | tuple) else [column]
+    return columns + [when.column for when in mapping.kind.when]
 
 
 def load_mapping(path: Path) -> ColumnMapping:
@@ -216,22 +216,22 @@ def load_mapping(path: Path) -> ColumnMapping:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Unusable(f"the mapping {path} is no TOML file: {error}") from error
     except ValidationError as error:
-        raise Unusable(f"the mapping {path}: {'; '.join(_told(found) for found in error.errors())}") from None
+        raise Unusable(f"the mapping {path}: {'; '.join(_explained(problem) for problem in error.errors())}") from None
 
 
-def _told(found: Any) -> str:
+def _explained(problem: Any) -> str:
     """One error of pydantic, for people."""
-    place = list(found["loc"])
+    place = list(problem["loc"])
     key = ".".join(str(part) for part in place)
-    said = found["msg"].removeprefix("Value error, ")
-    if found["type"] == "extra_forbidden":
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
         allowed = _allowed(place[:-1])
         near = get_close_matches(str(place[-1]), allowed, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(allowed)}"
         return f"{key}: no such key; {hint}"
-    if found["type"] == "missing":
-        return f"{key}: must be told"
-    return f"{key}: {said}" if key else said
+    if problem["type"] == "missing":
+        return f"{key}: is required"
+    return f"{key}: {message}" if key else message
 
 
 def _allowed(place: list[Any]) -> list[str]:
@@ -291,14 +291,14 @@ class Header:
             if column > len(names):
                 raise Unusable(f"the mapping's {key}: the file has {len(names)} columns, there is no {column}")
             return column - 1
-        found = [place for place, name in enumerate(names) if name == column]
-        if len(found) > 1:
+        places = [place for place, name in enumerate(names) if name == column]
+        if len(places) > 1:
             raise Unusable(f"the mapping's {key}: the file has several columns {column!r}; name one by its number")
-        if not found:
+        if not places:
             near = get_close_matches(column, names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise Unusable(f"the mapping's {key}: the file has no column {column!r}{hint}; it has {', '.join(names)}")
-        return found[0]
+        return places[0]
 
     def places(self, key: str, columns: ColumnList | None) -> list[int]:
         """Where the columns are that a mapping's key names.
@@ -405,9 +405,9 @@ def time_format_of(values: Sequence[str], also: Iterable[str] = ()) -> str | Non
 
 def _fitting(time_format: str, values: Iterable[str]) -> int:
     read = time_reader(time_format, "UTC")
-    found = 0
+    fitting = 0
     for value in values:
         with contextlib.suppress(ValueError):
             read(value)
-            found += 1
-    return found
+            fitting += 1
+    return fitting

@@ -1,4 +1,10 @@
-"""One line of a dataset → its fields: JSON, or the Python literals of the looser SNAP files."""
+"""The records of a file, read one by one: each is used, or left out with a reason, and counted (`read`, `Account`).
+
+A record is a line of JSON, a line with a Python literal, as in the looser SNAP files (`parse_record`), or a block of
+`name: value` lines with a blank line between blocks, as in finefoods.txt and movies.txt (`parse_block`). A value of a
+block may go on in lines that begin with no field's name. Some of SNAP's blocks are UTF-8 and some Latin-1, so a line
+that is not UTF-8 is read as Latin-1, which any bytes are.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +28,11 @@ REASONS = (
     "bad_text", "bad_price", "bad_quantity", "bad_dwell",
 )  # fmt: skip
 EXAMPLES = 5
-# Python's parser takes many times a literal's size; no line of the loose files comes near.
+# Python's parser takes many times a literal's size in memory; no line of the looser files is nearly so long.
 MOST_LITERAL_BYTES = 256 * 1024
 FIRST = b"product/productId:"  # a block begins here, also where the blank line before it is missing
 FIELD = re.compile(rb"(?:product|review)/[A-Za-z]+:")
-_decode = json.JSONDecoder(strict=False).decode  # made once: json.loads makes one a line
+_decode = json.JSONDecoder(strict=False).decode  # made once: json.loads would make one for every line
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 Record = dict[str, Any]
 Block = tuple[int, bytes, bytes | BadEvent]
@@ -44,9 +50,9 @@ def read(
     """Each usable record: the line it begins at, its bytes, what `convert` made of it.
 
     Args:
-        records: each with the line it begins at and its bytes; an error where it could not be told from others.
-        account: kept while reading.
-        reject: told every record left out.
+        records: the line each begins at, its bytes, and the record itself, or why there is none.
+        account: updated while reading.
+        reject: called for every record left out.
     """
     for n, content, record in records:
         account.lines += 1
@@ -66,29 +72,29 @@ def read(
 
 @dataclass(slots=True)
 class Account:
-    """What became of the records of one file; most are a line each."""
+    """How the records of one file were read; most records are a line each."""
 
     lines: int = 0
     accepted: int = 0
-    repeats: int = 0  # accepted ones that are exact copies of an earlier one, left out
+    repeats: int = 0  # accepted records that repeat an earlier one exactly, and were left out
     rejected: Counter[str] = field(default_factory=Counter)  # reason → records
     examples: list[str] = field(default_factory=list)  # the first few, for people
     broken: str = ""  # why the file could not be read to its end
 
     def require_use(self, file: Path, name: str) -> None:
-        """Refuse a file of which nothing could be used; `name` is what it was read as.
+        """Refuse a file without a usable record; `name` is the format it was read as.
 
         Raises:
             Unusable: nothing was accepted.
         """
         if self.accepted:
             return
-        said = self.broken or "; ".join(self.examples[:3]) or "it holds blank lines only"
-        raise Unusable(f"not one line of {file} could be used: {said}. It was read as {name}")
+        reason = self.broken or "; ".join(self.examples[:3]) or "it holds blank lines only"
+        raise Unusable(f"not one line of {file} could be used: {reason}. It was read as {name}")
 
 
-def told(lines: int, accepted: int, rejected: Mapping[str, int], repeats: int = 0) -> str:
-    """What became of some records, in one line."""
+def account_line(lines: int, accepted: int, rejected: Mapping[str, int], repeats: int = 0) -> str:
+    """How some records were read, in one line."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
     return (
         f"{lines:,} lines, {accepted:,} usable, {sum(rejected.values()):,} left out"
@@ -98,7 +104,7 @@ def told(lines: int, accepted: int, rejected: Mapping[str, int], repeats: int = 
 
 
 class RejectedFile:
-    """Writes the records left out, one a line: file, line number, reason, message; `most` at most."""
+    """Writes up to `most` of the records left out, one a line: file, line number, reason, message."""
 
     def __init__(self, sink: TextIO, most: int) -> None:
         self._sink = sink
@@ -106,7 +112,7 @@ class RejectedFile:
         sink.write("file\tline\treason\tmessage\n")
 
     def add(self, name: str, line: int, error: BadEvent) -> None:
-        """Write one, while there is room."""
+        """Write one, if there is room."""
         if self._left > 0:
             self._left -= 1
             message = " ".join(str(error).split())
@@ -140,12 +146,12 @@ def parse_record(line: bytes) -> Record:
 
 
 def _literal(text: str, not_json: Exception) -> Any:
-    """The value of a Python literal: nothing in it is ever run."""
+    """The value of a Python literal; no code is run."""
     if not text.lstrip().startswith("{") or len(text) > MOST_LITERAL_BYTES:
         raise BadEvent("not_json", f"is not JSON: {not_json}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as "\d", which those files are full of
+            warnings.simplefilter("ignore")  # about escapes such as "\d", of which those files are full
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise BadEvent("not_json", f"is neither JSON nor a Python literal: {not_json}") from None
@@ -188,14 +194,14 @@ def as_number(value: object, name: str, reason: str) -> float:
     if isinstance(value, str):
         value = value.replace(",", "")
     try:
-        found = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+        parsed = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except (ValueError, OverflowError):
-        found = None
-    if found is None:
+        parsed = None
+    if parsed is None:
         raise BadEvent(reason, f"{name}: must be a number, got {_shown(value)}")
-    if not math.isfinite(found):
+    if not math.isfinite(parsed):
         raise BadEvent(reason, f"{name}: must be finite, got {_shown(value)}")
-    return found
+    return parsed
 
 
 def clean(text: str) -> str:

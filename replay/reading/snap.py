@@ -1,4 +1,6 @@
-"""One review as SNAP and its successors publish it → one `Event`.
+"""A review as SNAP and its successors publish it → an `Event`; a line of their metadata → a `Product`.
+
+Reviews:
 
 | | 2014 | 2018 | 2023 | finefoods.txt, movies.txt |
 |---|---|---|---|---|
@@ -9,8 +11,19 @@
 | votes | `helpful` [helpful, all] | `vote`, "1,234", all helpful | `helpful_vote` | `review/helpfulness`, "1/2" |
 | text | `summary`, `reviewText` | the same | `title`, `text` | `review/summary`, `review/text` |
 
-Other crawls in SNAP's names have nulls in any of them. The rest (`verified`, `style`, `images`, names of people) says
-nothing that an event holds. Entities are resolved, `<br />` is a line break.
+Other crawls that use SNAP's names have nulls in any field. An event has no place for the rest (`verified`, `style`,
+`images`, names of people). HTML entities are resolved, and `<br />` becomes a line break.
+
+Metadata, of which only a line that names no product is left out; a price or title that makes no sense is ignored:
+
+| | 2014 (Python literals) | 2018 | 2023 | other crawls with SNAP's names |
+|---|---|---|---|---|
+| product | `asin` | the same | `parent_asin` | `asin` |
+| categories | `categories`, the first path | `category`, one path | `categories`, else `main_category` | a string |
+| price | a number | "$12.34", a range (the lower end counts), or "" | a number or null | "$229.00" or null |
+| title, brand | `title`, `brand` | the same | `title`, `store` | `title` or null |
+| also bought | `related`: `also_bought`, `bought_together` | `also_buy` | `bought_together` | none |
+| also viewed | `related`: `also_viewed`, `buy_after_viewing` | `also_view` | none | none |
 """
 
 from __future__ import annotations
@@ -26,11 +39,11 @@ from shared.log.records import END_MS, check_event, check_id
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_RATING, EVENT_KIND_REVIEW, Event, Product
 from shared.process.errors import BadEvent
 
-# What people see of a product; some files hold whole style sheets in these fields.
+# Limits of what people see of a product; some files hold whole style sheets in these fields.
 MOST_CHARACTERS = 500
 MOST_CATEGORIES = 20
-_MOST_VOTES = 2**53  # beyond, the number was no count
-_NOBODY = "unknown"  # a user of the block format
+_MOST_VOTES = 2**53  # a larger number was no count
+_NOBODY = "unknown"  # the user of a block that names none
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]+)?)(?:\s*-\s*\$?\s*[0-9][0-9,.]*)?")
 _BOUGHT = ("also_bought", "bought_together", "also_buy")
@@ -39,10 +52,10 @@ _VIEWED = ("also_viewed", "buy_after_viewing", "also_view")
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """What the fields are called."""
+    """The names of the fields in one edition."""
 
     user: str
-    products: tuple[str, ...]  # the first that says something names the product
+    products: tuple[str, ...]  # the first that is not empty names the product
     rating: str
     time: str
     time_unit_ms: int
@@ -102,7 +115,7 @@ def checked(event: Event) -> Event:
 
 
 def _product_field(record: Record, edition: Edition) -> str:
-    """The first that says something."""
+    """The first field of a product's id that is not empty."""
     for name in edition.products:
         if record.get(name):
             return name
@@ -129,13 +142,13 @@ def _text(record: Record, edition: Edition) -> str:
             continue
         if not isinstance(value, str):
             raise BadEvent("bad_text", f"{name}: must be a string, got a {type(value).__name__}")
-        if part := said(value):
+        if part := readable(value):
             parts.append(part)
     return "\n".join(parts)
 
 
-def said(value: str) -> str:
-    """What somebody wrote, as people read it: entities resolved, breaks as line breaks, no half characters."""
+def readable(value: str) -> str:
+    """A text as people read it: entities resolved, `<br />` as line breaks, no half characters."""
     if "&" in value:
         value = html.unescape(value)
     if "<" in value:
@@ -163,10 +176,10 @@ def votes(value: object, name: str) -> int:
     Raises:
         BadEvent: bad_votes.
     """
-    found = as_number(value, name, "bad_votes")
-    if not 0 <= found <= _MOST_VOTES or found != int(found):
-        raise BadEvent("bad_votes", f"{name}: must be a count, got {found:g}")
-    return int(found)
+    count = as_number(value, name, "bad_votes")
+    if not 0 <= count <= _MOST_VOTES or count != int(count):
+        raise BadEvent("bad_votes", f"{name}: must be a count, got {count:g}")
+    return int(count)
 
 
 def to_product(record: Record) -> Product:
@@ -186,7 +199,7 @@ def to_product(record: Record) -> Product:
 
 
 def product_of(product_id: str, *, title: object, categories: list[object], brand: object, price: object) -> Product:
-    """The product that a source tells of; what it tells badly is as good as not told.
+    """A product; a title, category, brand or price that makes no sense is left out.
 
     Raises:
         BadEvent: bad_id.
@@ -204,7 +217,7 @@ def product_of(product_id: str, *, title: object, categories: list[object], bran
 
 
 def _line(value: object) -> str:
-    """Text as one line, entities resolved; empty when it is none."""
+    """A text as one line, entities resolved; empty if it is no text."""
     if not isinstance(value, str):
         return ""
     return " ".join(clean(html.unescape(value)).split())[:MOST_CHARACTERS]
@@ -222,8 +235,8 @@ def _path(record: Record) -> list[object]:
 
 def _price(value: object) -> float | None:
     if isinstance(value, str):
-        found = _PRICE.fullmatch(value.strip())
-        return float(found[1].replace(",", "")) if found else None
+        match = _PRICE.fullmatch(value.strip())
+        return float(match[1].replace(",", "")) if match else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -234,24 +247,24 @@ def _price(value: object) -> float | None:
 
 
 class RelatedProducts(NamedTuple):
-    """Product ids, each once, in the order of the line."""
+    """The products that a line of metadata lists beside its own: ids, each once, in the order of the line."""
 
     also_bought: tuple[str, ...]
     also_viewed: tuple[str, ...]
 
 
 def related_of(record: Record) -> RelatedProducts:
-    """The lists of a line; what is no list of names is as good as none."""
+    """The related products of a line; anything but a list of ids is ignored."""
     nested = record.get("related")
     sources = (record, nested) if isinstance(nested, dict) else (record,)
     return RelatedProducts(_ids(sources, _BOUGHT), _ids(sources, _VIEWED))
 
 
 def _ids(sources: tuple[Record, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+    ids: dict[str, None] = {}
     for source in sources:
         for name in names:
             value = source.get(name)
             if isinstance(value, list):
-                found.update((entry, None) for entry in value if isinstance(entry, str) and entry)
-    return tuple(found)
+                ids.update((entry, None) for entry in value if isinstance(entry, str) and entry)
+    return tuple(ids)

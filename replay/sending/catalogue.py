@@ -1,4 +1,4 @@
-"""`python -m replay --products FILE`: from a file that says what products are to acknowledged products."""
+"""`python -m replay --products FILE`: sends the products of a file until the broker has acknowledged all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replay.order.ordering import Staging
 from replay.reading.formats import recognise_products
 from replay.reading.lines import Lines
 from replay.reading.mapping import load_mapping
-from replay.reading.records import Account, RejectedFile, told
+from replay.reading.records import Account, RejectedFile, account_line
 from replay.sending.producer import require_none_refused, send_products
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer, producer_config
@@ -41,27 +41,29 @@ def send_catalogue(
 ) -> None:
     """Send the products of a file until the broker has all of them, or until `stop`.
 
-    Of several lines about one product the last counts, here and in the log: sent again, they are as good as sent once.
+    Of several lines about one product the last one counts, here and in the log, so sending a file twice does no harm.
 
     Raises:
-        Unusable: what was given can't be used.
+        Unusable: the file, the mapping or the disk is of no use; the message says what to do.
         Unavailable: the broker refused a message for good.
     """
     watch = Watch(stop, sys.stderr if sys.stderr.isatty() else None, every_seconds=settings.progress_seconds)
     producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
     try:
         metrics.ready.set(1)
-        with _workshop(settings.state_dir) as folder:  # its own: products may go beside a running replay
+        with _workshop(settings.state_dir) as folder:  # a folder of its own: a replay may run meanwhile
             _collect(file, mapping, settings, folder, watch, metrics)
             ensure_topics(kafka, stop=stop)
             _send(folder, producer, kafka, watch, metrics)
     except Stopped:
-        log.info("stopped after %s products; send all again: each counts once", f"{producer.acknowledged:,}")
+        log.info(
+            "stopped after %s products; send the file again: each product counts once", f"{producer.acknowledged:,}"
+        )
 
 
 @contextmanager
 def _workshop(state_dir: Path) -> Iterator[Path]:
-    """A folder for the time being."""
+    """A temporary folder in the state folder."""
     with room_in(state_dir):
         state_dir.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".catalogue-", dir=state_dir)
@@ -72,9 +74,9 @@ def _workshop(state_dir: Path) -> Iterator[Path]:
 def _collect(
     file: Path, mapping: Path | None, settings: ReplaySettings, folder: Path, watch: Watch, metrics: ReplayMetrics
 ) -> None:
-    """Read the products, each once, into the database in a folder."""
-    found = recognise_products(file, None if mapping is None else load_mapping(mapping), settings)
-    log.info("%s: read as %s", file, found.name)
+    """Read the products, each once, into a database in `folder`."""
+    product_format = recognise_products(file, None if mapping is None else load_mapping(mapping), settings)
+    log.info("%s: read as %s", file, product_format.name)
     account = Account()
 
     def look() -> None:
@@ -93,26 +95,26 @@ def _collect(
                     rejected.add(file.name, n, error)
                     metrics.rejected.labels(error.reason).inc()
 
-                for n, _, product in found.read(lines, account, reject=reject):
+                for n, _, product in product_format.read(lines, account, reject=reject):
                     staging.add_product(n, product)
             staging.end_products()
         finally:
             staging.close()
-    account.require_use(file, found.name)
-    log.info("%s: %s", file.name, told(account.lines, account.accepted, dict(account.rejected.most_common())))
+    account.require_use(file, product_format.name)
+    log.info("%s: %s", file.name, account_line(account.lines, account.accepted, dict(account.rejected.most_common())))
     if account.rejected:
-        log.info("%s: all lines left out are in %s", file.name, left_out)
+        log.info("%s: the lines left out are in %s", file.name, left_out)
     if account.broken:
-        log.warning("%s; what could be read of it is used: download it again to have the rest", account.broken)
+        log.warning("%s; what could be read is used: download the file again for the rest", account.broken)
 
 
 def _send(folder: Path, producer: CountedProducer, kafka: KafkaSettings, watch: Watch, metrics: ReplayMetrics) -> None:
     with duckdb.connect(str(folder / DATABASE), read_only=True, config={"threads": 1}) as database:
-        found = database.execute("SELECT count(*) FROM products").fetchone()
-        total = int(found[0]) if found else 0
+        row = database.execute("SELECT count(*) FROM products").fetchone()
+        total = int(row[0]) if row else 0
 
         def tend() -> None:
-            require_none_refused(producer, "send the file again once the cause is gone: each product counts once")
+            require_none_refused(producer, "once the cause is gone, send the file again: each product counts once")
             watch.look(lambda: f"{producer.acknowledged / max(1, total):4.0%}  {producer.acknowledged:,} products")
 
         send_products(stored_products(database), producer, Topics.of(kafka).products, tend)

@@ -1,4 +1,7 @@
-"""Sends a dataset to the log: products, then events with ticks, at the asked pace, every delivery accounted for."""
+"""Sends messages to the log and waits for every acknowledgement; the first refusal ends the replay.
+
+`Sender` sends a dataset: its products, then its events with ticks, at its pace. `send_products` sends products alone.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from shared.process.terminal import Stopped, Watch
 log = logging.getLogger("replay")
 NAP_SECONDS = 0.1
 _MEASURE_SECONDS = 0.2
-_UNTENDED = 32  # messages sent in a row, a millisecond's worth, where none waits for its time
+_UNTENDED = 32  # messages sent between two calls of `_tend` without a pace: about a millisecond's worth
 
 
 class Sender:
-    """Carries out a task from a position on; the position is kept beside the ordered copy, also when it is stopped."""
+    """Sends a task from a position on, and saves the position beside the ordered copy, also when it is stopped."""
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class Sender:
         """Send everything and wait until the broker has it.
 
         Raises:
-            Stopped: the watch was told to; what is in flight got `drain_seconds` to be acknowledged.
+            Stopped: by the watch; messages in flight got `drain_seconds` to be acknowledged.
             Unavailable: the broker refused a message for good.
         """
         try:
@@ -74,10 +77,10 @@ class Sender:
             self._save()
             self._measure()
         if self.progress.before == self.progress.total:
-            log.info("everything was sent before: nothing is left")
+            log.info("everything was sent before: nothing is left to send")
             return
         log.info(
-            "done: %s events sent and acknowledged in %.1f s, %s messages with ticks and products; none failed",
+            "done: %s events sent and acknowledged in %.1f s (%s messages with ticks and products); none failed",
             f"{self.progress.acknowledged_now:,}",
             self.progress.seconds,
             f"{self._producer.acknowledged:,}",
@@ -119,20 +122,20 @@ class Sender:
         self._tend()
 
     def _tend(self) -> None:
-        """What has to be done all the time: notice failures, save the position, show how it goes, stop when asked."""
+        """Called all the time: notices failures, saves the position, shows progress, and stops when asked to."""
         require_none_refused(
             self._producer,
-            "what it took before them is kept in the position: go on with --resume once the cause is gone",
+            "the position covers what it accepted before: once the cause is gone, go on with --resume",
         )
         now = self._clock()
         if now - self._saved >= self._settings.save_seconds:
             self._save()
         if now - self._measured >= _MEASURE_SECONDS:
             self._measure()
-        self._watch.look(lambda: self.progress.told(self._pacer.behind_seconds))
+        self._watch.look(lambda: self.progress.line(self._pacer.behind_seconds))
 
     def _drain(self) -> None:
-        """Give what is in flight some time."""
+        """Give messages in flight some time to be acknowledged."""
         deadline = self._clock() + self._settings.drain_seconds
         while self._producer.in_flight and not self._producer.failed and self._clock() < deadline:
             self._producer.poll(NAP_SECONDS)
@@ -145,8 +148,8 @@ class Sender:
             self._position.save(self._task.copy.folder)
         except OSError as error:
             log.warning(
-                "the position can't be saved in %s (%s): the earlier one stays, and a resumed replay would send more "
-                "again, which counts once",
+                "the position can't be saved in %s (%s): the earlier one stays, so a resumed replay would send some "
+                "events again; each still counts once",
                 self._task.copy.folder,
                 error.strerror,
             )
@@ -157,7 +160,7 @@ class Sender:
 
 
 def send_products(products: Iterable[Product], producer: CountedProducer, topic: str, tend: Callable[[], None]) -> None:
-    """Send products and wait until the broker has all of them, calling `tend` all the time."""
+    """Send products and wait until the broker has all of them, calling `tend` meanwhile."""
     for product in products:
         producer.send(topic, key=product.product_id.encode(), value=product.SerializeToString(), on_wait=tend)
         tend()
@@ -173,13 +176,13 @@ def settle(producer: CountedProducer, tend: Callable[[], None]) -> None:
 
 
 def require_none_refused(producer: CountedProducer, way_out: str) -> None:
-    """Notice that the broker refused something.
+    """Check that the broker refused nothing.
 
     Args:
         way_out: what to do once the cause is gone.
 
     Raises:
-        Unavailable: it did, for good.
+        Unavailable: it refused a message for good.
     """
     if producer.failed:
         raise Unavailable(f"the broker refused {producer.failed:,} messages ({producer.last_error}); {way_out}")

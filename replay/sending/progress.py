@@ -1,9 +1,11 @@
-"""How far a replay is: for its position, for people and for Prometheus."""
+"""How far a replay has come, for its position, for people and for Prometheus.
+
+Only what the broker has acknowledged without a gap counts, so a position on disk is true even after kill -9.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from replay.metrics import ReplayMetrics
 from replay.order.ordered_copy import OrderedCopy, Selection
 from replay.sending.script import Cue, Lateness, Script, behind
 from shared.process.errors import Unusable
-from shared.process.folders import sync_folder
+from shared.process.folders import write_file
 
 log = logging.getLogger("replay")
 POSITION = "position.json"
@@ -26,7 +28,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True, slots=True)
 class ReplayTask:
-    """What is to be sent."""
+    """What a replay sends."""
 
     copy: OrderedCopy
     selection: Selection
@@ -35,31 +37,25 @@ class ReplayTask:
 
 
 class ReplayPosition(BaseModel):
-    """`position.json`: everything up to `sequence` of `loop` was acknowledged."""
+    """`position.json`: the broker has acknowledged everything up to `sequence` of `loop`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
     log_identity: str  # of freshet.events
     selection: Selection
-    moved_ms: int = 0  # what --ending adds to event times, whole days
+    moved_ms: int = 0  # what --ending adds to event times, in whole days
     products_sent: bool = False
     loop: int = 0
-    sequence: int = 0  # in the whole dataset's order; 0: nothing of the loop yet
+    sequence: int = 0  # place in the whole dataset's order, from 1; 0: nothing of the loop yet
 
     def save(self, folder: Path) -> None:
-        """Write it in one step."""
-        temporary = folder / f".{POSITION}.tmp"
-        with temporary.open("w", encoding="utf-8") as sink:
-            sink.write(self.model_dump_json(indent=2))
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(folder / POSITION)
-        sync_folder(folder)
+        """Write it whole, and durably."""
+        write_file(folder / POSITION, self.model_dump_json(indent=2).encode())
 
     @classmethod
     def load(cls, folder: Path) -> ReplayPosition | None:
-        """The position kept in a folder, None when there is none.
+        """The position saved in a folder; None if there is none.
 
         Raises:
             Unusable: it is damaged.
@@ -72,19 +68,19 @@ class ReplayPosition(BaseModel):
         except (OSError, ValidationError) as error:
             raise Unusable(
                 f"the position in {file} is damaged ({error}); delete it and replay without --resume: "
-                "readers leave out what they have seen"
+                "readers skip what they have seen"
             ) from error
 
 
 class SentEvent(NamedTuple):
-    """An event on its way."""
+    """An event that was sent, with its loop."""
 
     loop: int
     cue: Cue
 
 
 class ReplayProgress:
-    """Counts what was acknowledged, from a position on."""
+    """Counts acknowledged events, from a position on."""
 
     def __init__(
         self, task: ReplayTask, position: ReplayPosition, metrics: ReplayMetrics, clock: Callable[[], float]
@@ -98,27 +94,27 @@ class ReplayProgress:
         self.before = position.loop * task.script.extent.events
         self.before += task.copy.count_up_to(task.selection, position.sequence)
         self._sent = 0  # by this process
-        self._counted = 0  # of those acknowledged, told Prometheus
+        self._counted = 0  # acknowledged events that Prometheus knows of
 
     def start(self) -> None:
-        """Events begin to flow."""
+        """Start the clock of the rate: events begin to flow."""
         self._started = self._clock()
         self._metrics.events()
         self._metrics.asked_rate.set(self._task.script.pace.mean_rate)
 
     def sent(self, event: SentEvent) -> Stretch[SentEvent]:
-        """Note an event as sent; where to acknowledge it."""
+        """Note that an event was sent; returns where its acknowledgement goes."""
         self._sent += 1
         return self._prefix.sent(event, self._clock)
 
     @property
     def acknowledged_now(self) -> int:
-        """Events acknowledged to this process, gaps or not."""
+        """Events of this process that the broker acknowledged, with or without a gap before them."""
         return self._sent - self._prefix.in_flight
 
     @property
     def newest(self) -> SentEvent | None:
-        """An event sent by this process before which, itself included, the broker has everything."""
+        """The newest event up to which the broker has everything that this process sent."""
         return self._prefix.newest
 
     @property
@@ -128,7 +124,7 @@ class ReplayProgress:
 
     @property
     def acknowledged(self) -> int:
-        """The events that the broker has without a gap, those before the position included."""
+        """Events that the broker has without a gap, those before the position included."""
         newest = self.newest
         return self.before if newest is None else newest.loop * self._task.script.extent.events + newest.cue.place + 1
 
@@ -143,12 +139,12 @@ class ReplayProgress:
         return self.acknowledged_now / max(self.seconds, 1e-3)
 
     def behind_seconds(self, pace_seconds: float) -> float:
-        """How late the replay is; `pace_seconds`: how late its next event is. Without a pace nothing is late."""
+        """How late the replay is, 0 without a pace; `pace_seconds` says how late its next event is."""
         paced = self._task.script.pace.mean_rate > 0
         return behind(pace_seconds, self._prefix.oldest_seconds(self._clock())) if paced else 0.0
 
     def measure(self, pace_seconds: float, in_flight: int) -> None:
-        """Tell Prometheus, and once in the log when the replay falls behind or has caught up."""
+        """Set the metrics, and log once when the replay falls behind or has caught up."""
         behind_seconds = self.behind_seconds(pace_seconds)
         self._metrics.behind.set(behind_seconds)
         acknowledged = self.acknowledged_now
@@ -160,12 +156,12 @@ class ReplayProgress:
             self._metrics.event_time.set(self.newest.cue.event_time_ms / 1000)
         turned = self._lateness.turned(behind_seconds)
         if turned == "late":
-            log.warning("%.1f s behind the asked pace: the broker, or this machine, does not keep up", behind_seconds)
+            log.warning("%.1f s behind the pace asked for: the broker, or this machine, can't keep up", behind_seconds)
         elif turned == "caught up":
-            log.info("caught up with the asked pace")
+            log.info("caught up with the pace")
 
-    def told(self, pace_seconds: float) -> str:
-        """One line for people."""
+    def line(self, pace_seconds: float) -> str:
+        """One line of progress, for people."""
         newest, behind_seconds = self.newest, self.behind_seconds(pace_seconds)
         time_ms = None if newest is None else newest.cue.event_time_ms
         day = "-" if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
@@ -178,9 +174,9 @@ class ReplayProgress:
 
 
 class AcknowledgedPrefix(Generic[ItemT]):
-    """Follows what was sent up to an item before which, itself included, everything was acknowledged.
+    """Finds the newest item up to which everything was acknowledged.
 
-    It is the last such item, or up to `STRETCH` items before: an acknowledgement then costs no more than an addition.
+    It may be up to `STRETCH` items too old: so an acknowledgement costs one addition.
     """
 
     STRETCH = 64
@@ -190,7 +186,7 @@ class AcknowledgedPrefix(Generic[ItemT]):
         self._newest: ItemT | None = None
 
     def sent(self, item: ItemT, clock: Callable[[], float]) -> Stretch[ItemT]:
-        """Note an item as sent now; where to acknowledge it."""
+        """Note that an item is sent now; returns where its acknowledgement goes."""
         stretch = self._stretches[-1] if self._stretches else None
         if stretch is None or stretch.sent == self.STRETCH or not stretch.in_flight:
             stretch = Stretch(clock())
@@ -201,24 +197,24 @@ class AcknowledgedPrefix(Generic[ItemT]):
 
     @property
     def newest(self) -> ItemT | None:
-        """The item up to which the broker has everything; None before any."""
+        """The item up to which the broker has everything; None if there is none yet."""
         while self._stretches and not self._stretches[0].in_flight:
             self._newest = self._stretches.popleft().last
         return self._newest
 
     @property
     def in_flight(self) -> int:
-        """Items that the broker may not have."""
+        """Items not acknowledged yet."""
         return sum(stretch.in_flight for stretch in self._stretches)
 
     def oldest_seconds(self, now: float) -> float:
-        """How long the oldest stretch without all its acknowledgements has waited for them; 0 where none waits."""
+        """How long the oldest incomplete stretch has waited for acknowledgements; 0 if none waits."""
         waiting = next((stretch for stretch in self._stretches if stretch.in_flight), None)
         return 0.0 if waiting is None else now - waiting.since
 
 
 class Stretch(Generic[ItemT]):
-    """Items sent one after the other, whose acknowledgements are only counted."""
+    """Consecutive items, of whose acknowledgements only the number is kept."""
 
     __slots__ = ("_acknowledged", "last", "sent", "since")
 
@@ -234,5 +230,5 @@ class Stretch(Generic[ItemT]):
         return self.sent - self._acknowledged
 
     def acknowledge(self, _: object = None) -> None:
-        """Note that the broker has one of the items; what it reports of it does not matter."""
+        """Count one acknowledgement; which item it is for does not matter."""
         self._acknowledged += 1

@@ -1,4 +1,7 @@
-"""`python -m replay run`: from a file to acknowledged events."""
+"""`python -m replay run`: replays a file until the broker has acknowledged every event.
+
+The order of the work: the ordered copy, where to begin (`beginning`), then the `Sender`.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def run(
     try:
         with alone(settings.state_dir):
             metrics.ready.set(1)
-            # Made first: it takes a second until the broker has given it an id.
+            # Made first: the broker takes a second to give it an id.
             producer = CountedProducer(producer_config(kafka, queue_messages=settings.queue_messages))
             copy = ordered_copy(arguments.file, arguments.metadata, settings, watch, mapping, metrics=metrics)
             task = _task(arguments, copy, settings, _moved_ms(arguments, copy))
@@ -61,20 +64,20 @@ def run(
             sender.run()
             metrics.done.set(1)
             if copy.summary.reviews.broken:
-                log.warning("not all of the file was sent: %s", copy.summary.reviews.broken)
+                log.warning("the file was not sent completely: %s", copy.summary.reviews.broken)
     except Stopped:
         if sender is None:
             log.info("stopped before anything was sent")
         else:
             log.info(
-                "stopped after %s of %s events, all acknowledged and the position kept; go on with: %s",
+                "stopped after %s of %s events, all acknowledged, and the position is saved; go on with: %s",
                 f"{sender.progress.acknowledged:,}",
                 f"{sender.progress.total:,}",
                 _to_resume(sys.argv[1:]),
             )
         return
     if arguments.stay:
-        log.info("staying up until it is stopped")
+        log.info("all is sent; staying up until stopped")
         stop.wait()
 
 
@@ -82,16 +85,16 @@ def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySett
     selection = selection_of(arguments)
     extent = copy.extent(selection)
     end_ms = extent.last_ms + copy.summary.tables.resolution_ms
-    asked = PaceOptions(
+    pace_options = PaceOptions(
         within_seconds=arguments.within, evenly=arguments.evenly, speed=arguments.speed, rate=arguments.rate
     )
-    pace = ReplayPace.of(asked, extent.first_ms, end_ms, extent.events)
+    pace = ReplayPace.of(pace_options, extent.first_ms, end_ms, extent.events)
     script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds, moved_ms)
     loops = arguments.loop or script.most_loops
     if loops > script.most_loops:
         raise Unusable(
-            f"--loop {loops}: event times go on from loop to loop, and {script.most_loops} loops of this dataset "
-            "reach the year 2200; ask for fewer"
+            f"--loop {loops}: event times grow from loop to loop, and {script.most_loops} loops of this dataset "
+            "reach the year 2200; ask for fewer loops"
         )
     return ReplayTask(copy, selection, script, loops)
 
@@ -113,13 +116,13 @@ def beginning(
     resume: bool,
     ending: Ending | None = None,
 ) -> ReplayPosition:
-    """Where to begin; topics are created where they are missing, and a broker that is away is waited for.
+    """Where to begin. Creates missing topics, and waits for a broker that is away.
 
-    What was sent to a log before has moved event times for good: `ending` now goes on with that.
+    A dataset keeps the event times that it was first sent to a log with, so `--ending now` reuses them.
 
     Raises:
-        Unusable: what was sent before and what is to be sent now don't go together.
-        Stopped: `stop` came first.
+        Unusable: this replay does not fit what was sent to the log before.
+        Stopped: `stop` was set first.
     """
     ensure_topics(kafka, stop=stop)
     identity = _identity(kafka, stop)
@@ -131,7 +134,7 @@ def beginning(
             if ending is not None:
                 _refuse_moved(kept, task, ending)
             return kept
-        log.info("no position of this dataset is kept in %s: starting at its beginning", task.copy.folder)
+        log.info("%s holds no position of this dataset: starting at its beginning", task.copy.folder)
     elif kept is not None and kept.log_identity == identity:
         _judge_second(kept, task.selection)
         _refuse_moved(kept, task, ending)
@@ -146,18 +149,18 @@ def beginning(
 def _refuse_other(kept: ReplayPosition, identity: str, selection: Selection) -> None:
     if kept.log_identity != identity:
         raise Unusable(
-            f"--resume: the position is one in another log ({kept.log_identity}, this is {identity}); "
-            "to send everything to this one, leave --resume out"
+            f"--resume: the saved position belongs to another log ({kept.log_identity}; this one is {identity}); "
+            "to send everything to this log, leave --resume out"
         )
     if kept.selection != selection:
         raise Unusable(
-            f"--resume: the replay it goes on from sent {kept.selection.told()}, not {selection.told()}; ask for the "
-            "same, or leave --resume out and use another log (FRESHET_KAFKA_TOPIC_PREFIX)"
+            f"--resume: the replay before sent {kept.selection.as_options()}, not {selection.as_options()}; ask for "
+            "the same, or leave --resume out and use another log (FRESHET_KAFKA_TOPIC_PREFIX)"
         )
 
 
 def _refuse_moved(kept: ReplayPosition, task: ReplayTask, ending: Ending | None) -> None:
-    """Refuse other event times than those that were sent before: one dataset has one time in a log."""
+    """Refuse to send a dataset to the same log twice with different event times."""
     if ending == "now" or task.script.moved_ms == kept.moved_ms:
         return
     last_ms = task.copy.summary.tables.last_ms + kept.moved_ms
@@ -172,18 +175,19 @@ def _refuse_moved(kept: ReplayPosition, task: ReplayTask, ending: Ending | None)
 
 
 def _judge_second(kept: ReplayPosition, selection: Selection) -> None:
-    """Say what a second replay into the same log does; refuse one that would silently lack events.
+    """Warn that readers skip what they have seen; refuse a selection of which they would skip new events.
 
-    Readers remember the highest number they have seen of a dataset: lower ones they take for repeats.
+    Readers remember the highest sequence of a dataset that they have seen, and take any lower one for a repeat.
     """
     if selection.users_share > kept.selection.users_share or selection.from_ms < kept.selection.from_ms:
         raise Unusable(
-            f"{kept.selection.told()} of this dataset was sent to this log before, and readers would take what is new "
-            f"in {selection.told()} for repeats: use another log (FRESHET_KAFKA_TOPIC_PREFIX), or ask for the same"
+            f"{kept.selection.as_options()} of this dataset was sent to this log before, and readers would take the "
+            f"new events of {selection.as_options()} for repeats: use another log (FRESHET_KAFKA_TOPIC_PREFIX), or "
+            "select the same"
         )
     log.warning(
-        "this log holds the dataset up to event %s of loop %d already: readers leave out what they have seen. "
-        "--resume goes on from there; another FRESHET_KAFKA_TOPIC_PREFIX starts anew",
+        "this log already holds the dataset up to event %s of loop %d, and readers skip what they have seen. "
+        "--resume goes on from there; another FRESHET_KAFKA_TOPIC_PREFIX starts afresh",
         f"{kept.sequence:,}",
         kept.loop,
     )
@@ -200,7 +204,7 @@ def _identity(kafka: KafkaSettings, stop: threading.Event) -> str:
 
 
 def _warn_of_twins(copy: OrderedCopy, identity: str, state_dir: Path) -> None:
-    """Say when the same reviews were sent to the same log with other metadata: readers can't know them again."""
+    """Warn if the same reviews were sent to this log with other metadata: readers can't recognise them."""
     for file in state_dir.glob(f"*/{POSITION}"):
         other = ReplayPosition.load(file.parent)
         if other is None or other.log_identity != identity or file.parent == copy.folder:
@@ -208,7 +212,7 @@ def _warn_of_twins(copy: OrderedCopy, identity: str, state_dir: Path) -> None:
         summary = Summary.model_validate_json((file.parent / SUMMARY).read_bytes())
         if summary.reviews.sha256 == copy.summary.reviews.sha256:
             log.warning(
-                "this log holds the same reviews already, sent with other metadata: now they count a second time. "
+                "this log already holds the same reviews, sent with other metadata: they will count a second time. "
                 "Another FRESHET_KAFKA_TOPIC_PREFIX keeps them apart"
             )
             return

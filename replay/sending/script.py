@@ -1,4 +1,8 @@
-"""What is sent, in which order, and when: the events of a dataset with ticks between them. Pure."""
+"""What is sent, in which order and when: the events of a dataset, with ticks between them, at a pace.
+
+A `Script` turns ordered events into messages (`Cue`), a `ReplayPace` says when each is due, and a `Pacer` waits for it.
+Nothing here has a clock of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from replay.order.ordered_copy import Extent, Ordered
 from shared.log.records import DAY_MS, END_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 
-# A replay this late says so, once; it has caught up when it is this little late.
+# A replay that is so late says so once; it has caught up when it is no later than this.
 LATE_SECONDS = 2.0
 CAUGHT_UP_SECONDS = 0.2
-# Longer than a broker that keeps up takes to acknowledge.
+# A broker that keeps up acknowledges sooner.
 ACKNOWLEDGED_WITHIN_SECONDS = 1.0
 _LONGEST_NAP_SECONDS = 0.1
 _SHORTEST_NAP_SECONDS = 0.001
@@ -23,12 +27,12 @@ _SHORTEST_NAP_SECONDS = 0.001
 class Script:
     """Turns the ordered events of a selection into messages, loop after loop.
 
-    A tick says that every event before its time was sent: it has the time of the event that follows it. One comes every
-    `tick_events` events, in quiet stretches every `tick_seconds` of the schedule, and one after all events of a loop.
-    Where they lie follows from the dataset and the pace alone, never from a clock.
+    A tick says that every event before its time was sent; it has the time of the event after it. There is one every
+    `tick_events` events, in quiet stretches one every `tick_seconds` of the schedule, and one at the end of a loop.
+    Their places follow from the dataset and the pace alone, never from a clock.
 
-    In loop n all event times are n times (the range and a day) later, so that time goes on; in all of them they are
-    `moved_ms` later, or earlier where that is negative.
+    In loop n, from 0, event times are n times (the range and a day) later, so that time goes on. In every loop they are
+    `moved_ms` later, or earlier if that is negative.
     """
 
     fingerprint: str
@@ -40,18 +44,18 @@ class Script:
 
     @property
     def shift_ms(self) -> int:
-        """What event times grow by from one loop to the next."""
+        """How much later event times are from one loop to the next."""
         return self.extent.last_ms - self.extent.first_ms + DAY_MS
 
     @property
     def most_loops(self) -> int:
-        """The loops after which event times would pass what an event may hold."""
+        """How many loops fit before event times pass the year 2200."""
         return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
 
     def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
         """The messages of one loop, from the event at `first_place` on."""
         source = f"{self.fingerprint}/{number}"
-        # Put after a stored event, it says what is new of it: of a field that comes twice, protobuf takes the last.
+        # Appended to a stored event, it sets these fields: of a field that comes twice, protobuf takes the last.
         stamp = Event(source=source)
         shift_ms = self.moved_ms + number * self.shift_ms
         start = number * self.pace.duration_seconds
@@ -77,13 +81,13 @@ class Script:
 
 
 class Cue(NamedTuple):
-    """One message and when it is due, in seconds after the start of the first loop; None: at once."""
+    """A message, and when it is due: seconds after the start of the first loop, None for at once."""
 
     due: float | None
     event_time_ms: int
     key: bytes | None  # None: a tick, for every partition
     value: bytes  # an `Event`
-    place: int  # of an event among those selected, counted from 0; of a tick the events before it
+    place: int  # of an event: its place among those selected, from 0; of a tick: how many events precede it
     sequence: int = 0  # 0: a tick
 
     @property
@@ -102,10 +106,10 @@ class ReplayPace:
     """The pace for one range of events.
 
     Attributes:
-        start_ms, end_ms: the range on the axis of spread event times.
-        events: how many there are in it.
-        speed: event time / wall time; 0 where the pace does not go by event time.
-        rate: events per second; 0 where the pace does not go by their number.
+        start_ms, end_ms: the range of spread event times.
+        events: how many the range holds.
+        speed: event time / wall time; 0 if the pace does not follow event time.
+        rate: events per second; 0 if the pace does not follow the number of events.
     """
 
     start_ms: float
@@ -115,14 +119,14 @@ class ReplayPace:
     rate: float = 0.0
 
     @classmethod
-    def of(cls, asked: PaceOptions, start_ms: float, end_ms: float, events: int) -> ReplayPace:
-        """What was asked for, for this range."""
-        speed = asked.speed or 0.0
-        if asked.within_seconds is not None and asked.evenly:
-            return cls(start_ms, end_ms, events, rate=events / asked.within_seconds)
-        if asked.within_seconds is not None:
-            speed = (end_ms - start_ms) / 1000 / asked.within_seconds
-        return cls(start_ms, end_ms, events, speed, asked.rate or 0.0)
+    def of(cls, options: PaceOptions, start_ms: float, end_ms: float, events: int) -> ReplayPace:
+        """The pace that the options mean for this range."""
+        speed = options.speed or 0.0
+        if options.within_seconds is not None and options.evenly:
+            return cls(start_ms, end_ms, events, rate=events / options.within_seconds)
+        if options.within_seconds is not None:
+            speed = (end_ms - start_ms) / 1000 / options.within_seconds
+        return cls(start_ms, end_ms, events, speed, options.rate or 0.0)
 
     @property
     def duration_seconds(self) -> float:
@@ -137,7 +141,7 @@ class ReplayPace:
         return self.events / self.duration_seconds if self.duration_seconds else 0.0
 
     def due(self, place: int, spread_ms: float) -> float | None:
-        """Seconds after the start at which the event at `place`, counted from 0, is due; None: at once."""
+        """When the event at `place`, from 0, is due: seconds after the start, None for at once."""
         if self.speed:
             return (spread_ms - self.start_ms) / 1000 / self.speed
         return place / self.rate if self.rate else None
@@ -145,26 +149,26 @@ class ReplayPace:
 
 @dataclass(frozen=True, slots=True)
 class PaceOptions:
-    """The pace as the operator asks for it: at most one of them; none is as fast as the broker takes it."""
+    """The pace as options of the command line: one of them at most; without any, as fast as the broker accepts."""
 
-    within_seconds: float | None = None  # the whole range in this time
+    within_seconds: float | None = None  # the whole range within this time
     evenly: bool = False  # with `within_seconds`: by number of events, not by their times
     speed: float | None = None  # event time / wall time
     rate: float | None = None  # events per second
 
 
 class Pacer:
-    """Waits until something is due. The schedule is absolute: what was late is caught up, and nothing drifts."""
+    """Waits until something is due. The schedule is absolute, so delays are made up and nothing drifts."""
 
     def __init__(self, clock: Callable[[], float], nap: Callable[[float], None]) -> None:
-        """`nap`: sleep for so many seconds at most."""
+        """`nap` sleeps for so many seconds at most."""
         self._clock = clock
         self._nap = nap
         self._start: float | None = None
         self.behind_seconds = 0.0
 
     def wait(self, due: float | None, meanwhile: Callable[[], None]) -> None:
-        """Return when `due` has come, calling `meanwhile` after every nap; the first call sets the schedule's start."""
+        """Return when `due` has come; call `meanwhile` after every nap. The first call starts the schedule."""
         if due is None:
             return
         self.look(due)
@@ -174,7 +178,7 @@ class Pacer:
             self.look(due)
 
     def look(self, due: float | None) -> None:
-        """Note how late the thing due is, below 0 where it is early."""
+        """Measure how late something due is; below 0 if it is early."""
         if due is None:
             return
         if self._start is None:
@@ -183,22 +187,22 @@ class Pacer:
 
 
 def behind(pace_seconds: float, unacknowledged_seconds: float) -> float:
-    """How late a replay is: as its next event, or as the oldest that the broker should have acknowledged by now.
+    """How late a replay is: by its next event, or by the oldest event that the broker should have acknowledged by now.
 
-    A queue takes events at the pace long after the broker has stopped to.
+    The queue goes on accepting events at the pace long after the broker has stopped.
     """
     owed = unacknowledged_seconds if unacknowledged_seconds > ACKNOWLEDGED_WITHIN_SECONDS else 0.0
     return max(0.0, pace_seconds, owed)
 
 
 class Lateness:
-    """Tells once that a replay fell behind, and once that it has caught up."""
+    """Notices when a replay falls behind, and when it has caught up, once each."""
 
     def __init__(self) -> None:
         self._is_late = False
 
     def turned(self, behind_seconds: float) -> Literal["late", "caught up"] | None:
-        """What has changed with this reading."""
+        """What this measurement changes."""
         if not self._is_late and behind_seconds > LATE_SECONDS:
             self._is_late = True
             return "late"

@@ -140,6 +140,21 @@ def _read(file: Path, manifest: str, digest: Digest) -> bytes:
     return content
 
 
+def write_file(file: Path, content: bytes) -> None:
+    """Write a file that appears whole, in the place of an earlier one, even across a power cut.
+
+    Raises:
+        OSError: the disk is full, say; the earlier file stays.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("wb") as sink:
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
+    temporary.replace(file)
+    sync_folder(file.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a folder's own entries durable."""
     handle = os.open(folder, os.O_RDONLY)

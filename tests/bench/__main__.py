@@ -55,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(name, known[name])
         start = time.monotonic()
         try:
-            found = _run(name, quick=given.quick)
+            measured = _run(name, quick=given.quick)
         except Exception:  # noqa: BLE001  # one that fails must not take the others' figures with it
             traceback.print_exc()
             report["failed"].append(name)
             continue
         _say(name, f"done in {time.monotonic() - start:.0f} s")
-        figures += found
-        report["figures"] += [{"bench": name, **figure.as_json()} for figure in found]
+        figures += measured
+        report["figures"] += [{"bench": name, **figure.as_json()} for figure in measured]
     if figures:
         print(table(figures))
     if given.json is not None:
@@ -75,12 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def benches() -> dict[str, str]:
     """Each benchmark of this folder, a module with a function `run`, and what it measures."""
-    found = {}
+    measured = {}
     for path in sorted(HERE.glob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in module.body):
-            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
-    return found
+            measured[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+    return measured
 
 
 def chosen(names: Sequence[str], known: dict[str, str]) -> list[str]:

@@ -67,18 +67,18 @@ def run(settings: BenchSettings) -> list[Figure]:
             states = states[:3_000]
         settings.say(f"{name}: {len(states):,} events")
         with one_thread():
-            found = _judged(states, categories)
-        figures += _figures(name, found, bool(categories))
+            lists_at = _judged(states, categories)
+        figures += _figures(name, lists_at, bool(categories))
     return figures
 
 
 def _judged(states: Sequence[StateVector], categories: dict[str, str]) -> dict[float, Lists]:
     learner = Learner(TrainerSettings(policy="freshet", seed=1), ShopSettings())
     attributes, scorer = Attributes(), None
-    found = {strength: Lists() for strength in STRENGTHS}
+    lists_at = {strength: Lists() for strength in STRENGTHS}
     for n, state in enumerate(states):
         if scorer is not None and n >= len(states) // 2 and n % JUDGED_EVERY == 0 and state.kind not in UNCOUNTED_KINDS:
-            _judge(state, learner, scorer, attributes, found)
+            _judge(state, learner, scorer, attributes, lists_at)
         known = len(learner.stream.products)
         learner.apply(state)
         for row in range(known, len(learner.stream.products)):
@@ -86,11 +86,11 @@ def _judged(states: Sequence[StateVector], categories: dict[str, str]) -> dict[f
             attributes.set(row, Product(categories=[own] if own else []))
         if (n + 1) % PUBLISH_EVENTS == 0:
             scorer = _published(learner)
-    return found
+    return lists_at
 
 
 def _judge(
-    state: StateVector, learner: Learner, scorer: Scorer, attributes: Attributes, found: dict[float, Lists]
+    state: StateVector, learner: Learner, scorer: Scorer, attributes: Attributes, lists_at: dict[float, Lists]
 ) -> None:
     histories, chosen = learner.stream.histories, learner.stream.rows.get(state.product_id, -1)
     user = histories.row(state.user_id)
@@ -99,7 +99,7 @@ def _judge(
     window = histories.window(user, before_ms=None if state.event_time_ms % DAY_MS else state.event_time_ms)
     values = served_scores(scorer, window, learner.stream.trending)
     ranking.mask(values, histories.masked(user))
-    for strength, lists in found.items():
+    for strength, lists in lists_at.items():
         rows = ordered(values, COUNT, strength, attributes, scorer)
         place = np.flatnonzero(rows == chosen)
         lists.ndcg.append(ranking.ndcg(1.0 + place[0], COUNT) if len(place) else 0.0)
@@ -146,10 +146,10 @@ def _categories(file: Path) -> dict[str, str]:
         return {product: category for _, product, category, *_ in csv.reader(lines)}
 
 
-def _figures(name: str, found: dict[float, Lists], has_categories: bool) -> list[Figure]:
+def _figures(name: str, lists_at: dict[float, Lists], has_categories: bool) -> list[Figure]:
     figures = []
-    plain = found[0.0]
-    for strength, lists in found.items():
+    plain = lists_at[0.0]
+    for strength, lists in lists_at.items():
         note = f"{len(lists.ndcg):,} events judged"
         if has_categories:
             note += f"; {np.mean(lists.categories):.1f} categories among the ten"

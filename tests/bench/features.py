@@ -40,14 +40,14 @@ def run(settings: BenchSettings) -> list[Figure]:
             sent = _sequence(reviews, count, texts=texts)
             state_bytes = _mean_state_bytes(sent)
 
-            def worker(own: KafkaSettings) -> AbstractContextManager[object]:
-                return running("services.features", kafka_environment(own), settings.folder / "features.log")
+            def worker(broker: KafkaSettings) -> AbstractContextManager[object]:
+                return running("services.features", kafka_environment(broker), settings.folder / "features.log")
 
-            def bare(own: KafkaSettings, size: int = state_bytes) -> AbstractContextManager[object]:
-                return _bare(own, size, settings)
+            def bare(broker: KafkaSettings, size: int = state_bytes) -> AbstractContextManager[object]:
+                return _bare(broker, size, settings)
 
             words = sum(len(event.text.split()) for event in sent) / len(sent)
-            found = interleaved(
+            spreads = interleaved(
                 {
                     "features": _measured(kafka, sent, worker),
                     "bare Faust": _measured(kafka, sent, bare),
@@ -59,14 +59,14 @@ def run(settings: BenchSettings) -> list[Figure]:
             figures.append(
                 Figure(
                     f"features worker, {name}",
-                    found["features"].median,
+                    spreads["features"].median,
                     "events/s",
-                    found["bare Faust"].median,
+                    spreads["bare Faust"].median,
                     "bare Faust app",
                     WANTED,
                     at_least=True,
-                    note=f"{count:,} events of {origin}, {words:.0f} words each; {found['features']} "
-                    f"beside {found['bare Faust']}",
+                    note=f"{count:,} events of {origin}, {words:.0f} words each; {spreads['features']} "
+                    f"beside {spreads['bare Faust']}",
                 )
             )
     return figures
@@ -99,15 +99,15 @@ def _measured(
     """Events per second by the times of the records that came of them, the first left out."""
 
     def measure() -> float:
-        own = kafka.model_copy(update={"topic_prefix": f"b{uuid.uuid4().hex[:8]}"})
-        ensure_topics(own, patience_seconds=20)
-        topics = Topics.of(own)
-        producer = CountedProducer(producer_config(own, queue_messages=len(sent) + 1))
+        broker = kafka.model_copy(update={"topic_prefix": f"b{uuid.uuid4().hex[:8]}"})
+        ensure_topics(broker, patience_seconds=20)
+        topics = Topics.of(broker)
+        producer = CountedProducer(producer_config(broker, queue_messages=len(sent) + 1))
         for event in sent:
             producer.send(topics.events, key=key_of(event), value=event.SerializeToString())
         producer.flush(60)
-        with work(own):
-            times = _times(own, topics.states, len(sent))
+        with work(broker):
+            times = _times(broker, topics.states, len(sent))
         first = int(WARM_UP * len(times))
         return (len(times) - first) / ((times[-1] - times[first]) / 1000)
 

@@ -59,8 +59,8 @@ class Figure:
         """Whether what is wanted was reached, None where nothing is wanted."""
         if self.wanted is None:
             return None
-        found = self.value if self.ratio is None else self.ratio
-        return found >= self.wanted if self.at_least else found <= self.wanted
+        measured = self.value if self.ratio is None else self.ratio
+        return measured >= self.wanted if self.at_least else measured <= self.wanted
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""

@@ -68,9 +68,9 @@ def as_shipped(*, giving_way: bool = True) -> dict[str, str]:
 
 def address_of(inference: Service) -> str:
     inference.wait_for(lambda: figure(inference, "freshet_inference_ready") == 1.0, "the end of an empty log")
-    found = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
-    assert found is not None
-    return found[1]
+    match = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
+    assert match is not None
+    return match[1]
 
 
 def _learned(trainer: Service) -> tuple[float, float]:

@@ -88,16 +88,16 @@ def run(settings: BenchSettings) -> list[Figure]:
     """Two figures: calls per second beside gRPC, and what a call costs the gateway."""
     products, users = (500, 50) if settings.quick else (10_000, 2_000)
     seconds, repeats = (0.3, 1) if settings.quick else (5.0, 5)
-    asked = [RecommendRequest(user_id=user) for user in user_ids(users)]
-    framed = [message(request.SerializeToString()) for request in asked]
-    posts = [_post({"user_id": request.user_id}) for request in asked]
+    protos = [RecommendRequest(user_id=user) for user in user_ids(users)]
+    framed = [message(request.SerializeToString()) for request in protos]
+    posts = [_post({"user_id": request.user_id}) for request in protos]
     with fresh_kafka(settings) as kafka:
         states.write(kafka, histories(users, products), tick_every=10_000)
         with running(kafka, settings.folder) as inference, gateway(inference.address, settings.folder) as http:
-            eventually(lambda: inference.recommend(asked[0].user_id).products)
+            eventually(lambda: inference.recommend(protos[0].user_id).products)
             grpc_port, http_port = (int(address.rpartition(":")[2]) for address in (inference.address, http.address))
             before = http.service.metrics()
-            found = interleaved(
+            spreads = interleaved(
                 {
                     GRPC: lambda: uvloop.run(Load(grpc_port, RECOMMEND, framed, CONNECTIONS).closed(seconds, 1)),
                     HTTP: lambda: uvloop.run(closed(http_port, posts, CONNECTIONS, seconds)),
@@ -109,8 +109,8 @@ def run(settings: BenchSettings) -> list[Figure]:
     cpu, calls = (after[name] - before[name] for name in (CPU, CALLS))
     return [
         Figure(
-            "Recommend over HTTP", found[HTTP].median, "calls/s", found[GRPC].median, "the same over gRPC", 0.25,
-            at_least=True, note=f"{found[HTTP]} beside {found[GRPC]}; {CONNECTIONS} calls on their way, gateway, "
+            "Recommend over HTTP", spreads[HTTP].median, "calls/s", spreads[GRPC].median, "the same over gRPC", 0.25,
+            at_least=True, note=f"{spreads[HTTP]} beside {spreads[GRPC]}; {CONNECTIONS} calls on their way, gateway, "
             "inference and client on the same cores",
         ),
         Figure(

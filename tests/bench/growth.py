@@ -67,12 +67,12 @@ def run(settings: BenchSettings) -> list[Figure]:
     figures = []
     for name, case in CASES.items():
         sizes = [max(1, case.smallest // (10 if settings.quick else 1)) * times for times in TENFOLDS]
-        found = []
+        sizes_of = []
         for size in sizes:
-            found.append(_in_process(name, size))
-            settings.say(f"{name}, {size:,}: {found[-1][0]:,.1f} µs per event, {found[-1][1] / 1e6:,.1f} MB")
+            sizes_of.append(_in_process(name, size))
+            settings.say(f"{name}, {size:,}: {sizes_of[-1][0]:,.1f} µs per event, {sizes_of[-1][1] / 1e6:,.1f} MB")
         at = " → ".join(f"{size:,}" for size in sizes)
-        times, sizes_bytes = zip(*found, strict=True)
+        times, sizes_bytes = zip(*sizes_of, strict=True)
         figures += [
             _figure(f"{name}: time per event", times, case.most, "µs", at),
             _figure(f"{name}: memory", [size / 1e6 for size in sizes_bytes], case.most, "MB", at),
@@ -82,8 +82,8 @@ def run(settings: BenchSettings) -> list[Figure]:
 
 def _figure(name: str, values: Sequence[float], wanted: float, unit: str, at: str) -> Figure:
     growth = max(after / max(before, 0.5) for before, after in itertools.pairwise(values))
-    told = " → ".join(f"{value:,.1f}" for value in values)
-    return Figure(name, growth, "times, per tenfold", None, "", wanted, at_least=False, note=f"{told} {unit} at {at}")
+    series = " → ".join(f"{value:,.1f}" for value in values)
+    return Figure(name, growth, "times, per tenfold", None, "", wanted, at_least=False, note=f"{series} {unit} at {at}")
 
 
 def _in_process(case: str, size: int) -> tuple[float, float]:

@@ -118,22 +118,26 @@ def _make(name: str, run: Run) -> None:
 def table(made: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The two tables of docs/results.md."""
     lines = ["| data | protocol | judged | best baseline | freshet | difference | p | seeds |", "|" + "---|" * 8]
-    for name, found in made.items():
-        if found["protocol"] == "leave-one-out":
+    for name, entry in made.items():
+        if entry["protocol"] == "leave-one-out":
             continue
-        best = found["best_baseline"]
+        best = entry["best_baseline"]
         lines.append(
-            f"| {RUNS[name].title} | {found['protocol']} | {found['judged']:,} | {best} {_of(found['policies'][best])} "
-            f"| {_of(found['policies']['freshet'])} | {_difference(found)} | {len(found['seeds'])} |"
+            f"| {RUNS[name].title} | {entry['protocol']} | {entry['judged']:,} | {best} {_of(entry['policies'][best])} "
+            f"| {_of(entry['policies']['freshet'])} | {_difference(entry)} | {len(entry['seeds'])} |"
         )
-    variants = [found for found in made.values() if found["protocol"] == "leave-one-out"]
+    variants = [entry for entry in made.values() if entry["protocol"] == "leave-one-out"]
     if variants:
-        lines += ["", f"| | {' | '.join(found['variant'] for found in variants)} |", "|---|" + "---|" * len(variants)]
+        lines += [
+            "",
+            f"| | {' | '.join(entry['variant'] for entry in variants)} |",
+            "|---|" + "---|" * len(variants),
+        ]
         policies = sorted(variants[0]["policies"], key=lambda policy: variants[0]["policies"][policy][METRIC]["mean"])
         for policy in policies:
             cells = [
-                f"{_of(own[policy], 'hr@10')} / {_of(own[policy])}" if policy in own else ""
-                for own in (found["policies"] for found in variants)
+                f"{_of(values[policy], 'hr@10')} / {_of(values[policy])}" if policy in values else ""
+                for values in (entry["policies"] for entry in variants)
             ]
             lines.append(f"| {policy} | {' | '.join(cells)} |")
     return lines
@@ -143,9 +147,9 @@ def _of(policy: Mapping[str, Any], metric: str = METRIC) -> str:
     return f"{policy[metric]['mean']:.4f}".lstrip("0")
 
 
-def _difference(found: Mapping[str, Any]) -> str:
-    own = found[f"{METRIC} above the best baseline"]["freshet"]
-    return f"{own['mean']:+.4f} ({own['low']:+.4f} … {own['high']:+.4f}) | {own['p']:.3f}"
+def _difference(entry: Mapping[str, Any]) -> str:
+    values = entry[f"{METRIC} above the best baseline"]["freshet"]
+    return f"{values['mean']:+.4f} ({values['low']:+.4f} … {values['high']:+.4f}) | {values['p']:.3f}"
 
 
 if __name__ == "__main__":

@@ -28,22 +28,22 @@ def run(settings: BenchSettings) -> list[Figure]:
     sizes = PRODUCTS[:2] if settings.quick else PRODUCTS
     before, later = (BEFORE // 10, LATER // 10) if settings.quick else (BEFORE, LATER)
     measured = MEASURED // 10 if settings.quick else MEASURED
-    found = {}
+    costs = {}
     for products in sizes:
-        found[products] = _microseconds(products, before, measured)
-        settings.say(f"{products:,} products: {found[products]:,.0f} µs an event")
+        costs[products] = _microseconds(products, before, measured)
+        settings.say(f"{products:,} products: {costs[products]:,.0f} µs an event")
     late = _microseconds(sizes[0], later, measured)
-    told = " → ".join(f"{cost:,.0f}" for cost in found.values())
-    growth = max(found[after] / found[first] for first, after in itertools.pairwise(sizes))
+    series = " → ".join(f"{cost:,.0f}" for cost in costs.values())
+    growth = max(costs[after] / costs[first] for first, after in itertools.pairwise(sizes))
     at = " → ".join(f"{size:,}" for size in sizes)
     return [
         Figure(
             "freshet, products: time per event", growth, "times, per tenfold", None, "", LINEAR, at_least=False,
-            note=f"{told} µs at {at} products, ranked and learned",
+            note=f"{series} µs at {at} products, ranked and learned",
         ),
         Figure(
-            "freshet, events: time per event", late / found[sizes[0]], "times", None, "", FLAT, at_least=False,
-            note=f"{found[sizes[0]]:,.0f} → {late:,.0f} µs after {before:,} → {later:,} events; steps grow rarer",
+            "freshet, events: time per event", late / costs[sizes[0]], "times", None, "", FLAT, at_least=False,
+            note=f"{costs[sizes[0]]:,.0f} → {late:,.0f} µs after {before:,} → {later:,} events; steps grow rarer",
         ),
     ]  # fmt: skip
 

@@ -24,19 +24,19 @@ def run(settings: BenchSettings) -> list[Figure]:
     count = write_reviews(file, size_bytes=size_mb * MB, text_characters=TEXT_CHARACTERS)
     settings.say(f"putting {count:,} reviews in order under a cap of {cap_mb} MB")
     start = time.monotonic()
-    found = ordered_capped(
+    ordering = ordered_capped(
         file, settings.folder / "ordered", cap_bytes=cap_mb * MB, ordering_memory_mb=ORDERING_MEMORY_MB
     )
     seconds = time.monotonic() - start
-    if found.failed or not found.in_order or found.events != count:
-        raise AssertionError(f"not put in order: {found}")
+    if ordering.failed or not ordering.in_order or ordering.events != count:
+        raise AssertionError(f"not put in order: {ordering}")
     settings.say("the same without runs on the disk, under the same cap")
     whole = ordered_capped(file, settings.folder / "whole", cap_bytes=cap_mb * MB, ordering_memory_mb=10 * size_mb)
     without = f"without runs on the disk it fails ({whole.failed})" if whole.failed else "it fits in memory as well"
     return [
         Figure(
             name="ordering, memory",
-            value=found.peak_bytes / MB,
+            value=ordering.peak_bytes / MB,
             unit="MB",
             limit=size_mb / 4,
             limit_name="a quarter of the file",

@@ -49,7 +49,7 @@ class Arrivals:
 
     async def run(self, due: Sequence[float]) -> Offered:
         """Offer one call at each of these seconds from now, ascending."""
-        found = Offered()
+        offered_load = Offered()
         sent: list[dict[int, float]] = [{} for _ in range(self._connections)]  # call → when it was sent
         all_done = asyncio.Event()
         left = len(due)
@@ -59,7 +59,7 @@ class Arrivals:
             began = sent[n].pop(stream, None)
             if began is None:  # a refused call is reset after its end: its request was not read
                 return
-            (found.accepted if ok else found.refused).append(time.perf_counter() - began)
+            (offered_load.accepted if ok else offered_load.refused).append(time.perf_counter() - began)
             left -= 1
             if not left:
                 all_done.set()
@@ -80,16 +80,16 @@ class Arrivals:
             n = number % self._connections
             now = time.perf_counter()
             sent[n][connections[n].call(self._requests[number % len(self._requests)])] = now
-            found.late.append(now - due_at)
+            offered_load.late.append(now - due_at)
 
         await when_due(due, send)
         try:
             await asyncio.wait_for(all_done.wait(), PATIENCE_SECONDS)
         except TimeoutError:
-            found.lost = left
+            offered_load.lost = left
         for connection in connections:
             connection.close()
-        return found
+        return offered_load
 
 
 def run(settings: BenchSettings) -> list[Figure]:
@@ -118,10 +118,10 @@ def run(settings: BenchSettings) -> list[Figure]:
                 gc.collect()
                 arrivals = due(carried * times, seconds, seed=7)
                 offered = uvloop.run(Arrivals(port, requests, CONNECTIONS).run(arrivals))
-                told = _told(offered, before, inference.metrics(), arrivals[-1])
+                summary = _told(offered, before, inference.metrics(), arrivals[-1])
                 p99 = float(np.quantile(offered.accepted, 0.99)) * 1000 if offered.accepted else float("nan")
                 normal = normal or p99
-                settings.say(f"{times:g} times: p99 {p99:.1f} ms, {told}")
+                settings.say(f"{times:g} times: p99 {p99:.1f} ms, {summary}")
                 figures.append(
                     Figure(
                         f"accepted calls at {times:g} times the load",
@@ -131,7 +131,7 @@ def run(settings: BenchSettings) -> list[Figure]:
                         "at half load",
                         2.0,
                         at_least=False,
-                        note=told,
+                        note=summary,
                     )
                 )
             inference.wait_until_serving()

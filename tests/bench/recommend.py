@@ -50,11 +50,11 @@ def run(settings: BenchSettings) -> list[Figure]:
             port = int(inference.address.rpartition(":")[2])
             wishes = {PLAIN: Wishes(), WISHES: ParseDict(WISHED, Wishes())}
             requests = {
-                name: [message(RecommendRequest(user_id=u, wishes=own).SerializeToString()) for u in user_ids(users)]
-                for name, own in wishes.items()
+                name: [message(RecommendRequest(user_id=u, wishes=each).SerializeToString()) for u in user_ids(users)]
+                for name, each in wishes.items()
             }
             loads = {EMPTY: Load(port, EMPTY, requests[PLAIN], CONNECTIONS)} | {
-                name: Load(port, RECOMMEND, own, CONNECTIONS) for name, own in requests.items()
+                name: Load(port, RECOMMEND, each, CONNECTIONS) for name, each in requests.items()
             }
             rates = interleaved(
                 {name: lambda load=load: uvloop.run(load.closed(seconds, IN_FLIGHT)) for name, load in loads.items()},
@@ -92,8 +92,8 @@ def _figures(
     empty: float,
     note: str,
 ) -> list[Figure]:
-    p50, p99 = (statistics.median(float(own[n]) for own in quantiles) for n in range(2))
-    spread = Spread([float(own[1]) for own in quantiles])
+    p50, p99 = (statistics.median(float(each[n]) for each in quantiles) for n in range(2))
+    spread = Spread([float(each[1]) for each in quantiles])
     return [
         Figure(
             name,

@@ -49,22 +49,22 @@ def run(settings: BenchSettings) -> list[Figure]:
         def by_bare_producer() -> float:
             return _rate(events, lambda: send(records, producer, Topics.of(bare).events))
 
-        found = interleaved(
+        spreads = interleaved(
             {"RecordEvents": by_record_events, "bare producer": by_bare_producer}, repeats, say=settings.say
         )
-    limit = found["bare producer"].median
+    limit = spreads["bare producer"].median
     size = sum(len(record.value) for record in records) / len(records)
     return [
         Figure(
             "RecordEvents, batches of 1,000",
-            found["RecordEvents"].median,
+            spreads["RecordEvents"].median,
             "events/s",
             limit,
             "confluent-kafka, same bytes",
             min(WANTED_RATIO, WANTED_RATE / limit),
             at_least=True,
             note=f"wanted is {WANTED_RATIO} or {WANTED_RATE:,.0f} events/s; {CALLERS} callers, {size:.0f} bytes each; "
-            f"{found['RecordEvents']} beside {found['bare producer']}",
+            f"{spreads['RecordEvents']} beside {spreads['bare producer']}",
         )
     ]
 

@@ -28,11 +28,11 @@ def interleaved(
     measures: Mapping[str, Callable[[], float]], repeats: int, *, warm_ups: int = 1, say: Callable[[str], None]
 ) -> dict[str, Spread]:
     """Measure A B A B …, `repeats` times each, after `warm_ups` rounds that do not count."""
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    values_of: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(-warm_ups, repeats):
         for name, measure in measures.items():
             value = measure()
             say(f"{name}: {shown(value)}{' (warm-up)' if turn < 0 else ''}")
             if turn >= 0:
-                found[name].append(value)
-    return {name: Spread(values) for name, values in found.items()}
+                values_of[name].append(value)
+    return {name: Spread(values) for name, values in values_of.items()}

@@ -48,30 +48,30 @@ def run(settings: BenchSettings) -> list[Figure]:
 
         def measured(ready: Callable[[KafkaSettings, CountedProducer], Callable[[], None]]) -> Callable[[], float]:
             def measure() -> float:
-                own = kafka.model_copy(update={"topic_prefix": f"b{uuid.uuid4().hex[:8]}"})
-                ensure_topics(own, patience_seconds=20)
+                broker = kafka.model_copy(update={"topic_prefix": f"b{uuid.uuid4().hex[:8]}"})
+                ensure_topics(broker, patience_seconds=20)
                 # Made before: it takes a second until the broker has given it an id.
-                producer = CountedProducer(producer_config(own, queue_messages=replay.queue_messages))
+                producer = CountedProducer(producer_config(broker, queue_messages=replay.queue_messages))
                 time.sleep(1.0)
-                send = ready(own, producer)
+                send = ready(broker, producer)
                 start = time.perf_counter()
                 send()
                 seconds = time.perf_counter() - start
-                _require_all(own, records)
+                _require_all(broker, records)
                 return events / seconds
 
             return measure
 
-        def by_replay(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
-            start = beginning(task, own, replay.state_dir, threading.Event(), resume=False)
+        def by_replay(broker: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
+            start = beginning(task, broker, replay.state_dir, threading.Event(), resume=False)
             return Sender(
-                task, start, producer, replay, own, Watch(threading.Event()), ReplayMetrics(CollectorRegistry())
+                task, start, producer, replay, broker, Watch(threading.Event()), ReplayMetrics(CollectorRegistry())
             ).run
 
-        def bare(own: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
-            return lambda: send(records, producer._producer, Topics.of(own).events)
+        def bare(broker: KafkaSettings, producer: CountedProducer) -> Callable[[], None]:
+            return lambda: send(records, producer._producer, Topics.of(broker).events)
 
-        found = interleaved(
+        spreads = interleaved(
             {"replay": measured(by_replay), "bare producer": measured(bare)},
             1 if settings.quick else 5,
             say=settings.say,
@@ -80,14 +80,14 @@ def run(settings: BenchSettings) -> list[Figure]:
     return [
         Figure(
             "replay --speed max",
-            found["replay"].median,
+            spreads["replay"].median,
             "events/s",
-            found["bare producer"].median,
+            spreads["bare producer"].median,
             "confluent-kafka, same bytes",
             WANTED,
             at_least=True,
-            note=f"{events:,} events of {origin}, {size:.0f} bytes each; {found['replay']} "
-            f"beside {found['bare producer']}",
+            note=f"{events:,} events of {origin}, {size:.0f} bytes each; {spreads['replay']} "
+            f"beside {spreads['bare producer']}",
         )
     ]
 

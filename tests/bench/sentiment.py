@@ -29,7 +29,7 @@ def run(settings: BenchSettings) -> list[Figure]:
 
     if [ours.compound(text) for text in texts] != [library(text) for text in texts]:
         raise AssertionError("our scores are not the library's")
-    found = interleaved(
+    spreads = interleaved(
         {"ours": lambda: _rate(ours.compound, texts), "the library": lambda: _rate(library, texts)},
         2 if settings.quick else 5,
         say=settings.say,
@@ -38,13 +38,13 @@ def run(settings: BenchSettings) -> list[Figure]:
     return [
         Figure(
             "VADER",
-            found["ours"].median,
+            spreads["ours"].median,
             "texts/s",
-            found["the library"].median,
+            spreads["the library"].median,
             "vaderSentiment",
             WANTED,
             at_least=True,
-            note=f"{len(texts):,} texts of {origin}, {words:.0f} words each; scores identical; {found['ours']}",
+            note=f"{len(texts):,} texts of {origin}, {words:.0f} words each; scores identical; {spreads['ours']}",
         )
     ]
 

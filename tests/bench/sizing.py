@@ -88,12 +88,12 @@ class System:
 
     def memory(self, line: str = "VmRSS") -> dict[str, float]:
         """MiB of each service: VmRSS resident now, VmHWM at most so far, proc(5)."""
-        found = {}
+        megabytes = {}
         for name, service in self.services.items():
             status = Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
             [value] = [text.split()[1] for text in status if text.startswith(f"{line}:")]
-            found[name] = int(value) * 1024 / MIB
-        return found
+            megabytes[name] = int(value) * 1024 / MIB
+        return megabytes
 
     def _applied(self) -> dict[str, float]:
         return {name: figure(self.services[name], applied) for name, applied in APPLIED_OF.items()}
@@ -146,8 +146,8 @@ def run(settings: BenchSettings) -> list[Figure]:
     return figures
 
 
-def _told(what: str, found: Mapping[str, float]) -> str:
-    values = ", ".join(f"{module.removeprefix('services.')} {value:.3g}" for module, value in found.items())
+def _told(what: str, megabytes: Mapping[str, float]) -> str:
+    values = ", ".join(f"{module.removeprefix('services.')} {value:.3g}" for module, value in megabytes.items())
     return f"{what}: {values}. "
 
 

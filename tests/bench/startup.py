@@ -45,7 +45,7 @@ def run(settings: BenchSettings) -> list[Figure]:
         exact = [_start(kafka, folder, state_dir) for _ in range(repeats)]
         states.write(kafka, _events(tail, users, seed=8), first_offset=2 * events, source="tail/0")
         behind, restored = _start(kafka, folder, state_dir)
-    if restored != users or any(found != users for _, found in exact):
+    if restored != users or any(restored_users != users for _, restored_users in exact):
         raise RuntimeError(f"{restored} of {users} users were restored")
     seconds = statistics.median(taken for taken, _ in exact)
     about = f"{events:,} events, {users:,} users, {PRODUCTS:,} products; {nothing:.1f} s with an empty log"

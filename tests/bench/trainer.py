@@ -33,7 +33,7 @@ def run(settings: BenchSettings) -> list[Figure]:
     torch.set_num_threads(1)  # as the trainer's default
     figures = []
     for products, steps in (STEPS_QUICK if settings.quick else STEPS).items():
-        found = interleaved(
+        spreads = interleaved(
             {"trainer": _ours(products, steps), "bare torch": _bare(products, steps)},
             1 if settings.quick else 7,
             say=settings.say,
@@ -41,14 +41,14 @@ def run(settings: BenchSettings) -> list[Figure]:
         figures.append(
             Figure(
                 f"training, {products:,} products",
-                found["trainer"].median,
+                spreads["trainer"].median,
                 "steps/s",
-                found["bare torch"].median,
+                spreads["bare torch"].median,
                 "bare torch step",
                 WANTED,
                 at_least=True,
-                note=f"batches of {load(TrainerSettings, {}).batch}, one thread; {found['trainer']} "
-                f"beside {found['bare torch']}",
+                note=f"batches of {load(TrainerSettings, {}).batch}, one thread; {spreads['trainer']} "
+                f"beside {spreads['bare torch']}",
             )
         )
     return figures

@@ -74,17 +74,17 @@ class Demo:
 
     def left_running(self) -> list[str]:
         """Command lines of processes that work in the demo's folder."""
-        found = []
+        figure = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if (
                     str(self.state_dir).encode() in (folder / "environ").read_bytes()
                     and int(folder.name) != os.getpid()
                 ):
-                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    figure.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:  # it has ended, or is somebody else's
                 continue
-        return found
+        return figure
 
 
 @pytest.fixture
@@ -120,11 +120,11 @@ def test_it_shows_what_a_newcomer_wants_to_see_and_what_it_prints_works(kept: De
 
     snippet = re.search(r"^\S+ - <<'EOF'$.*?^EOF$", output, flags=re.MULTILINE | re.DOTALL)
     assert snippet is not None
-    said = subprocess.run(
+    printed = subprocess.run(
         ["bash", "-c", snippet.group()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert re.match(r"1 B?\S+ -?[0-9.]+\n2 ", said.stdout)
-    assert "answered by 0" in said.stdout
+    assert re.match(r"1 B?\S+ -?[0-9.]+\n2 ", printed.stdout)
+    assert "answered by 0" in printed.stdout
     assert re.search(
         r"grpcurl -plaintext -d '\{\"user_id\": .*\}' \\\n  127\.0\.0\.1:\d+ freshet\.v1\.\S+/Recommend", output
     )
@@ -168,7 +168,7 @@ def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         (("--data", "no-such-file.json"), "no such file: no-such-file.json"),
         (("--data", "."), "is not a file"),
@@ -177,11 +177,11 @@ def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: 
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_starts(
-    tmp_path: Path, arguments: tuple[str, ...], said: str
+    tmp_path: Path, arguments: tuple[str, ...], printed: str
 ) -> None:
     demo = Demo(tmp_path, *arguments)
     assert demo.process.wait(60) == 2
-    assert said in demo.output
+    assert printed in demo.output
     assert "Traceback" not in demo.output
     assert demo.left_running() == []
 
@@ -191,7 +191,7 @@ def test_files_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Pat
     empty.touch()
     other.write_text("dear diary\n" * 20)
     data = str(reviews[0])
-    for arguments, said in (
+    for arguments, printed in (
         (("--data", str(empty)), ("is empty",)),
         (("--data", str(other)), ("other.json", "dear diary", "--mapping")),  # what was seen instead
         (("--data", data, "--metadata", data), ("holds reviews", "name the file of metadata")),
@@ -199,7 +199,7 @@ def test_files_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Pat
     ):
         demo = Demo(tmp_path, *arguments)
         assert demo.process.wait(60) == 2, demo.output
-        for part in said:
+        for part in printed:
             assert part in demo.output
         assert "What is started" not in demo.output
         assert "Traceback" not in demo.output

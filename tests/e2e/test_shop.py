@@ -63,7 +63,7 @@ class Terminal:
 
     def _here(self, text: str) -> str:
         """The text with this test's ports."""
-        return re.sub("|".join(map(str, self.ports)), lambda found: str(self.ports[int(found[0])]), text)
+        return re.sub("|".join(map(str, self.ports)), lambda result: str(self.ports[int(result[0])]), text)
 
     def save(self, program: str) -> None:
         """Save a program as its first line says."""
@@ -151,14 +151,14 @@ def test_every_step_does_what_the_chapter_says(sales: Path) -> None:
     blocks = iter(chapter())
 
     def step(language: str, beginning: str) -> str:
-        found, block = next(blocks)
-        assert (found, block[: len(beginning)]) == (language, beginning), block
+        result, block = next(blocks)
+        assert (result, block[: len(beginning)]) == (language, beginning), block
         return block
 
     with terminal(sales) as shell:
-        said = shell.type(step("sh", "freshet data inspect sales.csv --write-mapping shop.toml"))
-        assert f"{LINES:,}" in said
-        assert "FRESHET_FEATURES_PRICE_MAXIMUM=" in said
+        printed = shell.type(step("sh", "freshet data inspect sales.csv --write-mapping shop.toml"))
+        assert f"{LINES:,}" in printed
+        assert "FRESHET_FEATURES_PRICE_MAXIMUM=" in printed
         assert tomllib.loads(step("toml", "")) == tomllib.loads((sales / "shop.toml").read_text())
 
         up, output = shell.leave_running(step("sh", "export"), "up")
@@ -176,18 +176,18 @@ def test_every_step_does_what_the_chapter_says(sales: Path) -> None:
         shell.save(step("python", "# products.py"))
         assert shell.type(step("sh", "python products.py")) == "1 product stored\n"
 
-        backfill, told = shell.leave_running(step("sh", "python -m replay run sales.csv"), "backfill")
+        backfill, reported = shell.leave_running(step("sh", "python -m replay run sales.csv"), "backfill")
         shop = freshet.Client(f"127.0.0.1:{shell.ports[50051]}", timeout=20.0)
         with shop:
             eventually(lambda: is_known(shop))
             assert shop.recommend(None).fallback is not freshet.Fallback.EMPTY_CATALOGUE
             shell.save(step("python", "# live.py"))
             os.killpg(backfill.pid, signal.SIGSTOP)  # so that it can't end first, however slow the machine
-            said = shell.type(step("sh", "python live.py"))
+            printed = shell.type(step("sh", "python live.py"))
             os.killpg(backfill.pid, signal.SIGCONT)
-            assert re.findall(r"^(\d) \S+ -?[0-9.]+$", said, flags=re.MULTILINE) == list("12345")
-            assert re.search(r"^answered by \S+, request [0-9a-f]{32}$", said, flags=re.MULTILINE)
-            assert backfill.poll() is None, f"it is over already: {told.read_text()}"
+            assert re.findall(r"^(\d) \S+ -?[0-9.]+$", printed, flags=re.MULTILINE) == list("12345")
+            assert re.search(r"^answered by \S+, request [0-9a-f]{32}$", printed, flags=re.MULTILINE)
+            assert backfill.poll() is None, f"it is over already: {reported.read_text()}"
 
             counter = step("sh", "curl -s http://127.0.0.1:9401/metrics")
             eventually(lambda: float(shell.type(counter).split()[-1]) > 0)
@@ -203,7 +203,7 @@ def test_every_step_does_what_the_chapter_says(sales: Path) -> None:
             page(port, shown[0], form=b"")
             eventually(lambda: answers_of(shell.kafka, shown[0]) == {pb.EVENT_KIND_VIEW, pb.EVENT_KIND_PURCHASE})
 
-            assert backfill.wait(100) == 0, told.read_text()
+            assert backfill.wait(100) == 0, reported.read_text()
             judged = step("sh", "curl -s http://127.0.0.1:9402/metrics")
             figures, listing = judged.strip().splitlines()
             eventually(lambda: "NaN" not in shell.type(figures))

@@ -34,15 +34,15 @@ def replay(kafka: KafkaSettings, folder: Path, *arguments: str | Path) -> tuple[
 def events(kafka: KafkaSettings) -> list[pb.Event]:
     """What arrived, without ticks; all of it valid."""
     reader = LogReader(kafka, {(Topics.of(kafka).events, p): -1 for p in range(kafka.partitions)})
-    found = []
+    result = []
     while not reader.caught_up:
         for message in reader.poll(0.5):
             event = pb.Event.FromString(message.value() or b"")
             check_event(event)
             if event.kind != pb.EVENT_KIND_TICK:
-                found.append(event)
+                result.append(event)
     reader.close()
-    return sorted(found, key=lambda event: event.sequence)
+    return sorted(result, key=lambda event: event.sequence)
 
 
 def rejected(folder: Path) -> list[tuple[int, str]]:
@@ -79,10 +79,10 @@ def test_each_bad_record_is_left_out_with_its_line_and_reason_and_the_rest_goes_
         (tmp_path / "mapping.toml").write_text(file_format.mapping, encoding="utf-8")
         arguments += ["--mapping", tmp_path / "mapping.toml"]
 
-    status, said = replay(kafka, tmp_path, *arguments)
+    status, output = replay(kafka, tmp_path, *arguments)
 
-    assert status == 0, said
-    assert f"{n} usable, {len(expected)} left out" in said
+    assert status == 0, output
+    assert f"{n} usable, {len(expected)} left out" in output
     named = rejected(tmp_path)
     shown = {line: what for (what, _, _), line in zip(wrong, (at[place] for place, _ in expected), strict=False)}
     assert named == [(at[place], reason) for place, reason in expected], shown
@@ -92,18 +92,18 @@ def test_each_bad_record_is_left_out_with_its_line_and_reason_and_the_rest_goes_
 def test_a_gzip_that_breaks_off_is_used_as_far_as_it_goes(kafka: KafkaSettings, tmp_path: Path) -> None:
     content = gzip.compress(b"".join(FORMATS[0].written(good(n)) for n in range(2000)))
     (tmp_path / "cut.json.gz").write_bytes(content[: len(content) // 2])
-    status, said = replay(kafka, tmp_path, tmp_path / "cut.json.gz")
+    status, output = replay(kafka, tmp_path, tmp_path / "cut.json.gz")
     assert status == 0
-    assert "breaks off after line" in said
+    assert "breaks off after line" in output
     arrived = events(kafka)
     assert 100 < len(arrived) < 2000
     assert [event.event_time_ms for event in arrived] == [good(n)["time"] * 1000 for n in range(len(arrived))]
 
 
 def test_a_folder_is_refused(kafka: KafkaSettings, tmp_path: Path) -> None:
-    status, said = replay(kafka, tmp_path, tmp_path)
+    status, output = replay(kafka, tmp_path, tmp_path)
     assert status == 2
-    assert "is not a file; name the file of reviews itself" in said
+    assert "is not a file; name the file itself" in output
 
 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         and folder.owner() == "root"
         and folder.name.startswith(("pytest", "popen", "test"))
     ):
-        folder.chmod(0o755)  # pytest's own are closed to others
+        folder.chmod(0o755)  # the folders of pytest and its workers are closed to others
         folder = folder.parent
     arguments = [sys.executable, "-c", program, str(path), *([str(NOBODY)] if as_root else [])]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)

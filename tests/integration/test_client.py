@@ -218,12 +218,12 @@ def test_the_service_is_told_what_an_answer_is_to_be_like(
         cheap = filters.price(at_most=20) & ~filters.category("room 1")
         shown = shop("recommend", "ann", filter=cheap, fields=["title"], explain=True, boosts={filters.brand("l"): 2.0})
         assert set(shown.product_ids) == {"lamp-0", "lamp-2"}
-        assert {found.product.title for found in shown} == {"Lamp 0", "Lamp 2"}
-        assert freshet.Part.BOOST in {reason.part for found in shown for reason in found.reasons}
+        assert {results.product.title for results in shown} == {"Lamp 0", "Lamp 2"}
+        assert freshet.Part.BOOST in {reason.part for results in shown for reason in results.reasons}
         assert "lamp-3" not in shop("recommend", None, session=["lamp-3"]).product_ids
-        assert [found.product_id for found in shop("trending", count=1)] == ["lamp-1"]
-        assert [found.product_id for found in shop("trending", "room 0", count=9, exclude=["lamp-0"])] == ["lamp-2"]
-        assert "lamp-1" not in [found.product_id for found in shop("similar", "lamp-1")]
+        assert [results.product_id for results in shop("trending", count=1)] == ["lamp-1"]
+        assert [results.product_id for results in shop("trending", "room 0", count=9, exclude=["lamp-0"])] == ["lamp-2"]
+        assert "lamp-1" not in [results.product_id for results in shop("similar", "lamp-1")]
         many = shop("recommend_many", ["ann", "nobody", "bob"], count=1)
         assert [user for user, _ in many] == ["ann", "nobody", "bob"]
         assert [answer.fallback for _, answer in many][1] in ("no_model", "unknown_user")
@@ -353,13 +353,13 @@ def test_of_a_batch_with_a_bad_event_the_others_are_recorded_and_the_bad_one_is_
     servicer, address = fickle
     servicer.refused_products = {"p2", "p4"}
     events = views(6)
-    told: list[freshet.Undelivered] = []
+    reported: list[freshet.Undelivered] = []
     with freshet.Client(address) as shop:
-        with shop.recorder(on_failure=told.append) as recorder:
+        with shop.recorder(on_failure=reported.append) as recorder:
             for event in events:
                 recorder.add(event)
-        assert [event for error in told for event in error.events] == [events[2], events[4]]
-        assert all(isinstance(cause, freshet.InvalidRequest) for error in told for cause in error.causes)
+        assert [event for error in reported for event in error.events] == [events[2], events[4]]
+        assert all(isinstance(cause, freshet.InvalidRequest) for error in reported for cause in error.causes)
         assert products(servicer.recorded) == ["p0", "p1", "p3", "p5"]
 
         recorder = shop.recorder()
@@ -524,10 +524,10 @@ def test_the_asyncio_recorder_does_the_same(fickle: tuple[Fickle, str]) -> None:
             await recorder.close()
 
             servicer.always = (UNAVAILABLE, "away")
-            told: list[freshet.Undelivered] = []
-            async with shop.recorder(limits=freshet.Limits(timeout=0.2), on_failure=told.append) as recorder:
+            reported: list[freshet.Undelivered] = []
+            async with shop.recorder(limits=freshet.Limits(timeout=0.2), on_failure=reported.append) as recorder:
                 await recorder.add(events[0])
-            assert [event for error in told for event in error.events] == [events[0]]
+            assert [event for error in reported for event in error.events] == [events[0]]
 
             recorder = shop.recorder(limits=freshet.Limits(most_events=1, most_held=2, when_full="raise", timeout=5.0))
             await recorder.add(events[0])

@@ -28,14 +28,14 @@ PATIENCE_SECONDS = 60.0
 
 
 def grpc_address(inference: Service) -> str:
-    found: list[str] = []
+    result: list[str] = []
 
     def look() -> bool:
-        found.extend(re.findall(r"gRPC on [^ ]*:(\d+)", inference.log))
-        return bool(found)
+        result.extend(re.findall(r"gRPC on [^ ]*:(\d+)", inference.log))
+        return bool(result)
 
     inference.wait_for(look, "gRPC")
-    return f"127.0.0.1:{found[0]}"
+    return f"127.0.0.1:{result[0]}"
 
 
 def write_reviews(folder: Path) -> Path:

@@ -70,9 +70,9 @@ class Log:
 
     def require_all(self, count: int, source_ends: str = "/0") -> None:
         """Every sequence up to `count` is there once, and in order in its partition; no tick claims too much."""
-        found = self.sequences(source_ends)
-        assert sorted(itertools.chain(*found)) == list(range(1, count + 1))
-        assert all(sequences == sorted(sequences) for sequences in found)
+        result = self.sequences(source_ends)
+        assert sorted(itertools.chain(*result)) == list(range(1, count + 1))
+        assert all(sequences == sorted(sequences) for sequences in result)
         for events in self.events:
             claimed = 0
             for event in events:
@@ -126,7 +126,7 @@ def test_everything_arrives_in_order_at_its_place_and_is_accounted_for(
         service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
         figures = service.metrics()
         assert service.stop() == 0
-        said = service.log
+        output = service.log
 
     log = read_log(kafka)
     log.require_all(EVENTS)
@@ -154,7 +154,7 @@ def test_everything_arrives_in_order_at_its_place_and_is_accounted_for(
     assert figures["freshet_replay_event_time_seconds"] == max(first_of_day.values()) / 1000
     assert figures["freshet_replay_asked_rate"] == pytest.approx(EVENTS / 2)
     assert figures['freshet_replay_rejected_lines_total{reason="not_json"}'] == 0
-    assert re.search(r"done: 2,400 events sent and acknowledged in .* none failed", said)
+    assert re.search(r"done: 2,400 events sent and acknowledged in .* none failed", output)
 
 
 @pytest.mark.slow
@@ -197,8 +197,8 @@ def test_stopped_by_sigterm_it_keeps_its_position_and_sends_nothing_twice(
     log = read_log(kafka)
     log.require_all(EVENTS)
     assert log.repeats == 0
-    status, said = ended(kafka, tmp_path, "run", reviews, "--resume")
-    assert (status, "everything was sent before" in said) == (0, True)
+    status, output = ended(kafka, tmp_path, "run", reviews, "--resume")
+    assert (status, "everything was sent before" in output) == (0, True)
 
 
 def test_a_position_that_can_not_be_saved_is_said_and_costs_nothing(
@@ -220,26 +220,26 @@ def test_what_does_not_go_together_with_what_was_sent_before_is_refused_or_said(
 ) -> None:
     assert ended(kafka, tmp_path, "run", reviews, "--users-sample", "0.5")[0] == 0
 
-    status, said = ended(kafka, tmp_path, "run", reviews, "--resume")
+    status, output = ended(kafka, tmp_path, "run", reviews, "--resume")
     assert status == 2
-    assert "--users-sample 0.5, not everything" in said
-    status, said = ended(kafka, tmp_path, "run", reviews)
+    assert "--users-sample 0.5, not everything" in output
+    status, output = ended(kafka, tmp_path, "run", reviews)
     assert status == 2
-    assert "readers would take what is new in everything for repeats" in said
-    status, said = ended(kafka, tmp_path, "run", reviews, "--users-sample", "0.5")
+    assert "readers would take the new events of everything for repeats" in output
+    status, output = ended(kafka, tmp_path, "run", reviews, "--users-sample", "0.5")
     assert status == 0
-    assert "readers leave out what they have seen" in said
+    assert "readers skip what they have seen" in output
 
     elsewhere = KafkaSettings(
         bootstrap_servers=kafka.bootstrap_servers, topic_prefix=f"{kafka.topic_prefix}b", partitions=kafka.partitions
     )
-    status, said = ended(elsewhere, tmp_path, "run", reviews, "--users-sample", "0.5", "--resume")
+    status, output = ended(elsewhere, tmp_path, "run", reviews, "--users-sample", "0.5", "--resume")
     assert status == 2
-    assert "another log" in said
+    assert "another log" in output
     metadata = snap.write(tmp_path / "products", [{"asin": "B1", "price": 1}])
-    status, said = ended(kafka, tmp_path, "run", reviews, "--metadata", metadata)
+    status, output = ended(kafka, tmp_path, "run", reviews, "--metadata", metadata)
     assert status == 0
-    assert "count a second time" in said
+    assert "count a second time" in output
 
 
 def test_in_a_second_loop_time_goes_on_and_events_are_new(kafka: KafkaSettings, tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_in_a_second_loop_time_goes_on_and_events_are_new(kafka: KafkaSettings, 
     log = read_log(kafka)
     log.require_all(100, "/0")
     log.require_all(100, "/1")
-    status, said = ended(kafka, tmp_path, "run", path, "--loop", "100000")
+    status, output = ended(kafka, tmp_path, "run", path, "--loop", "100000")
     assert status == 2
-    assert "reach the year 2200" in said
+    assert "reach the year 2200" in output
 
 
 def test_a_range_of_time(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
@@ -288,15 +288,15 @@ def test_a_broker_away_in_the_middle_is_waited_for_with_a_bounded_queue(
     with replay(linked, tmp_path, "run", reviews, "--rate", "400", "--stay", queue_messages="100") as service:
         service.wait_for(lambda: has_sent(service, 200), "200 events")
         link.cut()
-        service.wait_for(lambda: "behind the asked pace" in service.log, "complaint")
+        service.wait_for(lambda: "behind the pace asked for" in service.log, "complaint")
         figures = service.metrics()
         assert figures["freshet_replay_behind_seconds"] > 2
         assert 0 < figures["freshet_replay_in_flight_messages"] <= 100
         assert "no Kafka broker answers" in service.log
         link.mend()
         service.wait_for(lambda: service.metrics().get("freshet_replay_done") == 1, "end")
-        assert "caught up with the asked pace" in service.log
-        assert service.log.count("behind the asked pace") == 1
+        assert "caught up with the pace" in service.log
+        assert service.log.count("behind the pace asked for") == 1
         assert service.stop() == 0
     read_log(linked).require_all(EVENTS)
 
@@ -316,7 +316,7 @@ def test_stopped_while_the_broker_is_away_it_ends_and_resumes(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         (None, "no such file"),
         (b"", "is empty"),
@@ -326,39 +326,39 @@ def test_stopped_while_the_broker_is_away_it_ends_and_resumes(
     ],
 )
 def test_a_file_that_is_none_ends_it_with_status_2(
-    away: KafkaSettings, tmp_path: Path, content: bytes | None, said: str
+    away: KafkaSettings, tmp_path: Path, content: bytes | None, output: str
 ) -> None:
     path = tmp_path / "reviews"
     if content is not None:
         path.write_bytes(content)
     status, log = ended(away, tmp_path, "run", path)
     assert status == 2
-    assert said in log
+    assert output in log
     assert "Traceback" not in log
 
 
 def test_two_replays_do_not_share_a_state_folder(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
     with replay(kafka, tmp_path, "run", reviews, "--rate", "10") as first:
         first.wait_for(lambda: SENT in first.metrics(), "start")
-        status, said = ended(kafka, tmp_path, "run", reviews)
+        status, output = ended(kafka, tmp_path, "run", reviews)
         assert status == 2
-        assert "another replay uses" in said
+        assert "another replay uses" in output
 
 
 def test_the_sample_enters_by_the_same_door(kafka: KafkaSettings, tmp_path: Path) -> None:
     out, meta = tmp_path / "sample.json.gz", tmp_path / "products.json.gz"
     numbers = ("--users", "20", "--products", "30", "--events", "150", "--seed", "3")
     assert ended(kafka, tmp_path, "sample", "--out", out, "--meta", meta, *numbers)[0] == 0
-    status, said = ended(kafka, tmp_path, "run", out, "--metadata", meta)
+    status, output = ended(kafka, tmp_path, "run", out, "--metadata", meta)
     assert status == 0
-    assert "150 lines, 150 usable, 0 left out" in said
+    assert "150 lines, 150 usable, 0 left out" in output
     read_log(kafka).require_all(150)
 
 
 def test_real_reviews(kafka: KafkaSettings, tmp_path: Path, data: Path) -> None:
-    status, said = ended(kafka, tmp_path, "run", data / "amazon-2014/Musical_Instruments_5.json.gz")
+    status, output = ended(kafka, tmp_path, "run", data / "amazon-2014/Musical_Instruments_5.json.gz")
     assert status == 0
-    assert "10,261 lines, 10,261 usable" in said
+    assert "10,261 lines, 10,261 usable" in output
     read_log(kafka).require_all(10_261)
 
 
@@ -375,8 +375,8 @@ DAY_MS = 86_400_000
 
 def events_sent(kafka: KafkaSettings) -> list[tuple[bytes | None, pb.Event]]:
     """Key and event of every message but ticks, by sequence."""
-    found = itertools.chain(*read(kafka, Topics.of(kafka).events, kafka.partitions))
-    sent = [(message.key(), pb.Event.FromString(message.value() or b"")) for message in found]
+    result = itertools.chain(*read(kafka, Topics.of(kafka).events, kafka.partitions))
+    sent = [(message.key(), pb.Event.FromString(message.value() or b"")) for message in result]
     return sorted((pair for pair in sent if pair[1].kind != pb.EVENT_KIND_TICK), key=lambda pair: pair[1].sequence)
 
 
@@ -391,10 +391,10 @@ def products_sent(kafka: KafkaSettings) -> dict[str, pb.Product]:
 def test_sales_with_guests_and_returns(kafka: KafkaSettings, tmp_path: Path) -> None:
     path = tmp_path / "sales.csv"
     path.write_text(SALES)
-    status, said = ended(kafka, tmp_path, "run", path)
+    status, output = ended(kafka, tmp_path, "run", path)
     assert status == 0
-    assert "4 lines, 3 usable, 1 left out (1 bad_quantity)" in said
-    assert "left out line 5: quantity" in said
+    assert "4 lines, 3 usable, 1 left out (1 bad_quantity)" in output
+    assert "left out line 5: quantity" in output
     assert [(key, event.kind, event.user_id, event.quantity) for key, event in events_sent(kafka)] == [
         (b"17850", pb.EVENT_KIND_PURCHASE, "17850", 6.0),
         (b"71053", pb.EVENT_KIND_PURCHASE, "", 1.0),
@@ -415,17 +415,17 @@ def test_a_shops_export_by_its_mapping_that_ends_another_day(kafka: KafkaSetting
     assert ended(kafka, tmp_path, *run, *only_first, "--ending", "2010-12-13")[0] == 0
     assert [event.event_time_ms for _, event in events_sent(kafka)] == [LAST_MS + 8 * DAY_MS]
 
-    status, said = ended(kafka, tmp_path, *run, "--ending", "2010-12-14")
+    status, output = ended(kafka, tmp_path, *run, "--ending", "2010-12-14")
     assert status == 2
-    assert "with --ending 2010-12-13" in said
-    status, said = ended(kafka, tmp_path, *run)
-    assert (status, "with --ending 2010-12-13" in said) == (2, True)
+    assert "with --ending 2010-12-13" in output
+    status, output = ended(kafka, tmp_path, *run)
+    assert (status, "with --ending 2010-12-13" in output) == (2, True)
     assert ended(kafka, tmp_path, *run, *only_first, "--resume")[0] == 0
-    status, said = ended(kafka, tmp_path, *run, "--ending", "now")  # it ended another day before, and goes on so
+    status, output = ended(kafka, tmp_path, *run, "--ending", "now")  # it ended another day before, and goes on so
     assert status == 0
     assert [event.event_time_ms for _, event in events_sent(kafka)][-1] == LAST_MS + 10 * DAY_MS
-    status, said = ended(kafka, tmp_path, *run, "--resume", "--ending", "2010-12-14")
-    assert (status, "with --ending 2010-12-13" in said) == (2, True)
+    status, output = ended(kafka, tmp_path, *run, "--resume", "--ending", "2010-12-14")
+    assert (status, "with --ending 2010-12-13" in output) == (2, True)
 
 
 def test_ending_now_is_kept_by_resuming(kafka: KafkaSettings, tmp_path: Path, reviews: Path) -> None:
@@ -453,15 +453,15 @@ def test_products_alone(kafka: KafkaSettings, tmp_path: Path) -> None:
         {"parent_asin": "B1", "title": "New", "price": 2},
     ]
     metadata = snap.write(tmp_path / "products.gz", [*goods, {"parent_asin": "B2", "main_category": "Toys"}])
-    status, said = ended(kafka, tmp_path, "--products", metadata)
+    status, output = ended(kafka, tmp_path, "--products", metadata)
     assert status == 0
-    assert "4 lines, 3 usable, 1 left out (1 no_product)" in said
-    assert "done: 2 products sent and acknowledged; none failed" in said
+    assert "4 lines, 3 usable, 1 left out (1 no_product)" in output
+    assert "done: 2 products sent and acknowledged; none failed" in output
     assert products_sent(kafka) == {
         "B1": pb.Product(product_id="B1", title="New", price=2.0),
         "B2": pb.Product(product_id="B2", categories=["Toys"]),
     }
-    assert "products.rejected.tsv" in said
+    assert "products.rejected.tsv" in output
     assert [file.name for file in (tmp_path / "state").iterdir()] == ["products.rejected.tsv"]
     sales, mapping = tmp_path / "sales.csv", tmp_path / "shop.toml"
     sales.write_text(SALES)
@@ -474,19 +474,19 @@ def test_products_alone(kafka: KafkaSettings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
-        ((), "one of run, sample and --products is needed"),
+        ((), "name a command, run or sample, or --products"),
         (("--products", "absent"), "no such file: absent"),
-        (("--mapping", "m.toml", "run", "f"), "--mapping comes after the command"),
+        (("--mapping", "m.toml", "run", "f"), "--mapping belongs after the command"),
         (("run", "f", "--mapping", "absent.toml"), "the mapping absent.toml can't be read"),
         (("run", "f", "--ending", "soon"), "'soon' is neither now nor a day"),
     ],
 )
 def test_a_command_line_that_is_none_ends_it_with_status_2(
-    away: KafkaSettings, tmp_path: Path, arguments: tuple[str, ...], said: str
+    away: KafkaSettings, tmp_path: Path, arguments: tuple[str, ...], output: str
 ) -> None:
     status, log = ended(away, tmp_path, *arguments)
     assert status == 2
-    assert said in log
+    assert output in log
     assert "Traceback" not in log

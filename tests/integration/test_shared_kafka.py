@@ -47,7 +47,7 @@ def test_every_message_is_accounted_for(kafka: KafkaSettings) -> None:
     assert (producer.sent, producer.acknowledged, producer.failed, producer.in_flight) == (200, 200, 0, 0)
     assert all(partition == partition_of(key, kafka.partitions) for key, partition, _ in places)
     for partition in range(kafka.partitions):
-        offsets = [offset for _, own, offset in places if own == partition]
+        offsets = [offset for _, mine, offset in places if mine == partition]
         assert offsets == list(range(len(offsets)))
     reader = LogReader(kafka, {(topic, partition): -1 for partition in range(kafka.partitions)})
     values = read_until(reader, lambda values: len(values) >= 200)
@@ -124,8 +124,8 @@ def test_a_paused_partition_waits_for_resume(kafka: KafkaSettings) -> None:
     fill(kafka, 5, partition=1)
     reader = LogReader(kafka, {(topic, 0): -1, (topic, 1): -1})
     reader.pause([(topic, 1)])
-    found = [m.partition() for _ in range(10) for m in reader.poll(0.1)]
-    assert found == [0] * 5
+    result = [m.partition() for _ in range(10) for m in reader.poll(0.1)]
+    assert result == [0] * 5
     reader.resume([(topic, 1)])
     assert len(read_until(reader, lambda values: len(values) == 5)) == 5
     reader.close()

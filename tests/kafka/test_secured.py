@@ -92,33 +92,33 @@ def test_a_wrong_password_ends_every_part_and_each_says_what_to_check(
     wrong = tmp_path / "password"
     wrong.write_text("guessed")
     others = kafka.model_copy(update={"sasl_password_file": wrong})
-    for said in refused(others, reviews, tmp_path, *SERVICES, "replay"):
-        assert "SASL authentication error" in said
-        assert "check FRESHET_KAFKA_SASL_USERNAME, the password in FRESHET_KAFKA_SASL_PASSWORD_FILE" in said
-        assert "guessed" not in said
+    for output in refused(others, reviews, tmp_path, *SERVICES, "replay"):
+        assert "SASL authentication error" in output
+        assert "check FRESHET_KAFKA_SASL_USERNAME, the password in FRESHET_KAFKA_SASL_PASSWORD_FILE" in output
+        assert "guessed" not in output
 
 
 def test_a_certificate_that_cannot_be_trusted_ends_it_and_says_what_to_check(
     kafka: KafkaSettings, reviews: Path, tmp_path: Path
 ) -> None:
-    for said in refused(kafka.model_copy(update={"ssl_ca_file": None}), reviews, tmp_path, "services.features"):
-        assert "certificate verify failed" in said
-        assert "check FRESHET_KAFKA_SSL_CA_FILE" in said
+    for output in refused(kafka.model_copy(update={"ssl_ca_file": None}), reviews, tmp_path, "services.features"):
+        assert "certificate verify failed" in output
+        assert "check FRESHET_KAFKA_SSL_CA_FILE" in output
     no_certificate = tmp_path / "ca.pem"
     no_certificate.write_text("no certificate")
-    for said in refused(
+    for output in refused(
         kafka.model_copy(update={"ssl_ca_file": no_certificate}), reviews, tmp_path, "services.features"
     ):
-        assert "ssl.ca.location" in said
+        assert "ssl.ca.location" in output
 
 
 def test_who_may_create_no_topic_is_told_who_should(
     cluster: Cluster, folder: Path, reviews: Path, tmp_path: Path
 ) -> None:
     kafka = settings_for(cluster, folder, "SASL_SSL", prefix=a_prefix(), user=STRANGER)
-    for said in refused(kafka, reviews, tmp_path, "services.features"):
-        assert f"{STRANGER} may not create topic" in said
-        assert "`freshet topics`" in said
+    for output in refused(kafka, reviews, tmp_path, "services.features"):
+        assert f"{STRANGER} may not create topic" in output
+        assert "`freshet topics`" in output
 
 
 def refused(kafka: KafkaSettings, reviews: Path, folder: Path, *modules: str) -> list[str]:

@@ -27,11 +27,11 @@ METRICS_PORT = 9464
 def eventually(condition: Callable[[], T], what: str, *, seconds: float = 120.0) -> T:
     """What `condition` returns once it is true; fails when that takes too long."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"no {what} within {seconds:g} s")
         time.sleep(0.2)
-    return found
+    return result
 
 
 def run(*command: str, seconds: float = 120.0, environment: Mapping[str, str] | None = None) -> str:
@@ -80,11 +80,11 @@ class Stack:
         """Bring everything up, as docs/deployment.md says to; at the block's end compose has said that it is up."""
         up = [*self._compose, "up", "--detach", *(["--wait"] if self._waits else [])]
         environment = dict(os.environ) | self._environment
-        with tempfile.TemporaryFile() as said:
-            with subprocess.Popen(up, cwd=ROOT, env=environment, stdout=said, stderr=said) as process:
+        with tempfile.TemporaryFile() as output:
+            with subprocess.Popen(up, cwd=ROOT, env=environment, stdout=output, stderr=output) as process:
                 yield
-            said.seek(0)
-            assert process.returncode == 0, f"{' '.join(up)}: {said.read().decode()[-3000:]}"
+            output.seek(0)
+            assert process.returncode == 0, f"{' '.join(up)}: {output.read().decode()[-3000:]}"
 
     def containers(self, service: str) -> list[str]:
         """The ids of a service's containers, running or not, the oldest first."""
@@ -94,8 +94,8 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Everything Docker knows of a service's first container."""
-        found: dict[str, Any] = json.loads(run("docker", "inspect", self.containers(service)[0]))[0]
-        return found
+        result: dict[str, Any] = json.loads(run("docker", "inspect", self.containers(service)[0]))[0]
+        return result
 
     def health(self, service: str) -> str:
         """What the health check says; nothing before there is one."""
@@ -104,8 +104,8 @@ class Stack:
 
     def addresses(self, service: str) -> list[str]:
         """Where a service's containers are in their network, as this machine reaches it too (Linux)."""
-        found = json.loads(run("docker", "inspect", *self.containers(service)))
-        return [net["IPAddress"] for one in found for net in one["NetworkSettings"]["Networks"].values()]
+        result = json.loads(run("docker", "inspect", *self.containers(service)))
+        return [net["IPAddress"] for one in result for net in one["NetworkSettings"]["Networks"].values()]
 
     def figures(self, service: str, process: int = 0) -> dict[str, float]:
         """What a process of a service shows now; nothing while it does not answer."""

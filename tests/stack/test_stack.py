@@ -111,9 +111,9 @@ def test_it_comes_up_and_recommends(stack: Stack) -> None:
 
 
 def test_the_dashboards_are_written_where_grafana_reads_them(stack: Stack, tmp_path: Path) -> None:
-    found = stack.inspect("dashboards")
-    assert found["State"]["ExitCode"] == 0
-    run("docker", "cp", f"{found['Id']}:/var/lib/freshet/dashboards", str(tmp_path))
+    result = stack.inspect("dashboards")
+    assert result["State"]["ExitCode"] == 0
+    run("docker", "cp", f"{result['Id']}:/var/lib/freshet/dashboards", str(tmp_path))
     written = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "dashboards").iterdir()}
     assert written == {dashboard.uid: dashboard.to_json() for dashboard in DASHBOARDS}
     modes = {file.stat().st_mode & 0o444 for file in (tmp_path / "dashboards").iterdir()}
@@ -129,25 +129,25 @@ def test_the_serving_image_is_slim_and_holds_no_torch(stack: Stack) -> None:
         if service == "inference":
             assert size - base < 270e6, "with the 130 MB of python:3.11-slim it must stay below 400 MB"
     for service in ("inference", "features", "replay", "gateway"):
-        found = subprocess.run(
+        result = subprocess.run(
             ["docker", "exec", stack.containers(service)[0], "python", "-c", "import torch"],
             capture_output=True, check=False,
         )  # fmt: skip
-        assert b"ModuleNotFoundError" in found.stderr
+        assert b"ModuleNotFoundError" in result.stderr
 
 
 @pytest.mark.parametrize("service", [*OURS, "kafka", "prometheus"])
 def test_each_container_runs_as_nobody_in_particular_and_writes_nowhere_it_should_not(
     stack: Stack, service: str
 ) -> None:
-    found = stack.inspect(service)
-    assert found["Config"]["User"] not in ("", "0", "root")
-    host = found["HostConfig"]
+    result = stack.inspect(service)
+    assert result["Config"]["User"] not in ("", "0", "root")
+    host = result["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
     assert host["Memory"] > 0
     assert host["NanoCpus"] > 0
-    tried = subprocess.run(["docker", "exec", found["Id"], "touch", "/here"], capture_output=True, check=False)
+    tried = subprocess.run(["docker", "exec", result["Id"], "touch", "/here"], capture_output=True, check=False)
     assert tried.returncode != 0
 
 
@@ -199,8 +199,8 @@ def test_a_bad_record_from_this_machine_becomes_a_dead_letter(stack: Stack) -> N
 
 
 def test_the_console_runs_inside(stack: Stack) -> None:
-    said = stack.compose("run", "--rm", "--no-deps", "-T", "topics", "services.console", "dead-letters", "show")
-    assert "no event" in said or "undecodable" in said
+    output = stack.compose("run", "--rm", "--no-deps", "-T", "topics", "services.console", "dead-letters", "show")
+    assert "no event" in output or "undecodable" in output
     for service in OURS:
         run("docker", "exec", stack.containers(service)[0], "python", "-c", "import freshet")
 
@@ -255,8 +255,8 @@ def test_each_event_counts_once(stack: Stack, load: Load) -> None:
 
 def resumed_after(stack: Stack) -> int:
     """The events of the checkpoint that the trainer's last start began with."""
-    found = [re.search(r"resumed after (\d+) events", line) for line in stack.logs("trainer")]
-    counts = [int(match[1]) for match in found if match]
+    result = [re.search(r"resumed after (\d+) events", line) for line in stack.logs("trainer")]
+    counts = [int(match[1]) for match in result if match]
     return counts[-1] if counts else 0
 
 

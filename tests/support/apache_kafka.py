@@ -55,8 +55,8 @@ class Cluster:
             format_options: more for `kafka-storage.sh format`.
         """
         self._distribution, self._folder = distribution, folder
-        own = ["INSIDE", "CONTROLLER", *(["LINKED"] if linked_port else [])]
-        self._protocols = {name: name for name in protocols} | dict.fromkeys(own, "PLAINTEXT")
+        internal = ["INSIDE", "CONTROLLER", *(["LINKED"] if linked_port else [])]
+        self._protocols = {name: name for name in protocols} | dict.fromkeys(internal, "PLAINTEXT")
         self._ports = {n: {name: free_port() for name in self._protocols} for n in range(1, brokers + 1)}
         self._settings = settings or {}
         self._format_options = format_options
@@ -114,8 +114,8 @@ class Cluster:
 
     def _format(self, file: Path) -> None:
         command = self._java("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self._id, "-c", str(file))
-        said = subprocess.run([*command, *self._format_options], capture_output=True, text=True, timeout=60)
-        assert said.returncode == 0, said.stdout + said.stderr
+        done = subprocess.run([*command, *self._format_options], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def _properties(self, n: int) -> dict[str, str]:
         copies = min(len(self._ports), 3)

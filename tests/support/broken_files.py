@@ -62,14 +62,14 @@ class FileFormat:
 
     def bad(self) -> list[tuple[str, str, bytes]]:
         """What is wrong, the reason, the bytes."""
-        found = [
+        cases = [
             (what, reason, self.written({k: v for k, v in (good(1) | fields).items() if v is not None}))
             for what, (reason, fields) in BAD_FIELDS.items()
         ]
-        found.append(("NUL bytes", NUL, self.written(good(2)).replace(b"sound", b"so\x00nd")))
+        cases.append(("NUL bytes", NUL, self.written(good(2)).replace(b"sound", b"so\x00nd")))
         if not self.reads_any_bytes:
-            found.append(("invalid UTF-8", NOT_UTF8, self.written(good(3)).replace(b"sound", b"so\xff\xfend")))
-        return found + [(what, reason, content) for what, (reason, content) in self.broken.items()]
+            cases.append(("invalid UTF-8", NOT_UTF8, self.written(good(3)).replace(b"sound", b"so\xff\xfend")))
+        return cases + [(what, reason, content) for what, (reason, content) in self.broken.items()]
 
 
 def _json(names: Mapping[str, str], unit: int) -> Callable[[Fields], bytes]:

@@ -74,8 +74,8 @@ class Watched:
     def barriers(self, *rules: str) -> list[str]:
         """What axe finds that keeps people out, by these rules or all: rule, help and element of each."""
         options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
-        found = Axe().run(self.page, options=options).response["violations"]
-        return [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
+        violations = Axe().run(self.page, options=options).response["violations"]
+        return [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in violations for node in rule["nodes"]]
 
     def unexpected(self) -> list[str]:
         """The faults that no test has said to expect."""

@@ -30,7 +30,7 @@ def events_of(path: Path, content: bytes | None = None, mapping: ColumnMapping |
     if content is not None:
         path.write_bytes(content)
     known = ReplaySettings(**settings)  # type: ignore[arg-type]
-    found = recognise(path, mapping, known)
+    file_format = recognise(path, mapping, known)
     account = Account()
     left_out: list[tuple[int, str]] = []
     messages: list[str] = []
@@ -40,5 +40,5 @@ def events_of(path: Path, content: bytes | None = None, mapping: ColumnMapping |
         messages.append(str(error))
 
     lines = Lines(path, known.most_line_bytes)
-    read = [(n, event) for n, _, event in found.read(lines, account, reject=reject)]
-    return Found(found, account, [event for _, event in read], [n for n, _ in read], left_out, messages)
+    read = [(n, event) for n, _, event in file_format.read(lines, account, reject=reject)]
+    return Found(file_format, account, [event for _, event in read], [n for n, _ in read], left_out, messages)

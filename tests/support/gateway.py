@@ -35,14 +35,14 @@ class Gateway:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        found: list[str] = []
+        ports: list[str] = []
 
         def look() -> bool:
-            found.extend(re.findall(r"HTTP on http://[^ ]*:(\d+)/", service.log))
-            return bool(found)
+            ports.extend(re.findall(r"HTTP on http://[^ ]*:(\d+)/", service.log))
+            return bool(ports)
 
         service.wait_for(look, "HTTP")
-        self.address = f"127.0.0.1:{found[0]}"
+        self.address = f"127.0.0.1:{ports[0]}"
         self.url = f"http://{self.address}"
 
     def ask(

@@ -31,9 +31,9 @@ def eventually(look: Callable[[], T]) -> T:
     """What `look` gives once that is truthy; fails when it never is."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        found = look()
-        if found:
-            return found
+        result = look()
+        if result:
+            return result
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
@@ -57,9 +57,9 @@ class Inference:
             assert self.process.poll() is None, self.log
             return re.search(pattern, self.log)
 
-        found = eventually(look)
-        assert found is not None
-        return found.group(1)
+        result = eventually(look)
+        assert result is not None
+        return result.group(1)
 
     def health(self, service: str = "") -> int:
         """The serving status, UNKNOWN while nobody answers."""
@@ -103,13 +103,13 @@ class Inference:
 
 def environment(kafka: KafkaSettings, models: Path, **settings: object) -> dict[str, str]:
     """What the process reads: no setting of the machine's own leaks in."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
-    own |= kafka_environment(kafka) | {
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
+    variables |= kafka_environment(kafka) | {
         "FRESHET_INFERENCE_GRPC_PORT": "0",
         "FRESHET_SHOP_MODELS_DIR": str(models),
     }
     prefix = {name: "SHOP" if name in ShopSettings.model_fields else "INFERENCE" for name in settings}
-    return own | {f"FRESHET_{prefix[name]}_{name.upper()}": str(value) for name, value in settings.items()}
+    return variables | {f"FRESHET_{prefix[name]}_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextmanager

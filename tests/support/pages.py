@@ -39,7 +39,7 @@ class Page:
 
     def blocks(self, language: str) -> list[str]:
         """Its blocks of code in a language, in order."""
-        return [text for found, text in _BLOCK.findall(self.text) if found == language]
+        return [text for written, text in _BLOCK.findall(self.text) if written == language]
 
     def steps(self) -> list[tuple[str, str]]:
         """All its blocks, in order: language and text."""

@@ -37,9 +37,9 @@ def _without_values(prometheus: Prometheus, dashboard: Dashboard) -> dict[str, s
     wrong = {}
     for variable in dashboard.variables:
         if isinstance(variable.values, str):
-            found = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable.values)
-            assert found is not None, variable.values
-            if not prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}):
+            match = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable.values)
+            assert match is not None, variable.values
+            if not prometheus.get(f"label/{match[2]}/values", **{"match[]": match[1]}):
                 wrong[variable.values] = "no value"
     return wrong
 

@@ -34,15 +34,15 @@ class Service:
         self.metrics_port = free_port()
         self.log_file = log_file
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRESHET_")}
-        own = {f"FRESHET_{name.upper()}_METRICS_PORT": str(self.metrics_port)}
+        defaults = {f"FRESHET_{name.upper()}_METRICS_PORT": str(self.metrics_port)}
         if name in GIVING_WAY:  # not to whatever else a busy machine does while the tests wait
-            own[f"FRESHET_{name.upper()}_NICENESS"] = "0"
+            defaults[f"FRESHET_{name.upper()}_NICENESS"] = "0"
         if name == "features" and QUICK_GROUPS in os.environ:  # a group forms in half a session
-            own["FRESHET_FEATURES_SESSION_SECONDS"] = "3"
+            defaults["FRESHET_FEATURES_SESSION_SECONDS"] = "3"
         with log_file.open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                env=inherited | own | dict(environment),
+                env=inherited | defaults | dict(environment),
                 cwd=ROOT,
                 stdout=sink,
                 stderr=sink,

@@ -39,8 +39,8 @@ class Prometheus:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
-                said = error.read().decode()
-            assert error.code >= 500, f"{parameters}: {said}"
+                body = error.read().decode()
+            assert error.code >= 500, f"{parameters}: {body}"
             return None
         except OSError:
             return None
@@ -82,7 +82,7 @@ def watching(folder: Path, ports: Mapping[str, int]) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not on PATH (Debian: apt-get install prometheus)")
-    own = free_port()
+    port = free_port()
     folder.mkdir()
     rules = yaml.safe_load(ALERTS.read_text())
     for group in rules["groups"]:
@@ -94,7 +94,7 @@ def watching(folder: Path, ports: Mapping[str, int]) -> Iterator[Prometheus]:
     config["scrape_configs"] = [
         {
             "job_name": job["job_name"],
-            "static_configs": [{"targets": [f"127.0.0.1:{(ports | {'prometheus': own})[job['job_name']]}"]}],
+            "static_configs": [{"targets": [f"127.0.0.1:{(ports | {'prometheus': port})[job['job_name']]}"]}],
         }
         for job in config["scrape_configs"]
     ]
@@ -105,14 +105,14 @@ def watching(folder: Path, ports: Mapping[str, int]) -> Iterator[Prometheus]:
                 program,
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{own}",
+                f"--web.listen-address=127.0.0.1:{port}",
             ],
             stdout=sink,
             stderr=sink,
             stdin=subprocess.DEVNULL,
         )
     try:
-        yield Prometheus(f"127.0.0.1:{own}")
+        yield Prometheus(f"127.0.0.1:{port}")
     finally:
         process.kill()
         process.wait()

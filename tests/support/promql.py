@@ -37,7 +37,7 @@ def fillings(expr: str, dashboard: Dashboard, **grafana: str) -> Iterator[str]:
     used = sorted(set(_VARIABLE.findall(expr)))
     for values in itertools.product(*(offered[name] for name in used)):
         chosen = dict(zip(used, values, strict=True))
-        yield _VARIABLE.sub(lambda found, chosen=chosen: chosen[found[1]], expr)
+        yield _VARIABLE.sub(lambda match, chosen=chosen: chosen[match[1]], expr)
 
 
 def rules() -> list[dict[str, str]]:

@@ -136,6 +136,6 @@ def _neighbours(products: Sequence[str], follows: Mapping[str, Mapping[str, floa
     pairs = [sorted((products.index(to), share) for to, share in follows.get(p, {}).items()) for p in products]
     return Neighbours(
         starts=np.cumsum([0, *map(len, pairs)]).astype(np.int32),
-        products=np.array([row for own in pairs for row, _ in own], np.int32),
-        values=np.array([share for own in pairs for _, share in own], np.float32),
+        products=np.array([row for related in pairs for row, _ in related], np.int32),
+        values=np.array([share for related in pairs for _, share in related], np.float32),
     )

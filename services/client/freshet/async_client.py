@@ -77,10 +77,10 @@ class AsyncClient:
         """The best products for a user, or for a guest (None or empty), now.
 
         Args:
-            session: products looked at lately, oldest first, that are not in the log (yet); a guest without any gets
+            session: products viewed lately, oldest first, that are not in the log (yet); a guest without any gets
                 what is trending.
             after: answer from a state that includes this record; waits for it until the deadline.
-            wishes: what the answer is to be like.
+            wishes: what the answer should be like.
 
         Raises:
             FreshetError: there is no answer.
@@ -93,13 +93,13 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[str, Recommendation]]:
         """The best products for many users, one after the other as they are ready.
 
-        What breaks off is gone on with: users that were answered are not asked about again.
+        A call that breaks off is resumed: users that were answered are not requested again.
 
         Args:
-            timeout: for each thousand users, seconds.
+            timeout: seconds for each thousand users.
 
         Raises:
-            FreshetError: the answers broke off, and could not be gone on with in time.
+            FreshetError: the answers broke off, and the call could not be resumed in time.
         """
         for batch in id_batches(users):
             pending = PendingUsers(batch, wishes_message(wishes))
@@ -116,7 +116,7 @@ class AsyncClient:
     async def similar(
         self, product_id: str, *, timeout: float | None = None, **wishes: Unpack[Wishes]
     ) -> tuple[Recommended, ...]:
-        """Products that go with a product, whoever asks.
+        """Products that go with a product, for anybody.
 
         Raises:
             NotFound: the product is not known.
@@ -139,10 +139,10 @@ class AsyncClient:
         return messages.recommended(answer.products)
 
     async def record(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Recorded]:
-        """Append events to the log; the broker has acknowledged all of them when this returns, in their order.
+        """Append events to the log, in their order; on return the broker has acknowledged all of them.
 
-        Many go in several calls, one after another. After an error some may be stored; the same events sent again
-        count once.
+        Many events take several calls, one after another. After an error some may be stored; sent again, the same
+        events count once.
 
         Raises:
             FreshetError: not all were recorded.
@@ -168,14 +168,14 @@ class AsyncClient:
         limits: Limits = Limits(),
         on_failure: OnFailure | None = None,
     ) -> AsyncRecorder:
-        """Record events in batches, in the background, until it is closed: a context manager."""
+        """A context manager that records events in batches, in the background, until it is closed."""
         return AsyncRecorder(self._record_within, limits=limits, on_failure=on_failure)
 
     async def upsert_products(self, products: Iterable[Product], *, timeout: float | None = None) -> int:
-        """Add products or replace them whole; how many the broker has acknowledged.
+        """Add or replace whole products; returns how many the broker has acknowledged.
 
         Raises:
-            FreshetError: not all were.
+            FreshetError: it did not acknowledge all.
         """
         until = self._until(timeout)
         upserted = 0
@@ -186,10 +186,10 @@ class AsyncClient:
         return upserted
 
     async def remove_products(self, product_ids: Iterable[str], *, timeout: float | None = None) -> int:
-        """Remove products: never recommended again until upserted anew; how many removals the broker has acknowledged.
+        """Remove products: they are not recommended until upserted again. Returns how many removals were acknowledged.
 
         Raises:
-            FreshetError: not all were.
+            FreshetError: the broker did not acknowledge all.
         """
         until = self._until(timeout)
         removed = 0
@@ -205,8 +205,8 @@ class AsyncClient:
         """The catalogue, page by page as it is read, in the order of the products' ids.
 
         Args:
-            query: words that title, brand, categories or id have.
-            timeout: for each page, seconds.
+            query: words in the title, brand, categories or id.
+            timeout: seconds for each page.
 
         Raises:
             FreshetError: there is no answer.

@@ -1,4 +1,4 @@
-"""How much goes into one call, and going on with a call for many users that broke off. Pure."""
+"""Splits lists into calls, and goes on with a call for many users that broke off. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from freshet import messages
 from freshet.answers import Recommendation
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 
-MOST_EVENTS = 1_000  # the service takes 10,000; small ones keep each call short
+MOST_EVENTS = 1_000  # the service accepts 10,000; fewer keep each call short
 MOST_IDS = 1_000  # users or products
-MOST_BYTES = 8 * 1024 * 1024  # half of what the service takes unless told otherwise
-# What a message in a list costs beside itself: its tag and its length.
+MOST_BYTES = 8 * 1024 * 1024  # half of what the service accepts by default
+# What a message in a list takes beside itself: its tag and its length.
 FRAME_BYTES = 6
 
 
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Message)
 
 
 def size_of(message: Message) -> int:
-    """What a message adds to a call, bytes."""
+    """What a message adds to a call, in bytes."""
     return message.ByteSize() + FRAME_BYTES
 
 

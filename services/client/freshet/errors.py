@@ -116,5 +116,5 @@ def failure_of(error: grpc.RpcError) -> FreshetError:
 
 
 def _pushback_seconds(metadata: Iterable[tuple[str, str | bytes]]) -> float:
-    asked = next((value for key, value in metadata if key == _PUSHBACK), "")
-    return int(asked) / 1000 if isinstance(asked, str) and asked.isdecimal() else 0.0
+    pushback = next((value for key, value in metadata if key == _PUSHBACK), "")
+    return int(pushback) / 1000 if isinstance(pushback, str) and pushback.isdecimal() else 0.0

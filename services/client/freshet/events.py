@@ -58,11 +58,11 @@ class Event:
         if self.at.tzinfo is None:
             raise ValueError(f"at: {self.at} names no time zone; datetime.now(UTC) does")
         if not self.event_id:
-            raise ValueError("event_id: must not be empty; leave it out, and one is given")
+            raise ValueError("event_id: must not be empty; leave it out to have one made")
 
 
 class Rest(TypedDict, total=False):
-    """What may be told of every event."""
+    """Optional fields of every event."""
 
     at: datetime
     request_id: str
@@ -145,10 +145,10 @@ class Product:
     Attributes:
         categories: from the widest to the narrowest.
         price: of one unit, in the shop's currency.
-        available: False: known, but must not be recommended.
-        availability: how soon it can be had, where it is available; None: not told.
-        listed: when the shop began to sell it; None: it counts from its first event. Must name a time zone.
-        description: what the shop says of it.
+        available: False if it must not be recommended.
+        availability: how soon an available product can be delivered; None: unknown.
+        listed: when the shop began to sell it, with a time zone; None: its first event counts.
+        description: the shop's text.
     """
 
     product_id: str

@@ -40,16 +40,16 @@ _CLASSES = {
 
 
 class Wishes(TypedDict, total=False):
-    """What an answer is to be like, the same for every call that recommends: keyword arguments, none must be given."""
+    """What an answer should be like: keyword arguments of every call that recommends, all of them optional."""
 
-    count: int  # products wanted, 1 to 1,000; 10 unless told
+    count: int  # products wanted, 1 to 1,000 (default: 10)
     exclude: Iterable[str]  # products that must not be in this answer
-    filter: Filter  # only products that meet it
-    boosts: Mapping[Filter, float]  # what the odds of the products that meet each filter are multiplied by, above 0
-    diversity: float  # how much an answer avoids products that are like those above them, 0 to 1
+    filter: Filter  # only products that match it
+    boosts: Mapping[Filter, float]  # factors, above 0, for the odds of the products that match each filter
+    diversity: float  # how much an answer avoids products similar to those above them, 0 to 1
     minimum_score: float  # leave out products whose score is lower
-    fields: Iterable[str]  # of each product, such as "title" and "price", to be told beside its id
-    explain: bool  # say what made each score
+    fields: Iterable[str]  # fields of each product to return beside its id, such as "title" and "price"
+    explain: bool  # return what each score is made of
 
 
 def event_message(event: Event) -> pb.Event:
@@ -93,7 +93,7 @@ def _availability(product: Product) -> pb.Availability.ValueType:
 
 
 def product(message: pb.Product) -> Product:
-    """A product as it is told."""
+    """A product of an answer."""
     return Product(
         product_id=message.product_id,
         title=message.title,
@@ -164,14 +164,14 @@ def recommended(products: Iterable[calls.RecommendedProduct]) -> tuple[answers.R
     """The products of an answer."""
     return tuple(
         answers.Recommended(
-            found.product_id,
-            found.score,
-            found.propensity,
-            found.explored,
-            product(found.product) if found.HasField("product") else None,
-            tuple(map(_reason, found.reasons)),
+            entry.product_id,
+            entry.score,
+            entry.propensity,
+            entry.explored,
+            product(entry.product) if entry.HasField("product") else None,
+            tuple(map(_reason, entry.reasons)),
         )
-        for found in products
+        for entry in products
     )
 
 
@@ -186,13 +186,13 @@ def known_product(answer: calls.GetProductResponse) -> answers.KnownProduct:
     )
 
 
-def known_user(found: calls.KnownUser) -> answers.KnownUser:
+def known_user(answer: calls.KnownUser) -> answers.KnownUser:
     """What `users` gives."""
     return answers.KnownUser(
-        user_id=found.user_id,
-        events=found.events,
-        newest=_moment(found.newest_ms),
-        user_class=_CLASSES.get(found.user_class, answers.UserClass.UNKNOWN),
+        user_id=answer.user_id,
+        events=answer.events,
+        newest=_moment(answer.newest_ms),
+        user_class=_CLASSES.get(answer.user_class, answers.UserClass.UNKNOWN),
     )
 
 

@@ -21,15 +21,15 @@ OnFailure = Callable[[Undelivered], None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a recorder may do.
+    """Limits of a recorder.
 
     Attributes:
         most_events: events of one call, 1 to 1,000.
-        most_bytes: of one call; the service takes 16 MiB unless told otherwise.
-        longest_seconds: an event waits at most so long for others to go with it.
+        most_bytes: bytes of one call; the service accepts 16 MiB by default.
+        longest_seconds: how long an event may wait for others to share its call.
         most_held: events in memory.
-        most_held_bytes: the same in bytes, as they are sent.
-        when_full: what `add` does then: wait for room, or raise `Full`.
+        most_held_bytes: their size as they are sent.
+        when_full: what `add` does when either is reached: wait for room, or raise `Full`.
         timeout: deadline of each call, with all its attempts, seconds.
     """
 

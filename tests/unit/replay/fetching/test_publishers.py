@@ -9,7 +9,7 @@ from shared.process.errors import Unusable
 
 
 @pytest.mark.parametrize(
-    ("asked", "address"),
+    ("wanted", "address"),
     [
         (
             ("musical instruments",),
@@ -39,8 +39,8 @@ from shared.process.errors import Unusable
         (("Online Retail",), "https://archive.ics.uci.edu/static/public/352/data.csv"),
     ],
 )
-def test_where_a_dataset_lies(asked: tuple[str, ...], address: str) -> None:
-    assert source_of(*asked).url == address
+def test_where_a_dataset_lies(wanted: tuple[str, ...], address: str) -> None:
+    assert source_of(*wanted).url == address
 
 
 def test_a_mirror_takes_the_place_of_the_publishers_base_alone() -> None:
@@ -49,7 +49,7 @@ def test_a_mirror_takes_the_place_of_the_publishers_base_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("wanted", "message"),
     [
         (("Musical_Instrument",), "did you mean Musical_Instruments"),
         (("Baby", "2018"), "2018 has no Baby; those of 2014 have it"),
@@ -57,9 +57,9 @@ def test_a_mirror_takes_the_place_of_the_publishers_base_alone() -> None:
         (("movies", None, "metadata"), "movies has no metadata file; it has all"),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is_near(asked: tuple[str | None, ...], said: str) -> None:
-    with pytest.raises(Unusable, match=said):
-        source_of(*asked)  # type: ignore[arg-type]
+def test_what_is_not_there_is_told_with_what_is_near(wanted: tuple[str | None, ...], message: str) -> None:
+    with pytest.raises(Unusable, match=message):
+        source_of(*wanted)  # type: ignore[arg-type]
 
 
 def test_every_address_is_one_of_the_web_with_tls_and_has_a_page() -> None:

@@ -33,25 +33,25 @@ def test_by_time_then_by_line_numbered_from_one(tmp_path: Path) -> None:
         [review(n, unixReviewTime=FIRST_SECONDS + day * DAY_SECONDS, summary="") for n, day in enumerate(days)],
     )
     copy = ordered(path, tmp_path / "state")
-    found = list(copy.events(Selection(), everything(copy)))
-    assert [stored.event.text for stored in found] == [f"It is number {n}." for n in (3, 1, 4, 0, 2, 6, 5)]
-    assert [stored.sequence for stored in found] == [1, 2, 3, 4, 5, 6, 7]
+    result = list(copy.events(Selection(), everything(copy)))
+    assert [stored.event.text for stored in result] == [f"It is number {n}." for n in (3, 1, 4, 0, 2, 6, 5)]
+    assert [stored.sequence for stored in result] == [1, 2, 3, 4, 5, 6, 7]
     assert everything(copy) == (7, 1, 7, FIRST_SECONDS * 1000, (FIRST_SECONDS + 9 * DAY_SECONDS) * 1000)
 
 
 def test_the_events_of_a_day_are_spread_over_it(tmp_path: Path) -> None:
     path = snap.write(tmp_path / "r", [review(n, unixReviewTime=FIRST_SECONDS) for n in range(4)] + [review(1)])
     copy = ordered(path, tmp_path / "state")
-    found = list(copy.events(Selection(), everything(copy)))
-    assert [(s.spread_ms / 1000 - FIRST_SECONDS) / DAY_SECONDS for s in found] == [0, 0.25, 0.5, 0.75, 1]
-    assert [s.event.event_time_ms for s in found[:4]] == [FIRST_SECONDS * 1000] * 4
+    result = list(copy.events(Selection(), everything(copy)))
+    assert [(s.spread_ms / 1000 - FIRST_SECONDS) / DAY_SECONDS for s in result] == [0, 0.25, 0.5, 0.75, 1]
+    assert [s.event.event_time_ms for s in result[:4]] == [FIRST_SECONDS * 1000] * 4
 
 
 def test_where_not_all_times_are_whole_days_those_of_a_second_are_spread_over_it(tmp_path: Path) -> None:
     path = snap.write(tmp_path / "r", [review(0), review(1, unixReviewTime=NOON), review(2, unixReviewTime=NOON)])
     copy = ordered(path, tmp_path / "state")
-    found = list(copy.events(Selection(), everything(copy)))
-    assert [s.spread_ms / 1000 - FIRST_SECONDS for s in found] == [0, DAY_SECONDS / 2, DAY_SECONDS / 2 + 0.5]
+    result = list(copy.events(Selection(), everything(copy)))
+    assert [s.spread_ms / 1000 - FIRST_SECONDS for s in result] == [0, DAY_SECONDS / 2, DAY_SECONDS / 2 + 0.5]
 
 
 def test_exact_copies_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_prices_come_from_the_metadata_and_its_last_line_counts(tmp_path: Path) 
         {"asin": "B7"},
     ]
     copy = ordered(reviews, tmp_path / "state", snap.write(tmp_path / "m", goods, loose=True))
-    found = [s.event for s in copy.events(Selection(), everything(copy))]
-    assert [event.price if event.HasField("price") else None for event in found] == [3.0, 2.5, None]
+    result = [s.event for s in copy.events(Selection(), everything(copy))]
+    assert [event.price if event.HasField("price") else None for event in result] == [3.0, 2.5, None]
     assert [p.product_id for p in copy.products()] == ["B1", "B0", "B7"]
     assert copy.summary.metadata is not None
     assert copy.summary.metadata.rejected == {"no_product": 1}

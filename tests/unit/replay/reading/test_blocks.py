@@ -28,9 +28,9 @@ def with_(name: bytes, value: bytes) -> bytes:
 
 
 def test_a_block_is_an_event(tmp_path: Path) -> None:
-    found = events_of(tmp_path / "foods.txt", BLOCK)
-    assert found.format.name == "reviews in blocks, as finefoods.txt"
-    assert found.events == [
+    parsed = events_of(tmp_path / "foods.txt", BLOCK)
+    assert parsed.format.name == "reviews in blocks, as finefoods.txt"
+    assert parsed.events == [
         pb.Event(
             kind=pb.EVENT_KIND_REVIEW,
             user_id="A3SGXH7AUHU8GW",
@@ -46,20 +46,20 @@ def test_a_block_is_an_event(tmp_path: Path) -> None:
 
 def test_blocks_are_parted_by_blank_lines_and_begin_with_their_product(tmp_path: Path) -> None:
     content = b"\n\r\n" + BLOCK + b"\n\n" + BLOCK + BLOCK.replace(b"\n", b"\r\n") + b"   \n" + BLOCK
-    found = events_of(tmp_path / "foods.gz", gzip.compress(content))
-    assert found.at == [3, 13, 21, 30]
-    assert (found.account.lines, found.left_out) == (4, [])
+    parsed = events_of(tmp_path / "foods.gz", gzip.compress(content))
+    assert parsed.at == [3, 13, 21, 30]
+    assert (parsed.account.lines, parsed.left_out) == (4, [])
 
 
 def test_a_value_goes_on_in_lines_that_begin_with_no_field(tmp_path: Path) -> None:
-    found = events_of(tmp_path / "r", BLOCK + b"on and on: yes\n")
-    assert found.events[0].text.endswith("Twice: again\non and on: yes")
+    parsed = events_of(tmp_path / "r", BLOCK + b"on and on: yes\n")
+    assert parsed.events[0].text.endswith("Twice: again\non and on: yes")
 
 
 def test_what_is_not_utf8_is_latin_1(tmp_path: Path) -> None:
     content = with_(b"review/summary", b"Am\xe9lie") + b"\n" + with_(b"review/summary", "Amélie".encode())
-    found = events_of(tmp_path / "movies.txt", content)
-    assert [event.text.split("\n")[0] for event in found.events] == ["Amélie", "Amélie"]
+    parsed = events_of(tmp_path / "movies.txt", content)
+    assert [event.text.split("\n")[0] for event in parsed.events] == ["Amélie", "Amélie"]
 
 
 def test_a_bad_block_is_left_out_alone_with_its_line_and_reason(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_bad_block_is_left_out_alone_with_its_line_and_reason(tmp_path: Path) 
         content += b"\n" + block
         wanted.append((line + 1, reason))
         line += block.count(b"\n") + 1
-    found = events_of(tmp_path / "r", content + b"\n" + BLOCK, most_line_bytes=2048)
-    assert found.left_out == wanted
-    assert found.at == [1, line + 1]
-    assert found.account.lines == len(bad) + 2
+    parsed = events_of(tmp_path / "r", content + b"\n" + BLOCK, most_line_bytes=2048)
+    assert parsed.left_out == wanted
+    assert parsed.at == [1, line + 1]
+    assert parsed.account.lines == len(bad) + 2
 
 
 def test_a_block_has_no_more_bytes_than_allowed_over_all_its_lines() -> None:

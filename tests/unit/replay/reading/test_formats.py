@@ -54,9 +54,9 @@ def test_json_lines_of_2023(tmp_path: Path) -> None:
         {"rating": 3.0, "parent_asin": "B7", "user_id": "AG7", "timestamp": 1588687728923, "helpful_vote": -1},
     ]  # fmt: skip
     content = b"\n".join(json.dumps(record).encode() for record in records) + b'\n{"cut'
-    found = events_of(tmp_path / "r", gzip.compress(content))
-    assert found.format.name == "reviews of 2023, JSON lines"
-    assert found.events[:2] == [
+    result = events_of(tmp_path / "r", gzip.compress(content))
+    assert result.format.name == "reviews of 2023, JSON lines"
+    assert result.events[:2] == [
         pb.Event(
             kind=pb.EVENT_KIND_REVIEW,
             user_id="AGKHLEW2SOWHNMFQIJGBECAF7INQ",
@@ -70,13 +70,13 @@ def test_json_lines_of_2023(tmp_path: Path) -> None:
             kind=pb.EVENT_KIND_RATING, user_id="AG2", product_id="B2", event_time_ms=1_588_687_728_923, rating=5.0
         ),
     ]
-    assert found.left_out == [(4, "bad_rating"), (5, "no_user"), (6, "bad_time"), (7, "bad_votes"), (8, "not_json")]
+    assert result.left_out == [(4, "bad_rating"), (5, "no_user"), (6, "bad_time"), (7, "bad_votes"), (8, "not_json")]
 
 
 def test_kaggles_reviews(tmp_path: Path) -> None:
-    found = events_of(tmp_path / "Reviews.csv", KAGGLE)
-    assert found.format.name == "reviews as Kaggle's Reviews.csv"
-    assert found.events[0] == pb.Event(
+    result = events_of(tmp_path / "Reviews.csv", KAGGLE)
+    assert result.format.name == "reviews as Kaggle's Reviews.csv"
+    assert result.events[0] == pb.Event(
         kind=pb.EVENT_KIND_REVIEW,
         user_id="A1",
         product_id="B001",
@@ -86,16 +86,16 @@ def test_kaggles_reviews(tmp_path: Path) -> None:
         helpful_votes=1,
         total_votes=2,
     )
-    assert found.at == [2, 7]
-    assert found.left_out == [(4, "bad_rating"), (5, "nothing_said"), (6, "no_user")]
-    assert found.account.lines == 5
+    assert result.at == [2, 7]
+    assert result.left_out == [(4, "bad_rating"), (5, "nothing_said"), (6, "no_user")]
+    assert result.account.lines == 5
 
 
 def test_a_text_may_hold_lines_that_look_like_another_format(tmp_path: Path) -> None:
     texts = b"".join(f'{n},B{n},A{n},x,0,0,5,1219017600,s,"a\n{{b\nreview/c: d\n,""e"\n'.encode() for n in range(9))
-    found = events_of(tmp_path / "r", KAGGLE.split(b"\n")[0] + b"\n" + texts)
-    assert found.format.name == "reviews as Kaggle's Reviews.csv"
-    assert [event.text for event in found.events] == ['s\na\n{b\nreview/c: d\n,"e'] * 9
+    result = events_of(tmp_path / "r", KAGGLE.split(b"\n")[0] + b"\n" + texts)
+    assert result.format.name == "reviews as Kaggle's Reviews.csv"
+    assert [event.text for event in result.events] == ['s\na\n{b\nreview/c: d\n,"e'] * 9
     shop = b"product,when,note\n" + b'p,1219017600,"\n{\n{"\n' * 9
     mapping = ColumnMapping(columns=Columns(product="product", time="when"), kind=KindRules(default="view"))
     assert len(events_of(tmp_path / "r", shop, mapping).events) == 9
@@ -114,9 +114,9 @@ def test_a_text_may_hold_lines_that_look_like_another_format(tmp_path: Path) -> 
     ],
 )
 def test_ratings_alone(tmp_path: Path, content: bytes, name: str) -> None:
-    found = events_of(tmp_path / "ratings.csv", content + b"x,B1\n")
-    assert found.format.name == name
-    assert found.events == [
+    result = events_of(tmp_path / "ratings.csv", content + b"x,B1\n")
+    assert result.format.name == name
+    assert result.events == [
         pb.Event(
             kind=pb.EVENT_KIND_RATING, user_id=user, product_id=product, event_time_ms=time_ms, rating=rating
         )
@@ -125,7 +125,7 @@ def test_ratings_alone(tmp_path: Path, content: bytes, name: str) -> None:
             ("A2AAAAAAAAAAAA", "0132793040", 1.0, 1_219_017_600_000),
         )
     ]  # fmt: skip
-    assert [reason for _, reason in found.left_out] == ["bad_fields"]
+    assert [reason for _, reason in result.left_out] == ["bad_fields"]
 
 
 def test_ratings_of_which_nobody_can_tell_who_is_who_ask_for_a_mapping(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_sales(tmp_path: Path) -> None:
         RETAIL.replace(b"2010-12-01 08:26:00", b"12/1/2010 8:26").replace(b"2011-07-01 10:00:00", b"7/1/2011 10:00")
     )  # fmt: skip
     for content in (RETAIL, second, american, b"\xef\xbb\xbf" + RETAIL.replace(b"\n", b"\r\n")):
-        found = events_of(tmp_path / "retail.csv", content)
-        assert found.format.name.startswith("sales as UCI's Online Retail")
-        assert found.events == [
+        result = events_of(tmp_path / "retail.csv", content)
+        assert result.format.name.startswith("sales as UCI's Online Retail")
+        assert result.events == [
             pb.Event(
                 kind=pb.EVENT_KIND_PURCHASE, user_id="17850", product_id="85123A", event_time_ms=1_291_191_960_000,
                 price=2.55, quantity=6.0,
@@ -159,21 +159,21 @@ def test_sales(tmp_path: Path) -> None:
                 quantity=3.0,
             ),
         ]  # fmt: skip
-        assert found.left_out == [(5, "bad_quantity"), (6, "bad_price")]
+        assert result.left_out == [(5, "bad_quantity"), (6, "bad_price")]
 
 
 def test_behaviour(tmp_path: Path) -> None:
-    found = events_of(tmp_path / "b.csv", BEHAVIOUR * 5 + b"3,100,9,gaze,1511544074\n3,100,9,pv,-5\n")
-    assert found.format.name == "behaviour as Alibaba's UserBehavior"
-    assert [event.kind for event in found.events[:4]] == [
+    result = events_of(tmp_path / "b.csv", BEHAVIOUR * 5 + b"3,100,9,gaze,1511544074\n3,100,9,pv,-5\n")
+    assert result.format.name == "behaviour as Alibaba's UserBehavior"
+    assert [event.kind for event in result.events[:4]] == [
         pb.EVENT_KIND_VIEW, pb.EVENT_KIND_PURCHASE, pb.EVENT_KIND_FAVOURITE, pb.EVENT_KIND_CART,
     ]  # fmt: skip
-    assert found.events[0].event_time_ms == 1_511_544_070_000
-    assert found.left_out == [(21, "bad_kind"), (22, "bad_time")]
+    assert result.events[0].event_time_ms == 1_511_544_070_000
+    assert result.left_out == [(21, "bad_kind"), (22, "bad_time")]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"id,thing\n1,2\n", r"in no format that is known.*'id,thing'.*--mapping"),
         (b"\x00\x01\x02", "in no format"),
@@ -186,10 +186,10 @@ def test_behaviour(tmp_path: Path) -> None:
         (gzip.compress(b"{" * 500, mtime=0)[:12], "breaks off after line 0"),
     ],
 )
-def test_what_nobody_can_tell_says_what_to_do(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_nobody_can_tell_says_what_to_do(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    with pytest.raises(Unusable, match=f"(?s){said}"):
+    with pytest.raises(Unusable, match=f"(?s){message}"):
         recognise(path, None, ReplaySettings(most_line_bytes=2048))
 
 
@@ -222,12 +222,12 @@ def test_a_mapping_is_completed_from_the_content_and_names_the_dataset(tmp_path:
     path = tmp_path / "r"
     path.write_text("p;t\na;1291191960000\n")
     mapping = ColumnMapping(columns=Columns(product="p", time="t"), kind=KindRules(default="view"))
-    found = events_of(path, None, mapping).format
-    assert found.mapping is not None
-    assert (found.mapping.file.delimiter, found.mapping.time.format) == (";", "milliseconds")
-    again = events_of(path, None, found.mapping).format
+    result = events_of(path, None, mapping).format
+    assert result.mapping is not None
+    assert (result.mapping.file.delimiter, result.mapping.time.format) == (";", "milliseconds")
+    again = events_of(path, None, result.mapping).format
     other = events_of(path, None, mapping.model_copy(update={"kind": KindRules(default="cart")})).format
-    assert found.reading == again.reading != other.reading
+    assert result.reading == again.reading != other.reading
     assert events_of(tmp_path / "json", json.dumps(review()).encode()).format.reading == ""
 
 
@@ -246,12 +246,12 @@ REAL = [
 ]  # fmt: skip
 
 
-def users(found: Found) -> int:
-    return len({event.user_id for event in found.events} - {""})
+def users(result: Found) -> int:
+    return len({event.user_id for event in result.events} - {""})
 
 
-def kinds(found: Found) -> dict[str, int]:
-    counts = Counter(event.kind for event in found.events)
+def kinds(result: Found) -> dict[str, int]:
+    counts = Counter(event.kind for event in result.events)
     return {pb.EventKind.Name(kind).removeprefix("EVENT_KIND_"): count for kind, count in counts.items()}
 
 
@@ -259,18 +259,18 @@ def kinds(found: Found) -> dict[str, int]:
 def test_real_files(
     data: Path, file: str, lines: int, people: int, products: int, left_out: dict[str, int], by_kind: dict[str, int]
 ) -> None:
-    found = events_of(data / file)
-    assert (found.account.lines, users(found), found.account.broken) == (lines, people, "")
-    assert len({event.product_id for event in found.events}) == products
-    assert found.account.rejected == left_out
-    assert kinds(found) == by_kind
+    result = events_of(data / file)
+    assert (result.account.lines, users(result), result.account.broken) == (lines, people, "")
+    assert len({event.product_id for event in result.events}) == products
+    assert result.account.rejected == left_out
+    assert kinds(result) == by_kind
 
 
 def test_the_beginning_of_real_sales(data: Path, tmp_path: Path) -> None:
     with gzip.open(data / "online-retail/online_retail_541909.csv.gz") as source:
         head = b"".join(next(source) for _ in range(20_001))
-    found = events_of(tmp_path / "head", head)
-    assert found.account.lines == 20_000
-    assert kinds(found) == {"PURCHASE": 19_691, "RETURN": 261}
-    assert found.account.rejected == {"bad_quantity": 48}
-    assert sum(not event.user_id for event in found.events) == 6_605
+    result = events_of(tmp_path / "head", head)
+    assert result.account.lines == 20_000
+    assert kinds(result) == {"PURCHASE": 19_691, "RETURN": 261}
+    assert result.account.rejected == {"bad_quantity": 48}
+    assert sum(not event.user_id for event in result.events) == 6_605

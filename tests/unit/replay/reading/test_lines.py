@@ -40,18 +40,18 @@ def test_several_gzip_members_are_one_file(path: Path) -> None:
 
 def test_a_line_too_long_is_skipped_and_the_count_goes_on(path: Path) -> None:
     content = b"a\n" + b"x" * 5_000_000 + b"\n" + b"y" * 20 + b"\nb\n" + b"z" * 21 + b"\n" + b"w" * 22
-    found, broken = lines_of(path, content, most_bytes=21)
-    assert found == [(1, b"a"), (2, None), (3, b"y" * 20), (4, b"b"), (5, None), (6, None)]
+    result, broken = lines_of(path, content, most_bytes=21)
+    assert result == [(1, b"a"), (2, None), (3, b"y" * 20), (4, b"b"), (5, None), (6, None)]
     assert not broken
 
 
 @pytest.mark.parametrize("cut", [1, 8, 9, 500, 3000])
 def test_a_truncated_gzip_gives_what_can_be_read_and_says_where_it_breaks(path: Path, cut: int) -> None:
     whole = [f"{n} {os.urandom(20).hex()}".encode() for n in range(2000)]
-    found, broken = lines_of(path, gzip.compress(b"\n".join(whole) + b"\n")[:-cut])
-    assert found == list(enumerate(whole, start=1))[: len(found)]
-    assert len(found) > 1700
-    assert f"after line {len(found):,} " in broken
+    result, broken = lines_of(path, gzip.compress(b"\n".join(whole) + b"\n")[:-cut])
+    assert result == list(enumerate(whole, start=1))[: len(result)]
+    assert len(result) > 1700
+    assert f"after line {len(result):,} " in broken
 
 
 def test_it_is_looked_at_every_so_many_lines_blank_or_not(path: Path) -> None:
@@ -65,8 +65,8 @@ def test_it_is_looked_at_every_so_many_lines_blank_or_not(path: Path) -> None:
 def test_garbage_in_a_gzip_breaks_it(path: Path) -> None:
     content = bytearray(gzip.compress(b"".join(f"{n} {os.urandom(20).hex()}\n".encode() for n in range(20_000))))
     content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
-    found, broken = lines_of(path, bytes(content))
-    assert 5_000 < len(found) < 15_000
+    result, broken = lines_of(path, bytes(content))
+    assert 5_000 < len(result) < 15_000
     assert "breaks off after line" in broken
 
 
@@ -74,8 +74,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "secret").write_text("x")
     (tmp_path / "secret").chmod(0)
-    for name, said in (("absent", "no such file"), (".", "not a file"), ("empty", "is empty")):
-        with pytest.raises(Unusable, match=said):
+    for name, message in (("absent", "no such file"), (".", "not a file"), ("empty", "is empty")):
+        with pytest.raises(Unusable, match=message):
             require_readable(tmp_path / name)
     if os.geteuid():  # root may read anything
         with pytest.raises(Unusable, match="permissions"):

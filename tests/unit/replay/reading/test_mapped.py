@@ -111,14 +111,14 @@ def test_kinds_are_told_by_the_column_the_conditions_and_else_by_the_default() -
         }
     )
     rows = mapped(kind=kind)
-    told = [
+    products = [
         (with_(), pb.EVENT_KIND_PURCHASE),
         (with_(what="seen"), pb.EVENT_KIND_VIEW),
         (with_(what=""), pb.EVENT_KIND_VIEW),
         (with_(id="C1", units="-1"), pb.EVENT_KIND_RETURN),
         (with_(title="Kept "), pb.EVENT_KIND_FAVOURITE),
     ]
-    assert [rows.to_event(row).kind for row, _ in told] == [kind for _, kind in told]
+    assert [rows.to_event(row).kind for row, _ in products] == [kind for _, kind in products]
     own_names = mapped(kind=KindRules())
     assert own_names.to_event(with_(what="Cart")).kind == pb.EVENT_KIND_CART
     with pytest.raises(BadEvent, match="none of review, rating, view") as refused:
@@ -190,16 +190,16 @@ def test_whatever_the_fields_hold_the_event_is_valid_or_refused(row: list[str]) 
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "message"),
     [
         ("usr", r"columns\.user: the file has no column 'usr'; did you mean 'user'\?; it has user, sku, when"),
         (14, r"columns\.user: the file has 13 columns, there is no 14"),
         ("twice", r"columns\.user: the file has several columns 'twice'; name one by its number"),
     ],
 )
-def test_a_column_that_is_not_there(column: str | int, said: str) -> None:
+def test_a_column_that_is_not_there(column: str | int, message: str) -> None:
     names = NAMES if column != "twice" else ["twice", "twice", *NAMES[2:], "sku"]
-    with pytest.raises(Unusable, match=said):
+    with pytest.raises(Unusable, match=message):
         MappedRows(MAPPING.model_copy(update={"columns": MAPPING.columns.model_copy(update={"user": column})}), names)
 
 
@@ -222,8 +222,8 @@ SHOP_MAPPING = ColumnMapping(
 
 
 def test_a_shops_export(tmp_path: Path) -> None:
-    found = events_of(tmp_path / "shop.csv", SHOP.encode("cp1252"), SHOP_MAPPING)
-    assert found.events == [
+    result = events_of(tmp_path / "shop.csv", SHOP.encode("cp1252"), SHOP_MAPPING)
+    assert result.events == [
         pb.Event(
             kind=pb.EVENT_KIND_PURCHASE,
             user_id="17850",
@@ -233,11 +233,11 @@ def test_a_shops_export(tmp_path: Path) -> None:
         ),
         pb.Event(kind=pb.EVENT_KIND_PURCHASE, product_id="71053", event_time_ms=1_309_507_200_000, price=1003.39),
     ]
-    assert found.at == [2, 3]
-    assert found.left_out == [(5, "bad_time"), (6, "no_product"), (7, "bad_price"), (8, "bad_fields")]
-    assert found.messages[3] == "has 3 fields where the file has 5"
-    assert found.format.mapping is not None
-    assert found.format.mapping.file.delimiter == ";"
+    assert result.at == [2, 3]
+    assert result.left_out == [(5, "bad_time"), (6, "no_product"), (7, "bad_price"), (8, "bad_fields")]
+    assert result.messages[3] == "has 3 fields where the file has 5"
+    assert result.format.mapping is not None
+    assert result.format.mapping.file.delimiter == ";"
 
 
 def test_its_products_are_what_its_usable_lines_say(tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def test_its_products_are_what_its_usable_lines_say(tmp_path: Path) -> None:
     path.write_bytes(SHOP.encode("cp1252"))
     account = Account()
     format_ = recognise_products(path, SHOP_MAPPING, ReplaySettings())
-    found = [product for _, _, product in format_.read(Lines(path, 10_000), account, reject=lambda _n, _error: None)]
-    assert found == [
+    result = [product for _, _, product in format_.read(Lines(path, 10_000), account, reject=lambda _n, _error: None)]
+    assert result == [
         pb.Product(product_id="85123A", title="Lampe", price=2.55),
         pb.Product(product_id="71053", title='Kerze; "groß" x', price=1003.39),
     ]
@@ -261,8 +261,8 @@ def test_a_list_of_products_needs_no_times(tmp_path: Path) -> None:
     )
     account = Account()
     format_ = recognise_products(path, mapping, ReplaySettings())
-    found = [product for _, _, product in format_.read(Lines(path, 10_000), account, reject=lambda _n, _error: None)]
-    assert found == [
+    result = [product for _, _, product in format_.read(Lines(path, 10_000), account, reject=lambda _n, _error: None)]
+    assert result == [
         pb.Product(product_id="1", title="A & B", categories=["Toys"], brand="Acme"),
         pb.Product(product_id="2"),
     ]

@@ -90,8 +90,8 @@ def test_it_is_written_as_it_is_read(tmp_path: Path, text: str) -> None:
 BASE = '[columns]\nproduct = "p"\n'
 WRONG = [
     ("[columns", "no TOML file"),
-    ("", "columns: must be told"),
-    ("[columns]\nuser = 1", r"columns\.product: must be told"),
+    ("", "columns: is required"),
+    ("[columns]\nuser = 1", r"columns\.product: is required"),
     ('[columns]\nproduct = "p"\nprodukt = "p"', r"columns\.produkt: no such key; did you mean product\?"),
     (BASE + "[fiel]\nheader = true", r"fiel: no such key; did you mean file\?"),
     (BASE + "[user]\nzzz = 1", r"user\.zzz: no such key; there are missing"),
@@ -114,9 +114,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "said"), WRONG, ids=range(len(WRONG)))
-def test_what_is_wrong_is_told_with_its_key_and_what_is_allowed(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(Unusable, match=said) as refused:
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_is_told_with_its_key_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(Unusable, match=message) as refused:
         load(tmp_path, text)
     assert str(refused.value).startswith(f"the mapping {tmp_path}/shop.toml")
 

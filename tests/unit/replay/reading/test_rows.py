@@ -19,8 +19,8 @@ Given = Iterable[bytes | None]
 def read(lines: Given, dialect: Dialect | None = None, most_bytes: int = 10_000) -> list[tuple[int, list[str] | str]]:
     """Each record's line, with its fields or the reason it has none."""
     numbered = list(enumerate(lines, start=1))
-    found = rows(numbered, dialect or Dialect(), most_bytes)
-    return [(n, fields.reason if isinstance(fields, BadEvent) else fields) for n, _, fields in found]
+    parsed = rows(numbered, dialect or Dialect(), most_bytes)
+    return [(n, fields.reason if isinstance(fields, BadEvent) else fields) for n, _, fields in parsed]
 
 
 def test_fields_are_quoted_where_they_must() -> None:
@@ -30,8 +30,8 @@ def test_fields_are_quoted_where_they_must() -> None:
 
 def test_a_record_over_several_lines_is_numbered_by_its_first_and_holds_all_its_bytes() -> None:
     lines = [b"a,b", b'1,"two', b"", b'three, ""3"""', b"4,5"]
-    found = list(rows(enumerate(lines, start=1), Dialect(), 1000))
-    assert found == [
+    parsed = list(rows(enumerate(lines, start=1), Dialect(), 1000))
+    assert parsed == [
         (1, b"a,b", ["a", "b"]),
         (2, b'1,"two\n\nthree, ""3"""', ["1", 'two\n\nthree, "3"']),
         (5, b"4,5", ["4", "5"]),
@@ -53,10 +53,10 @@ def test_a_stray_quote_costs_its_own_line_alone() -> None:
 
 def test_a_quote_never_closed_does_not_swallow_the_rest() -> None:
     rest = [f"{n},x".encode() for n in range(3 * MOST_RECORD_LINES)]
-    found = read([b'a,"b', *rest, b'last,"quoted"', b'end,"'], most_bytes=10**6)
-    assert found[0] == (1, "bad_csv")
-    assert found[1:-2] == [(n + 2, [str(n), "x"]) for n in range(3 * MOST_RECORD_LINES)]
-    assert found[-2:] == [(len(rest) + 2, ["last", "quoted"]), (len(rest) + 3, "bad_csv")]
+    parsed = read([b'a,"b', *rest, b'last,"quoted"', b'end,"'], most_bytes=10**6)
+    assert parsed[0] == (1, "bad_csv")
+    assert parsed[1:-2] == [(n + 2, [str(n), "x"]) for n in range(3 * MOST_RECORD_LINES)]
+    assert parsed[-2:] == [(len(rest) + 2, ["last", "quoted"]), (len(rest) + 3, "bad_csv")]
 
 
 def test_what_a_quote_never_closed_keeps_in_memory_is_bounded() -> None:
@@ -138,8 +138,8 @@ PIECES = [b"a", b"b,c", b'"', b'"d', b'e"', b'"f"', b'g,""', b"\xff", b"\x00", b
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30))
 def test_every_line_is_in_one_record(lines: list[bytes]) -> None:
-    found = list(rows(enumerate(lines, start=1), Dialect(), 1000))
-    numbers = [n for n, _, _ in found]
+    parsed = list(rows(enumerate(lines, start=1), Dialect(), 1000))
+    numbers = [n for n, _, _ in parsed]
     assert numbers == sorted(set(numbers))
-    covered = {n + k for n, content, _ in found for k in range(content.count(b"\n") + 1)}
+    covered = {n + k for n, content, _ in parsed for k in range(content.count(b"\n") + 1)}
     assert covered >= {n for n, line in enumerate(lines, start=1) if line.strip()}

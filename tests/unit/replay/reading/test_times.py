@@ -37,7 +37,7 @@ def test_good(time_format: str, zone: str, text: str, time_ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time_format", "text", "said"),
+    ("time_format", "text", "message"),
     [
         (SECONDS, "2011-12-09", "must be seconds since 1970, got '2011-12-09'"),
         (SECONDS, "0", "after 1970 and before 2200"),
@@ -54,8 +54,8 @@ def test_good(time_format: str, zone: str, text: str, time_ms: int) -> None:
         ("%d.%m.%Y", "12/09/2011", r"must be as in %d\.%m\.%Y, got '12/09/2011'"),
     ],
 )
-def test_bad(time_format: str, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad(time_format: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         time_reader(time_format, "UTC")(text)
 
 

@@ -77,7 +77,7 @@ def test_the_lines_are_snaps_own(reviews: list[Row], products: dict[str, Row]) -
         assert product.get("price", 1.0) > 0
         assert product["title"].startswith(product.get("brand", ""))
         category, kind = product["categories"][0]
-        assert kind in {own.name for own in CATEGORIES[category]}
+        assert kind in {bought_before.name for bought_before in CATEGORIES[category]}
         assert kind in product["title"]
 
 
@@ -106,7 +106,7 @@ def test_the_texts_say_what_the_stars_say(reviews: list[Row]) -> None:
     scores = defaultdict(list)
     for row in reviews:
         scores[row["overall"]].append(analyzer.polarity_scores(row["reviewText"])["compound"])
-    means = {stars: sum(own) / len(own) for stars, own in scores.items()}
+    means = {stars: sum(bought_before) / len(bought_before) for stars, bought_before in scores.items()}
     assert means[1] < means[2] - 0.1 < -0.5 < means[3] - 0.3 < 0.0 < 0.5 < means[4] < means[5] - 0.1, means
     assert sum(score >= 0.05 for score in scores[5]) > 0.97 * len(scores[5])
     assert sum(score <= -0.05 for score in scores[1]) > 0.95 * len(scores[1])

@@ -55,15 +55,15 @@ def paces() -> Iterator[tuple[str, PaceOptions, float]]:
 
 def test_evenly_goes_by_number_where_within_goes_by_time() -> None:
     back_heavy = [START_MS, START_MS + DAY_MS * 8, START_MS + DAY_MS * 9, START_MS + DAY_MS * 10]
-    asked = PaceOptions(within_seconds=40, evenly=True)
-    pace = ReplayPace.of(asked, START_MS, START_MS + 10 * DAY_MS, len(back_heavy))
+    options = PaceOptions(within_seconds=40, evenly=True)
+    pace = ReplayPace.of(options, START_MS, START_MS + 10 * DAY_MS, len(back_heavy))
     assert [pace.due(place, at) for place, at in enumerate(back_heavy)] == [0, 10, 20, 30]
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [(a, s) for _, a, s in paces()], ids=[name for name, _, _ in paces()])
-def test_it_keeps_to_the_pace_within_one_percent(asked: PaceOptions, seconds: float) -> None:
+@pytest.mark.parametrize(("options", "seconds"), [(a, s) for _, a, s in paces()], ids=[name for name, _, _ in paces()])
+def test_it_keeps_to_the_pace_within_one_percent(options: PaceOptions, seconds: float) -> None:
     events = evenly(3650, 3)
-    pace = ReplayPace.of(asked, START_MS, START_MS + 3650 * DAY_MS, len(events))
+    pace = ReplayPace.of(options, START_MS, START_MS + 3650 * DAY_MS, len(events))
     assert pace.duration_seconds == pytest.approx(seconds)
     assert pace.mean_rate == pytest.approx(len(events) / seconds)
     went = sent_at(pace, events)
@@ -121,7 +121,7 @@ def test_it_is_late_when_the_broker_owes_an_acknowledgement() -> None:
 @given(st.lists(st.floats(0, 30), min_size=1))
 def test_lateness_is_told_once_and_its_end_once(readings: list[float]) -> None:
     lateness = Lateness()
-    told = [turned for reading in readings if (turned := lateness.turned(reading))]
-    assert told[::2] == ["late"] * len(told[::2])
-    assert told[1::2] == ["caught up"] * len(told[1::2])
-    assert bool(told) == any(reading > 2 for reading in readings)
+    changes = [turned for reading in readings if (turned := lateness.turned(reading))]
+    assert changes[::2] == ["late"] * len(changes[::2])
+    assert changes[1::2] == ["caught up"] * len(changes[1::2])
+    assert bool(changes) == any(reading > 2 for reading in readings)

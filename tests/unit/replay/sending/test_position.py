@@ -75,12 +75,12 @@ def test_a_damaged_one_says_what_to_do(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("selection", "told"),
+    ("selection", "options"),
     [
         (Selection(), "everything"),
         (Selection(from_ms=1_300_060_800_000, users_share=0.25), "--from 2011-03-14 --users-sample 0.25"),
         (Selection(until_ms=1_300_060_801_000), "--until 2011-03-14T00:00:01"),
     ],
 )
-def test_a_selection_is_told_as_the_command_line_has_it(selection: Selection, told: str) -> None:
-    assert selection.told() == told
+def test_a_selection_is_told_as_the_command_line_has_it(selection: Selection, options: str) -> None:
+    assert selection.as_options() == options

@@ -26,10 +26,10 @@ class Clock:
         return self.now
 
 
-def progress(folder: Path, asked: PaceOptions, metrics: ReplayMetrics, clock: Clock) -> ReplayProgress:
+def progress(folder: Path, options: PaceOptions, metrics: ReplayMetrics, clock: Clock) -> ReplayProgress:
     copy = ordered(snap.write(folder / "reviews", [review(n) for n in range(9)]), folder / "state")
     extent = everything(copy)
-    pace = ReplayPace.of(asked, extent.first_ms, extent.last_ms + 1, extent.events)
+    pace = ReplayPace.of(options, extent.first_ms, extent.last_ms + 1, extent.events)
     task = ReplayTask(copy, Selection(), Script("f", extent, pace, 200, 1.0), loops=1)
     return ReplayProgress(
         task, ReplayPosition(fingerprint="f", log_identity="l", selection=Selection()), metrics, clock
@@ -58,15 +58,15 @@ def test_a_broker_that_stands_still_is_told_while_the_queue_keeps_the_pace(
         clock.now += 1.0
         stands.measure(-0.1, in_flight=place + 1)
     assert behind_seconds(metrics) == 9
-    assert stands.told(-0.1).endswith(", 9.0 s behind")
+    assert stands.line(-0.1).endswith(", 9.0 s behind")
     for stretch in stretches:
         stretch.acknowledge()
     stands.measure(-0.1, in_flight=0)
     assert behind_seconds(metrics) == 0
-    assert "behind" not in stands.told(-0.1)
+    assert "behind" not in stands.line(-0.1)
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "3.0 s behind the asked pace",
-        "caught up with the asked pace",
+        "3.0 s behind the pace asked for",
+        "caught up with the pace",
     ]
 
 

@@ -26,9 +26,9 @@ def ordered(times_ms: Sequence[int], first: int = 1) -> list[Ordered]:
     return [Ordered(n, t, b"u%d" % n, event(n, t).SerializeToString(), t) for n, t in enumerate(times_ms, start=first)]
 
 
-def script(times_ms: Sequence[int], asked: PaceOptions, *, tick_events: int = 3, tick_seconds: float = 1e9) -> Script:
+def script(times_ms: Sequence[int], options: PaceOptions, *, tick_events: int = 3, tick_seconds: float = 1e9) -> Script:
     extent = Extent(len(times_ms), 1, len(times_ms), times_ms[0], times_ms[-1])
-    pace = ReplayPace.of(asked, times_ms[0], times_ms[-1] + DAY_MS, len(times_ms))
+    pace = ReplayPace.of(options, times_ms[0], times_ms[-1] + DAY_MS, len(times_ms))
     return Script("abc", extent, pace, tick_events, tick_seconds)
 
 
@@ -67,13 +67,13 @@ def test_quiet_stretches_have_ticks_that_look_ahead_to_the_next_event() -> None:
 
 
 def test_in_another_loop_time_goes_on_and_nothing_counts_as_a_repeat() -> None:
-    asked = script(DAYS, PaceOptions(within_seconds=10))
-    cues = list(asked.loop(2, ordered(DAYS)))
+    options = script(DAYS, PaceOptions(within_seconds=10))
+    cues = list(options.loop(2, ordered(DAYS)))
     assert {cue.event.source for cue in cues} == {"abc/2"}
     assert (cues[0].event.event_time_ms - START_MS) / DAY_MS == 2 * 10
     assert cues[0].due == 20
-    assert asked.loop(1, ordered(DAYS)) is not None
-    last = list(asked.loop(1, ordered(DAYS)))[-1].event.event_time_ms
+    assert options.loop(1, ordered(DAYS)) is not None
+    last = list(options.loop(1, ordered(DAYS)))[-1].event.event_time_ms
     assert last <= cues[0].event.event_time_ms
 
 
@@ -89,11 +89,11 @@ def test_moved_in_time_only_event_times_are_others() -> None:
 
 
 def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> None:
-    asked = script(DAYS, PaceOptions())
-    most = asked.most_loops
-    assert dataclasses.replace(asked, moved_ms=2 * asked.shift_ms).most_loops == most - 2
-    assert list(asked.loop(most - 1, ordered(DAYS)))[-1].event.event_time_ms < END_MS
-    assert DAYS[-1] + most * asked.shift_ms + 1 >= END_MS
+    options = script(DAYS, PaceOptions())
+    most = options.most_loops
+    assert dataclasses.replace(options, moved_ms=2 * options.shift_ms).most_loops == most - 2
+    assert list(options.loop(most - 1, ordered(DAYS)))[-1].event.event_time_ms < END_MS
+    assert DAYS[-1] + most * options.shift_ms + 1 >= END_MS
 
 
 @given(
@@ -103,10 +103,10 @@ def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> 
     st.sampled_from([PaceOptions(), PaceOptions(speed=86_400), PaceOptions(rate=2), PaceOptions(within_seconds=30)]),
 )
 def test_no_tick_ever_claims_more_than_was_sent(
-    days: list[int], tick_events: int, tick_seconds: float, asked: PaceOptions
+    days: list[int], tick_events: int, tick_seconds: float, options: PaceOptions
 ) -> None:
     times = [START_MS + day * DAY_MS for day in sorted(days)]
-    cues = list(script(times, asked, tick_events=tick_events, tick_seconds=tick_seconds).loop(0, ordered(times)))
+    cues = list(script(times, options, tick_events=tick_events, tick_seconds=tick_seconds).loop(0, ordered(times)))
     events = [cue.event for cue in cues if cue.event.kind != EVENT_KIND_TICK]
     assert [event.sequence for event in events] == list(range(1, len(times) + 1))
     later = START_MS * 2

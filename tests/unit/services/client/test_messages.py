@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,8 +12,10 @@ import pytest
 from google.protobuf import json_format
 
 import freshet
-from freshet import answers, filters, messages
+from freshet import answers, batches, filters, messages
+from freshet.messages import Wishes
 from services.inference.calls.requests import completed_events
+from shared.log.limits import limits_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 
@@ -89,7 +92,7 @@ def test_a_product_is_sent_whole() -> None:
 
 def test_a_question_says_what_was_asked() -> None:
     lamps, cheap = filters.category("Lamps"), filters.price(at_most=30)
-    asked = messages.recommend_request(
+    wished = messages.recommend_request(
         "ann",
         ["p2"],
         answers.Position(1, 0),
@@ -99,7 +102,7 @@ def test_a_question_says_what_was_asked() -> None:
             "minimum_score": 0.0, "fields": ["title", "price"], "explain": True,
         },
     )  # fmt: skip
-    assert json_format.MessageToDict(asked, preserving_proto_field_name=True) == {
+    assert json_format.MessageToDict(wished, preserving_proto_field_name=True) == {
         "user_id": "ann",
         "after_position": {"partition": 1},
         "session_product_ids": ["p2"],
@@ -148,10 +151,10 @@ def test_products_and_reasons_are_told_beside_what_is_recommended() -> None:
     )  # fmt: skip
     past = calls.PastEvent(product_id="p0", kind=pb.EVENT_KIND_VIEW, score=0.25)
     reasons = [calls.Reason(part=calls.PART_Q, score=1.5), calls.Reason(part=calls.PART_SENTIMENT, events=[past])]
-    found = calls.RecommendedProduct(product_id="p1", product=messages.product_message(lamp), reasons=reasons)
-    (told,) = messages.recommended([found])
-    assert told.product == lamp
-    assert told.reasons == (
+    value = calls.RecommendedProduct(product_id="p1", product=messages.product_message(lamp), reasons=reasons)
+    (given,) = messages.recommended([value])
+    assert given.product == lamp
+    assert given.reasons == (
         freshet.Reason(freshet.Part.Q, 1.5, ()),
         freshet.Reason(freshet.Part.SENTIMENT, 0.0, (freshet.PastShare("p0", freshet.Kind.VIEW, None, 0.25),)),
     )
@@ -193,8 +196,8 @@ def test_every_word_of_the_protocol_has_one_here_and_a_newer_one_is_no_error() -
     for user_class in calls.UserClass.values()[1:]:
         assert messages.user(calls.GetUserResponse(user_class=user_class)).user_class != "unknown"
     newer = calls.RecommendResponse.FromString(b"\x18\x63\x20\x63")  # strategy 99, fallback 99
-    told = messages.recommendation(newer)
-    assert (told.strategy, told.fallback) == ("unknown", "unknown")
+    given = messages.recommendation(newer)
+    assert (given.strategy, given.fallback) == ("unknown", "unknown")
     assert messages.user(calls.GetUserResponse.FromString(b"\x30\x63")).user_class == "unknown"  # 99
 
 
@@ -227,9 +230,25 @@ def test_a_user_and_the_models_are_told_in_times_and_words() -> None:
 
 def test_importing_the_client_imports_nothing_but_grpc_and_protobuf(tmp_path: Path) -> None:
     names = "import sys, freshet; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    said = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", names], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
     )
     # gRPC itself looks for grpc_health and its like, and goes on without.
-    brought = {n for n in said.stdout.split() if n not in sys.stdlib_module_names and not n.startswith(("_", "grpc"))}
+    brought = {
+        n for n in message.stdout.split() if n not in sys.stdlib_module_names and not n.startswith(("_", "grpc"))
+    }
     assert brought <= {"freshet", "shared", "google", "typing_extensions", "cython_runtime", "sitecustomize"}
+
+
+def test_the_limits_that_the_client_states_are_those_of_the_protos() -> None:
+    wishes, batching = inspect.getsource(Wishes), inspect.getsource(batches)
+    count, diversity = limits_of(calls.Wishes, "count"), limits_of(calls.Wishes, "diversity")
+    assert f"wanted, {count.minimum:g} to {count.maximum:,.0f} (default: {count.zero_means})" in wishes
+    assert f"those above them, {diversity.minimum:g} to {diversity.maximum:g}" in wishes
+    assert limits_of(calls.Boost, "factor").above == 0
+    events = limits_of(calls.RecordEventsRequest, "events")
+    assert f"the service accepts {events.max_items:,};" in batching
+    users = limits_of(calls.BatchRecommendRequest, "user_ids")
+    removed = limits_of(calls.RemoveProductsRequest, "product_ids")
+    assert events.max_items >= batches.MOST_EVENTS
+    assert min(users.max_items, removed.max_items) >= batches.MOST_IDS

@@ -130,3 +130,20 @@ def test_nothing_is_renamed_before_it_is_durable(tmp_path: Path, monkeypatch: py
     write(tmp_path / "version")
     assert sorted(synced[:4]) == ["empty", "manifest.json", "pieces", "whole"]
     assert synced[4:] == [".version.tmp", tmp_path.name]
+
+
+def test_a_file_takes_the_place_of_an_earlier_one_whole(tmp_path: Path) -> None:
+    file = tmp_path / "position.json"
+    folders.write_file(file, b"one")
+    folders.write_file(file, b"another")
+    assert file.read_bytes() == b"another"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_where_a_file_can_not_be_written_the_earlier_one_stays(tmp_path: Path) -> None:
+    file = tmp_path / "position.json"
+    folders.write_file(file, b"one")
+    (tmp_path / ".position.json.tmp").mkdir()  # in the way of what is written first
+    with pytest.raises(OSError, match="Is a directory"):
+        folders.write_file(file, b"another")
+    assert file.read_bytes() == b"one"

@@ -57,7 +57,7 @@ def demo(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str
     mapping = _readable(arguments.mapping, "--mapping")
     for name, about in (("--metadata", metadata), ("--mapping", mapping)):
         if about is not None and data is None:
-            raise Unusable(f"{name} describes a file of yours: name that file with --data")
+            raise Unusable(f"{name} describes a file of yours: name that with --data")
     refuse_wrong(DEFAULTS | dict(environ))
     if data is not None:
         _look_at(data, metadata, mapping, load(ReplaySettings, environ))

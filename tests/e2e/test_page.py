@@ -1,4 +1,4 @@
-"""The page as people meet it: in a real browser, on the whole system."""
+"""The page in a real browser, on the whole system."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def system(browser: Browser, broker_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(broker_address, tmp_path_factory.mktemp("shop")) as made:
-        yield made
+    with shop(broker_address, tmp_path_factory.mktemp("shop")) as started:
+        yield started
 
 
 @pytest.fixture
 def watched(browser: Browser, system: Shop, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """A page of a new visitor; that it asks no other host and logs no error holds for every test."""
+    """A new visitor's page. Every test checks that it calls no other host and logs no error."""
     with browser.new_context(**getattr(request, "param", {})) as context:
         seen = Watched(context.new_page(), system.url)
         yield seen
@@ -60,7 +60,7 @@ def products(page: Page) -> list[str]:
 
 
 def marks(page: Page) -> list[str]:
-    """How each product of the list moved, as the eye sees it."""
+    """How each product of the list moved, as shown on the page."""
     seen = (
         "(cards) => cards.map((card) => (card.querySelector('.move [aria-hidden], .move.new') ?? {}).textContent ?? '')"
     )
@@ -72,12 +72,12 @@ def expected_marks(before: list[str], after: list[str]) -> list[str]:
     return ["new" if by is None else f"▲{by}" if by > 0 else f"▼{-by}" if by else "" for by in moved]
 
 
-def spoken(page: Page) -> Locator:
-    return page.locator("#said")
+def announced(page: Page) -> Locator:
+    return page.locator("#status")
 
 
 def newest_ms(system: Shop) -> int:
-    """Where the log stands; what is dated otherwise makes all that is known look long past."""
+    """The newest event time in the log; an event of today would make all others look long past."""
     return max(int(user["newest_ms"]) for user in system.call("list-users", page_size=1000)["users"])
 
 
@@ -117,10 +117,10 @@ def test_each_product_says_why_it_is_there(watched: Watched, system: Shop, user:
     lowest = min(reason["score"] for one in answer["products"] for reason in one["reasons"][:1])
     for n, one in enumerate(answer["products"]):
         assert one["reasons"][0]["part"] == "PART_TRENDING"
-        told = [
+        scores = [
             float(text.replace("\N{MINUS SIGN}", "-")) for text in lists.nth(n).locator(".part-score").all_inner_texts()
         ]
-        assert sum(told) == pytest.approx(one["score"] - lowest, abs=0.01 * len(told)), "the bars add up to the score"
+        assert sum(scores) == pytest.approx(one["score"] - lowest, abs=0.01 * len(scores)), "the bars add up"
     past = {event["product_id"] for event in system.call("get-user", user_id=user)["history"]}
     named = [link.get_attribute("href") for link in page.locator(".card .why a").all()]
     assert named, "past events are named"
@@ -145,11 +145,11 @@ def test_a_review_changes_the_list_at_once_and_shows_how_fresh_it_is(watched: Wa
     after = products(page)
     assert before[0] not in after, "what was reviewed is not recommended again"
     assert marks(page) == expected_marks(before, after)
-    expect(spoken(page)).to_contain_text(f"{name} reviewed. The list has seen it: ")
+    expect(announced(page)).to_contain_text(f"{name} reviewed. List updated in ")
     newest = page.locator(".history li").first
     expect(newest).to_contain_text(name)
     expect(newest).to_contain_text("5 of 5 stars")
-    expect(newest).to_contain_text("mood +0.")
+    expect(newest).to_contain_text("sentiment +0.")
     known = system.call("get-user", user_id=user)
     assert known["events"] == events + 1
     assert known["history"][-1]["product_id"] == before[0]
@@ -160,7 +160,7 @@ def test_a_review_changes_the_list_at_once_and_shows_how_fresh_it_is(watched: Wa
     ("button", "kind"),
     [("Click", "CLICK"), ("Buy", "PURCHASE"), ("3 of 5 stars", "RATING"), ("Not for me", "DISLIKE")],
 )
-def test_what_is_done_is_an_event_of_its_kind(
+def test_each_action_records_an_event_of_its_kind(
     watched: Watched, system: Shop, user: str, button: str, kind: str
 ) -> None:
     page = watched.open(f"#/user/{user}")
@@ -186,7 +186,7 @@ def test_an_event_is_dated_by_the_log_on_whichever_page_it_happens(watched: Watc
 def test_a_guests_list_follows_the_session_that_lives_in_the_tab(watched: Watched, system: Shop) -> None:
     users = system.call("list-users")["total"]
     page = watched.open()
-    page.get_by_role("link", name="Start as a guest").click()
+    page.get_by_role("link", name="Continue as guest").click()
     expect(page.locator(".note")).to_contain_text("what is popular now")
     before = products(page)
     page.locator(".card").nth(2).get_by_role("button", name="Click").click()
@@ -203,14 +203,14 @@ def test_a_guests_list_follows_the_session_that_lives_in_the_tab(watched: Watche
     assert system.call("list-users")["total"] == users, "nobody is made of a guest"
 
 
-def test_somebody_new_begins_with_what_is_popular_and_is_known_after_one_event(watched: Watched) -> None:
+def test_a_new_user_starts_with_popular_products_and_is_known_after_one_event(watched: Watched) -> None:
     watched.expected.append("404")
     newcomer = f"{uuid.uuid4()} {MARKUP}"
     page = watched.open()
     page.get_by_role("searchbox").fill(newcomer)
     page.get_by_role("button", name="Open").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(newcomer)
-    expect(page.locator(".about")).to_contain_text("No event is known")
+    expect(page.locator(".about")).to_contain_text("No events yet")
     page.locator(".card").first.get_by_role("button", name="Buy").click()
     expect(page.locator(".about")).to_contain_text("1 event")
 
@@ -238,7 +238,7 @@ def test_filters_hold_and_stay_in_the_address(watched: Watched, system: Shop, us
     expect(page.locator(".card")).to_have_count(10)
 
 
-def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system: Shop, user: str) -> None:
+def test_filters_changed_while_an_event_is_in_flight_hold(watched: Watched, system: Shop, user: str) -> None:
     page = watched.open(f"#/user/{user}")
     category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
     products(page)
@@ -250,7 +250,7 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     with page.expect_request(is_after_an_event):
         page.locator(".card").first.get_by_role("button", name="Click").click()
     page.get_by_label("Category").select_option(category)
-    expect(spoken(page)).to_contain_text("The list anew")
+    expect(announced(page)).to_contain_text("List refreshed")
     held.pop().continue_()
     expect(page.locator("#freshness")).to_be_visible()
     watched.settle()
@@ -259,7 +259,7 @@ def test_wishes_made_while_an_event_is_on_its_way_hold(watched: Watched, system:
     assert products(page) == wanted
 
 
-def test_what_is_done_is_drawn_once_beside_the_list(watched: Watched, user: str) -> None:
+def test_an_action_redraws_each_panel_once(watched: Watched, user: str) -> None:
     page = watched.open(f"#/user/{user}")
     products(page)
     watched.settle()
@@ -278,7 +278,7 @@ def test_what_is_done_is_drawn_once_beside_the_list(watched: Watched, user: str)
     assert page.evaluate("window.drawn") == {"freshness": 1, "history": 1}
 
 
-def test_a_list_that_has_not_seen_the_event_is_not_said_to_have(watched: Watched, system: Shop, user: str) -> None:
+def test_a_list_without_the_event_is_not_announced_as_updated(watched: Watched, system: Shop, user: str) -> None:
     watched.expected.append("ERR_FAILED")
     page = watched.open(f"#/user/{user}")
     category = system.call("list-products", page_size=1)["products"][0]["categories"][-1]
@@ -289,16 +289,16 @@ def test_a_list_that_has_not_seen_the_event_is_not_said_to_have(watched: Watched
         page.locator(".card").first.get_by_role("button", name="Click").click()
     page.get_by_label("Category").select_option(category)
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Nobody answers")
+    expect(alert).to_contain_text("No response")
     held[0].continue_()
     watched.settle()
-    expect(spoken(page)).to_have_text("")
-    expect(alert).to_contain_text(f"{name} clicked: the log has it, but this list has not seen it.")
+    expect(announced(page)).to_have_text("")
+    expect(alert).to_contain_text(f"{name} clicked: the event is in the log, but not yet in this list.")
     expect(page.locator("#freshness")).to_have_count(0)
     page.unroute("**/v1/recommend")
     with page.expect_request(is_after_an_event):
         alert.get_by_role("button", name="Try again").click()
-    expect(spoken(page)).to_contain_text("The list anew: ")
+    expect(announced(page)).to_contain_text("List refreshed: ")
     expect(alert).to_have_count(0)
     watched.settle()
     wishes = {"filter": {"category": {"values": [category]}}}
@@ -322,15 +322,15 @@ def test_an_event_whose_answer_was_lost_is_sent_again_and_counts_once(
     page.route("**/v1/record-events", lose, times=1)
     page.locator(".card").first.get_by_role("button", name="Click").click()
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text(f"{name} clicked: the log has not acknowledged it.")
+    expect(alert).to_contain_text(f"{name} clicked: the log has not acknowledged the event.")
     alert.get_by_role("button", name="Try again").click()
-    expect(spoken(page)).to_contain_text(f"{name} clicked. The list has seen it: ")
+    expect(announced(page)).to_contain_text(f"{name} clicked. List updated in ")
     expect(alert).to_have_count(0)
     expect(page.locator(".about")).to_contain_text(f"{events + 1:,} events")
     assert system.call("get-user", user_id=user)["events"] == events + 1
 
 
-def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(watched: Watched, system: Shop) -> None:
+def test_the_catalogue_is_searched_and_paged_and_leads_to_related_products(watched: Watched, system: Shop) -> None:
     page = watched.open("#/catalogue")
     expect(page.locator("tbody tr")).to_have_count(24)
     expect(page.locator("main").get_by_text(f"1\N{EN DASH}24 of {PRODUCTS} products")).to_be_visible()
@@ -348,10 +348,10 @@ def test_the_catalogue_is_searched_turned_and_leads_to_a_products_neighbours(wat
     product = page.url.rpartition("/")[2]
     similar = system.call("similar-products", product_id=product, wishes={"count": 10})
     assert products(page) == [one["product_id"] for one in similar["products"]]
-    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Catalogue").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Catalogue").click()
     page.get_by_role("searchbox").fill("no such thing")
     page.keyboard.press("Enter")
-    expect(page.locator("main").get_by_text("No product meets that")).to_be_visible()
+    expect(page.locator("main").get_by_text("No products found")).to_be_visible()
 
 
 def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched, system: Shop) -> None:
@@ -365,7 +365,7 @@ def test_what_a_catalogue_holds_is_shown_as_text_whatever_it_is(watched: Watched
         expect(page.locator(".description")).to_have_text(MARKUP)
         page.get_by_role("button", name="Click").click()
         expect(page.locator("main").get_by_text("written to the log")).to_be_visible()
-        page.get_by_role("link", name="See the list").click()
+        page.get_by_role("link", name="See the updated list").click()
         expect(page.locator(".history li a")).to_have_text(f"T {MARKUP}")
         assert page.locator("main img, main script").count() == 0
     finally:
@@ -380,24 +380,24 @@ def test_a_product_without_a_title_is_looked_up_again_after_a_while(
     late, newcomer = f"late-{uuid.uuid4()}", str(uuid.uuid4())
     record(system, newcomer, {"kind": "EVENT_KIND_CLICK", "product_id": late})
 
-    def told() -> Answer:
+    def get_product() -> Answer:
         return system.gateway.ask("/v1/get-product", {"product_id": late})
 
     if removed:
         system.call("remove-products", product_ids=[late])
-        eventually(lambda: told().status == 404)
+        eventually(lambda: get_product().status == 404)
     looked_up: list[str] = []
     page = watched.page
     page.clock.install()
-    page.on("request", lambda asked: looked_up.append(asked.url) if late in (asked.post_data or "") else None)
+    page.on("request", lambda call: looked_up.append(call.url) if late in (call.post_data or "") else None)
     watched.open(f"#/user/{newcomer}")
     watched.settle()
     link = page.locator(".history li a")
 
     def lookups() -> int:
-        """How many more it takes to show the list and the history again."""
+        """How many look-ups refreshing the list and the history takes."""
         looked_up.clear()
-        page.get_by_role("button", name="Ask again").click()
+        page.get_by_role("button", name="Refresh").click()
         watched.settle()
         return len(looked_up)
 
@@ -407,7 +407,7 @@ def test_a_product_without_a_title_is_looked_up_again_after_a_while(
     assert (lookups(), lookups()) == (1, 0)
     system.call("upsert-products", products=[{"product_id": late, "title": "Late Lantern"}])
     try:
-        eventually(lambda: b"Late Lantern" in told().body)
+        eventually(lambda: b"Late Lantern" in get_product().body)
         assert lookups() == 0
         expect(link).to_have_text(late)
         page.clock.fast_forward("00:31")
@@ -419,7 +419,7 @@ def test_a_product_without_a_title_is_looked_up_again_after_a_while(
         system.call("remove-products", product_ids=[late])
 
 
-def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched: Watched, system: Shop) -> None:
+def test_titles_are_looked_up_one_by_one_where_the_catalogue_cannot_be_listed(watched: Watched, system: Shop) -> None:
     watched.expected.append("ERR_FAILED")
     [product] = system.call("list-products", page_size=1)["products"]
     done = {"kind": "EVENT_KIND_DISLIKE", "product_id": product["product_id"]}  # so that no list brings its title
@@ -435,14 +435,14 @@ def test_titles_are_asked_for_one_by_one_where_the_catalogue_is_not_told(watched
     watched.settle()
 
 
-def test_a_card_takes_the_title_that_a_list_brings(watched: Watched, system: Shop) -> None:
+def test_a_card_takes_its_title_from_the_list(watched: Watched, system: Shop) -> None:
     watched.expected.append("404")
     late = f"late-{uuid.uuid4()}"
     record(system, "", {"kind": "EVENT_KIND_CLICK", "product_id": late})
     page = watched.page
 
     def is_named(name: str) -> bool:
-        page.get_by_role("button", name="Ask again").click()
+        page.get_by_role("button", name="Refresh").click()
         watched.settle()
         card = page.locator(f'[data-product="{late}"]')
         return card.count() == 1 and card.locator("h3").inner_text() == name
@@ -470,12 +470,12 @@ def test_models_and_leaderboard_show_what_the_api_says(watched: Watched, system:
     expect(page.locator("table").first.locator("tr.ahead strong")).to_have_text(f"{best:.4f}")
 
 
-def test_everything_can_be_done_by_the_keyboard_alone(watched: Watched, system: Shop, user: str) -> None:
+def test_everything_works_by_keyboard_alone(watched: Watched, system: Shop, user: str) -> None:
     page = watched.open()
     expect(page.locator(".people li")).to_have_count(24)
     press = page.keyboard.press
     press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     press("Enter")
     expect(page.locator("main")).to_be_focused()
     press("Tab")
@@ -514,7 +514,7 @@ def test_everything_can_be_done_by_the_keyboard_alone(watched: Watched, system: 
 
 
 @pytest.mark.parametrize("watched", [{"color_scheme": "light", "reduced_motion": "reduce"}], indirect=True)
-def test_nothing_keeps_people_out_in_light_or_dark(watched: Watched, system: Shop, user: str) -> None:
+def test_every_view_is_accessible_in_light_and_dark(watched: Watched, system: Shop, user: str) -> None:
     product = system.call("recommend", user_id=user)["products"][0]["product_id"]
     paper = "getComputedStyle(document.body).backgroundColor"
     for view in VIEWS:
@@ -540,7 +540,7 @@ def test_on_the_smallest_screen_nothing_has_to_be_scrolled_sideways(watched: Wat
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, view
 
 
-def test_who_does_not_answer_is_named_in_place_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
+def test_an_unavailable_recommender_is_reported_in_place_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
     with gateway(f"127.0.0.1:{free_port()}", tmp_path) as alone, browser.new_context() as context:
         seen = Watched(context.new_page(), alone.url)
         seen.expected.append("503")
@@ -548,36 +548,36 @@ def test_who_does_not_answer_is_named_in_place_with_what_to_do(browser: Browser,
             page = seen.open(view)
             alert = page.get_by_role("alert").first
             expect(alert).to_contain_text("Service Unavailable")
-            expect(alert).to_contain_text("starting, or away")
+            expect(alert).to_contain_text("starting or unavailable")
             expect(alert.get_by_role("button", name="Try again")).to_be_visible()
         assert not seen.unexpected()
 
 
-def test_addresses_that_lead_nowhere_say_so(watched: Watched, system: Shop) -> None:
+def test_an_unknown_address_says_so(watched: Watched, system: Shop) -> None:
     watched.expected.append("404")
     page = watched.open("#/nowhere")
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Page not found")
     page = watched.open(f"#/product/{quote('no such product')}")
     expect(page.get_by_role("alert").first).to_contain_text("no such product")
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "expected"),
     [
         ([], ["a"], "1 new"),
-        (["a", "b", "c"], ["a", "b", "c"], "no place changed"),
-        (["a", "b", "c"], ["c", "a", "d"], "1 new, 1 up, 1 down, 1 left the list"),
+        (["a", "b", "c"], ["a", "b", "c"], "no changes"),
+        (["a", "b", "c"], ["c", "a", "d"], "1 new, 1 up, 1 down, 1 removed"),
     ],
 )
-def test_moves_are_summed_up(watched: Watched, before: list[str], after: list[str], said: str) -> None:
+def test_moves_are_summarised(watched: Watched, before: list[str], after: list[str], expected: str) -> None:
     script = (
         "async ([before, after]) => { const m = await import('/moves.js'); return m.summary(m.moves(before, after)); }"
     )
-    assert watched.module(script, [before, after]) == said
+    assert watched.module(script, [before, after]) == expected
 
 
 def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
-    """A reason with past events that helped, each less than the one before."""
+    """A reason with past events, each contributing less than the one before."""
     events = [
         {"product_id": one, "kind": f"EVENT_KIND_{kind}", "score": score / (n + 1)} for n, one in enumerate(products)
     ]
@@ -585,10 +585,10 @@ def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dic
 
 
 @pytest.mark.parametrize(
-    ("reasons", "said"),
+    ("reasons", "expected"),
     [
         ([], ""),
-        ([reason("TRENDING", -4.0)], "The best of what is left."),
+        ([reason("TRENDING", -4.0)], "The best of the remaining products."),
         ([reason("CO_OCCURRENCE", 2.0, "a", "a", "b", "c")], "Often goes with [a] and [b], which you reviewed."),
         (
             [reason("CO_OCCURRENCE", 2.0, "a"), reason("SEQUENCE", 3.0, "b", kind="CLICK"), reason("Q", 1.0, "c")],
@@ -596,25 +596,25 @@ def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dic
         ),
         (
             [reason("CO_OCCURRENCE", 2.0, "a"), reason("Q", 1.5, "a")],
-            "Often goes with [a], which you reviewed; leads on to what pleases.",
+            "Often goes with [a], which you reviewed; has long-term value.",
         ),
         ([reason("CO_OCCURRENCE", 2.0, "it", "a"), reason("CONTENT", -9.0, "b")], "Often goes with it."),
     ],
 )
-def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object]], said: str) -> None:
+def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object]], expected: str) -> None:
     script = """async (reasons) => {
       const { bars, sentence } = await import("/reasons.js");
       const product = { reasons };
       const words = sentence(product, bars([product])[0], { itself: "it" });
       return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
     }"""
-    assert watched.module(script, reasons) == said
+    assert watched.module(script, reasons) == expected
 
 
-def test_the_document_is_shown_whole(watched: Watched, system: Shop) -> None:
+def test_the_api_document_is_shown_whole(watched: Watched, system: Shop) -> None:
     document = system.gateway.ask("/openapi.json").json
     calls = {
-        told["operationId"]: (path, verb, told) for path, on in document["paths"].items() for verb, told in on.items()
+        call["operationId"]: (path, verb, call) for path, on in document["paths"].items() for verb, call in on.items()
     }
     schemas = document["components"]["schemas"]
     page = watched.open()
@@ -624,14 +624,14 @@ def test_the_document_is_shown_whole(watched: Watched, system: Shop) -> None:
     read = "(all) => Object.fromEntries(all.map((one) => [one.id, one.textContent.replaceAll('\u200b', '')]))"
     shown = page.locator("article").evaluate_all(read)
     contents = page.get_by_role("navigation", name="Calls")
-    for name, (path, verb, told) in calls.items():
+    for name, (path, verb, call) in calls.items():
         expect(contents.locator(f'a[href="#{name}"]')).to_be_visible()
         assert shown[name].startswith(f"{verb.upper()} {path}")
-        parameters = [one["name"] for one in told.get("parameters", []) if "name" in one]
-        expected = [told["summary"].rstrip("."), *parameters, *told["responses"]]
+        parameters = [one["name"] for one in call.get("parameters", []) if "name" in one]
+        expected = [call["summary"].rstrip("."), *parameters, *call["responses"]]
         assert [word for word in expected if word not in shown[name]] == []
-        asked = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-        assert asked.get("$ref", "").rpartition("/")[2] in shown[name]
+        body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        assert body.get("$ref", "").rpartition("/")[2] in shown[name]
     for name, schema in schemas.items():
         assert [one for one in (*schema.get("properties", ()), *schema.get("enum", ())) if one not in shown[name]] == []
     assert "integer (uint32), 0 to 1,000" in shown["recommend"]
@@ -639,7 +639,7 @@ def test_the_document_is_shown_whole(watched: Watched, system: Shop) -> None:
     assert "EVENT_KIND_CART" + "put the product into the cart" in shown["EventKind"]
 
 
-def test_each_example_is_a_command_that_asks_as_documented(watched: Watched, system: Shop) -> None:
+def test_each_example_is_a_command_that_works(watched: Watched, system: Shop) -> None:
     page = watched.open("docs")
     expect(page.locator(".example").first).to_be_visible()
     commands = [shlex.split(text) for text in page.locator(".example code").all_text_contents()]
@@ -659,7 +659,7 @@ def test_each_example_is_a_command_that_asks_as_documented(watched: Watched, sys
 
 
 @pytest.mark.parametrize("watched", [{"permissions": ["clipboard-read", "clipboard-write"]}], indirect=True)
-def test_the_document_is_read_by_the_keyboard_alone(watched: Watched) -> None:
+def test_the_api_document_works_by_keyboard_alone(watched: Watched) -> None:
     page = watched.open("docs")
     expect(page.locator(".example").first).to_be_visible()
     press = page.keyboard.press
@@ -677,7 +677,7 @@ def test_the_document_is_read_by_the_keyboard_alone(watched: Watched) -> None:
             break
         press("Tab")
     press("Enter")
-    expect(spoken(page)).to_have_text("Copied.")
+    expect(announced(page)).to_have_text("Copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == page.locator("#recommend .example code").text_content()
     page.reload()

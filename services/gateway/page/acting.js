@@ -1,4 +1,4 @@
-// What somebody does with a product, as an event in the log, and how to ask for the list that has seen it.
+// Records what a user does with a product, and builds the request for the list that includes it.
 
 import { recordEvents } from "./api.js";
 import { eventTime } from "./clock.js";
@@ -6,7 +6,7 @@ import { people, product, title } from "./known.js";
 import { current, remember } from "./person.js";
 import { askForReview } from "./review.js";
 
-/** The request for a person's list. */
+/** The request for the list of a user or guest. */
 export function requestFor(person, wishes, after = undefined) {
   return {
     user_id: person.user,
@@ -16,7 +16,7 @@ export function requestFor(person, wishes, after = undefined) {
   };
 }
 
-/** What a kind of event needs beside the product: {rating, text, price}; null where the person thinks better of it. */
+/** The details that a kind of event needs: {rating, text, price}; null where the dialog was cancelled. */
 export async function particulars(kind, id, given) {
   if (kind === "REVIEW") return askForReview(title(await product(id)));
   if (kind !== "PURCHASE") return given;
@@ -24,14 +24,14 @@ export async function particulars(kind, id, given) {
   return { quantity: 1, ...(price !== undefined && { price }) };
 }
 
-/** The id of a new event; sent again under the same, it counts once. */
+/** The id of a new event; sent twice under the same id, it counts once. */
 export const eventId = () =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Record one event; its position in the log. */
 export async function record(kind, id, details = {}, requestId = "") {
   const person = current();
-  await people().catch(() => {}); // their events tell where the log stands, whichever view was opened first
+  await people().catch(() => {}); // their events tell where the log ends, whichever view was opened first
   const event = {
     kind: `EVENT_KIND_${kind}`,
     product_id: id,

@@ -1,19 +1,19 @@
-// From the address to a view. Each view gets its place, what the path holds, the query, and a signal for when it is left.
+// Routes the address to a view. A view gets its root element, the path's parts, the query, and a signal that aborts when it is left.
 
 import { catalogue } from "./catalogue.js";
 import { empty, fill, h } from "./elements.js";
 import { leaderboard } from "./leaderboard.js";
 import { models } from "./models.js";
-import { choosePerson } from "./people.js";
+import { chooseUser } from "./people.js";
 import { address, current } from "./person.js";
 import { showProduct } from "./product.js";
 import { shop } from "./shop.js";
 
 const ROUTES = [
-  [/^\/$/, choosePerson, "people", "People"],
-  [/^\/user\/(?<user>.+)$/, shop, "people", "A user"],
-  [/^\/guest$/, shop, "people", "A guest"],
-  [/^\/product\/(?<product>.+)$/, showProduct, "catalogue", "A product"],
+  [/^\/$/, chooseUser, "users", "Users"],
+  [/^\/user\/(?<user>.+)$/, shop, "users", "User"],
+  [/^\/guest$/, shop, "users", "Guest"],
+  [/^\/product\/(?<product>.+)$/, showProduct, "catalogue", "Product"],
   [/^\/catalogue$/, catalogue, "catalogue", "Catalogue"],
   [/^\/models$/, models, "models", "Models"],
   [/^\/leaderboard$/, leaderboard, "leaderboard", "Leaderboard"],
@@ -27,10 +27,10 @@ function show() {
   leaving.abort();
   leaving = new AbortController();
   const [path, query = ""] = (location.hash.slice(1) || "/").split("?");
-  const found = ROUTES.map(([pattern, ...rest]) => [pattern.exec(path), ...rest]).find(([match]) => match);
+  const route = ROUTES.map(([pattern, ...rest]) => [pattern.exec(path), ...rest]).find(([match]) => match);
   const root = h("div", { class: "view" });
   fill(main, root);
-  const [match, view, page, title] = found ?? [null, lost, "", "Not found"];
+  const [match, view, page, title] = route ?? [null, notFound, "", "Not found"];
   document.title = `${title} · Freshet`;
   for (const link of document.querySelectorAll("[data-page]")) {
     if (link.dataset.page === page) link.setAttribute("aria-current", "page");
@@ -56,11 +56,11 @@ function decode(text) {
   }
 }
 
-function lost(root) {
+function notFound(root) {
   fill(
     root,
-    h("h1", { tabindex: "-1" }, "There is no such page"),
-    empty("Nothing is at this address", h("p", {}, h("a", { href: "#/" }, "Choose a user or be a guest"))),
+    h("h1", { tabindex: "-1" }, "Page not found"),
+    empty("There is no page at this address", h("p", {}, h("a", { href: "#/" }, "Choose a user or continue as a guest"))),
   );
 }
 
@@ -68,11 +68,11 @@ function showPerson() {
   const { chosen, user } = current();
   fill(
     document.getElementById("as-who"),
-    chosen && h("a", { href: address() }, "as ", user ? h("span", { class: "id" }, user) : "a guest"),
+    chosen && h("a", { href: address() }, "Viewing as ", user ? h("span", { class: "id" }, user) : "guest"),
   );
 }
 
-// An ordinary jump would take the place of the view's own address.
+// An ordinary jump would replace the view's address.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -1,7 +1,7 @@
 // The catalogue: search, filters, pages.
 
 import { listProducts } from "./api.js";
-import { empty, fill, h, problem, say, waiting } from "./elements.js";
+import { announce, empty, fill, h, problem, waiting } from "./elements.js";
 import { form, fromQuery, toFilter, toQuery } from "./filters.js";
 import { learn, noProducts, productLink } from "./known.js";
 import { count, price, whole } from "./words.js";
@@ -12,18 +12,18 @@ const PAGE = 24;
 export function catalogue(root, _, query, signal) {
   let chosen = fromQuery(query);
   let tokens = [""]; // of the pages up to this one
-  let newest = 0; // the newest question; answers to earlier ones come too late
-  const words = h("input", {
+  let newest = 0; // number of the newest request; earlier responses are dropped
+  const input = h("input", {
     type: "search",
     id: "words",
     name: "words",
     maxlength: 200,
     value: query.get("query") ?? "",
-    placeholder: "Words of title, brand or category",
+    placeholder: "Title, brand or category",
   });
-  const told = h("p", { class: "hint", role: "status" });
-  const found = h("div");
-  const pages = h("nav", { class: "pages", "aria-label": "Pages of the catalogue" });
+  const status = h("p", { class: "hint", role: "status" });
+  const results = h("div");
+  const pages = h("nav", { class: "pages", "aria-label": "Catalogue pages" });
   fill(
     root,
     h("h1", { tabindex: "-1" }, "Catalogue"),
@@ -35,33 +35,33 @@ export function catalogue(root, _, query, signal) {
         "aria-label": "Search products",
         onsubmit: (event) => {
           event.preventDefault();
-          anew();
+          search();
         },
       },
-      h("label", { for: "words", class: "unseen" }, "Words of title, brand, category or id"),
-      words,
+      h("label", { for: "words", class: "unseen" }, "Title, brand, category or id"),
+      input,
       h("button", { type: "submit", class: "button" }, "Search"),
     ),
     form(
       chosen,
       (changed) => {
         chosen = changed;
-        anew();
+        search();
       },
       { ranked: false },
     ),
-    told,
-    found,
+    status,
+    results,
     pages,
   );
-  fill(found, waiting(10));
+  fill(results, waiting(10));
   load();
 
-  function anew() {
+  function search() {
     tokens = [""];
-    const asked = new URLSearchParams(toQuery(chosen));
-    if (words.value.trim()) asked.set("query", words.value.trim());
-    history.replaceState(null, "", `#/catalogue${asked.size ? `?${asked}` : ""}`);
+    const state = new URLSearchParams(toQuery(chosen));
+    if (input.value.trim()) state.set("query", input.value.trim());
+    history.replaceState(null, "", `#/catalogue${state.size ? `?${state}` : ""}`);
     load();
   }
 
@@ -70,15 +70,15 @@ export function catalogue(root, _, query, signal) {
     try {
       const filter = toFilter(chosen);
       const answer = await listProducts(
-        { page_size: PAGE, page_token: tokens.at(-1), query: words.value.trim(), ...(filter && { filter }) },
+        { page_size: PAGE, page_token: tokens.at(-1), query: input.value.trim(), ...(filter && { filter }) },
         signal,
       );
       if (mine === newest) show(answer, answer.products ?? []);
     } catch (error) {
       if (signal.aborted || mine !== newest) return;
-      fill(told);
+      fill(status);
       fill(pages);
-      fill(found, problem(error, error.advice, load));
+      fill(results, problem(error, error.advice, load));
     }
   }
 
@@ -86,12 +86,12 @@ export function catalogue(root, _, query, signal) {
     learn(...products);
     const first = (tokens.length - 1) * PAGE + 1;
     fill(
-      told,
+      status,
       products.length
         ? `${whole(first)}–${whole(first + products.length - 1)} of ${count(answer.total ?? products.length, "product")}`
         : "",
     );
-    fill(found, products.length ? table(products) : nothing());
+    fill(results, products.length ? table(products) : nothing());
     fill(
       pages,
       tokens.length > 1 &&
@@ -110,12 +110,13 @@ export function catalogue(root, _, query, signal) {
     await load();
     root.querySelector("h1").focus();
     scrollTo(0, 0);
-    say(told.textContent);
+    announce(status.textContent);
   }
 
   function nothing() {
-    const asked = words.value.trim() || toFilter(chosen);
-    return asked ? empty("No product meets that", h("p", {}, "Try fewer words, or clear the filters.")) : noProducts();
+    return input.value.trim() || toFilter(chosen)
+      ? empty("No products found", h("p", {}, "Try fewer words, or clear the filters."))
+      : noProducts();
   }
 }
 
@@ -147,7 +148,7 @@ function table(products) {
               "th",
               { scope: "row" },
               productLink(one.product_id),
-              one.unavailable && h("span", { class: "badge" }, "not to be had"),
+              one.unavailable && h("span", { class: "badge" }, "unavailable"),
             ),
             h("td", { class: "isolate" }, one.brand ?? ""),
             h("td", { class: "isolate" }, (one.categories ?? []).join(" › ")),

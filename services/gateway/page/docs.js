@@ -1,7 +1,7 @@
-// The API as /openapi.json describes it: every call with its fields, their limits, an example and its errors.
+// The API as /openapi.json describes it: every call with its fields, limits, an example and errors.
 
 import { openapi } from "./api.js";
-import { fill, h, problem, say, waiting } from "./elements.js";
+import { announce, fill, h, problem, waiting } from "./elements.js";
 import { enumerated, limits, type, words } from "./schemas.js";
 
 const main = document.getElementById("content");
@@ -19,7 +19,7 @@ async function show() {
 
 function whole(api) {
   const calls = Object.entries(api.paths).flatMap(([path, verbs]) =>
-    Object.entries(verbs).map(([verb, told]) => ({ path, verb: verb.toUpperCase(), ...told })),
+    Object.entries(verbs).map(([verb, call]) => ({ path, verb: verb.toUpperCase(), ...call })),
   );
   const groups = api.tags.map(({ name }) => [name, calls.filter((call) => call.tags.includes(name))]);
   const messages = Object.entries(api.components.schemas).sort();
@@ -43,7 +43,7 @@ function whole(api) {
       "div",
       { class: "calls" },
       api.info.description.split("\n\n").map((text) => h("p", { class: "lead" }, words(text))),
-      h("p", {}, "For programs: ", h("a", { href: "openapi.json" }, "openapi.json"), "."),
+      h("p", {}, "For tools: ", h("a", { href: "openapi.json" }, "openapi.json"), "."),
       groups.map(([name, within]) =>
         h(
           "section",
@@ -64,15 +64,15 @@ const line = ({ verb, path }) => [
 ];
 
 function described(api, call) {
-  const found = (part) =>
+  const resolve = (part) =>
     part.$ref
       ? part.$ref
           .split("/")
           .slice(1)
           .reduce((at, step) => at[step], api)
       : part;
-  const parameters = (call.parameters ?? []).map(found);
-  const asked = call.requestBody?.content["application/json"];
+  const parameters = (call.parameters ?? []).map(resolve);
+  const body = call.requestBody?.content["application/json"];
   const refusals = Object.entries(call.responses).filter(([status]) => status !== "200");
   const [kind, { schema }] = Object.entries(call.responses[200].content)[0];
   return h(
@@ -88,10 +88,10 @@ function described(api, call) {
         parameters.map((one) => field(one.name, one.schema, one.description, one.in, one.required)),
       ),
     ],
-    asked && [h("h4", {}, "Body: ", type(asked.schema)), fields(found(asked.schema))],
+    body && [h("h4", {}, "Request body: ", type(body.schema)), fields(resolve(body.schema))],
     h("h4", {}, "Example"),
-    example(call, parameters, asked),
-    h("h4", {}, "Answer 200: ", type(schema)),
+    example(call, parameters, body),
+    h("h4", {}, "Response 200: ", type(schema)),
     h("p", {}, call.responses[200].description, " ", h("code", {}, kind)),
     schema.properties && fields(schema),
     h(
@@ -101,20 +101,20 @@ function described(api, call) {
       h(
         "dl",
         { class: "fields" },
-        refusals.map(([status, part]) => h("div", {}, h("dt", {}, status), h("dd", {}, found(part).description))),
+        refusals.map(([status, part]) => h("div", {}, h("dt", {}, status), h("dd", {}, resolve(part).description))),
       ),
     ),
   );
 }
 
-function example({ verb, path, operationId }, parameters, asked) {
+function example({ verb, path, operationId }, parameters, body) {
   const of = (place) => parameters.filter((one) => one.in === place && one.example !== undefined);
   const filled = of("path").reduce((at, one) => at.replace(`{${one.name}}`, encodeURIComponent(one.example)), path);
   const query = new URLSearchParams(of("query").map((one) => [one.name, one.example]));
   const url = `${location.origin}${filled}${query.size ? `?${query}` : ""}`;
-  const value = asked && Object.values(asked.examples)[0].value;
-  const body = asked && JSON.stringify(value, null, 1).replaceAll("'", "'\\''");
-  const text = asked ? `curl -H 'Content-Type: application/json' '${url}' -d '${body}'` : `curl '${url}'`;
+  const value = body && Object.values(body.examples)[0].value;
+  const data = body && JSON.stringify(value, null, 1).replaceAll("'", "'\\''");
+  const text = body ? `curl -H 'Content-Type: application/json' '${url}' -d '${data}'` : `curl '${url}'`;
   return h(
     "div",
     { class: "example" },
@@ -135,7 +135,7 @@ function example({ verb, path, operationId }, parameters, asked) {
 
 async function copy(text) {
   await navigator.clipboard.writeText(text);
-  say("Copied.");
+  announce("Copied.");
 }
 
 const field = (name, schema, description, place, required) =>
@@ -162,13 +162,13 @@ function fields(schema) {
 }
 
 function message([name, schema]) {
-  const [said, values] = enumerated(schema);
+  const [description, values] = enumerated(schema);
   return h(
     "article",
     { class: "panel call", id: name, "aria-labelledby": `${name}-name` },
     h("h3", { id: `${name}-name` }, h("code", {}, name)),
-    said && h("p", {}, words(said)),
-    schema.maxProperties === 1 && h("p", { class: "type" }, "Exactly one of these."),
+    description && h("p", {}, words(description)),
+    schema.maxProperties === 1 && h("p", { class: "type" }, "Set exactly one."),
     values.length
       ? h(
           "dl",

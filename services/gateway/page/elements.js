@@ -26,27 +26,27 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** Replace what an element holds. */
+/** Replace an element's children. */
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));
   return element;
 }
 
-/** Words for screen readers alone. */
+/** Text for screen readers only. */
 export function unseen(text) {
   return h("span", { class: "unseen" }, text);
 }
 
-/** Tell screen readers what has changed; the same words twice are said twice. */
-export function say(text) {
-  const region = document.getElementById("said");
+/** Announce a change to screen readers, even where the text is the same as before. */
+export function announce(text) {
+  const region = document.getElementById("status");
   region.textContent = "";
   requestAnimationFrame(() => {
     region.textContent = text;
   });
 }
 
-/** A box in place of what could not be shown: what went wrong, what to do, and a button that tries again. */
+/** A box for a failure: what went wrong, what to do, and a button that tries again. */
 export function problem(error, advice, again) {
   return h(
     "div",
@@ -68,7 +68,7 @@ export function figure(name, value) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
 
-/** Grey lines while an answer is on its way. */
+/** A placeholder while a response is loading. */
 export function waiting(lines = 6) {
   return h(
     "div",

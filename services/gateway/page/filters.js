@@ -1,4 +1,4 @@
-// What the list is to be like: a form, its place in the address, and the request's wishes.
+// The filter form, its state in the address, and the request's Wishes.
 
 import { fill, h } from "./elements.js";
 import { FIELDS, facets } from "./known.js";
@@ -6,24 +6,24 @@ import { FIELDS, facets } from "./known.js";
 const NAMES = ["category", "brand", "at_least", "at_most", "diversity", "count"];
 export const DEFAULT_COUNT = "10";
 
-/** What an address asks for: name → text. */
+/** The form's state from an address: name → text. */
 export function fromQuery(query) {
   return Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? ""]));
 }
 
-/** The same as an address's query, "" where nothing is asked for. */
+/** The form's state as a query, "" where nothing is set. */
 export function toQuery(chosen) {
-  const asked = NAMES.filter(
+  const set = NAMES.filter(
     (name) =>
       chosen[name] &&
       !(name === "count" && chosen[name] === DEFAULT_COUNT) &&
       !(name === "diversity" && Number(chosen[name]) === 0),
   );
-  const query = new URLSearchParams(asked.map((name) => [name, chosen[name]])).toString();
+  const query = new URLSearchParams(set.map((name) => [name, chosen[name]])).toString();
   return query && `?${query}`;
 }
 
-/** The proto's Filter, undefined where nothing is asked for. */
+/** The proto's Filter, undefined where nothing is set. */
 export function toFilter(chosen) {
   const conditions = [];
   if (chosen.category) conditions.push({ category: { values: [chosen.category] } });
@@ -50,7 +50,7 @@ export function toWishes(chosen) {
   };
 }
 
-/** The form; `changed` is called with what is chosen, once it is. */
+/** The form; `changed` is called with its new state. */
 export function form(chosen, changed, { ranked = true } = {}) {
   const shown = h("output", { for: "wish-diversity" }, Number(chosen.diversity || 0).toFixed(2));
   const range = h("input", {
@@ -91,7 +91,7 @@ export function form(chosen, changed, { ranked = true } = {}) {
       h(
         "div",
         { class: "field short" },
-        h("label", { for: "wish-count" }, "Places"),
+        h("label", { for: "wish-count" }, "Results"),
         select("count", ["5", "10", "20", "50"], chosen.count || DEFAULT_COUNT),
       ),
     h(
@@ -114,7 +114,7 @@ export function form(chosen, changed, { ranked = true } = {}) {
   return folded(element);
 }
 
-// On a small screen the filters would push the list out of sight: there they begin folded.
+// On a small screen the filters would push the list out of sight, so they start folded.
 function folded(element) {
   const wide = matchMedia("(min-width: 44rem)");
   const details = h("details", { class: "fold", open: wide.matches }, h("summary", {}, "Filters"), element);
@@ -149,7 +149,7 @@ function offer(element, values, value) {
   const all = value && !values.includes(value) ? [value, ...values] : values;
   fill(
     element,
-    h("option", { value: "" }, "any"),
+    h("option", { value: "" }, "Any"),
     all.map((one) => h("option", { value: one }, one)),
   );
   element.value = value || "";

@@ -1,4 +1,4 @@
-// The figure this is all about: from an event sent to an answer that has seen it.
+// How long it takes from sending an event to a list that includes it.
 
 import { fill, h, s } from "./elements.js";
 import { ms, position } from "./words.js";
@@ -6,7 +6,7 @@ import { ms, position } from "./words.js";
 const KEPT = 24;
 const measures = []; // newest last: {total, log, rest}
 
-/** Remember a measure: ms until the log had acknowledged the event, and until the changed answer was here. */
+/** Keep a measurement: ms until the log acknowledged the event, and until the updated list arrived. */
 export function measured(log, total) {
   measures.push({ log, total, rest: total - log });
   if (measures.length > KEPT) measures.shift();
@@ -23,16 +23,16 @@ export function panel(last) {
       h(
         "p",
         { class: "hint" },
-        "Click, buy or rate something: here stands how long it takes until the list has seen it.",
+        "Click, buy or rate a product to see how long the list takes to include it.",
       ),
     );
   } else {
     fill(
       body,
       h("p", { class: "figure", id: "freshness" }, ms(newest.total), h("small", {}, " ms")),
-      h("p", {}, "from the event sent to the changed answer"),
+      h("p", {}, "from sending the event to the updated list"),
       split(newest),
-      h("p", { class: "hint" }, `${last.did}: ${last.summary}. The answer includes ${position(last.position)}.`),
+      h("p", { class: "hint" }, `${last.did}: ${last.summary}. The list includes ${position(last.position)}.`),
       measures.length > 1 && earlier(),
     );
   }
@@ -58,8 +58,8 @@ function split({ log, total, rest }) {
     h(
       "p",
       { class: "split-words" },
-      h("span", { class: "split-log" }, `${ms(log)} ms written to the log`),
-      h("span", { class: "split-rest" }, `${ms(rest)} ms applied and ranked anew`),
+      h("span", { class: "split-log" }, `${ms(log)} ms to write to the log`),
+      h("span", { class: "split-rest" }, `${ms(rest)} ms to apply and rank`),
     ),
   ];
 }

@@ -1,4 +1,4 @@
-// What is known of somebody: the events so far, newest first.
+// The events of a user or guest, newest first.
 
 import { empty, fill, h } from "./elements.js";
 import { productLink } from "./known.js";
@@ -21,13 +21,13 @@ export function panel(person, user) {
     entries.length
       ? body
       : empty(
-          "Nothing yet",
+          "No events yet",
           h(
             "p",
             {},
             person.user
-              ? "No event of this user is known. What you do with a product comes to stand here."
-              : "What you click, buy or rate in this tab comes to stand here, and the list turns to it.",
+              ? "Your actions on products appear here."
+              : "Products that you click, buy or rate in this tab appear here, and the list follows them.",
           ),
         ),
   );
@@ -75,6 +75,6 @@ function mood(sentiment) {
   return h(
     "span",
     { class: `mood ${kind}`, title: "Sentiment of the text, from −1 to 1" },
-    `mood ${signed(sentiment)}`,
+    `sentiment ${signed(sentiment)}`,
   );
 }

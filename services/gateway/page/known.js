@@ -1,20 +1,20 @@
-// Products and people that the page has met, so that each is asked for once.
+// Products and users that the page has loaded, so that each is requested once.
 
 import { getProduct, listProducts, listUsers } from "./api.js";
 import { seen } from "./clock.js";
 import { empty, h } from "./elements.js";
 
-/** What is asked for of each product of a list. */
+/** The fields of each product of a list. */
 export const FIELDS = "title,categories,brand,price";
-const AT_ONCE = 1000; // the most that a page of a listing holds
-const AGAIN_MS = 30_000; // so long a product without a title is taken as such, then asked for again when it is shown
+const AT_ONCE = 1000; // the most that a page of a list holds
+const AGAIN_MS = 30_000; // after this, a product without a title is looked up again when shown
 const products = new Map(); // id → {about: Product, or a promise of it; until: ms}
 let listing = null;
 let crowd = null;
 
-/** Remember products that an answer held whole; a title that is known stays. */
-export function learn(...met) {
-  for (const about of met)
+/** Keep products of a response; a known title stays. */
+export function learn(...loaded) {
+  for (const about of loaded)
     if (about?.product_id && (about.title || !known(about.product_id)?.title))
       products.set(about.product_id, { about, until: about.title ? Infinity : Date.now() + AGAIN_MS });
 }
@@ -24,7 +24,7 @@ function known(id) {
   return kept?.until > Date.now() ? kept.about : null;
 }
 
-/** A product; of one that nobody can tell of, the id alone. */
+/** A product; only its id where nothing else is known. */
 export async function product(id) {
   if (!known(id)) {
     await listing?.catch(() => {});
@@ -39,7 +39,7 @@ async function lookUp(id) {
     about = (await getProduct(about)).product;
   } catch (error) {
     if (error.status !== 404) {
-      products.delete(id); // it may be told the next time
+      products.delete(id); // it may be found the next time
       return about;
     }
   }
@@ -61,11 +61,11 @@ export function productLink(id) {
   return link;
 }
 
-/** What stands where there is no product at all. */
+/** A box for an empty catalogue. */
 export function noProducts() {
   return empty(
-    "No product is known yet",
-    h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), "), or send products with UpsertProducts."),
+    "The catalogue is empty",
+    h("p", {}, "Replay a dataset (", h("code", {}, "make demo KEEP=1"), "), or add products with UpsertProducts."),
   );
 }
 
@@ -97,7 +97,7 @@ function frequent(values) {
     .sort();
 }
 
-/** The first thousand users: {users, total}; asked again when `fresh`. */
+/** The first thousand users: {users, total}; loaded again when `fresh`. */
 export function people({ fresh = false } = {}) {
   if (fresh) crowd = null;
   crowd ??= listUsers({ page_size: AT_ONCE }).then((answer) => {

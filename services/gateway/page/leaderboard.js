@@ -1,4 +1,4 @@
-// The policies judged live: before an event is learned, where did each rank the product that was really chosen?
+// The policies, evaluated live: before an event is learned, where did each rank the product that the user chose?
 
 import { live } from "./api.js";
 import { empty, figure, fill, h, problem, waiting } from "./elements.js";
@@ -6,15 +6,15 @@ import { ratio, whole } from "./words.js";
 
 const AGAIN_MS = 3000;
 const POLICIES = {
-  learned: "what is served, trending where no model can answer",
-  trending: "what is popular now",
-  repeat: "what the user had before",
+  learned: "as served; trending where no model answers",
+  trending: "popular now",
+  repeat: "products from the user’s history",
   markov: "what most often follows the last product",
 };
 const WINDOWS = {
-  all: "All judged events, as served",
-  learned: "Events that a learned version judged",
-  recent: "The newest events",
+  all: "All evaluated events, as served",
+  learned: "Events evaluated by a learned version",
+  recent: "Most recent events",
 };
 
 /** The view of `#/leaderboard`. */
@@ -26,9 +26,9 @@ export function leaderboard(root, _, query, signal) {
       type: "button",
       class: "button quiet",
       "aria-pressed": "false",
-      onclick: () => hold(pause.getAttribute("aria-pressed") !== "true"),
+      onclick: () => setPaused(pause.getAttribute("aria-pressed") !== "true"),
     },
-    "Hold still",
+    "Pause",
   );
   fill(
     root,
@@ -36,7 +36,7 @@ export function leaderboard(root, _, query, signal) {
     h(
       "p",
       { class: "lead" },
-      "Before each event is learned, every policy ranks the whole catalogue for its user; then it is seen what the user chose. The same events for all, none seen before.",
+      "Before an event is learned, every policy ranks the whole catalogue for its user. What counts is the rank of the product that the user chose. All policies are evaluated on the same events.",
     ),
     body,
   );
@@ -47,9 +47,9 @@ export function leaderboard(root, _, query, signal) {
   }, AGAIN_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
 
-  function hold(still) {
-    pause.setAttribute("aria-pressed", String(still));
-    if (!still) load();
+  function setPaused(paused) {
+    pause.setAttribute("aria-pressed", String(paused));
+    if (!paused) load();
   }
 
   async function load() {
@@ -70,8 +70,8 @@ function board({ k, applied_events: applied, judged_events: judged, learned_even
   if (!judged) {
     return [
       empty(
-        "Nothing was judged yet",
-        h("p", {}, "Figures come with events of users who have a history: replay a dataset, or act as a user."),
+        "No evaluated events yet",
+        h("p", {}, "Figures appear with events of users who have a history. Replay a dataset, or act as a user."),
       ),
     ];
   }
@@ -80,8 +80,8 @@ function board({ k, applied_events: applied, judged_events: judged, learned_even
       "dl",
       { class: "figures" },
       figure("Events applied", whole(applied)),
-      figure("Judged", whole(judged)),
-      figure("Judged by a learned version", `${whole(learned)} (${Math.round((100 * learned) / judged)} %)`),
+      figure("Evaluated", whole(judged)),
+      figure("Evaluated by a learned version", `${whole(learned)} (${Math.round((100 * learned) / judged)} %)`),
     ),
     Object.keys(WINDOWS).map((window) =>
       table(
@@ -93,7 +93,7 @@ function board({ k, applied_events: applied, judged_events: judged, learned_even
     h(
       "p",
       { class: "hint" },
-      `HR@${k}: how often the chosen product was among the first ${k}. NDCG@${k}: the same, and the higher its place the more it counts.`,
+      `HR@${k}: how often the chosen product ranked among the first ${k}. NDCG@${k}: the same, weighted by rank.`,
     ),
   ];
 }

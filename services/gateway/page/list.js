@@ -1,4 +1,4 @@
-// The recommendations as a list that keeps its elements, so that focus and eye can follow what moves.
+// A list of recommendations that keeps its elements, so that focus and eye can follow what moves.
 
 import { fill, h, unseen } from "./elements.js";
 import { learn, productLink, title } from "./known.js";
@@ -9,12 +9,12 @@ import { did, price, signed } from "./words.js";
 const MOVE_MS = 450;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** An ordered list; `act(kind, product, particulars)` is called for what is done, null where nothing can be. */
+/** An ordered list; `act(kind, product, details)` is called for each action, null where there are none. */
 export function productList({ act = null, itself = "", label }) {
   const element = h("ol", { class: "cards", role: "list", tabindex: "-1", "aria-label": label });
   const cards = new Map();
 
-  /** Show an answer's products; `marks`: how each moved, by id, null where nothing was shown before. */
+  /** Show products; `marks`: how each moved, by id, null where nothing was shown before. */
   function show(products, marks = null) {
     learn(
       ...products.filter((one) => one.product?.title).map((one) => ({ ...one.product, product_id: one.product_id })),
@@ -53,7 +53,7 @@ export function productList({ act = null, itself = "", label }) {
     }
   }
 
-  // Where a product left under somebody's finger, its successor at that place is where the hand already is.
+  // Where the focused product left the list, focus goes to the product that took its place.
   function keepFocus(focused, place) {
     if (focused.isConnected) focused.focus({ preventScroll: true });
     else
@@ -89,7 +89,7 @@ function card(product, act) {
   fill(name, productLink(product.product_id));
 
   function update(one, rank, row, mark, itself) {
-    fill(place, h("span", { class: "rank" }, unseen("Place "), rank), moveMark(mark));
+    fill(place, h("span", { class: "rank" }, unseen("Rank "), rank), moveMark(mark));
     element.classList.toggle("is-new", mark?.kind === "new");
     fill(facts, factsOf(one));
     fill(
@@ -115,19 +115,19 @@ function moveMark(mark) {
   );
 }
 
-/** Brand, category and price, as far as they are known. */
+/** Brand, category and price, where known. */
 export function factsOf({ product = {} }) {
   const known = [product.brand, (product.categories ?? []).at(-1), product.price !== undefined && price(product.price)];
   return known.filter(Boolean).map((text) => h("span", { class: "isolate" }, text));
 }
 
-/** What can be done with a product called `name`: `act(kind, particulars)` does it. */
+/** Buttons for the product called `name`; each calls `act(kind, details)`. */
 export function actions(name, act) {
-  const button = (words, kind) =>
-    h("button", { type: "button", class: "act", "aria-label": `${words}: ${name}`, onclick: () => act(kind) }, words);
+  const button = (label, kind) =>
+    h("button", { type: "button", class: "act", "aria-label": `${label}: ${name}`, onclick: () => act(kind) }, label);
   return h(
     "div",
-    { class: "actions", role: "group", "aria-label": `What you do with ${name}` },
+    { class: "actions", role: "group", "aria-label": `Actions for ${name}` },
     give(name, (rating) => act("RATING", { rating })),
     button("Click", "CLICK"),
     button("Buy", "PURCHASE"),
@@ -138,12 +138,12 @@ export function actions(name, act) {
 
 function partsOf(product, row, itself) {
   if (!row.length) return null;
-  const told = row.filter((bar) => bar.events.some((event) => event.product_id !== itself));
+  const withEvents = row.filter((bar) => bar.events.some((event) => event.product_id !== itself));
   const score = product.score ?? 0;
   return [
     h(
       "ul",
-      { class: "parts", "aria-label": `What made the score ${signed(score)}` },
+      { class: "parts", "aria-label": `Score ${signed(score)}, by part` },
       row.map((bar) =>
         h(
           "li",
@@ -154,14 +154,14 @@ function partsOf(product, row, itself) {
         ),
       ),
     ),
-    told.length > 0 && h("details", {}, h("summary", {}, "Past events", unseen(" in this score")), told.map(pastOf)),
+    withEvents.length > 0 && h("details", {}, h("summary", {}, "Past events", unseen(" in this score")), withEvents.map(pastOf)),
   ];
 }
 
 function pastOf(bar) {
-  const told = (event) =>
+  const item = (event) =>
     h("li", {}, productLink(event.product_id), ` ${did(event.kind)}, ${signed(event.score ?? 0)}`);
-  return h("div", { class: "past" }, h("p", { class: "part-name" }, bar.label), h("ul", {}, bar.events.map(told)));
+  return h("div", { class: "past" }, h("p", { class: "part-name" }, bar.label), h("ul", {}, bar.events.map(item)));
 }
 
 function track(bar) {

@@ -1,11 +1,11 @@
-// The published versions: which one answers, what each has learned, and how it scored.
+// The published versions: which one serves, what each has learned, and how it scored.
 
 import { listModels } from "./api.js";
 import { empty, figure, fill, h, problem, s, waiting } from "./elements.js";
 import { count, date, ratio, time, whole } from "./words.js";
 
 const NDCG = "validation_ndcg_at_10";
-const TREND = "validation_ndcg_at_10_popularity";
+const BASELINE = "validation_ndcg_at_10_popularity";
 
 /** The view of `#/models`. */
 export function models(root, _, query, signal) {
@@ -16,12 +16,12 @@ export function models(root, _, query, signal) {
       "div",
       { class: "title-row" },
       h("h1", { tabindex: "-1" }, "Models"),
-      h("button", { type: "button", class: "button quiet", onclick: load }, "Look again"),
+      h("button", { type: "button", class: "button quiet", onclick: load }, "Refresh"),
     ),
     h(
       "p",
       { class: "lead" },
-      "Each version is a whole, checked folder. The newest answers, unless one is pinned; the others stay for going back.",
+      "The newest version serves unless another one is pinned. Older versions are kept for rollback.",
     ),
     body,
   );
@@ -43,11 +43,11 @@ export function models(root, _, query, signal) {
               ),
             ]
           : empty(
-              "No version yet",
+              "No versions yet",
               h(
                 "p",
                 {},
-                "The trainer publishes the first one after FRESHET_TRAINER_PUBLISH_EVENTS events. Until then the answers are what is popular.",
+                "The trainer publishes the first version after FRESHET_TRAINER_PUBLISH_EVENTS events. Until then, popular products are recommended.",
               ),
             ),
       );
@@ -70,7 +70,7 @@ function entry(version, { serving_version: serving, pinned_version: pinned }) {
       h(
         "p",
         {},
-        id === serving && h("span", { class: "badge strong" }, "answers now"),
+        id === serving && h("span", { class: "badge strong" }, "serving"),
         id === pinned && h("span", { class: "badge" }, "pinned"),
       ),
     ),
@@ -82,26 +82,26 @@ function entry(version, { serving_version: serving, pinned_version: pinned }) {
       figure("Products", whole(version.products)),
       figure("Gradient steps", whole(version.steps)),
       figure("Exploration ε", (version.epsilon ?? 0).toFixed(2)),
-      NDCG in metrics && figure("NDCG@10, validation", ratio(metrics[NDCG])),
-      TREND in metrics && figure("of popularity alone", ratio(metrics[TREND])),
+      NDCG in metrics && figure("Validation NDCG@10", ratio(metrics[NDCG])),
+      BASELINE in metrics && figure("Popularity baseline", ratio(metrics[BASELINE])),
     ),
     h(
       "details",
       {},
-      h("summary", {}, "All of it", h("span", { class: "unseen" }, ` about ${id}`)),
+      h("summary", {}, "Details", h("span", { class: "unseen" }, ` of ${id}`)),
       h(
         "dl",
         { class: "plain" },
-        figure("Made", time(version.created_ms ?? 0)),
-        figure("Parent", version.parent ? h("code", {}, version.parent) : "none: the first of its lineage"),
-        figure("Order", version.ordered ? "all partitions in order" : "a silent partition was not waited for"),
+        figure("Created", time(version.created_ms ?? 0)),
+        figure("Parent", version.parent ? h("code", {}, version.parent) : "none (first of its lineage)"),
+        figure("Order", version.ordered ? "ordered across partitions" : "not ordered: a partition was silent"),
         figure(
           "Learned up to",
           (version.positions ?? []).map((at) =>
             h("div", {}, `partition ${at.partition ?? 0}: offset ${whole(at.offset)}`),
           ),
         ),
-        figure("Manifest", h("code", { class: "hash" }, version.manifest_sha256)),
+        figure("Manifest SHA-256", h("code", { class: "hash" }, version.manifest_sha256)),
         Object.entries(metrics)
           .sort()
           .map(([name, value]) => figure(h("code", {}, name), Number.isInteger(value) ? whole(value) : ratio(value))),
@@ -110,13 +110,13 @@ function entry(version, { serving_version: serving, pinned_version: pinned }) {
   );
 }
 
-/** NDCG@10 of each version in its validation, beside popularity's on the same events; nothing for fewer than two. */
+/** Validation NDCG@10 of each version and of popularity on the same events; null for fewer than two versions. */
 function curve(versions) {
   const points = versions.filter((version) => NDCG in (version.metrics ?? {}));
   if (points.length < 2) return null;
-  // One unit is one pixel where it is drawn, so that its words are as large as all others.
+  // One unit is one pixel on the screen, so that its text is as large as all other text.
   const [width, height, left, bottom] = [Math.max(240, Math.min(1110, innerWidth - 80)), 190, 40, 24];
-  const most = Math.max(...points.flatMap(({ metrics }) => [metrics[NDCG], metrics[TREND] ?? 0]), 1e-6);
+  const most = Math.max(...points.flatMap(({ metrics }) => [metrics[NDCG], metrics[BASELINE] ?? 0]), 1e-6);
   const events = points.map((version) => Number(version.applied_events ?? 0));
   const x = (n) => left + ((width - left - 8) * (events[n] - events[0])) / Math.max(1, events.at(-1) - events[0]);
   const y = (value) => 8 + (height - bottom - 8) * (1 - value / most);
@@ -128,16 +128,16 @@ function curve(versions) {
     points.map(({ metrics }, n) => s("circle", { class: `dot ${kind}`, cx: x(n), cy: y(metrics[name] ?? 0), r: 3 })),
   ];
   const best = points.at(-1).metrics;
-  const words = `Validation NDCG@10 over ${points.length} versions, from ${date(points[0].created_ms)} on: the newest has ${ratio(best[NDCG])}, popularity alone ${ratio(best[TREND] ?? NaN)}.`;
+  const words = `Validation NDCG@10 over ${points.length} versions, since ${date(points[0].created_ms)}: newest ${ratio(best[NDCG])}, popularity baseline ${ratio(best[BASELINE] ?? NaN)}.`;
   return h(
     "figure",
     { class: "panel curve" },
     h(
       "figcaption",
       {},
-      "NDCG@10 in validation, by events learned from ",
-      h("span", { class: "key learned" }, "the version"),
-      h("span", { class: "key trending" }, "popularity alone"),
+      "Validation NDCG@10 by events learned from ",
+      h("span", { class: "key learned" }, "Model"),
+      h("span", { class: "key trending" }, "Popularity baseline"),
     ),
     s(
       "svg",
@@ -146,7 +146,7 @@ function curve(versions) {
         s("line", { class: "grid", x1: left, x2: width - 8, y1: y(most * part), y2: y(most * part) }),
         s("text", { x: left - 6, y: y(most * part) + 4, "text-anchor": "end" }, (most * part).toFixed(2)),
       ]),
-      line(TREND, "trending"),
+      line(BASELINE, "trending"),
       line(NDCG, "learned"),
       s("text", { x: left, y: height - 4 }, whole(events[0])),
       s("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, `${whole(events.at(-1))} events`),

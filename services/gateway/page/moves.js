@@ -1,6 +1,6 @@
-// How places change from one list to the next. Pure.
+// How ranks change from one list to the next. Pure.
 
-/** Per product of `after` how it moved ({kind: "new" | "up" | "down" | "same", by}), and what `after` no longer has. */
+/** How each product of `after` moved ({kind: "new" | "up" | "down" | "same", by}), and which products left. */
 export function moves(before, after) {
   const places = new Map(before.map((product, place) => [product, place]));
   const marks = new Map(after.map((product, place) => [product, move(places.get(product), place)]));
@@ -13,13 +13,13 @@ function move(before, after) {
   return before > after ? { kind: "up", by: before - after } : { kind: "down", by: after - before };
 }
 
-/** "3 new, 2 up, 4 down", or that nothing moved. */
+/** "3 new, 2 up, 4 down", or "no changes". */
 export function summary({ marks, left }) {
   const kinds = [...marks.values()].map((mark) => mark.kind);
   const parts = ["new", "up", "down"]
     .map((kind) => [kinds.filter((one) => one === kind).length, kind])
     .filter(([many]) => many)
     .map(([many, kind]) => `${many} ${kind}`);
-  if (left.length) parts.push(`${left.length} left the list`);
-  return parts.length ? parts.join(", ") : "no place changed";
+  if (left.length) parts.push(`${left.length} removed`);
+  return parts.length ? parts.join(", ") : "no changes";
 }

@@ -1,4 +1,4 @@
-// Where it begins: choose a user of the log, or be a guest.
+// The start page: choose a user of the log, or continue as a guest.
 
 import { empty, fill, h, problem, waiting } from "./elements.js";
 import { people } from "./known.js";
@@ -8,22 +8,22 @@ import { count, date, userClass, whole } from "./words.js";
 const SHOWN = 24;
 
 /** The view of `#/`. */
-export function choosePerson(root, _, query, signal) {
+export function chooseUser(root, _, __, signal) {
   let many = SHOWN;
-  const words = h("input", {
+  const input = h("input", {
     type: "search",
     id: "who",
     name: "who",
     autocomplete: "off",
     spellcheck: "false",
-    placeholder: "A user’s id",
+    placeholder: "User id",
     oninput: () => {
       many = SHOWN;
       show();
     },
   });
-  const found = h("div");
-  const told = h("p", { class: "hint", role: "status" });
+  const results = h("div");
+  const status = h("p", { class: "hint", role: "status" });
   let crowd = { users: [], total: 0 };
 
   fill(
@@ -35,7 +35,7 @@ export function choosePerson(root, _, query, signal) {
       h(
         "p",
         {},
-        "Look through a user’s eyes: see what is recommended and why. Then click, buy, rate or review something, and watch the list follow within milliseconds.",
+        "See what a user is recommended, and why. Then click, buy, rate or review a product, and watch the list change within milliseconds.",
       ),
     ),
     h(
@@ -56,21 +56,21 @@ export function choosePerson(root, _, query, signal) {
               open();
             },
           },
-          h("label", { for: "who", class: "unseen" }, "A user’s id, or its beginning"),
-          words,
+          h("label", { for: "who", class: "unseen" }, "User id"),
+          input,
           h("button", { type: "submit", class: "button" }, "Open"),
         ),
-        told,
-        found,
+        status,
+        results,
       ),
       h(
         "section",
         { class: "panel guest", "aria-labelledby": "guest-title" },
-        h("h2", { id: "guest-title" }, "Or be a guest"),
+        h("h2", { id: "guest-title" }, "Guest session"),
         h(
           "p",
           {},
-          "Somebody without an account: the list follows what you look at in this tab, and nothing is kept of you.",
+          "A visitor without an account: the list follows what you view in this tab, and no user is created.",
         ),
         h(
           "p",
@@ -84,26 +84,26 @@ export function choosePerson(root, _, query, signal) {
                 if (current().user) forgetSession();
               },
             },
-            "Start as a guest",
+            "Continue as guest",
           ),
         ),
-        h("h3", {}, "What else there is"),
+        h("h3", {}, "More"),
         h(
           "ul",
           { class: "ways" },
-          h("li", {}, h("a", { href: "#/catalogue" }, "The catalogue"), ", each product with its neighbours"),
-          h("li", {}, h("a", { href: "#/models" }, "The models"), ": which one answers, and how each scored"),
+          h("li", {}, h("a", { href: "#/catalogue" }, "Catalogue"), ": every product, with related ones"),
+          h("li", {}, h("a", { href: "#/models" }, "Models"), ": which version serves, and how each scored"),
           h(
             "li",
             {},
-            h("a", { href: "#/leaderboard" }, "The leaderboard"),
-            ": each policy judged on every event before it was learned",
+            h("a", { href: "#/leaderboard" }, "Leaderboard"),
+            ": every policy, evaluated on each event before it is learned",
           ),
         ),
       ),
     ),
   );
-  fill(found, waiting(8));
+  fill(results, waiting(8));
   load();
 
   async function load() {
@@ -112,49 +112,49 @@ export function choosePerson(root, _, query, signal) {
       show();
     } catch (error) {
       if (signal.aborted) return;
-      fill(told);
-      fill(found, problem(error, `${error.advice} A user’s id can be typed above all the same.`, load));
+      fill(status);
+      fill(results, problem(error, `${error.advice} You can still enter a user id above.`, load));
     }
   }
 
   function show() {
     if (signal.aborted) return;
-    const asked = words.value.trim().toLowerCase();
-    const users = crowd.users.filter((user) => user.user_id.toLowerCase().includes(asked));
+    const query = input.value.trim().toLowerCase();
+    const users = crowd.users.filter((user) => user.user_id.toLowerCase().includes(query));
     if (!crowd.users.length) {
-      fill(told);
+      fill(status);
       fill(
-        found,
+        results,
         empty(
-          "Nobody is known yet",
+          "No users yet",
           h(
             "p",
             {},
-            "Users come with events: replay a dataset (",
+            "Users appear with their first event. Replay a dataset (",
             h("code", {}, "make demo KEEP=1"),
-            "), send events with RecordEvents, or start as a guest.",
+            "), send events with RecordEvents, or continue as a guest.",
           ),
-          h("p", {}, h("button", { type: "button", class: "button quiet", onclick: load }, "Look again")),
+          h("p", {}, h("button", { type: "button", class: "button quiet", onclick: load }, "Refresh")),
         ),
       );
       return;
     }
     fill(
-      told,
-      asked
-        ? `${count(users.length, "user")} of the first ${whole(crowd.users.length)} match.`
-        : `${count(crowd.total, "user")} known.`,
+      status,
+      query
+        ? `${whole(users.length)} of the first ${count(crowd.users.length, "user")} match.`
+        : `${count(crowd.total, "user")}`,
     );
     fill(
-      found,
+      results,
       users.length
         ? h("ul", { class: "people" }, users.slice(0, many).map(entry))
         : empty(
-            "No such user among those listed",
+            "No matching user in the list",
             h(
               "p",
               {},
-              `Press Open to look “${words.value.trim()}” up all the same: somebody new begins with what is popular.`,
+              `Press Open to look up “${input.value.trim()}” anyway. A new user starts with popular products.`,
             ),
           ),
       users.length > many &&
@@ -167,7 +167,7 @@ export function choosePerson(root, _, query, signal) {
               const next = many;
               many += 4 * SHOWN;
               show();
-              found.querySelectorAll("li a")[next]?.focus();
+              results.querySelectorAll("li a")[next]?.focus();
             },
           },
           "Show more",
@@ -176,9 +176,9 @@ export function choosePerson(root, _, query, signal) {
   }
 
   function open() {
-    const asked = words.value.trim();
-    if (asked) location.hash = `#/user/${encodeURIComponent(asked)}`;
-    else fill(told, "Type a user’s id first, or choose one below.");
+    const query = input.value.trim();
+    if (query) location.hash = `#/user/${encodeURIComponent(query)}`;
+    else fill(status, "Enter a user id, or choose a user below.");
   }
 }
 

@@ -1,4 +1,4 @@
-// Whose eyes the page looks through: a user of the log, or a guest whose session lives in this tab alone.
+// Whom the page shows: a user of the log, or a guest, whose session lives in this tab only.
 
 const KEY = "freshet.person";
 const MOST_SESSION = 500; // as the proto allows
@@ -21,7 +21,7 @@ function keep(change) {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(person));
   } catch {
-    /* then it lives as long as the page */
+    /* it lives as long as the page */
   }
   dispatchEvent(new CustomEvent("freshet:person"));
 }
@@ -33,11 +33,11 @@ export const becomeUser = (user) => keep({ user, chosen: true });
 export const becomeGuest = () => keep({ user: "", chosen: true });
 export const forgetSession = () => keep({ session: [], unwanted: [] });
 
-/** What a guest did: a product looked at, or one not to be shown again. */
+/** Note a product that a guest viewed, or one to hide. */
 export function remember(product, { unwanted = false } = {}) {
   const list = unwanted ? "unwanted" : "session";
   keep({ [list]: [...person[list].filter((one) => one !== product), product].slice(-MOST_SESSION) });
 }
 
-/** The hash that shows this person's list. */
+/** The hash of this person's list. */
 export const address = () => (person.user ? `#/user/${encodeURIComponent(person.user)}` : "#/guest");

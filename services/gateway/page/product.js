@@ -1,22 +1,22 @@
-// A product: what is known of it, what somebody can do with it, and what goes with it.
+// A product: its data, the actions on it, and related products.
 
 import { getProduct, similarProducts } from "./api.js";
 import { particulars, record } from "./acting.js";
-import { empty, figure, fill, h, problem, say, waiting } from "./elements.js";
+import { announce, empty, figure, fill, h, problem, waiting } from "./elements.js";
 import { FIELDS, learn, title } from "./known.js";
 import { actions, factsOf, productList } from "./list.js";
 import { address, current } from "./person.js";
 import { count, date, did, plain, position, price, whole } from "./words.js";
 
-const NEIGHBOURS = 10;
-const AVAILABILITY = { IN_STOCK: "in stock", BACK_ORDER: "on back order", PRE_ORDER: "to be ordered ahead" };
+const RELATED = 10;
+const AVAILABILITY = { IN_STOCK: "in stock", BACK_ORDER: "on back order", PRE_ORDER: "available for pre-order" };
 
 /** The view of `#/product/<id>`. */
 export function showProduct(root, { product: id }, query, signal) {
   const about = h("div", { class: "product-head" }, h("h1", { tabindex: "-1" }, id));
   const doing = h("section", { class: "panel", "aria-labelledby": "do-title" });
-  const list = productList({ label: "Products that go with this one", itself: id });
-  const neighbours = h("div", {}, waiting());
+  const list = productList({ label: "Related products, best first", itself: id });
+  const related = h("div", {}, waiting());
   fill(
     root,
     about,
@@ -26,8 +26,8 @@ export function showProduct(root, { product: id }, query, signal) {
       h(
         "section",
         { class: "recommended", "aria-labelledby": "similar-title" },
-        h("h2", { id: "similar-title" }, "What goes with it"),
-        neighbours,
+        h("h2", { id: "similar-title" }, "Related products"),
+        related,
         list.element,
       ),
       h("div", { class: "aside" }, doing),
@@ -35,12 +35,12 @@ export function showProduct(root, { product: id }, query, signal) {
   );
   fill(
     doing,
-    h("h2", { id: "do-title" }, "As ", current().user ? h("span", { class: "id" }, current().user) : "a guest"),
+    h("h2", { id: "do-title" }, "Act as ", current().user ? h("span", { class: "id" }, current().user) : "guest"),
   );
-  tell();
-  compare();
+  load();
+  loadRelated();
 
-  async function tell() {
+  async function load() {
     try {
       const known = await getProduct({ product_id: id }, signal);
       learn(known.product);
@@ -50,69 +50,69 @@ export function showProduct(root, { product: id }, query, signal) {
       act(name);
     } catch (error) {
       if (signal.aborted) return;
-      fill(about, h("h1", { tabindex: "-1" }, id), problem(error, error.advice, tell));
+      fill(about, h("h1", { tabindex: "-1" }, id), problem(error, error.advice, load));
       act(id);
     }
   }
 
-  async function compare() {
+  async function loadRelated() {
     try {
       const answer = await similarProducts(
-        { product_id: id, wishes: { count: NEIGHBOURS, explain: true, product_fields: FIELDS } },
+        { product_id: id, wishes: { count: RELATED, explain: true, product_fields: FIELDS } },
         signal,
       );
       const products = answer.products ?? [];
       fill(
-        neighbours,
+        related,
         products.length
           ? h(
               "p",
               { class: "lineage" },
               answer.model_version
-                ? ["By model ", h("code", {}, answer.model_version), "."]
-                : "Nothing was learned yet: category, text, brand and price alone decide.",
+                ? ["Ranked by model ", h("code", {}, answer.model_version), "."]
+                : "No model yet: ranked by category, text, brand and price.",
             )
           : empty(
-              "No neighbours",
+              "No related products",
               h(
                 "p",
                 {},
-                "Nothing is known that goes with it. Neighbours come with events, or with products of the same category.",
+                "They appear with events, or with products of the same category.",
               ),
             ),
       );
       list.show(products);
     } catch (error) {
-      if (!signal.aborted) fill(neighbours, problem(error, error.advice, compare));
+      if (!signal.aborted) fill(related, problem(error, error.advice, loadRelated));
     }
   }
 
   function act(name) {
-    const told = h("p", { class: "hint", role: "status" });
-    const done = async (kind, given = {}) => {
+    const status = h("p", { class: "hint", role: "status" });
+    const save = async (kind, given = {}) => {
       try {
         const details = await particulars(kind, id, given);
         if (!details) return;
         const at = await record(kind, id, details);
         fill(
-          told,
+          status,
           `${name} ${did(kind)}: written to the log (${position(at)}). `,
-          h("a", { href: address() }, "See the list it changes"),
+          h("a", { href: address() }, "See the updated list"),
         );
-        say(`${name} ${did(kind)}.`);
+        announce(`${name} ${did(kind)}.`);
       } catch (error) {
         fill(
-          told,
+          status,
           problem(error, error.advice, () => done(kind, given)),
         );
       }
     };
     fill(
       doing,
-      h("h2", { id: "do-title" }, "As ", current().user ? h("span", { class: "id" }, current().user) : "a guest"),
+      h("h2", { id: "do-title" }, "Act as ", current().user ? h("span", { class: "id" }, current().user) : "guest"),
       actions(name, done),
-      told,
-      h("p", {}, h("a", { href: address() }, current().user ? "Back to this user’s list" : "To the session’s list")),
+      status,
+      h("p", {}, h("a", { href: address() }, "Back to recommendations")),
     );
   }
 }
@@ -120,7 +120,7 @@ export function showProduct(root, { product: id }, query, signal) {
 function described(known, name) {
   const about = known.product;
   const availability = about.unavailable
-    ? "not to be had: never recommended"
+    ? "unavailable, never recommended"
     : AVAILABILITY[plain(about.availability, "AVAILABILITY")];
   return [
     h(
@@ -146,15 +146,15 @@ function described(known, name) {
       "dl",
       { class: "figures" },
       figure("Events", whole(known.events)),
-      figure("Popularity", known.popularity_rank ? `№ ${whole(known.popularity_rank)}` : "not ranked"),
-      figure("Share of all events now", known.share ? `${(known.share * 100).toPrecision(2)} %` : "0 %"),
+      figure("Popularity rank", known.popularity_rank ? whole(known.popularity_rank) : "none"),
+      figure("Share of popularity", known.share ? `${(known.share * 100).toPrecision(2)} %` : "0 %"),
       figure("First event", Number(known.first_event_ms ?? 0) ? date(known.first_event_ms) : "none yet"),
     ),
     Number(known.events ?? 0) === 0 &&
       h(
         "p",
         { class: "hint" },
-        `Until its first event, its place comes from products that are alike. ${count(0, "event")} so far.`,
+        "No events yet: ranked like similar products.",
       ),
   ];
 }

@@ -4,7 +4,7 @@ import { fill, h } from "./elements.js";
 
 const MOST_CHARACTERS = 5000;
 
-/** Ask for stars and a text; {rating, text} once it is sent, null when it is left. */
+/** Ask for stars and a text: {rating, text} when sent, null when cancelled. */
 export function askForReview(name) {
   return new Promise((resolve) => {
     const note = h("p", { class: "field-error", id: "review-error", role: "alert" });
@@ -53,14 +53,14 @@ export function askForReview(name) {
         h(
           "p",
           { class: "hint", id: "review-hint" },
-          "The first line is its title. The sentiment of what you write counts beside the stars.",
+          "The first line is the title. The sentiment of the text counts along with the stars.",
         ),
         note,
         h(
           "div",
           { class: "dialog-buttons" },
           h("button", { type: "button", class: "button quiet", onclick: () => dialog.close() }, "Cancel"),
-          h("button", { type: "submit", class: "button" }, "Send the review"),
+          h("button", { type: "submit", class: "button" }, "Send review"),
         ),
       ),
     );
@@ -70,7 +70,7 @@ export function askForReview(name) {
         fill(note, "Choose one to five stars.");
         stars.querySelector("input").focus();
       } else if (!text.value.trim()) {
-        fill(note, "Write a word or two; to give stars alone, use the stars beside the product.");
+        fill(note, "Write a few words. To rate without a text, use the stars next to the product.");
         text.focus();
       } else {
         result = { rating: Number(rating.value), text: text.value.trim() };

@@ -1,9 +1,9 @@
-// One person's list: what is recommended and why, what was done before, and how the list follows what is done now.
+// The list of one user or guest: recommendations with their reasons, the history, and how the list follows new events.
 
 import { getUser, recommend } from "./api.js";
 import { eventId, particulars, record, requestFor } from "./acting.js";
 import { seen } from "./clock.js";
-import { fill, h, problem, say, waiting } from "./elements.js";
+import { announce, fill, h, problem, waiting } from "./elements.js";
 import { form, fromQuery, toQuery, toWishes } from "./filters.js";
 import { panel as freshness, measured } from "./freshness.js";
 import { panel as history } from "./history.js";
@@ -20,27 +20,27 @@ export function shop(root, { user = "" }, query, signal) {
   else becomeGuest();
   let chosen = fromQuery(query);
   let answer = null;
-  let owed = null; // {done, position} of an event in the log that the list shown has not seen
+  let pending = null; // {done, position} of an event in the log that the list does not include yet
   let busy = false;
-  let newest = 0; // the newest question; lists asked for earlier come too late
+  let newest = 0; // number of the newest request; earlier responses are dropped
 
-  document.title = `${user || "A guest"} · Freshet`;
-  const list = productList({ act, label: "Recommended products, the best first" });
+  document.title = `${user || "Guest"} · Freshet`;
+  const list = productList({ act, label: "Recommended products, best first" });
   const about = h("p", { class: "about" });
   const notes = h("div", { class: "notes" });
   const trouble = h("div");
   const lineage = h("p", { class: "lineage" });
   const freshnessPlace = h("div", { class: "freshness-place" });
   const historyPlace = h("div");
-  const heading = h("h2", { id: "list-title" }, "Recommended now");
-  const refresh = h("button", { type: "button", class: "button quiet", onclick: () => load() }, "Ask again");
+  const heading = h("h2", { id: "list-title" }, "Recommendations");
+  const refresh = h("button", { type: "button", class: "button quiet", onclick: () => load() }, "Refresh");
   fill(
     root,
     h(
       "div",
       { class: "title-row" },
-      h("div", {}, h("h1", { tabindex: "-1" }, user ? h("span", { class: "id" }, user) : "A guest’s session"), about),
-      h("p", {}, h("a", { class: "button quiet", href: "#/" }, "Choose somebody else")),
+      h("div", {}, h("h1", { tabindex: "-1" }, user ? h("span", { class: "id" }, user) : "Guest session"), about),
+      h("p", {}, h("a", { class: "button quiet", href: "#/" }, "Switch user")),
     ),
     form(chosen, (changed) => {
       chosen = changed;
@@ -72,17 +72,17 @@ export function shop(root, { user = "" }, query, signal) {
   async function load() {
     const before = answer;
     try {
-      const moved = await askList();
+      const moved = await loadList();
       if (!moved) return;
-      if (before) say(`The list anew: ${summary(moved)}.`);
-      await askPerson();
+      if (before) announce(`List refreshed: ${summary(moved)}.`);
+      await loadPerson();
     } catch (error) {
       failed(error, load);
     }
   }
 
   function act(kind, id, given = {}) {
-    return alone(async () => {
+    return exclusively(async () => {
       const details = await particulars(kind, id, given);
       if (!details) return;
       const name = title(await product(id));
@@ -90,18 +90,18 @@ export function shop(root, { user = "" }, query, signal) {
     });
   }
 
-  // One event at a time: what is pressed meanwhile counts for nothing.
-  async function alone(doing) {
+  // One event at a time: clicks in between are ignored.
+  async function exclusively(action) {
     if (busy) return;
     busy = true;
     try {
-      await doing();
+      await action();
     } finally {
       busy = false;
     }
   }
 
-  /** Send an event, then show the list that has seen it; `done` says in words what was done. */
+  /** Send an event, then show the list that includes it; `done` describes it in words. */
   async function send(done, event) {
     const before = ids(answer);
     const sent = performance.now();
@@ -109,13 +109,13 @@ export function shop(root, { user = "" }, query, signal) {
     try {
       position = await record(...event);
     } catch (error) {
-      failed(error, () => alone(() => send(done, event)), `${done}: the log has not acknowledged it.`);
+      failed(error, () => exclusively(() => send(done, event)), `${done}: the log has not acknowledged the event.`);
       return;
     }
     const acknowledged = performance.now();
-    owed = { done, position };
+    pending = { done, position };
     try {
-      while (owed) await askList(); // once more where other wishes were made meanwhile
+      while (pending) await loadList(); // again where the filters were changed meanwhile
     } catch (error) {
       failed(error, load);
       return;
@@ -124,28 +124,28 @@ export function shop(root, { user = "" }, query, signal) {
     measured(acknowledged - sent, took);
     const moved = summary(moves(before, ids(answer)));
     fill(freshnessPlace, freshness({ did: done, summary: moved, position }));
-    say(`${done}. The list has seen it: ${moved}. ${ms(took)} milliseconds.`);
-    await askPerson().catch(() => {}); // the list has seen it all the same
+    announce(`${done}. List updated in ${ms(took)} milliseconds: ${moved}.`);
+    await loadPerson().catch(() => {}); // the list is up to date all the same
   }
 
-  /** Show the list anew; how places moved, undefined where it was asked for once more meanwhile. */
-  async function askList() {
+  /** Load and show the list; how ranks moved, undefined where a newer request was sent meanwhile. */
+  async function loadList() {
     newest++;
-    const fresh = await unlessOvertaken(recommend(requestFor(current(), toWishes(chosen), owed?.position), signal));
+    const fresh = await unlessSuperseded(recommend(requestFor(current(), toWishes(chosen), pending?.position), signal));
     return fresh && showAnswer(fresh);
   }
 
-  async function askPerson() {
-    const known = await unlessOvertaken(whoIs(user, signal));
+  async function loadPerson() {
+    const known = await unlessSuperseded(lookUp(user, signal));
     if (known !== undefined) showPerson(known);
   }
 
-  // Once the list is asked for anew, what was asked for earlier comes too late: neither answer nor failure counts.
-  async function unlessOvertaken(asked) {
+  // After a newer request, the response or failure of an earlier one no longer counts.
+  async function unlessSuperseded(response) {
     const mine = newest;
     try {
-      const given = await asked;
-      return mine === newest ? given : undefined;
+      const result = await response;
+      return mine === newest ? result : undefined;
     } catch (error) {
       if (mine === newest) throw error;
     }
@@ -154,17 +154,17 @@ export function shop(root, { user = "" }, query, signal) {
   function showAnswer(fresh) {
     const moved = moves(ids(answer), ids(fresh));
     const products = fresh.products ?? [];
-    const words = fallback(fresh);
+    const note = fallback(fresh);
     fill(trouble);
-    fill(notes, products.length ? words && h("p", { class: "note" }, words) : nothing(fresh, toQuery(chosen) !== ""));
+    fill(notes, products.length ? note && h("p", { class: "note" }, note) : nothing(fresh, toQuery(chosen) !== ""));
     list.show(products, answer && moved.marks);
     fill(lineage, lineageOf(fresh));
     answer = fresh;
-    owed = null;
+    pending = null;
     return moved;
   }
 
-  /** Show what is known of the user; null: nothing. */
+  /** Show the user's summary and history; null: unknown. */
   function showPerson(known) {
     const opened = historyPlace.contains(document.activeElement);
     fill(historyPlace, history(current(), known));
@@ -172,12 +172,12 @@ export function shop(root, { user = "" }, query, signal) {
     fill(about, aboutOf(user, known));
   }
 
-  function failed(error, again, so = owed && `${owed.done}: the log has it, but this list has not seen it.`) {
+  function failed(error, again, state = pending && `${pending.done}: the event is in the log, but not yet in this list.`) {
     if (signal.aborted) return;
     if (!answer) fill(notes);
     fill(
       trouble,
-      problem(error, [so, error.advice].filter(Boolean).join(" "), () => {
+      problem(error, [state, error.advice].filter(Boolean).join(" "), () => {
         fill(trouble);
         again();
       }),
@@ -187,8 +187,8 @@ export function shop(root, { user = "" }, query, signal) {
 
 const ids = (answer) => (answer?.products ?? []).map((one) => one.product_id);
 
-/** What is known of a user; null for a guest and for a user without an event. */
-async function whoIs(user, signal) {
+/** A user; null for a guest and for a user without events. */
+async function lookUp(user, signal) {
   if (!user) return null;
   try {
     const known = await getUser({ user_id: user }, signal);

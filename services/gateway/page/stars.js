@@ -1,8 +1,8 @@
-// Stars: shown, and given.
+// Star ratings, to read and to give.
 
 import { h, unseen } from "./elements.js";
 
-/** Stars out of five, as text that is read as a number. */
+/** A rating out of five; screen readers hear the number. */
 export function shown(rating) {
   const full = Math.max(0, Math.min(5, Math.round(rating)));
   return h(
@@ -13,7 +13,7 @@ export function shown(rating) {
   );
 }
 
-/** Five buttons that are one stop of the tab key: arrows move, Enter gives. */
+/** Five buttons in one tab stop: arrow keys move, Enter rates. */
 export function give(name, given) {
   const buttons = [1, 2, 3, 4, 5].map((n) =>
     h(

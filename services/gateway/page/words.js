@@ -1,4 +1,4 @@
-// Numbers, times and kinds as people read them. Pure.
+// Formats numbers, times and kinds of events. Pure.
 
 const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const TIME = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -28,14 +28,14 @@ const KINDS = {
   RATING: "rated",
   VIEW: "viewed",
   CLICK: "clicked",
-  CART: "put in the cart",
+  CART: "added to the cart",
   PURCHASE: "bought",
-  RETURN: "sent back",
-  DISLIKE: "not wanted",
+  RETURN: "returned",
+  DISLIKE: "disliked",
   FAVOURITE: "saved",
 };
 
-/** What somebody did, as a past participle. */
+/** What a user did, as a past participle. */
 export const did = (kind) => KINDS[plain(kind, "EVENT_KIND")] ?? "did";
 
 /** "EVENT_KIND_CART" → "CART". */
@@ -47,19 +47,19 @@ export const userClass = (name) =>
     .toLowerCase()
     .replace("unspecified", "");
 
-/** Why an answer is not learned, or not full, as a sentence; "" where it is learned. */
+/** Why a model did not answer, or why the list is empty, as a sentence; "" where a model answered. */
 export function fallback(answer) {
   return (
     {
       NO_MODEL:
-        "No model is live yet, so this is what is popular now. The first version comes after some hundred events.",
+        "No model is live yet, so this list shows what is popular now. The first version comes after a few hundred events.",
       UNKNOWN_USER:
-        "Nothing is known of this person yet, so this is what is popular now. Click, buy or rate something, and the list turns to it.",
-      EMPTY_CATALOGUE: "No product is known yet.",
-      NOTHING_LEFT: "No product is left to recommend.",
+        "Nothing is known about this user yet, so this list shows what is popular now. Click, buy or rate a product, and the list adapts.",
+      EMPTY_CATALOGUE: "The catalogue is empty.",
+      NOTHING_LEFT: "There are no products left to recommend.",
     }[plain(answer.fallback, "FALLBACK")] ?? ""
   );
 }
 
-/** Where an event lies in the log. */
+/** An event’s place in the log. */
 export const position = (at) => `partition ${at.partition ?? 0}, offset ${whole(at.offset ?? 0)}`;

@@ -1,4 +1,4 @@
-"""The calls of the proto as HTTP: a POST with JSON for each, and a GET for some."""
+"""The HTTP API: a POST with JSON for each call of the proto, and a GET for some."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 class Api:
-    """A handler for each path, on the recommender."""
+    """The handlers of the API, which call the recommender."""
 
     def __init__(self, recommender: Recommender, settings: GatewaySettings) -> None:
         self._recommender = recommender
         self._settings = settings
 
     def routes(self) -> Iterator[web.RouteDef]:
-        """Every path of the API."""
+        """The routes of the API."""
         for method in METHODS.values():
             yield web.post(method.path, self._post(method))
         for get in GETS:
@@ -42,7 +42,7 @@ class Api:
         async def post(request: web.Request) -> web.StreamResponse:
             if request.content_type != JSON or (request.charset or "utf-8").lower() != "utf-8":
                 raise Problem(415, f"Content-Type: must be {JSON}, in UTF-8")
-            return await self._answered(request, method, from_json(await request.read(), method.request))
+            return await self._respond(request, method, from_json(await request.read(), method.request))
 
         return post
 
@@ -53,21 +53,21 @@ class Api:
             message = method.request()
             fill(message, list(request.match_info.items()), {name: name for name in get.in_path})
             fill(message, list(request.query.items()), get.query)
-            return await self._answered(request, method, message)
+            return await self._respond(request, method, message)
 
         return show
 
-    async def _answered(self, request: web.Request, method: Method, message: Message) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, method: Method, message: Message) -> web.StreamResponse:
         seconds = self._seconds(request.headers, method)
         if method.streams:
-            return await self._streamed(request, method, message, seconds)
+            return await self._stream(request, method, message, seconds)
         response = await self._recommender.answer(method, message, seconds)
         return web.Response(body=to_json(response), content_type=JSON)
 
-    async def _streamed(
+    async def _stream(
         self, request: web.Request, method: Method, message: Message, seconds: float
     ) -> web.StreamResponse:
-        """A line for each response; what ends it early, once the first is sent, is a line {"problem": …}."""
+        """Send a line for each response; a failure after the first becomes a last line, {"problem": …}."""
         answer = web.StreamResponse(headers={"Content-Type": NDJSON})
         async with aclosing(self._recommender.answers(method, message, seconds)) as responses:
             try:
@@ -85,9 +85,9 @@ class Api:
         return answer
 
     def _seconds(self, headers: Mapping[str, str], method: Method) -> float:
-        asked, most = headers.get(TIMEOUT), self._settings.most_timeout_seconds
-        if asked is None:
+        timeout, most = headers.get(TIMEOUT), self._settings.most_timeout_seconds
+        if timeout is None:
             return most if method.streams else self._settings.timeout_seconds
-        if _NUMBER.fullmatch(asked) and float(asked) >= LEAST_SECONDS:
-            return min(float(asked), most)
-        raise BadRequest(TIMEOUT, f"seconds, {LEAST_SECONDS} or more, got {asked[:80]!r}")
+        if _NUMBER.fullmatch(timeout) and float(timeout) >= LEAST_SECONDS:
+            return min(float(timeout), most)
+        raise BadRequest(TIMEOUT, f"seconds, {LEAST_SECONDS} or more, got {timeout[:80]!r}")

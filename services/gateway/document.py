@@ -1,4 +1,10 @@
-"""The OpenAPI document: every path with what it takes, gives and may refuse. Pure."""
+"""The OpenAPI document: every path with its parameters, responses and errors, and an example of each call.
+
+    python -m services.gateway.document DESCRIPTORS > services/gateway/openapi.json
+
+`make protos` writes it, from the protos as a file of descriptors with their comments. The document is committed, and a
+test compares the two. The examples work on the generated sample, which `make demo` and the stack replay.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +22,9 @@ from services.gateway.problems import CONTENT_TYPE, STATUS
 from services.gateway.recommender import GETS, GROUPS, METHODS, SERVICE, Get, Method
 from services.gateway.schemas import Json, Schemas, comments
 
-# A request for each call that works on the generated sample, which `make demo` and the stack replay. Pure.
-
+FILE = Path(__file__).parent / "openapi.json"
 USER, PRODUCT = "A00245B5VXREUJ", "B00005TB7U"
-
-# By the name of the call.
+# Example requests, by call.
 BODIES: Mapping[str, Mapping[str, Any]] = {
     "Recommend": {
         "user_id": USER,
@@ -64,8 +68,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
     "ListUsers": {"page_size": 10},
     "ListModels": {},
 }
-
-# By the name of the parameter.
+# Example parameters, by name.
 PARAMETERS: Mapping[str, Any] = {
     "user_id": USER,
     "product_id": PRODUCT,
@@ -75,66 +78,68 @@ PARAMETERS: Mapping[str, Any] = {
     "category": "Video Games",
     "product_fields": "title,price",
 }
-
-
 _ABOUT = """\
-Every call of Freshet's gRPC service over HTTP, as POST with JSON; some as GET, too.
+Every call of Freshet's gRPC service over HTTP, as POST with JSON; some also as GET.
 
-The JSON is that of Protocol Buffers with the names of the protos. In an answer every field is there but those that are
-marked as absent when unknown; int64 and uint64 are strings. A request may leave out what it does not need; a field that
-is not known, null, or a number where a string belongs is refused. Whoever serves pages on another origin needs
-FRESHET_GATEWAY_ALLOWED_ORIGINS.
+The JSON is that of Protocol Buffers, with the field names of the protos. A response holds every field, except those
+marked as absent when unknown; int64 and uint64 are strings. A request may omit fields. Unknown fields, null, and
+numbers in place of strings are refused. To call from pages of another origin, set FRESHET_GATEWAY_ALLOWED_ORIGINS.
 
-A request that fails is answered with problem details (RFC 9457): `field` names what is wrong, `code` is gRPC's own
-status."""
-
+Errors are problem details (RFC 9457): `field` names the wrong field, `code` is the gRPC status."""
 _REFUSALS: Mapping[int, str] = {
-    400: "A field, a parameter or a header is wrong; `field` says which.",
-    403: "Called under a name or from a page that is not allowed.",
-    404: "It is not known.",
+    400: "A field, a parameter or a header is invalid; `field` says which.",
+    403: "The host name or the origin is not allowed.",
+    404: "Not found.",
     413: "The body is too large.",
-    415: "The body is no JSON by its Content-Type.",
-    429: "Too many calls at a time: ask again after Retry-After.",
-    500: "A fault of the service.",
-    501: "The recommender that runs does not know this call yet.",
-    503: "The recommender, or the log behind it, can't be reached, or starts: ask again after Retry-After.",
-    504: "There was no answer in time.",
+    415: "The Content-Type is not JSON.",
+    429: "Too many requests; retry after Retry-After.",
+    500: "Internal error.",
+    501: "The running recommender does not support this call.",
+    503: "The recommender, or the log behind it, is starting or can't be reached; retry after Retry-After.",
+    504: "The request timed out.",
 }
 _PROBLEM: Json = {
     "type": "object",
     "description": "Problem details, RFC 9457.",
     "properties": {
-        "type": {"const": "about:blank", "description": "the status says it all"},
-        "title": {"type": "string", "description": "the status in words"},
-        "status": {"type": "integer", "description": "the status"},
+        "type": {"const": "about:blank", "description": "always about:blank; see status"},
+        "title": {"type": "string", "description": "the name of the status"},
+        "status": {"type": "integer", "description": "the HTTP status"},
         "detail": {"type": "string", "description": "what is wrong, and what to do"},
         "code": {
             "enum": sorted(code.name for code in STATUS),
-            "description": "gRPC's status, of the recommender's refusal",
+            "description": "the gRPC status, where the recommender refused the call",
         },
-        "field": {"type": "string", "description": "what is wrong in the request, as events[3].rating"},
+        "field": {"type": "string", "description": "the invalid field of the request, such as events[3].rating"},
     },
     "required": ["type", "title", "status", "detail"],
 }
+_SYSTEM = "System"
+_TIMEOUT: Json = {"$ref": "#/components/parameters/timeout"}
+
+
+def text(descriptors: bytes) -> str:
+    """The document as it is committed and served."""
+    return json.dumps(document(FileDescriptorSet.FromString(descriptors)), indent=1, ensure_ascii=False) + "\n"
 
 
 def document(files: FileDescriptorSet) -> Json:
-    """The document, from the protos with their comments."""
-    said = comments(files)
-    schemas = Schemas(said)
+    """The document, from the protos and their comments."""
+    descriptions = comments(files)
+    schemas = Schemas(descriptions)
     paths: dict[str, Json] = {}
     for method in (METHODS[name] for names in GROUPS.values() for name in names):
-        paths.setdefault(method.path, {})["post"] = _post(method, said)
+        paths.setdefault(method.path, {})["post"] = _post(method, descriptions)
         for get in (get for get in GETS if get.method == method.name):
-            paths.setdefault(get.path, {})["get"] = _get(get, said, schemas)
-    paths |= _OWN
+            paths.setdefault(get.path, {})["get"] = _get(get, descriptions, schemas)
+    paths |= _SYSTEM_PATHS
     live = Live.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     return {
         "openapi": "3.1.0",
         "info": {"title": "Freshet", "version": "1", "description": _ABOUT},
         "servers": [{"url": "/"}],
         "security": [],
-        "tags": [{"name": name} for name in (*GROUPS, _OWN_GROUP)],
+        "tags": [{"name": name} for name in (*GROUPS, _SYSTEM)],
         "paths": paths,
         "components": {
             "schemas": {**schemas.all(), **live.pop("$defs"), "Live": live, "Problem": _PROBLEM},
@@ -143,7 +148,7 @@ def document(files: FileDescriptorSet) -> Json:
                 "timeout": {
                     "name": TIMEOUT,
                     "in": "header",
-                    "description": "Seconds that the answer may take; as many as the gateway allows, at most.",
+                    "description": "Seconds until the request times out, up to the gateway's limit.",
                     "schema": {"type": "number", "minimum": LEAST_SECONDS},
                 }
             },
@@ -151,42 +156,47 @@ def document(files: FileDescriptorSet) -> Json:
     }
 
 
-def _post(method: Method, said: Mapping[str, str]) -> Json:
+def _post(method: Method, descriptions: Mapping[str, str]) -> Json:
     name = method.request.DESCRIPTOR.name
     content = {"schema": _ref(name), "examples": {"sample": {"value": BODIES[method.name]}}}
-    asked = {"required": True, "content": {JSON: content}}
-    return {**_told(method, said), "operationId": _camel(method.name), "parameters": [_TIMEOUT], "requestBody": asked}
+    body = {"required": True, "content": {JSON: content}}
+    return {
+        **_operation(method, descriptions),
+        "operationId": _camel(method.name),
+        "parameters": [_TIMEOUT],
+        "requestBody": body,
+    }
 
 
-def _get(get: Get, said: Mapping[str, str], schemas: Schemas) -> Json:
+def _get(get: Get, descriptions: Mapping[str, str], schemas: Schemas) -> Json:
     method = METHODS[get.method]
     parameters = []
     for name, field in {**{name: name for name in get.in_path}, **get.query}.items():
-        schema, described = schemas.parameter(method.request.DESCRIPTOR, field)
+        schema, description = schemas.parameter(method.request.DESCRIPTOR, field)
         place = {"in": "path", "required": True} if name in get.in_path else {"in": "query"}
         if name in get.in_path:
             schema["minLength"] = 1
         example = {"example": PARAMETERS[name]} if name in PARAMETERS else {}
-        parameters.append({"name": name, **place, "description": described, "schema": schema, **example})
-    told = _told(method, said)
+        parameters.append({"name": name, **place, "description": description, "schema": schema, **example})
+    operation = _operation(method, descriptions)
     if get.in_path:
-        told["responses"]["404"] = _refused(404)
-    del told["responses"]["413"], told["responses"]["415"]
-    return {**told, "operationId": f"{_camel(get.method)}ByUrl", "parameters": [*parameters, _TIMEOUT]}
+        operation["responses"]["404"] = _refusal_ref(404)
+    del operation["responses"]["413"], operation["responses"]["415"]
+    return {**operation, "operationId": f"{_camel(get.method)}ByUrl", "parameters": [*parameters, _TIMEOUT]}
 
 
-def _told(method: Method, said: Mapping[str, str]) -> Json:
-    described = said[f"{SERVICE.full_name}.{method.name}"]
-    given = "A line of JSON for each." if method.streams else "The answer."
+def _operation(method: Method, descriptions: Mapping[str, str]) -> Json:
+    description = descriptions[f"{SERVICE.full_name}.{method.name}"]
+    response = "One line of JSON for each response." if method.streams else "The response."
     answer = {"schema": _ref(method.response.DESCRIPTOR.name)}
-    refusals = [status for status in _REFUSALS if status != 404 or "NOT_FOUND" in described]
+    refusals = [status for status in _REFUSALS if status != 404 or "NOT_FOUND" in description]
     return {
         "tags": [next(group for group, names in GROUPS.items() if method.name in names)],
-        "summary": described.split(". ")[0].rstrip(".") + ".",
-        "description": described,
+        "summary": description.split(". ")[0].rstrip(".") + ".",
+        "description": description,
         "responses": {
-            "200": {"description": given, "content": {NDJSON if method.streams else JSON: answer}},
-            **{str(status): _refused(status) for status in refusals},
+            "200": {"description": response, "content": {NDJSON if method.streams else JSON: answer}},
+            **{str(status): _refusal_ref(status) for status in refusals},
         },
     }
 
@@ -202,43 +212,41 @@ def _refusal(status: int) -> Json:
     }
 
 
+def _refusal_ref(status: int) -> Json:
+    return {"$ref": f"#/components/responses/{status}"}
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _refused(status: int) -> Json:
-    return {"$ref": f"#/components/responses/{status}"}
 
 
 def _camel(name: str) -> str:
     return name[0].lower() + name[1:]
 
 
-_TIMEOUT: Json = {"$ref": "#/components/parameters/timeout"}
-_OWN_GROUP = "The system itself"
-_OWN: dict[str, Json] = {
+_SYSTEM_PATHS: dict[str, Json] = {
     "/v1/live": {
         "get": {
-            "tags": [_OWN_GROUP],
+            "tags": [_SYSTEM],
             "operationId": "getLive",
-            "summary": "How the policies fare live, each event judged before it is learned.",
+            "summary": "The live figures of the policies, evaluated on each event before it is learned.",
             "responses": {
                 "200": {
-                    "description": "The figures, a second old at most.",
+                    "description": "The figures, at most a second old.",
                     "content": {JSON: {"schema": _ref("Live")}},
                 },
-                **{str(status): _refused(status) for status in (403, 500, 503)},
+                **{str(status): _refusal_ref(status) for status in (403, 500, 503)},
             },
         }
     },
     "/healthz": {
         "get": {
-            "tags": [_OWN_GROUP],
+            "tags": [_SYSTEM],
             "operationId": "getHealth",
-            "summary": "Whether the recommender can do its work.",
+            "summary": "Whether the recommender serves.",
             "responses": {
                 "200": {
-                    "description": "It can.",
+                    "description": "It serves.",
                     "content": {
                         JSON: {
                             "schema": {
@@ -249,25 +257,11 @@ _OWN: dict[str, Json] = {
                         }
                     },
                 },
-                **{str(status): _refused(status) for status in (403, 500, 503)},
+                **{str(status): _refusal_ref(status) for status in (403, 500, 503)},
             },
         }
     },
 }
-
-
-# Writes the OpenAPI document to standard output, from the protos as a file of descriptors with their comments.
-#
-# python -m services.gateway.document DESCRIPTORS > services/gateway/openapi.json
-#
-# `make protos` does it; the document is committed, and a test compares the two.
-
-FILE = Path(__file__).parent / "openapi.json"
-
-
-def text(descriptors: bytes) -> str:
-    """The document as it is committed and served."""
-    return json.dumps(document(FileDescriptorSet.FromString(descriptors)), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The recommender, as the gateway calls it: several connections, the least busy one first."""
+"""The recommender behind the gateway: its methods and their paths, and a client with several connections."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter
 
 from freshet.calling import OPTIONS
 from services.gateway.problems import Problem, of_rpc
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.telemetry import SECONDS_BUCKETS
-
-# Which paths there are: one for each call of the proto, made from its descriptor, and the plain GET forms. Pure.
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
 PREFIX = "/v1"
@@ -29,34 +26,34 @@ PREFIX = "/v1"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call of the proto."""
+    """A method of the proto, and the path of its POST."""
 
     name: str
     rpc: str  # as gRPC names it
-    path: str  # of its POST
+    path: str
     request: type[Message]
     response: type[Message]
     streams: bool  # many responses to one request
 
 
-def _method(found: MethodDescriptor) -> Method:
-    kebab = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", found.name).lower()
+def _method(descriptor: MethodDescriptor) -> Method:
+    kebab = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", descriptor.name).lower()
     return Method(
-        name=found.name,
-        rpc=f"/{SERVICE.full_name}/{found.name}",
+        name=descriptor.name,
+        rpc=f"/{SERVICE.full_name}/{descriptor.name}",
         path=f"{PREFIX}/{kebab}",
-        request=GetMessageClass(found.input_type),
-        response=GetMessageClass(found.output_type),
-        streams=found.server_streaming,
+        request=GetMessageClass(descriptor.input_type),
+        response=GetMessageClass(descriptor.output_type),
+        streams=descriptor.server_streaming,
     )
 
 
-METHODS: Mapping[str, Method] = {found.name: _method(found) for found in SERVICE.methods}
+METHODS: Mapping[str, Method] = {descriptor.name: _method(descriptor) for descriptor in SERVICE.methods}
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """A call that is asked for by a URL alone: what is in braces in the path is a field of the request."""
+    """A GET form of a method. Braces in the path name a field of the request."""
 
     path: str
     method: str
@@ -64,7 +61,7 @@ class Get:
 
     @property
     def in_path(self) -> list[str]:
-        """The fields that the path holds."""
+        """The fields in the path."""
         return re.findall(r"\{(\w+)\}", self.path)
 
 
@@ -82,61 +79,28 @@ GETS = (
     Get(f"{PREFIX}/models", "ListModels"),
 )
 
-# How the document orders the calls.
+# The order of the methods in the OpenAPI document.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Recommendations": ("Recommend", "BatchRecommend", "SimilarProducts", "Trending"),
     "Events and products": ("RecordEvents", "UpsertProducts", "RemoveProducts"),
     "What is known": ("ListProducts", "GetProduct", "ListUsers", "GetUser", "ListModels"),
 }
 
-
-# What the gateway tells Prometheus.
-
-
-class GatewayMetrics:
-    """The metrics of one gateway, in `registry`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        # route: the path as it is documented, with braces; none where there is no such path.
-        self.requests = Counter(
-            "freshet_gateway_requests_total", "HTTP requests answered.", ["route", "status"], registry=registry
-        )
-        self.request_seconds = Histogram(
-            "freshet_gateway_request_seconds", "Time to answer a request, a stream to its end.", ["route"],
-            buckets=SECONDS_BUCKETS, registry=registry,
-        )  # fmt: skip
-        self.in_flight = Gauge("freshet_gateway_requests_in_flight", "Requests being answered.", registry=registry)
-        self.calls_refused = Counter(
-            "freshet_gateway_calls_refused_total",
-            "Calls refused because every connection to the recommender was full.",
-            registry=registry,
-        )
-        self.ready = Gauge(
-            "freshet_gateway_ready",
-            "1 while the recommender says that it can do its work, else 0.",
-            registry=registry,
-        )
-        # Each route known in advance starts at 0.
-        for route in {*(method.path for method in METHODS.values()), *(get.path for get in GETS)}:
-            self.requests.labels(route, 200)
-            self.request_seconds.labels(route)
-
-
-# gRPC gives an attempt to connect no longer than this: a recommender on a busy machine is slow, not away.
+# gRPC gives up an attempt to connect after this time: a recommender on a busy machine is slow, not away.
 CONNECTING = {"grpc.min_reconnect_backoff_ms": 2_000}
 
 
-class _Connection:
-    """One connection, and how many calls are on their way on it."""
+class _Channel:
+    """One connection, and the number of its calls in flight."""
 
     def __init__(self, address: str) -> None:
-        # Channels of a process share connections to one address unless told not to.
+        # Without a pool of their own, channels of one process share a connection to the same address.
         options = [*(dict(OPTIONS) | CONNECTING).items(), ("grpc.use_local_subchannel_pool", 1)]
         self.channel: Any = grpc.aio.insecure_channel(address, options)
-        self.calls = {method.name: self._made(method) for method in METHODS.values()}
+        self.calls = {method.name: self._callable(method) for method in METHODS.values()}
         self.in_flight = 0
 
-    def _made(self, method: Method) -> Any:
+    def _callable(self, method: Method) -> Any:
         return (self.channel.unary_stream if method.streams else self.channel.unary_unary)(
             method.rpc,
             request_serializer=method.request.SerializeToString,
@@ -145,30 +109,29 @@ class _Connection:
 
 
 class Recommender:
-    """Open from the time it is made, in a running event loop, until `close`.
+    """A client of inference, open from its construction (in a running event loop) until `close`.
 
     Args:
-        most_calls: calls at a time on each connection; what exceeds them is refused here and at once, for gRPC would
-            let it wait for as long as it may take.
+        most_calls: concurrent calls on each connection. The client refuses further ones at once, since gRPC would queue
+            them without a limit.
+        calls_refused: counts those.
     """
 
-    def __init__(self, address: str, connections: int, most_calls: int, metrics: GatewayMetrics) -> None:
-        self._connections = deque(_Connection(address) for _ in range(connections))
+    def __init__(self, address: str, connections: int, most_calls: int, calls_refused: Counter) -> None:
+        self._channels = deque(_Channel(address) for _ in range(connections))
         self._most_calls = most_calls
-        self._metrics = metrics
-        self._apart = _Connection(address)  # asks for health, however many calls are on their way
-        self._health = health_pb2_grpc.HealthStub(self._apart.channel)
+        self._calls_refused = calls_refused
+        self._health_channel = _Channel(address)  # health checks don't wait for calls
+        self._health = health_pb2_grpc.HealthStub(self._health_channel.channel)
 
     @contextmanager
-    def _connection(self) -> Iterator[_Connection]:
-        """The one with the fewest calls on their way, in turn among those with equally few."""
-        self._connections.rotate()
-        chosen = min(self._connections, key=_calls_in_flight)
+    def _channel(self) -> Iterator[_Channel]:
+        """Take the connection with the fewest calls in flight, in turn among equals."""
+        self._channels.rotate()
+        chosen = min(self._channels, key=_calls_in_flight)
         if chosen.in_flight >= self._most_calls:
-            self._metrics.calls_refused.inc()
-            raise Problem(
-                429, "more calls are on their way than the recommender takes at a time; ask again in a moment"
-            )
+            self._calls_refused.inc()
+            raise Problem(429, "more calls are in flight than the recommender takes at a time; try again in a moment")
         chosen.in_flight += 1
         try:
             yield chosen
@@ -181,9 +144,9 @@ class Recommender:
         Raises:
             Problem: the call was refused, or ended with another status than OK.
         """
-        with self._connection() as connection:
+        with self._channel() as channel:
             try:
-                response: Message = await connection.calls[method.name](request, timeout=seconds)
+                response: Message = await channel.calls[method.name](request, timeout=seconds)
             except grpc.aio.AioRpcError as error:
                 raise of_rpc(error.code(), error.details() or "", request) from None
         return response
@@ -194,8 +157,8 @@ class Recommender:
         Raises:
             Problem: the call was refused, or ended with another status than OK.
         """
-        with self._connection() as connection:
-            call = connection.calls[method.name](request, timeout=seconds)
+        with self._channel() as channel:
+            call = channel.calls[method.name](request, timeout=seconds)
             try:
                 async for response in call:
                     yield response
@@ -205,7 +168,7 @@ class Recommender:
                 call.cancel()
 
     async def serves(self, seconds: float) -> bool:
-        """Whether it says that it can do its work."""
+        """Whether its health check says SERVING."""
         try:
             answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
         except grpc.aio.AioRpcError:
@@ -214,9 +177,9 @@ class Recommender:
 
     async def close(self) -> None:
         """Close every connection."""
-        for connection in (*self._connections, self._apart):
-            await connection.channel.close()
+        for channel in (*self._channels, self._health_channel):
+            await channel.channel.close()
 
 
-def _calls_in_flight(connection: _Connection) -> int:
-    return connection.in_flight
+def _calls_in_flight(channel: _Channel) -> int:
+    return channel.in_flight

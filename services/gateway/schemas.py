@@ -1,4 +1,4 @@
-"""JSON Schema of the protos' messages and enums, as the gateway reads and writes them. Pure."""
+"""JSON Schema of the protos' messages and enums in the gateway's JSON, with their comments. Pure."""
 
 from __future__ import annotations
 
@@ -13,103 +13,101 @@ from services.gateway.transcoding import FIELD_MASK, INTEGERS, PARTIAL, WIDE
 from shared.log.limits import UNPRINTABLE, field_limits, message_limits
 from shared.pb.freshet.v1.events_pb2 import Product
 
-# What the protos' comments say of each message, field, enum value and call. Pure.
-
-# Field numbers in descriptor.proto: where comments lie.
+# Field numbers in descriptor.proto, which make up the path of a comment.
 MESSAGES, ENUMS, SERVICES, FIELDS, VALUES, METHOD_PATH = 4, 5, 6, 2, 2, 2
 
 
 def comments(files: FileDescriptorSet) -> Mapping[str, str]:
-    """Full name → what is said of it, as one line."""
-    return dict(found for file in files.file for found in _of_file(file))
+    """Full name of each message, field, enum, value and method → its comment, on one line."""
+    return dict(comment for file in files.file for comment in _of_file(file))
 
 
 def _of_file(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
-    said = {
+    texts = {
         tuple(place.path): " ".join((place.leading_comments or place.trailing_comments).split())
         for place in file.source_code_info.location
     }
     for m, message in enumerate(file.message_type):
         name = f"{file.package}.{message.name}"
-        yield name, said.get((MESSAGES, m), "")
+        yield name, texts.get((MESSAGES, m), "")
         for f, field in enumerate(message.field):
-            yield f"{name}.{field.name}", said.get((MESSAGES, m, FIELDS, f), "")
+            yield f"{name}.{field.name}", texts.get((MESSAGES, m, FIELDS, f), "")
     for e, enum in enumerate(file.enum_type):
-        yield f"{file.package}.{enum.name}", said.get((ENUMS, e), "")
+        yield f"{file.package}.{enum.name}", texts.get((ENUMS, e), "")
         for v, value in enumerate(enum.value):
-            yield f"{file.package}.{enum.name}.{value.name}", said.get((ENUMS, e, VALUES, v), "")
+            yield f"{file.package}.{enum.name}.{value.name}", texts.get((ENUMS, e, VALUES, v), "")
     for s, service in enumerate(file.service):
         for n, method in enumerate(service.method):
-            yield f"{file.package}.{service.name}.{method.name}", said.get((SERVICES, s, METHOD_PATH, n), "")
+            yield f"{file.package}.{service.name}.{method.name}", texts.get((SERVICES, s, METHOD_PATH, n), "")
 
 
 Json = dict[str, Any]
 
 PRINTABLE = f"^[^{UNPRINTABLE}]*$"
-# JSON Schema's word → the option.
+# JSON Schema's keyword → the option.
 _OPTIONS: Mapping[str, Any] = {"minimum": "minimum", "exclusiveMinimum": "above", "maximum": "maximum"}
 NOT_FINITE = ["NaN", "Infinity", "-Infinity"]
 
 
 class Schemas:
-    """A component for each message and enum that some call takes or gives."""
+    """A component for each message and enum of a request or response."""
 
     def __init__(self, comments: Mapping[str, str]) -> None:
         self._comments = comments
         self._requested = _reachable(method.request.DESCRIPTOR for method in METHODS.values())
-        self._given = _reachable(method.response.DESCRIPTOR for method in METHODS.values())
+        self._returned = _reachable(method.response.DESCRIPTOR for method in METHODS.values())
 
     def all(self) -> dict[str, Json]:
         """Name → schema."""
-        messages = self._requested | self._given
+        messages = self._requested | self._returned
         enums = {f.enum_type.full_name: f.enum_type for m in messages.values() for f in m.fields if f.enum_type}
-        found = {m.name: self._message(m) for name, m in messages.items() if name != FIELD_MASK}
-        found |= {enum.name: self._enum(enum) for enum in enums.values()}
-        whole = found["Product"]
-        about = "The fields of Product that were asked for and that are known."
-        found["PartialProduct"] = {"type": "object", "description": about, "properties": whole["properties"]}
-        return dict(sorted(found.items()))
+        schemas = {m.name: self._message(m) for name, m in messages.items() if name != FIELD_MASK}
+        schemas |= {enum.name: self._enum(enum) for enum in enums.values()}
+        product = schemas["Product"]
+        description = "The requested fields of Product that are known."
+        schemas["PartialProduct"] = {"type": "object", "description": description, "properties": product["properties"]}
+        return dict(sorted(schemas.items()))
 
     def parameter(self, message: Any, path: str) -> tuple[Json, str]:
-        """Schema and description of one field of a request, dotted, as a parameter."""
+        """Schema and description of a parameter: one field of a request, dotted."""
         *outer, last = path.split(".")
         for name in outer:
             message = message.fields_by_name[name].message_type
         schema = self._properties(message)[last]
-        described = schema.pop("description", "")
-        return schema, described
+        description = schema.pop("description", "")
+        return schema, description
 
     def _message(self, message: Any) -> Json:
-        described = self._comments[message.full_name]
-        found: Json = {"type": "object", "description": described, "properties": self._properties(message)}
+        description = self._comments[message.full_name]
+        schema: Json = {"type": "object", "description": description, "properties": self._properties(message)}
         if message.full_name not in self._requested:
             required = [f.name for f in message.fields if not f.has_presence]
         else:
             limits = message_limits(message)
-            found["additionalProperties"] = False
+            schema["additionalProperties"] = False
             required = [f.name for f in message.fields if _is_required(f)]
             if limits.some_field:
-                found["minProperties"] = 1
+                schema["minProperties"] = 1
             if len(message.oneofs) == 1 and len(message.oneofs[0].fields) == len(message.fields) > 1:
-                found["maxProperties"] = 1
+                schema["maxProperties"] = 1
             if limits.max_depth:
-                found["description"] += f" It nests at most {limits.max_depth} deep."
+                schema["description"] += f" Nests at most {limits.max_depth} levels deep."
             if limits.max_messages:
-                found["description"] += f" At most {limits.max_messages} lie in one, itself counted."
-        return found | ({"required": required} if required else {})
+                schema["description"] += f" Holds at most {limits.max_messages}, including itself."
+        return schema | ({"required": required} if required else {})
 
     def _properties(self, message: Any) -> dict[str, Json]:
         requested = message.full_name in self._requested
-        return {field.name: self._described(field, requested) for field in message.fields}
+        return {field.name: self._property(field, requested) for field in message.fields}
 
-    def _described(self, field: FieldDescriptor, requested: bool) -> Json:
-        described = self._comments[field.full_name]
+    def _property(self, field: FieldDescriptor, requested: bool) -> Json:
+        description = self._comments[field.full_name]
         if not requested:
-            return {**self._field(field, {}, requested), "description": described}
-        for said in _beyond_schemas(field):
-            described = f"{described.rstrip('.')}. {said}" if described else said
+            return {**self._field(field, {}, requested), "description": description}
+        for limit in _other_limits(field):
+            description = f"{description.rstrip('.')}. {limit}" if description else limit
         deprecated = {"deprecated": True} if field.GetOptions().deprecated else {}
-        return {**self._field(field, _limited(field), requested), "description": described, **deprecated}
+        return {**self._field(field, _limited(field), requested), "description": description, **deprecated}
 
     def _field(self, field: FieldDescriptor, limited: Json, requested: bool) -> Json:
         kind = field.message_type
@@ -124,13 +122,13 @@ class Schemas:
             one = _scalar(field, requested)
         if field.is_repeated:
             return {"type": "array", **limited, "items": {**one, **limited.get("items", {})}}
-        if "minimum" in limited and "pattern" in one:  # int64 as a string, which no minimum binds
+        if "minimum" in limited and "pattern" in one:  # int64 as a string, to which no minimum applies
             one["pattern"] = one["pattern"].replace("-?", "")
         return {**one, **limited}
 
     def _enum(self, enum: Any) -> Json:
         values = {value.name: self._comments[f"{enum.full_name}.{value.name}"] for value in enum.values}
-        listed = "; ".join(f"{name}: {said}" for name, said in values.items() if said)
+        listed = "; ".join(f"{name}: {text}" for name, text in values.items() if text)
         return {
             "type": "string",
             "enum": list(values),
@@ -144,7 +142,7 @@ def _is_required(field: FieldDescriptor) -> bool:
 
 
 def _limited(field: FieldDescriptor) -> Json:
-    """What JSON Schema can say of a field's limits."""
+    """A field's limits as JSON Schema."""
     limits = field_limits(field)
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         limited: Json = {"minLength": 1} if limits.required else {}
@@ -168,8 +166,8 @@ def _limited(field: FieldDescriptor) -> Json:
     return {**{word: size for word, size in sizes.items() if size}, **items}
 
 
-def _beyond_schemas(field: FieldDescriptor) -> Iterator[str]:
-    """What JSON Schema can't say of a field's limits."""
+def _other_limits(field: FieldDescriptor) -> Iterator[str]:
+    """A field's limits that JSON Schema has no keyword for, in words."""
     limits = field_limits(field)
     if limits.max_bytes:
         yield f"At most {limits.max_bytes} bytes{' each' if field.is_repeated else ''}."
@@ -201,12 +199,12 @@ def _mask() -> Json:
 
 
 def _reachable(roots: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
     left = list(roots)
     while left:
         message = left.pop()
-        if message.full_name in found or message.GetOptions().map_entry:
+        if message.full_name in messages or message.GetOptions().map_entry:
             continue
-        found[message.full_name] = message
+        messages[message.full_name] = message
         left += [field.message_type for field in message.fields if field.message_type is not None]
-    return found
+    return messages

@@ -104,7 +104,7 @@ def test_the_limits_of_the_protos_are_in_the_schemas(name: str, wrong: Any) -> N
 
 
 def test_what_a_schema_can_not_say_of_a_limit_is_told() -> None:
-    assert "nests at most 10 deep" in SCHEMAS["Filter"]["description"]
+    assert "Nests at most 10 levels deep" in SCHEMAS["Filter"]["description"]
     assert "At most 1000000 bytes each." in SCHEMAS["RecordEventsRequest"]["properties"]["events"]["description"]
     count = SCHEMAS["Wishes"]["properties"]["count"]
     assert (count["minimum"], count["default"]) == (0, 10)

@@ -14,7 +14,7 @@ import yaml
 from replay.metrics import ReplayMetrics
 from services.evaluator.accuracy import EvaluatorMetrics
 from services.features.stream import FeaturesMetrics
-from services.gateway.recommender import GatewayMetrics
+from services.gateway.metrics import GatewayMetrics
 from services.inference.metrics import InferenceMetrics
 from services.lab.crowd import CrowdMetrics
 from services.monitoring import DASHBOARDS

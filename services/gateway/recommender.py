@@ -83,7 +83,7 @@ GETS = (
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Recommendations": ("Recommend", "BatchRecommend", "SimilarProducts", "Trending"),
     "Events and products": ("RecordEvents", "UpsertProducts", "RemoveProducts"),
-    "What is known": ("ListProducts", "GetProduct", "ListUsers", "GetUser", "ListModels"),
+    "Users, products and models": ("ListProducts", "GetProduct", "ListUsers", "GetUser", "ListModels"),
 }
 
 # gRPC gives up an attempt to connect after this time: a recommender on a busy machine is slow, not away.

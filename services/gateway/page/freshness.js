@@ -30,9 +30,9 @@ export function panel(last) {
     fill(
       body,
       h("p", { class: "figure", id: "freshness" }, ms(newest.total), h("small", {}, " ms")),
-      h("p", {}, "from sending the event to the updated list"),
+      h("p", {}, "from sending the event to the new list"),
       split(newest),
-      h("p", { class: "hint" }, `${last.did}: ${last.summary}. The list includes ${position(last.position)}.`),
+      h("p", { class: "hint" }, `${last.did}: ${last.summary}. Event at ${position(last.position)}.`),
       measures.length > 1 && earlier(),
     );
   }

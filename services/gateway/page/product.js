@@ -103,14 +103,14 @@ export function showProduct(root, { product: id }, query, signal) {
       } catch (error) {
         fill(
           status,
-          problem(error, error.advice, () => done(kind, given)),
+          problem(error, error.advice, () => save(kind, given)),
         );
       }
     };
     fill(
       doing,
       h("h2", { id: "do-title" }, "Act as ", current().user ? h("span", { class: "id" }, current().user) : "guest"),
-      actions(name, done),
+      actions(name, save),
       status,
       h("p", {}, h("a", { href: address() }, "Back to recommendations")),
     );

@@ -42,7 +42,7 @@ export function aboutOf(user, known) {
 export function lineageOf(answer) {
   const learned = plain(answer.strategy, "STRATEGY") === "LEARNED";
   return [
-    learned ? "Answered by model " : "Answered by popularity",
+    learned ? "Ranked by model " : "Ranked by popularity",
     learned && h("code", {}, answer.model_version),
     answer.position ? `, including this user’s events up to ${position(answer.position)}.` : ".",
   ];

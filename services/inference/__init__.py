@@ -1,4 +1,5 @@
 import os
 
-# gRPC reads it when it is imported. What its core would write, that a port is taken say, we say with what to do next.
+# gRPC reads this when imported, so it must be set before any module of inference imports grpc. Its core's messages (a
+# port is in use, for example) repeat errors that inference reports with what to do next.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

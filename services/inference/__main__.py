@@ -1,9 +1,9 @@
-"""Inference: answers gRPC calls with whatever has been learned so far.
+"""Inference: answers gRPC calls with what has been learned so far.
 
     python -m services.inference
 
-It answers until SIGTERM or Ctrl-C; then the calls in flight are finished. With FRESHET_INFERENCE_PROCESSES several
-processes answer on the one port.
+It serves until SIGTERM or Ctrl-C, then finishes the calls in flight. With FRESHET_INFERENCE_PROCESSES several
+processes serve on one port.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ from shared.process.settings import KafkaSettings, load
 from shared.state.shop import ShopSettings
 
 
-def work(settings: InferenceSettings, kafka: KafkaSettings, registry: CollectorRegistry, told: threading.Event) -> None:
-    """Answer until told to stop."""
+def work(
+    settings: InferenceSettings, kafka: KafkaSettings, registry: CollectorRegistry, stopping: threading.Event
+) -> None:
+    """Serve until `stopping` is set."""
     shop = load(ShopSettings)
     if settings.processes > 1:
-        processes.run(settings, told)
+        processes.run(settings, stopping)
         return
-    # One call's sums are too small to share out: BLAS's other threads would spin for the next one on every core.
+    # A call's matrices are too small to parallelise: BLAS's other threads would only spin on every core.
     with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(settings, shop, kafka, InferenceMetrics(registry), told))
+        runner.run(_serve(settings, shop, kafka, InferenceMetrics(registry), stopping))
 
 
-async def _until_told(
+async def _serve(
     settings: InferenceSettings,
     shop: ShopSettings,
     kafka: KafkaSettings,
     metrics: InferenceMetrics,
-    told: threading.Event,
+    stopping: threading.Event,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if not told.is_set():
+    if not stopping.is_set():
         await run(settings, shop, kafka, metrics, stop)
 
 

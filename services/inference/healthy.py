@@ -1,8 +1,8 @@
-"""Ends with 0 when every process of inference is ready and gRPC says SERVING, for a container's health check.
+"""A container's health check: exits with 0 when every process of inference is ready and gRPC says SERVING.
 
     python -m services.inference.healthy
 
-It reads the settings of inference, as set for the container.
+It reads inference's settings from the container's environment.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SECONDS = 4.0
 
 
 def main() -> int:
-    """0 when calls are answered, else 1."""
+    """0 when healthy, else 1."""
     if not all(ready("inference", port) for port in ports("inference", os.environ)):
-        print("not ready: products and states are not read to their end yet")
+        print("not ready: products and states have not been read to their end yet")
         return 1
     address = f"127.0.0.1:{load(InferenceSettings).grpc_port}"
     try:

@@ -20,7 +20,7 @@ CODES = (
     "CANCELLED",
     "INTERNAL",
 )
-# What an answer can be: where it comes from, and why it is not learned or empty.
+# Every kind of answer: its strategy, and why it is not learned, or is empty.
 ANSWERS: tuple[tuple[pb.Strategy.ValueType, pb.Fallback.ValueType], ...] = (
     (pb.STRATEGY_LEARNED, pb.FALLBACK_UNSPECIFIED),
     (pb.STRATEGY_LEARNED, pb.FALLBACK_NOTHING_LEFT),

@@ -1,7 +1,7 @@
-"""Several processes that answer on one port: one parent keeps them running and hands nothing through itself.
+"""Runs several processes that serve on one port.
 
-The kernel spreads connections over them (SO_REUSEPORT). Each follows the log by itself, so any of them answers any
-call; process n shows its metrics on FRESHET_INFERENCE_METRICS_PORT + n.
+The parent only supervises: the kernel spreads connections over the processes (SO_REUSEPORT). Each follows the log by
+itself, so any of them answers any call; process n exposes its metrics on FRESHET_INFERENCE_METRICS_PORT + n.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from shared.process.supervisor import Program, Supervisor
 log = logging.getLogger("inference")
 
 CHECK_SECONDS = 0.1
-# What a process needs at its end beside the drain.
+# Time that a process needs to end, beyond the drain.
 ENDING_SECONDS = 4.0
 
 
 def run(settings: InferenceSettings, stop: threading.Event) -> None:
-    """Keep the processes running until `stop` is set; then each finishes its calls.
+    """Keep the processes running until `stop` is set, then let each finish its calls.
 
     Raises:
-        Unusable: the port is taken, or a process can't use what it was given.
+        Unusable: the port is in use, or a process can't use its settings.
     """
     with _reserved(settings) as port:
         supervisor = Supervisor(log.error)
         try:
             for n in range(settings.processes):
                 supervisor.start(_process(settings, port, n))
-            log.info("%d processes answer on %s:%d", settings.processes, settings.grpc_host, port)
+            log.info("%d processes serve on %s:%d", settings.processes, settings.grpc_host, port)
             while not stop.wait(CHECK_SECONDS):
                 supervisor.check()
         finally:
             for name in supervisor.stop(settings.drain_seconds + ENDING_SECONDS):
-                log.error("%s did not end and was killed", name)
+                log.error("%s did not stop and was killed", name)
 
 
 def _process(settings: InferenceSettings, port: int, n: int) -> Program:
-    """Process n; it is never given up, since the others answer meanwhile."""
+    """Process n, which is restarted for ever, since the others serve meanwhile."""
     environment = {
         "FRESHET_INFERENCE_PROCESSES": "1",
         "FRESHET_INFERENCE_SHARE_PORT": "true",
@@ -63,18 +63,18 @@ def _process(settings: InferenceSettings, port: int, n: int) -> Program:
 
 @contextmanager
 def _reserved(settings: InferenceSettings) -> Iterator[int]:
-    """The port, held so that nobody but the processes can listen on it.
+    """The port, reserved for the processes.
 
     Raises:
-        Unusable: somebody else does.
+        Unusable: another program listens on it.
     """
     address = (settings.grpc_host, settings.grpc_port)
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended linger on it
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger on it
             probe.bind(place)
-            probe.listen()  # without SO_REUSEPORT: fails where anybody listens
+            probe.listen()  # without SO_REUSEPORT, so it fails where another program listens
         with socket.socket(family, kind, protocol) as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(place)

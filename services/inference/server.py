@@ -1,4 +1,4 @@
-"""Inference put together: the server, what it knows, and the threads that follow and write the log."""
+"""Wires inference: the gRPC server, what it knows, and the threads that follow and write the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.inference.calls.admission import COMPUTING, Boundary, Shedding, Turns
+from services.inference.calls.admission import COMPUTING, CallInterceptor, LoadShedding, TurnQueue
 from services.inference.calls.servicer import Servicer
 from services.inference.knowledge.knowledge import Knowledge
 from services.inference.knowledge.snapshot import keeper_of
@@ -38,94 +38,10 @@ from shared.state.histories import Histories
 from shared.state.known import Trending
 from shared.state.shop import ShopSettings
 
-# The gRPC server: our service, health and reflection on one port.
-
-SERVICE = DESCRIPTOR.services_by_name["RecommenderService"].full_name
-
-
-class _Registering:
-    """A server with which only some methods are registered.
-
-    A registered method has a queue of its own inside gRPC, and each costs every call some time; all others share one.
-    """
-
-    def __init__(self, server: Any, methods: frozenset[str]) -> None:
-        self._server = server
-        self._methods = methods
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        registered = {method: handler for method, handler in handlers.items() if method in self._methods}
-        self._server.add_registered_method_handlers(service, registered)
-
-
-class Server:
-    """Bound to its port when made; answers from `start` on; health says SERVING from `serve` on until `drain`.
-
-    Raises:
-        Unusable: the port can't be bound.
-    """
-
-    def __init__(
-        self,
-        settings: InferenceSettings,
-        servicer: RecommenderServiceServicer,
-        turns: Turns,
-        metrics: InferenceMetrics,
-    ) -> None:
-        self._server: Any = grpc.aio.server(
-            interceptors=[Boundary(settings.maximum_concurrent_rpcs, Shedding(turns, Random(), metrics), metrics)],
-            options=[
-                ("grpc.so_reuseport", int(settings.share_port)),  # 1 lets a second process share the port silently
-                ("grpc.max_receive_message_length", settings.most_request_bytes),
-                # One connection's share (RFC 9113, 5.1.2). Those that have ended do not count until their memory is
-                # free, or a client that keeps to the bound would be refused, too.
-                ("grpc.max_concurrent_streams", settings.calls_per_connection),
-                ("grpc.http.overload_protection", 0),
-                # What is not taken in waits unseen inside gRPC: this bounds it, of all connections together. Between
-                # the two it would refuse some by chance.
-                ("grpc.server.max_pending_requests", settings.unread_calls),
-                ("grpc.server.max_pending_requests_hard_limit", settings.unread_calls),
-            ],
-        )
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_RecommenderServiceServicer_to_server(servicer, _Registering(self._server, COMPUTING))
-        reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        address = f"{settings.grpc_host}:{settings.grpc_port}"
-        try:
-            self.port = int(self._server.add_insecure_port(address))
-        except RuntimeError as error:
-            raise Unusable(
-                f"can't listen on {address}: the port is taken or the address is not this machine's; "
-                "choose another FRESHET_INFERENCE_GRPC_PORT (0: any free one) or FRESHET_INFERENCE_GRPC_HOST"
-            ) from error
-
-    async def start(self) -> None:
-        """Begin to answer; health says NOT_SERVING."""
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.start()
-
-    async def serve(self) -> None:
-        """Say SERVING, unless the drain has begun."""
-        await self._set(health_pb2.HealthCheckResponse.SERVING)
-
-    async def drain(self, seconds: float) -> None:
-        """Say NOT_SERVING, take no more calls, and give those in flight `seconds` to end."""
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(seconds)
-
-    async def _set(self, status: Any) -> None:
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
-
-
 log = logging.getLogger("inference")
-
+SERVICE = DESCRIPTOR.services_by_name["RecommenderService"].full_name
 FLUSH_SECONDS = 2.0
-# At a stop, what calls get to see the position they wait for: it may never come, and asking again costs little.
+# At a stop, how long calls may go on waiting for a position: it may never come, and a retry costs little.
 POSITION_SECONDS = 2.0
 
 
@@ -136,11 +52,11 @@ async def run(
     metrics: InferenceMetrics,
     stop: asyncio.Event,
 ) -> None:
-    """Answer until `stop` is set, then end what is in flight.
+    """Serve until `stop` is set, then finish the calls in flight.
 
     Raises:
         Unusable: the port, the topics or the folder of the snapshots can't be used.
-        KafkaException: the log can't be followed any longer, because it was replaced say.
+        KafkaException: the log can't be followed any longer, because it was replaced, for example.
     """
     if settings.state_dir is not None:
         prepare(settings.state_dir, "FRESHET_INFERENCE_STATE_DIR")
@@ -159,14 +75,14 @@ async def run(
     )
     writer = LogWriter(kafka, loop)
     watcher = ModelWatcher(shop.models_dir, knowledge.catalogue, kafka, loop, metrics, on_failure=fail)
-    turns = Turns(settings.longest_queue_ms / 1000)
+    turns = TurnQueue(settings.longest_queue_ms / 1000)
     servicer = Servicer(settings, Topics.of(kafka), knowledge, watcher, writer, turns, metrics)
     server = Server(settings, servicer, turns, metrics)
     await server.start()
     log.info("gRPC on %s:%d; waiting for the log", settings.grpc_host, server.port)
 
     async def ready() -> None:
-        # What was read stays: looking through it for garbage would hold up calls, 0.1 s with 100,000 users.
+        # What was read stays; scanning it for garbage would delay calls, by 0.1 s with 100,000 users.
         gc.collect()
         gc.freeze()
         servicer.ready = True
@@ -181,7 +97,7 @@ async def run(
         loop,
         metrics,
         keeper=partial(keeper_of, settings, shop, kafka, metrics),
-        # Not before: a version gives products rows, and those of a snapshot must be as they were.
+        # Not earlier: loading a version adds rows, and those of a snapshot must come first.
         on_begun=lambda: None if stop.is_set() else watcher.start(),
         on_ready=lambda: announcing.append(loop.create_task(ready())),
         on_failure=fail,
@@ -195,7 +111,7 @@ async def run(
         await stop.wait()
     finally:
         metrics.ready.set(0)
-        # The followers go on meanwhile: calls in flight may wait for a position.
+        # The follower goes on meanwhile, since calls in flight may wait for a position.
         giving_up = loop.call_later(min(POSITION_SECONDS, settings.drain_seconds / 2), knowledge.positions.give_up)
         await server.drain(settings.drain_seconds)
         giving_up.cancel()
@@ -207,11 +123,97 @@ async def run(
 
 
 async def _topics(kafka: KafkaSettings, stop: asyncio.Event) -> None:
-    """Make sure of the topics, waiting for a broker that is away, or until `stop`."""
-    told = threading.Event()
-    made = asyncio.create_task(asyncio.to_thread(ensure_topics, kafka, stop=told))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({made, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    told.set()
-    stopping.cancel()
-    await made
+    """Create missing topics, once a broker answers, or until `stop`."""
+    stopping = threading.Event()
+    created = asyncio.create_task(asyncio.to_thread(ensure_topics, kafka, stop=stopping))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({created, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    stopped.cancel()
+    await created
+
+
+class Server:
+    """The gRPC server: service, health and reflection on one port, bound at construction.
+
+    It answers after `start`; health says SERVING from `serve` until `drain`.
+
+    Raises:
+        Unusable: the port can't be bound.
+    """
+
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        servicer: RecommenderServiceServicer,
+        turns: TurnQueue,
+        metrics: InferenceMetrics,
+    ) -> None:
+        self._server: Any = grpc.aio.server(
+            interceptors=[
+                CallInterceptor(settings.maximum_concurrent_rpcs, LoadShedding(turns, Random(), metrics), metrics)
+            ],
+            options=[
+                (
+                    "grpc.so_reuseport",
+                    int(settings.share_port),
+                ),  # 1: a second process may share the port
+                ("grpc.max_receive_message_length", settings.most_request_bytes),
+                # Calls of one connection (RFC 9113, 5.1.2). Without the next option, ended ones would count until their
+                # memory is freed, and a client that respects the limit would be refused.
+                ("grpc.max_concurrent_streams", settings.calls_per_connection),
+                ("grpc.http.overload_protection", 0),
+                # Unread calls wait unseen inside gRPC; this limits them over all connections. Between the two limits
+                # gRPC would refuse some at random.
+                ("grpc.server.max_pending_requests", settings.unread_calls),
+                ("grpc.server.max_pending_requests_hard_limit", settings.unread_calls),
+            ],
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        add_RecommenderServiceServicer_to_server(servicer, _PartialRegistration(self._server, COMPUTING))
+        reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        address = f"{settings.grpc_host}:{settings.grpc_port}"
+        try:
+            self.port = int(self._server.add_insecure_port(address))
+        except RuntimeError as error:
+            raise Unusable(
+                f"can't listen on {address}: the port is in use or the address is not local; "
+                "choose another FRESHET_INFERENCE_GRPC_PORT (0: any free one) or FRESHET_INFERENCE_GRPC_HOST"
+            ) from error
+
+    async def start(self) -> None:
+        """Begin to answer, with health NOT_SERVING."""
+        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+
+    async def serve(self) -> None:
+        """Set health to SERVING, unless the drain has begun."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """Set health to NOT_SERVING, accept no more calls, and give those in flight `seconds` to finish."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(seconds)
+
+    async def _set(self, status: Any) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+
+class _PartialRegistration:
+    """Registers only some methods at a server.
+
+    Inside gRPC each registered method has a queue of its own, which costs every call some time; the others share one.
+    """
+
+    def __init__(self, server: Any, methods: frozenset[str]) -> None:
+        self._server = server
+        self._methods = methods
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        registered = {method: handler for method, handler in handlers.items() if method in self._methods}
+        self._server.add_registered_method_handlers(service, registered)

@@ -1,8 +1,8 @@
-"""Ends with 0 when a service can do its work, for a container's health check. Standard library only, so it is quick.
+"""A container's health check: exits with 0 when a service is ready. Standard library only, so that it starts fast.
 
     python -m shared.process.healthy SERVICE
 
-Asks the metrics of each of the service's processes, where its own settings put them, for `freshet_<service>_ready`.
+It reads `freshet_<service>_ready` from the metrics of each of the service's processes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def ports(service: str, environ: Mapping[str, str]) -> list[int]:
     """The metrics port of each process.
 
     Raises:
-        KeyError: none is set, so it could be any.
+        KeyError: none is set, so the port is unknown.
     """
     prefix = f"FRESHET_{service.upper()}"
     first, processes = int(environ[f"{prefix}_METRICS_PORT"]), int(environ.get(f"{prefix}_PROCESSES", "1"))
@@ -27,7 +27,7 @@ def ports(service: str, environ: Mapping[str, str]) -> list[int]:
 
 
 def ready(service: str, port: int) -> bool:
-    """Whether the process whose metrics are on this port says that it can do its work."""
+    """Whether the process with this metrics port is ready."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
         connection.request("GET", f"/metrics?name[]=freshet_{service}_ready")
@@ -42,10 +42,10 @@ def ready(service: str, port: int) -> bool:
 def main() -> int:
     """0 when every process is ready, else 1."""
     service = sys.argv[1]
-    waited_for = [port for port in ports(service, os.environ) if not ready(service, port)]
-    if waited_for:
-        print(f"not ready: {service}, metrics on {', '.join(map(str, waited_for))}")
-    return 1 if waited_for else 0
+    not_ready = [port for port in ports(service, os.environ) if not ready(service, port)]
+    if not_ready:
+        print(f"not ready: {service}, metrics on {', '.join(map(str, not_ready))}")
+    return 1 if not_ready else 0
 
 
 if __name__ == "__main__":

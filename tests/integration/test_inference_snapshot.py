@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from services.inference.knowledge import snapshot
-from services.inference.knowledge.snapshot import LISTED, Origin, Snapshot
+from services.inference.knowledge.snapshot import LISTED, KnowledgeSnapshot, SnapshotOrigin
 from shared.log.clients import partition_of
 from shared.log.topics import Topics, log_identity
 from shared.pb.freshet.v1 import events_pb2 as ev
@@ -161,9 +161,9 @@ def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path
         ev.Product(product_id="newer"),
         removed=["new", "p6"],
     )
-    said, seen, seen_by_the_other = compare(log, tmp_path)
-    assert f"restored {USERS + 1} users" in said
-    assert "left aside" not in said
+    lines, seen, seen_by_the_other = compare(log, tmp_path)
+    assert f"restored {USERS + 1} users" in lines
+    assert "can't use" not in lines
     assert seen >= EVENTS + 1, "the states of the events that were applied before, and the retry"
     assert seen == seen_by_the_other, "what was applied before the snapshot was not read again"
 
@@ -172,11 +172,11 @@ def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path
 def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings, tmp_path: Path) -> None:
     snapshot_of(log, tmp_path)
 
-    def list_p12(taken: Snapshot) -> Snapshot:
+    def list_p12(taken: KnowledgeSnapshot) -> KnowledgeSnapshot:
         """As if the topic had held p12 then."""
-        said = taken.arrays["products_said"].copy()
-        said[taken.arrays["product_ids"].tobytes().decode().split("\n").index("p12")] = LISTED
-        return replace(taken, arrays={**taken.arrays, "products_said": said})
+        records = taken.arrays["products_said"].copy()
+        records[taken.arrays["product_ids"].tobytes().decode().split("\n").index("p12")] = LISTED
+        return replace(taken, arrays={**taken.arrays, "products_said": records})
 
     rewrite(log, tmp_path / "state", list_p12)
     with running(log, tmp_path, state_dir=tmp_path / "state") as inference:
@@ -186,10 +186,10 @@ def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings
         assert "p12" not in {p.product_id for p in inference.recommend("nobody", count=1000).products}
 
 
-def rewrite(kafka: KafkaSettings, root: Path, change: Callable[[Snapshot], Snapshot]) -> None:
+def rewrite(kafka: KafkaSettings, root: Path, change: Callable[[KnowledgeSnapshot], KnowledgeSnapshot]) -> None:
     """Let the newest snapshot say something else."""
     topics = Topics.of(kafka)
-    origin = Origin.of(
+    origin = SnapshotOrigin.of(
         load(ShopSettings, {}),
         kafka.partitions,
         states=log_identity(kafka, topics.states),
@@ -228,16 +228,16 @@ def elsewhere(_: KafkaSettings, root: Path) -> None:
         (elsewhere, "states was other/topic, now it is "),
     ],
 )
-def test_one_that_is_of_no_use_is_left_aside_and_all_is_read(
+def test_an_unusable_snapshot_is_skipped_and_the_whole_log_is_read(
     log: KafkaSettings, tmp_path: Path, harm: Callable[[KafkaSettings, Path], None], why: str
 ) -> None:
     snapshot_of(log, tmp_path)
     harm(log, tmp_path / "state")
-    said, _, _ = compare(log, tmp_path)
-    [line] = [line for line in said.splitlines() if "left aside" in line]
+    lines, _, _ = compare(log, tmp_path)
+    [line] = [line for line in lines.splitlines() if "can't use" in line]
     assert why in line
     assert line.endswith("reading the whole log")
-    assert "restored" not in said
+    assert "restored" not in lines
 
 
 @pytest.mark.slow

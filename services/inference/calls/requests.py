@@ -1,4 +1,4 @@
-"""What a request may hold beyond the protos' limits, and what it leaves to the service. Pure."""
+"""Completes requests and checks what the protos' limits can't express: known fields, ranges, partitions. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,46 @@ from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event, Product
 from shared.process.errors import BadRequest
 
-# What wishes may hold beyond the protos' limits: fields that exist, ranges that are none. Pure.
-
 PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
+DEFAULT_COUNT = limits_of(pb.Wishes, "count").zero_means
+# How far ahead of this machine's clock an event may be; one of a later year would outweigh all others.
+AHEAD_MS = 86_400_000
+_check_events = Check(pb.RecordEventsRequest.DESCRIPTOR, deep=False)  # events are checked once completed
+
+
+def recommend_wishes(request: pb.RecommendRequest, partitions: int) -> pb.Wishes:
+    """The wishes of a request, its deprecated fields included.
+
+    Raises:
+        BadRequest: a field is invalid.
+    """
+    check(request)
+    check_wishes(request.wishes)
+    if request.HasField("after_position") and request.after_position.partition >= partitions:
+        raise BadRequest("after_position.partition", f"0 to {partitions - 1}, got {request.after_position.partition}")
+    if not request.count and not request.exclude_product_ids:
+        return request.wishes
+    if request.count and request.wishes.count not in (0, request.count):
+        raise BadRequest(
+            "wishes.count", f"{request.wishes.count}, but count, which is deprecated, says {request.count}; give one"
+        )
+    wishes = pb.Wishes()
+    wishes.CopyFrom(request.wishes)
+    wishes.count = wishes.count or request.count
+    wishes.exclude_product_ids.extend(request.exclude_product_ids)
+    return wishes
+
+
+def wanted(wishes: pb.Wishes) -> int:
+    """The number of products to return."""
+    return wishes.count or DEFAULT_COUNT
 
 
 def check_wishes(wishes: pb.Wishes, path: str = "wishes") -> None:
-    """Refuse wishes that are within the limits and yet can't be met.
+    """Refuse wishes that are within the limits but can't be met.
 
     Raises:
-        BadRequest: a field is wrong.
+        BadRequest: a field is invalid.
     """
     if wishes.HasField("filter"):
         check_filter(wishes.filter, f"{path}.filter")
@@ -34,10 +64,10 @@ def check_wishes(wishes: pb.Wishes, path: str = "wishes") -> None:
 
 
 def check_filter(condition: pb.Filter, path: str) -> None:
-    """Refuse a filter that is within the limits and yet can't be met.
+    """Refuse a filter that is within the limits but can't be met.
 
     Raises:
-        BadRequest: a range in it ends before it begins.
+        BadRequest: a range ends before it begins.
     """
     kind = condition.WhichOneof("condition")
     assert kind is not None, "the limits ask for one"  # noqa: S101
@@ -61,43 +91,8 @@ def _check_range(ends: Any, path: str, least: str, most: str) -> None:
         )
 
 
-DEFAULT_COUNT = limits_of(pb.Wishes, "count").zero_means
-# How far ahead of this machine's clock an event may be: one of a later year would outweigh and outwait all others.
-AHEAD_MS = 86_400_000
-
-_check_events = Check(pb.RecordEventsRequest.DESCRIPTOR, deep=False)  # each event is completed first
-
-
-def recommend_wishes(request: pb.RecommendRequest, partitions: int) -> pb.Wishes:
-    """What the answer is to be like; what the request's deprecated fields say is among it.
-
-    Raises:
-        BadRequest: a field is wrong.
-    """
-    check(request)
-    check_wishes(request.wishes)
-    if request.HasField("after_position") and request.after_position.partition >= partitions:
-        raise BadRequest("after_position.partition", f"0 to {partitions - 1}, got {request.after_position.partition}")
-    if not request.count and not request.exclude_product_ids:
-        return request.wishes
-    if request.count and request.wishes.count not in (0, request.count):
-        raise BadRequest(
-            "wishes.count", f"{request.wishes.count}, but count, which is deprecated, says {request.count}; give one"
-        )
-    wishes = pb.Wishes()
-    wishes.CopyFrom(request.wishes)
-    wishes.count = wishes.count or request.count
-    wishes.exclude_product_ids.extend(request.exclude_product_ids)
-    return wishes
-
-
-def wanted(wishes: pb.Wishes) -> int:
-    """The number of products that wishes ask for."""
-    return wishes.count or DEFAULT_COUNT
-
-
 def trending_wishes(request: pb.TrendingRequest) -> pb.Wishes:
-    """The wishes of a request, the category that it names among them."""
+    """The wishes of a request, its category included."""
     if not request.category:
         return request.wishes
     wishes = pb.Wishes()
@@ -108,31 +103,19 @@ def trending_wishes(request: pb.TrendingRequest) -> pb.Wishes:
     return wishes
 
 
-def page_size(request: pb.ListProductsRequest | pb.ListUsersRequest) -> int:
-    """The number of products or users wanted.
-
-    Raises:
-        BadRequest: a field is wrong.
-    """
-    check(request)
-    if isinstance(request, pb.ListProductsRequest) and request.HasField("filter"):
-        check_filter(request.filter, "filter")
-    return request.page_size or limits_of(type(request), "page_size").zero_means
-
-
 def completed_events(request: pb.RecordEventsRequest, now_ms: int) -> Sequence[Event]:
-    """The request's own events, each given an id and a time where it has none.
+    """The events of a request, each with an id and a time.
 
     Raises:
-        BadRequest: there are none or too many, or a field of one is wrong.
+        BadRequest: there are none or too many, or a field is invalid.
     """
     _check_events(request)
     batch = uuid4().hex
     for n, event in enumerate(request.events):
         if event.kind == EVENT_KIND_TICK:
-            raise BadRequest(f"events[{n}].kind", "a tick is a replay's, not a caller's")
+            raise BadRequest(f"events[{n}].kind", "only a replay may write ticks")
         if event.source or event.sequence:
-            raise BadRequest(f"events[{n}].{'source' if event.source else 'sequence'}", "a replay's, not a caller's")
+            raise BadRequest(f"events[{n}].{'source' if event.source else 'sequence'}", "only a replay may set it")
         if not event.event_id:
             event.event_id = f"{batch}-{n}"
         if not event.event_time_ms:
@@ -144,3 +127,15 @@ def completed_events(request: pb.RecordEventsRequest, now_ms: int) -> Sequence[E
                 f"at most a day ahead of the service's clock, which says {now_ms}, got {event.event_time_ms}",
             )
     return request.events
+
+
+def page_size(request: pb.ListProductsRequest | pb.ListUsersRequest) -> int:
+    """The number of products or users on a page.
+
+    Raises:
+        BadRequest: a field is invalid.
+    """
+    check(request)
+    if isinstance(request, pb.ListProductsRequest) and request.HasField("filter"):
+        check_filter(request.filter, "filter")
+    return request.page_size or limits_of(type(request), "page_size").zero_means

@@ -1,4 +1,4 @@
-"""The products known, as rows: from the products topic, from states, and from model versions."""
+"""The catalogue: a row for each product of the products topic, of states, and of model versions, and its attributes."""
 
 from __future__ import annotations
 
@@ -15,122 +15,23 @@ from shared.pb.freshet.v1.events_pb2 import Availability, Product
 from shared.process.arrays import grown
 from shared.state.known import KnownProducts
 
-# What the catalogue says of each product, as columns by row: what filters ask for and likeness compares.
-
-# Categories of a product that likeness compares: the narrowest of them, which say most.
+# Categories of a product that its similarity counts: the narrowest, which say most.
 COMPARED = 8
-# What a brand counts in likeness, where all of a product's categories together count 1.
+# Weight of a brand in the similarity, where all of a product's categories together weigh 1.
 BRAND_WEIGHT = 0.5
-
 _AVAILABILITIES = frozenset(Availability.values())
 
 
-class Attributes:
-    """Columns that grow, each derived from the `Product` records that `set` was given; names are codes, case apart.
-
-    Attributes:
-        changes: grows with every call of `set`, so that what was made of the columns can be told from what is new.
-    """
-
-    def __init__(self, rows: int = 1024) -> None:
-        self.changes = 0
-        self.price: NDArray[np.float64] = np.full(rows, np.nan)  # NaN where unknown
-        self.listed_ms: NDArray[np.int64] = np.zeros(rows, np.int64)  # 0 where unknown
-        self.availability: NDArray[np.int8] = np.zeros(rows, np.int8)
-        self.brand: NDArray[np.int32] = np.full(rows, -1, np.int32)  # -1 where unknown
-        self.tags: NDArray[np.int32] = np.full((rows, COMPARED + 1), -1, np.int32)  # categories, and the brand last
-        self.weights: NDArray[np.float32] = np.zeros((rows, COMPARED + 1), np.float32)  # of tags; a row is of length 1
-        self._codes: dict[tuple[str, str], int] = {}  # ("category" or "brand", name) → code, one numbering for both
-        self._categories: dict[int, tuple[int, ...]] = {}  # row → codes
-        self._members: dict[int, set[int]] = {}  # a category's code → rows
-        self._rows: dict[int, NDArray[np.int32]] = {}  # likewise, as arrays, until a member comes or goes
-
-    @property
-    def codes(self) -> int:
-        """How many codes there are."""
-        return len(self._codes)
-
-    def grow_to(self, rows: int) -> None:
-        """Have a place for so many rows; of new ones nothing is known."""
-        if rows <= len(self.price):
-            return
-        self.price = grown(self.price, rows, fill=np.nan)
-        self.listed_ms = grown(self.listed_ms, rows)
-        self.availability = grown(self.availability, rows)
-        self.brand = grown(self.brand, rows, fill=-1)
-        self.tags = grown(self.tags, rows, fill=-1)
-        self.weights = grown(self.weights, rows)
-
-    def set(self, row: int, product: Product) -> None:
-        """Take what a row's product says; an empty `Product` takes all of it back."""
-        self.grow_to(row + 1)
-        self.changes += 1
-        priced = product.HasField("price") and 0.0 <= product.price < math.inf
-        self.price[row] = product.price if priced else np.nan
-        self.listed_ms[row] = product.listed_ms if 0 < product.listed_ms < END_MS else 0
-        self.availability[row] = product.availability if product.availability in _AVAILABILITIES else 0
-        self.brand[row] = self._code("brand", product.brand) if product.brand else -1
-        categories = dict.fromkeys(self._code("category", name) for name in product.categories if name)
-        self._move(row, tuple(categories))
-        self._compare(row)
-
-    def category_rows(self, names: Iterable[str]) -> list[NDArray[np.int32]]:
-        """Rows of the products in each of these categories; of unknown ones none."""
-        codes = {self._codes.get(("category", name.casefold()), -1) for name in names}
-        return [self._rows_of(code) for code in codes if code in self._members]
-
-    def brand_codes(self, names: Iterable[str]) -> list[int]:
-        """Codes of those brands that are known."""
-        codes = (self._codes.get(("brand", name.casefold())) for name in names)
-        return [code for code in codes if code is not None]
-
-    def _code(self, of: str, name: str) -> int:
-        return self._codes.setdefault((of, name.casefold()), len(self._codes))
-
-    def _move(self, row: int, categories: tuple[int, ...]) -> None:
-        before = self._categories.pop(row, ())
-        for code in before:
-            self._members[code].discard(row)
-            self._rows.pop(code, None)
-        for code in categories:
-            self._members.setdefault(code, set()).add(row)
-            self._rows.pop(code, None)
-        if categories:
-            self._categories[row] = categories
-
-    def _rows_of(self, code: int) -> NDArray[np.int32]:
-        rows = self._rows.get(code)
-        if rows is None:
-            members = self._members[code]
-            rows = self._rows[code] = np.fromiter(members, np.int32, len(members))
-        return rows
-
-    def _compare(self, row: int) -> None:
-        """Categories weigh the more the narrower they are: 1, 2, 3, …, scaled to length 1; a brand `BRAND_WEIGHT`."""
-        codes = self._categories.get(row, ())
-        depths = np.arange(1, len(codes) + 1)[-COMPARED:]
-        weights: NDArray[np.float32] = np.zeros(COMPARED + 1, np.float32)
-        self.tags[row] = -1
-        if codes:
-            self.tags[row, : len(depths)] = codes[-COMPARED:]
-            weights[: len(depths)] = depths / np.linalg.norm(depths)
-        if self.brand[row] >= 0:
-            self.tags[row, COMPARED] = self.brand[row]
-            weights[COMPARED] = BRAND_WEIGHT
-        length = np.linalg.norm(weights)
-        self.weights[row] = weights / length if length else weights
-
-
 class Catalogue(KnownProducts):
-    """The products, with each row's `Product` record and what its events told.
+    """The products, with each row's `Product` record and its counts of events.
 
-    Any thread may give products rows (a version is loaded beside the event loop); all else belongs to the event loop.
+    Any thread may add rows (versions are loaded outside the event loop); all else belongs to the event loop.
 
     Attributes:
-        content: what the records say products are, and how many events these have, up to a bound.
-        records: row → its `Product`, serialised; None of a product that was removed, or that only its events told of.
-        removed: rows of products that were removed.
-        attributes: columns made of the records.
+        content: the products' content vectors, and their numbers of events up to a bound.
+        records: row → its `Product`, serialised; None where it was removed, or is known only from events.
+        removed: rows of removed products.
+        attributes: columns derived from the records.
         births: grows whenever a product's first event time changes.
     """
 
@@ -147,30 +48,30 @@ class Catalogue(KnownProducts):
 
     @property
     def known(self) -> int:
-        """Products that exist: seen, and not removed."""
+        """The number of products that exist: seen, and not removed."""
         return len(self.ids) - len(self.removed)
 
     def product(self, row: int) -> Product:
-        """What is known of a row's product; of one that only its events told of, the id alone."""
+        """A row's product; only its id where it is known only from events."""
         record = self.records[row]
         return Product(product_id=self.ids[row]) if record is None else Product.FromString(record)
 
     def upsert(self, product: Product) -> None:
-        """Know the product, removed before or not."""
+        """Add or replace the product, even if it was removed."""
         super().upsert(product)
         row = self.rows[product.product_id]
         self.removed.discard(row)
         self.records[row] = product.SerializeToString()
 
     def remove(self, product_id: str) -> None:
-        """Forget the product until it is upserted anew; a later event alone does not bring it back."""
+        """Remove the product until it is upserted again; events alone don't bring it back."""
         super().remove(product_id)
         row = self.rows[product_id]
         self.removed.add(row)
         self.records[row] = None
 
     def count(self, row: int, event_time_ms: int) -> None:
-        """An event of the product was applied."""
+        """Count an applied event of the product."""
         super().count(row, event_time_ms)
         if row >= len(self._events):
             self._grow_to(row + 1)
@@ -181,14 +82,14 @@ class Catalogue(KnownProducts):
             self.births += 1
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Copies, by row, of how many events were applied and of the earliest event time; beyond the end both are 0."""
-        rows = len(self.ids)  # once: a version that is being loaded may add products meanwhile
+        """Copies of the number of applied events and the earliest event time of each row; both are 0 beyond the end."""
+        rows = len(self.ids)  # read once: loading a version may add products meanwhile
         return self._events[:rows].copy(), self._first_event_ms[:rows].copy()
 
     def resume_counts(
         self, events: NDArray[np.int64], first_event_ms: NDArray[np.int64], content: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Take back what `counts` and `content.learned` gave, before anything was counted."""
+        """Restore the results of `counts` and `content.learned`, before anything is counted."""
         self.resume(events)
         self._grow_to(len(events))
         self._events[: len(events)], self._first_event_ms[: len(events)] = events, first_event_ms
@@ -196,16 +97,16 @@ class Catalogue(KnownProducts):
         self.births += 1
 
     def hidden(self, rows: int) -> NDArray[np.bool_]:
-        """Whether each of the first `rows` products must not be recommended to anybody: removed or unavailable."""
+        """Whether each of the first `rows` products is removed or unavailable, so that nobody gets it recommended."""
         return self.bars(rows) < 0.0
 
     def bars(self, rows: int) -> NDArray[np.float32]:
-        """The same as what scores are added to: minus infinity for those that are hidden, 0 for the others."""
+        """`hidden` to add to scores: minus infinity where a product is hidden, else 0."""
         self._grow_to(rows)
         return self._bars[:rows]
 
     def events(self, rows: int) -> NDArray[np.int64]:
-        """How many events of each of the first `rows` products were applied."""
+        """The number of applied events of each of the first `rows` products."""
         self._grow_to(rows)
         return self._events[:rows]
 
@@ -215,7 +116,7 @@ class Catalogue(KnownProducts):
         return self._first_event_ms[:rows]
 
     def born_ms(self, rows: int) -> NDArray[np.int64]:
-        """From when the age of each of the first `rows` products counts, ms; 0 where it is not known."""
+        """The start of the age of each of the first `rows` products, ms; 0 where it is unknown."""
         self.attributes.grow_to(rows)
         listed = self.attributes.listed_ms[:rows]
         return np.where(listed > 0, listed, self.first_event_ms(rows))
@@ -234,3 +135,99 @@ class Catalogue(KnownProducts):
             self._bars = grown(self._bars, rows)
             self._events = grown(self._events, rows)
             self._first_event_ms = grown(self._first_event_ms, rows)
+
+
+class Attributes:
+    """The attributes of products as columns, for filters and similarity; names are codes, whatever their case.
+
+    Attributes:
+        changes: grows with every call of `set`, so that results derived from the columns can be invalidated.
+    """
+
+    def __init__(self, rows: int = 1024) -> None:
+        self.changes = 0
+        self.price: NDArray[np.float64] = np.full(rows, np.nan)  # NaN where unknown
+        self.listed_ms: NDArray[np.int64] = np.zeros(rows, np.int64)  # 0 where unknown
+        self.availability: NDArray[np.int8] = np.zeros(rows, np.int8)
+        self.brand: NDArray[np.int32] = np.full(rows, -1, np.int32)  # -1 where unknown
+        self.tags: NDArray[np.int32] = np.full((rows, COMPARED + 1), -1, np.int32)  # categories, and the brand last
+        self.weights: NDArray[np.float32] = np.zeros((rows, COMPARED + 1), np.float32)  # of tags; a row is of length 1
+        self._codes: dict[tuple[str, str], int] = {}  # ("category" or "brand", name) → code, one numbering for both
+        self._categories: dict[int, tuple[int, ...]] = {}  # row → codes
+        self._members: dict[int, set[int]] = {}  # a category's code → rows
+        self._rows: dict[int, NDArray[np.int32]] = {}  # likewise, as arrays, until a member changes
+
+    @property
+    def codes(self) -> int:
+        """The number of codes."""
+        return len(self._codes)
+
+    def grow_to(self, rows: int) -> None:
+        """Make room for this many rows; the attributes of new ones are unknown."""
+        if rows <= len(self.price):
+            return
+        self.price = grown(self.price, rows, fill=np.nan)
+        self.listed_ms = grown(self.listed_ms, rows)
+        self.availability = grown(self.availability, rows)
+        self.brand = grown(self.brand, rows, fill=-1)
+        self.tags = grown(self.tags, rows, fill=-1)
+        self.weights = grown(self.weights, rows)
+
+    def set(self, row: int, product: Product) -> None:
+        """Set the attributes of a row's product; an empty `Product` clears them."""
+        self.grow_to(row + 1)
+        self.changes += 1
+        priced = product.HasField("price") and 0.0 <= product.price < math.inf
+        self.price[row] = product.price if priced else np.nan
+        self.listed_ms[row] = product.listed_ms if 0 < product.listed_ms < END_MS else 0
+        self.availability[row] = product.availability if product.availability in _AVAILABILITIES else 0
+        self.brand[row] = self._code("brand", product.brand) if product.brand else -1
+        categories = dict.fromkeys(self._code("category", name) for name in product.categories if name)
+        self._set_categories(row, tuple(categories))
+        self._set_tags(row)
+
+    def category_rows(self, names: Iterable[str]) -> list[NDArray[np.int32]]:
+        """The rows of the products of each of these categories that is known."""
+        codes = {self._codes.get(("category", name.casefold()), -1) for name in names}
+        return [self._rows_of(code) for code in codes if code in self._members]
+
+    def brand_codes(self, names: Iterable[str]) -> list[int]:
+        """The codes of those brands that are known."""
+        codes = (self._codes.get(("brand", name.casefold())) for name in names)
+        return [code for code in codes if code is not None]
+
+    def _code(self, of: str, name: str) -> int:
+        return self._codes.setdefault((of, name.casefold()), len(self._codes))
+
+    def _set_categories(self, row: int, categories: tuple[int, ...]) -> None:
+        before = self._categories.pop(row, ())
+        for code in before:
+            self._members[code].discard(row)
+            self._rows.pop(code, None)
+        for code in categories:
+            self._members.setdefault(code, set()).add(row)
+            self._rows.pop(code, None)
+        if categories:
+            self._categories[row] = categories
+
+    def _rows_of(self, code: int) -> NDArray[np.int32]:
+        rows = self._rows.get(code)
+        if rows is None:
+            members = self._members[code]
+            rows = self._rows[code] = np.fromiter(members, np.int32, len(members))
+        return rows
+
+    def _set_tags(self, row: int) -> None:
+        """Set the weights of tags: 1, 2, 3, … from the widest category on, scaled to length 1, and `BRAND_WEIGHT`."""
+        codes = self._categories.get(row, ())
+        depths = np.arange(1, len(codes) + 1)[-COMPARED:]
+        weights: NDArray[np.float32] = np.zeros(COMPARED + 1, np.float32)
+        self.tags[row] = -1
+        if codes:
+            self.tags[row, : len(depths)] = codes[-COMPARED:]
+            weights[: len(depths)] = depths / np.linalg.norm(depths)
+        if self.brand[row] >= 0:
+            self.tags[row, COMPARED] = self.brand[row]
+            weights[COMPARED] = BRAND_WEIGHT
+        length = np.linalg.norm(weights)
+        self.weights[row] = weights / length if length else weights

@@ -1,7 +1,7 @@
-"""All that inference knows of users and products: what the log said so far, applied as it comes.
+"""All that inference knows of users and products: the log so far, applied record by record, and how far that is.
 
-Only the event loop reads and changes it, so no call ever sees half an event; the threads that follow the log hand
-their records to the loop.
+Only the event loop reads and changes it, so no call ever sees half an event. The threads that follow the log hand their
+records to the loop.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from shared.process.errors import Unavailable
 from shared.state.histories import Histories
 from shared.state.known import Known, Trending
 
-# How far each partition of the log was applied, and the calls that wait until it is far enough.
-
-STOPPING = "the service is stopping: ask again"
+STOPPING = "the service is stopping: try again"
 
 
 class Positions:
-    """Marks of the states applied, by partition; the event loop alone reads and changes them."""
+    """How far each partition of the log is applied, and the calls that wait for a position."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
@@ -34,32 +32,32 @@ class Positions:
         self._stopping = False
 
     def accept(self, state: StateVector, partition: int) -> bool:
-        """Note that a state is applied; False where it was before."""
+        """Mark a state as applied; False where it was applied before."""
         return self._marks[partition].accept(state)
 
     def marks(self) -> dict[int, MarksSnapshot]:
-        """Which states have been applied, by partition."""
+        """The marks of the applied states, by partition."""
         return {p: marks.snapshot() for p, marks in self._marks.items()}
 
     def resume(self, marks: Mapping[int, AppliedMarks]) -> None:
-        """Go on from the marks of a snapshot."""
+        """Continue from the marks of a snapshot."""
         self._marks = {p: marks.get(p, AppliedMarks()) for p in range(self.partitions)}
 
     def newest_of(self, user_id: str) -> LogPosition | None:
-        """The newest record of the user's partition that was applied, None before any."""
+        """The newest applied record of the user's partition; None before the first."""
         partition = partition_of(user_id.encode(), self.partitions)
         offset = self._marks[partition].source_offset
         return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
 
     def has_reached(self, partition: int, offset: int) -> bool:
-        """Whether the event at this offset of `freshet.events` was applied."""
+        """Whether the event at this offset of `freshet.events` is applied."""
         return self._marks[partition].source_offset >= offset
 
     async def reached(self, partition: int, offset: int) -> None:
-        """Return once the event at this offset of `freshet.events` was applied.
+        """Wait until the event at this offset of `freshet.events` is applied.
 
         Raises:
-            Unavailable: the service stops before it is.
+            Unavailable: the service stops before that.
         """
         if self.has_reached(partition, offset):
             return
@@ -73,14 +71,14 @@ class Positions:
             self._waiting[partition].discard(entry)
 
     def wake(self) -> None:
-        """Let those go on whose position was reached; called after a batch was applied."""
+        """Wake the calls whose position is reached; called after each batch."""
         for partition, waiting in self._waiting.items():
             for offset, future in waiting:
                 if self.has_reached(partition, offset) and not future.done():
                     future.set_result(None)
 
     def give_up(self) -> None:
-        """Let nobody wait for a position any longer, now or later."""
+        """Fail the calls that wait for a position, now and from now on."""
         self._stopping = True
         for _, future in (entry for waiting in self._waiting.values() for entry in waiting):
             if not future.done():
@@ -88,13 +86,13 @@ class Positions:
 
 
 class Knowledge(Known):
-    """What is known, each state applied once, with a shop's whole catalogue.
+    """What is known of users and products, each state applied once, with the whole catalogue.
 
     Attributes:
         catalogue: the products.
-        places: gives a place to products with few events; None: nothing does.
-        positions: how far each partition was applied.
-        view_reward: what features gave to the latest view, [-1, 1]; 0 before any.
+        places: scores products with few events; None: nothing does.
+        positions: how far each partition is applied.
+        view_reward: reward of the latest view, [-1, 1]; 0 before the first.
     """
 
     def __init__(
@@ -119,5 +117,5 @@ class Knowledge(Known):
         return True
 
     def now_ms(self) -> int:
-        """The latest event time that was applied, of any user; one that lies ahead of the clock is not believed."""
+        """The latest applied event time of any user, but never ahead of the clock."""
         return min(self.histories.latest_ms, time.time_ns() // 1_000_000)

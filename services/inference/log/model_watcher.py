@@ -1,4 +1,4 @@
-"""Follows `freshet.models`, loads the wanted version beside the event loop, and swaps it in by one assignment."""
+"""Follows `freshet.models`, loads the version to serve outside the event loop, and swaps it in by one assignment."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from shared.process.settings import KafkaSettings
 log = logging.getLogger("inference")
 
 POLL_SECONDS = 0.1
-# A folder that is not there yet may still appear, on a shared file system say.
+# A missing folder may still appear, on a shared file system for example.
 RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A loaded version and how it was announced."""
+class ServingVersion:
+    """A loaded version and its announcement."""
 
     scorer: Scorer
     announced: ModelVersion
@@ -38,14 +38,14 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class VersionList:
-    """What ListModels answers."""
+    """The versions that ListModels returns."""
 
     versions: tuple[ModelVersion, ...] = ()  # newest first
     pinned: str = ""
 
 
 class ModelWatcher(threading.Thread):
-    """`serving` and `listing` are replaced whole, so a reader that takes them once sees one consistent version."""
+    """Keeps `serving` and `listing` up to date; each is replaced whole, so whoever reads it once sees one version."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ModelWatcher(threading.Thread):
         on_failure: Callable[[BaseException], None],
     ) -> None:
         super().__init__(name="model-watcher", daemon=True)
-        self.serving: Serving | None = None
+        self.serving: ServingVersion | None = None
         self.listing = VersionList()
         self._models_dir = models_dir
         self._catalogue = catalogue
@@ -67,8 +67,8 @@ class ModelWatcher(threading.Thread):
         self._metrics = metrics
         self._on_failure = on_failure
         self._published = PublishedVersions()
-        self._last: Serving | None = None  # the one before: going back to it needs no loading
-        self._unknown_pins: set[str] = set()  # those that were logged
+        self._last: ServingVersion | None = None  # the version before, so that going back needs no loading
+        self._unknown_pins: set[str] = set()  # already logged
         self._stopping = threading.Event()
         self._records = RecordProcessor(
             lambda message: self._published.apply(message.key(), message.value()),
@@ -77,7 +77,7 @@ class ModelWatcher(threading.Thread):
         )
 
     async def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._stopping.set()
         if self.is_alive():
             await asyncio.to_thread(self.join)
@@ -86,7 +86,7 @@ class ModelWatcher(threading.Thread):
         """Watch until stopped."""
         try:
             self._watch()
-        except Exception as error:  # noqa: BLE001  # a thread's boundary: the process ends with it
+        except Exception as error:  # noqa: BLE001  # the boundary of a thread: its failure ends the process
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._on_failure, error)
 
@@ -96,7 +96,7 @@ class ModelWatcher(threading.Thread):
         try:
             while not self._stopping.is_set():
                 came = self._records.poll(reader, POLL_SECONDS)
-                # Before the end is reached once, a version may be long superseded.
+                # Before the end is reached for the first time, a version may be long superseded.
                 if reader.caught_up and (came or not settled or time.monotonic() - settled > RETRY_SECONDS):
                     self.listing = VersionList(self._published.newest_first(), self._published.pinned)
                     self._choose()
@@ -107,12 +107,12 @@ class ModelWatcher(threading.Thread):
             reader.close()
 
     def _choose(self) -> None:
-        """Serve the first wanted version that can be; keep the one that answers when none can."""
+        """Serve the first usable version of those wanted; keep the current one where none is usable."""
         pinned = self._published.pinned
         if not self._published.wanted() and pinned and pinned not in self._unknown_pins:
             self._unknown_pins.add(pinned)
             log.error(
-                "live/serving names %s, which no version is; %s stays",
+                "live/serving names %s, which is not a version; keeping %s",
                 pinned,
                 self.serving.announced.version_id if self.serving else "trending",
             )
@@ -124,14 +124,14 @@ class ModelWatcher(threading.Thread):
         if chosen is not None:
             self._swap(chosen)
 
-    def _loaded(self, version: ModelVersion) -> Serving:
+    def _loaded(self, version: ModelVersion) -> ServingVersion:
         if self._last is not None and identity_of(self._last.announced) == identity_of(version):
             return self._last
         folder = self._models_dir / version.version_id
         scorer = load_scorer(folder, version.manifest_sha256, self._catalogue.row_of, lambda: len(self._catalogue))
-        return Serving(scorer, version)
+        return ServingVersion(scorer, version)
 
-    def _swap(self, chosen: Serving) -> None:
+    def _swap(self, chosen: ServingVersion) -> None:
         self._last, self.serving = self.serving, chosen
         self._metrics.swaps.inc()
         self._metrics.model_applied.set(chosen.announced.applied_events)
@@ -140,4 +140,4 @@ class ModelWatcher(threading.Thread):
     def _reject(self, version: ModelVersion, error: BadEvent) -> None:
         self._metrics.rejected.labels(error.reason).inc()
         stays = self.serving.announced.version_id if self.serving else "trending"
-        log.error("%s not taken into service (%s): %s; %s stays", version.version_id, error.reason, error, stays)
+        log.error("can't serve %s (%s): %s; keeping %s", version.version_id, error.reason, error, stays)

@@ -1,4 +1,4 @@
-"""Writes to the log from asyncio: a call returns once the broker has acknowledged all its records."""
+"""Writes to the log from asyncio; a write returns once the broker has acknowledged all its records."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = logging.getLogger("inference")
 
 POLL_SECONDS = 0.1
 PAUSE_SECONDS = 0.01
-# What may wait for a broker that is away; more is refused rather than held.
+# Records that may wait for a broker that is away; further ones are refused.
 QUEUE_MESSAGES = 50_000
 QUEUE_KBYTES = 128 * 1024
 # Records handed over before other calls get their turn.
 AT_ONCE = 500
 
 
-class Record(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """One record to write."""
 
     topic: str
@@ -37,10 +37,10 @@ class Record(NamedTuple):
 
 
 class LogWriter(threading.Thread):
-    """An idempotent producer whose delivery reports are served by this thread, never by the event loop.
+    """An idempotent producer, whose delivery reports this thread serves rather than the event loop.
 
-    Nothing is handed over before `open`: a producer that asks for a missing topic makes the broker create it, with
-    a number of partitions of the broker's own.
+    Nothing is produced before `open`: a producer that requests a missing topic makes the broker create it, with the
+    broker's default number of partitions.
     """
 
     def __init__(self, kafka: KafkaSettings, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,7 +54,7 @@ class LogWriter(threading.Thread):
         self._stopping = threading.Event()
 
     def open(self) -> None:
-        """The topics exist: write. Called on the loop."""
+        """Begin to write, now that the topics exist; called on the loop."""
         self._opened.set()
 
     def run(self) -> None:
@@ -63,65 +63,65 @@ class LogWriter(threading.Thread):
             self._producer.poll(POLL_SECONDS)
 
     async def stop(self, seconds: float) -> None:
-        """Give what is still on its way `seconds` to arrive."""
+        """Stop, after at most `seconds` for the records in flight."""
         left = await asyncio.to_thread(self._producer.flush, seconds)
         if left:
-            log.warning("%d records were never acknowledged by the broker", left)
+            log.warning("the broker never acknowledged %d records", left)
         self._stopping.set()
         if self.is_alive():
             await asyncio.to_thread(self.join)
 
-    async def write(self, records: Sequence[Record], seconds: float) -> list[LogPosition]:
-        """Where each record lies, in their order.
+    async def write(self, records: Sequence[OutgoingRecord], seconds: float) -> list[LogPosition]:
+        """Write the records; their positions, in order.
 
         Raises:
-            Unavailable: not all were acknowledged within `seconds`; those on their way may still arrive.
-            BadEvent: the broker refuses a record for good; the reason is `refused`.
+            Unavailable: not all were acknowledged within `seconds`; those in flight may still arrive.
+            BadEvent: the broker rejects a record for good; the reason is `refused`.
         """
         deadline = time.monotonic() + seconds
         try:
             await asyncio.wait_for(self._opened.wait(), seconds)
         except TimeoutError:
             raise Unavailable(f"no broker has answered within {seconds:.1f} s") from None
-        batch = _Batch(len(records), self._loop)
+        reports = _DeliveryReports(len(records), self._loop)
         for n, record in enumerate(records):
-            while not self._taken(record, batch, n):
+            while not self._hand_over(record, reports, n):
                 if time.monotonic() + PAUSE_SECONDS > deadline:
-                    raise Unavailable("too many records wait for the broker already")
+                    raise Unavailable("too many records are waiting for the broker")
                 await asyncio.sleep(PAUSE_SECONDS)
             if n % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
         try:
-            await asyncio.wait_for(asyncio.shield(batch.done), max(0.0, deadline - time.monotonic()))
+            await asyncio.wait_for(asyncio.shield(reports.done), max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise Unavailable(
-                f"the broker has acknowledged {batch.acknowledged} of {len(records)} records within {seconds:.1f} s"
+                f"the broker has acknowledged {reports.acknowledged} of {len(records)} records within {seconds:.1f} s"
             ) from None
-        if batch.refusal is not None:
-            n, error = batch.refusal
+        if reports.refusal is not None:
+            n, error = reports.refusal
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise BadEvent("refused", f"[{n}]: larger than the broker accepts")
             raise Unavailable(f"the broker did not take record {n}: {error.str()}")
-        return [position for position in batch.positions if position is not None]
+        return [position for position in reports.positions if position is not None]
 
-    def _taken(self, record: Record, batch: _Batch, n: int) -> bool:
-        """Hand one record over; False where too many wait already."""
+    def _hand_over(self, record: OutgoingRecord, reports: _DeliveryReports, n: int) -> bool:
+        """Hand a record to the producer; False where its queue is full."""
         try:
-            self._producer.produce(record.topic, record.value, record.key, on_delivery=partial(batch.report, n))
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=partial(reports.report, n))
         except BufferError:
             return False
         except KafkaException as error:
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise BadEvent("refused", f"[{n}]: larger than the broker accepts") from error
             if error.args[0].fatal():
-                log.error("the producer can't go on (%s); making a new one", error.args[0].str())  # noqa: TRY400
+                log.error("the producer has failed (%s); creating a new one", error.args[0].str())  # noqa: TRY400
                 self._producer = Producer(self._config)
             raise Unavailable(f"the broker did not take record {n}: {error.args[0].str()}") from error
         return True
 
 
-class _Batch:
-    """The delivery reports of one call; they all come in one thread."""
+class _DeliveryReports:
+    """The delivery reports of one write; they all arrive in one thread."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self.positions: list[LogPosition | None] = [None] * size

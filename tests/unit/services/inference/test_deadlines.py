@@ -10,7 +10,7 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.inference.calls.admission import Pace, Refusal
+from services.inference.calls.admission import AnswerTime, Refusal
 from services.inference.calls.servicer import Servicer
 from services.inference.knowledge.knowledge import Knowledge
 from services.inference.metrics import InferenceMetrics
@@ -24,7 +24,7 @@ from shared.state.known import Trending
 
 
 def test_a_call_is_too_late_when_less_is_left_than_an_answer_takes() -> None:
-    pace = Pace()
+    pace = AnswerTime()
     assert not pace.too_late(0.001), "nothing is known yet"
     assert pace.too_late(0.0)
     for _ in range(100):

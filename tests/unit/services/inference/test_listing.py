@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from services.inference.calls.listing import Listing, last_of, token
+from services.inference.calls.listing import CatalogueListing, last_of, token
 from services.inference.knowledge.catalogue import Catalogue
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.errors import BadRequest
@@ -21,7 +21,7 @@ def shop(*products: str) -> Catalogue:
 
 
 def pages(
-    listing: Listing, catalogue: Catalogue, after: str = "", size: int = 2, query: str = ""
+    listing: CatalogueListing, catalogue: Catalogue, after: str = "", size: int = 2, query: str = ""
 ) -> tuple[list[str], str | None, int]:
     page = asyncio.run(listing.page(after, size, query, np.ones(len(catalogue), np.bool_)))
     return [catalogue.ids[row] for row in page.rows], page.last, page.total
@@ -29,7 +29,7 @@ def pages(
 
 def test_pages_go_on_where_the_last_one_ended_whatever_came_or_went() -> None:
     catalogue = shop("d", "b", "f", "h", "ü")
-    listing = Listing(catalogue)
+    listing = CatalogueListing(catalogue)
     assert pages(listing, catalogue) == (["b", "d"], "d", 5)
     for product in ("a", "e", "g"):
         catalogue.upsert(Product(product_id=product))
@@ -61,7 +61,7 @@ def test_a_query_finds_products_that_have_all_its_words(query: str, expected: st
     catalogue.upsert(Product(product_id="B01", title="Red Shoes"))
     catalogue.upsert(Product(product_id="x", title="Red rake", categories=["Garden", "Tools"]))
     catalogue.upsert(Product(product_id="y", title="Straße", brand="Acme"))
-    listing = Listing(catalogue)
+    listing = CatalogueListing(catalogue)
     assert pages(listing, catalogue, query=query, size=9)[0] == expected.split()
     catalogue.upsert(Product(product_id="x", title="Blue rake"))
     assert pages(listing, catalogue, query="red", size=9)[0] == ["B01"], "as it is now"

@@ -11,7 +11,16 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from services.inference.answer.messages import past_events, recommended
-from services.inference.answer.recommend import Asked, explore, likeness, limit, place, recommend, score, viewer_of
+from services.inference.answer.recommend import (
+    SlateRequest,
+    explore,
+    likeness,
+    limit,
+    place,
+    recommend,
+    score,
+    viewer_of,
+)
 from services.inference.knowledge.knowledge import Knowledge
 from shared.log.records import DAY_MS, kinds_of
 from shared.model.scoring import load_scorer
@@ -59,7 +68,7 @@ def shop() -> Knowledge:
 
 
 def placed(knowledge: Knowledge, wishes: dict[str, Any], *, count: int = 10) -> dict[str, float]:
-    asked = Asked(count, ParseDict(wishes, pb.Wishes()))
+    asked = SlateRequest(count, ParseDict(wishes, pb.Wishes()))
     answer = recommend(viewer_of("", [], knowledge), asked, knowledge=knowledge, version=None)
     return {knowledge.catalogue.ids[found.row]: found.score for found in answer.places}
 
@@ -73,7 +82,7 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
     catalogue = knowledge.catalogue
     version = load_scorer(tmp_path / "v", None, catalogue.row_of, lambda: len(catalogue))
     viewer = viewer_of("ann", ["p6", "p0"], knowledge)
-    asked = Asked(
+    asked = SlateRequest(
         1,
         ParseDict(
             {"explain": True, "boosts": [{"products": {"not": {"brand": {"values": ["x"]}}}, "factor": 2.0}]},
@@ -94,7 +103,7 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
         ("p5", ev.EVENT_KIND_REVIEW, past[5].event_time_ms),
         ("p0", ev.EVENT_KIND_VIEW, 0),
     ]
-    assert not recommend(viewer, Asked(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
+    assert not recommend(viewer, SlateRequest(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
 
 
 def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise() -> None:
@@ -241,7 +250,7 @@ def test_exploration_has_the_propensities_that_it_says() -> None:
 
 def test_exploration_goes_by_the_diversified_order() -> None:
     knowledge = shop()
-    asked = Asked(4, pb.Wishes(diversity=0.9))
+    asked = SlateRequest(4, pb.Wishes(diversity=0.9))
     values = score(None, None, asked.wishes, knowledge, None).values
     limit(values, NOBODY, asked, knowledge)
     explored = place(values, asked, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))

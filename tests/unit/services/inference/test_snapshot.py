@@ -1,4 +1,4 @@
-"""Snapshots: what goes in comes out, whole or not at all; what does not fit is left aside; one process writes."""
+"""Snapshots: restored as written, whole or not at all; skipped where they do not fit; written by one process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from services.inference.knowledge.snapshot import (
     MANIFEST,
     TENSORS,
     Keeper,
-    Listed,
-    Origin,
+    KnowledgeSnapshot,
+    ListedProducts,
     ProductFigures,
-    Snapshot,
+    SnapshotOrigin,
     folders,
     read,
     write,
@@ -46,7 +46,7 @@ from tests.support.processes import ROOT
 from tests.support.states import shoppers
 
 SETTINGS = load(ShopSettings, {"FRESHET_SHOP_HISTORY_LENGTH": "3"})
-ORIGIN = Origin.of(SETTINGS, 2, states="c/s", products="c/p")
+ORIGIN = SnapshotOrigin.of(SETTINGS, 2, states="c/s", products="c/p")
 POSITIONS = {0: 7, 1: -1}
 
 
@@ -67,12 +67,12 @@ def apply(knowledge: Knowledge, states: list[ev.StateVector], first: int = 0) ->
 
 
 def snapshot_of(
-    knowledge: Knowledge, listed: Listed | None = None, positions: Mapping[int, int] = POSITIONS
-) -> Snapshot:
-    return Snapshot.take(knowledge, ProductFigures.copy(knowledge), listed or Listed(), positions)
+    knowledge: Knowledge, listed: ListedProducts | None = None, positions: Mapping[int, int] = POSITIONS
+) -> KnowledgeSnapshot:
+    return KnowledgeSnapshot.take(knowledge, ProductFigures.copy(knowledge), listed or ListedProducts(), positions)
 
 
-def taken(events: int = 90) -> Snapshot:
+def taken(events: int = 90) -> KnowledgeSnapshot:
     knowledge = fresh()
     apply(knowledge, list(shoppers(events)))
     return snapshot_of(knowledge)
@@ -83,7 +83,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     whole, first = fresh(), fresh()
     apply(whole, states)
     apply(first, states[:120])
-    listed = Listed()
+    listed = ListedProducts()
     listed.upsert("p1")
     listed.remove("p2")
     first.catalogue.row_of("only a version's")
@@ -155,7 +155,7 @@ def test_no_answer_changes_what_is_being_copied(tmp_path: Path, monkeypatch: pyt
     copy = Discount.to_arrays
     answered = threading.Event()
 
-    async def take() -> Snapshot:
+    async def take() -> KnowledgeSnapshot:
         loop = asyncio.get_running_loop()
 
         def answer() -> None:
@@ -194,7 +194,7 @@ def test_an_empty_one_is_restored_empty(tmp_path: Path) -> None:
 
 
 def test_a_removal_that_nobody_read_is_told_by_what_the_topic_no_longer_holds() -> None:
-    listed = Listed(before=["stays", "gone", "removed", "back"], removed=["old", "back again"])
+    listed = ListedProducts(before=["stays", "gone", "removed", "back"], removed=["old", "back again"])
     listed.upsert("stays")
     listed.remove("removed")
     listed.upsert("new")
@@ -227,11 +227,11 @@ def move_on(folder: Path) -> None:
     [
         (damage, "knowledge.safetensors is not what manifest.json says"),
         (shorten, "Expecting"),
-        (move_on, "manifest.json is not what was written"),
+        (move_on, "manifest.json is damaged"),
         (lambda folder: (folder / TENSORS).unlink(), "No such file"),
     ],
 )
-def test_a_damaged_one_is_left_aside_for_the_one_before(
+def test_a_damaged_snapshot_is_skipped_for_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object, said: str
 ) -> None:
     assert callable(harm)
@@ -243,7 +243,7 @@ def test_a_damaged_one_is_left_aside_for_the_one_before(
     assert found.arrays["counts"].sum() == 30
     [line] = caplog.messages
     assert said in line
-    assert line.endswith("going on from the one before")
+    assert line.endswith("continuing from the one before")
     caplog.clear()
     harm(older)
     assert keeper.newest() is None
@@ -265,7 +265,7 @@ def test_a_damaged_one_is_left_aside_for_the_one_before(
     ],
 )
 def test_one_of_another_log_or_other_settings_is_left_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, now: Origin, said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, now: SnapshotOrigin, said: str
 ) -> None:
     write(tmp_path, taken(), ORIGIN)
     with caplog.at_level(logging.WARNING):
@@ -279,7 +279,7 @@ def test_the_order_of_the_masked_kinds_is_nobodys_business() -> None:
         ShopSettings,
         {"FRESHET_SHOP_HISTORY_LENGTH": "3", "FRESHET_SHOP_MASKED_KINDS": "dislike,rating,review"},
     )
-    assert Origin.of(other, 2, states="c/s", products="c/p") == ORIGIN
+    assert SnapshotOrigin.of(other, 2, states="c/s", products="c/p") == ORIGIN
 
 
 def test_two_are_kept(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_one_is_taken_when_enough_was_applied_and_the_last_is_some_time_ago(tmp_
     now = [0.0]
     asked: list[int] = []
 
-    def take(applied: int) -> Snapshot:
+    def take(applied: int) -> KnowledgeSnapshot:
         asked.append(applied)
         now[0] += 1.0  # how long it takes
         return taken(5)

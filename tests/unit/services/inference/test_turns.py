@@ -13,10 +13,10 @@ from services.inference.calls.admission import (
     FEW,
     LEAST_LOOPS,
     QUIET_LOOPS,
+    READING,
     RECENT_SECONDS,
     SOBER_SECONDS,
-    TAKING_IN,
-    Turns,
+    TurnQueue,
 )
 
 TURN_SECONDS = 0.001
@@ -39,7 +39,7 @@ def run(work: Callable[[Clock], Coroutine[Any, Any, None]]) -> None:
 class Callers:
     """Calls that each compute for `TURN_SECONDS` once it is their turn."""
 
-    def __init__(self, turns: Turns, clock: Clock) -> None:
+    def __init__(self, turns: TurnQueue, clock: Clock) -> None:
         self.turns = turns
         self._clock = clock
         self.order: list[int] = []
@@ -55,7 +55,7 @@ class Callers:
 
 def test_the_first_goes_at_once_and_the_others_one_by_one_in_order() -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(1.0, clock), clock)
+        callers = Callers(TurnQueue(1.0, clock), clock)
         tasks = callers.start(*range(6))
         await asyncio.sleep(0)
         assert callers.order == [0]
@@ -75,7 +75,7 @@ def test_the_first_goes_at_once_and_the_others_one_by_one_in_order() -> None:
 @pytest.mark.parametrize(("came", "least"), [(0, LEAST_LOOPS), (1, QUIET_LOOPS)])
 def test_where_a_call_came_in_gRPC_gets_longer_to_hand_over_the_next(came: int, least: int) -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(1.0, clock), clock)
+        callers = Callers(TurnQueue(1.0, clock), clock)
         tasks = callers.start(0, 1)
         await asyncio.sleep(0)
         for _ in range(came):
@@ -92,7 +92,7 @@ def test_where_a_call_came_in_gRPC_gets_longer_to_hand_over_the_next(came: int, 
 
 def test_what_comes_meanwhile_is_taken_in_before_the_next_turn_for_a_bounded_time() -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(1.0, clock), clock)
+        callers = Callers(TurnQueue(1.0, clock), clock)
         tasks = callers.start(0, 1)
         await asyncio.sleep(0)
         began = clock.now
@@ -100,7 +100,7 @@ def test_what_comes_meanwhile_is_taken_in_before_the_next_turn_for_a_bounded_tim
             callers.turns.refuses()  # one comes in every loop
             clock.now += TURN_SECONDS / 10
             await asyncio.sleep(0)
-        assert clock.now - began == pytest.approx(TURN_SECONDS * (TAKING_IN + 1), rel=0.3)
+        assert clock.now - began == pytest.approx(TURN_SECONDS * (READING + 1), rel=0.3)
         assert callers.order == [0, 1]
         await asyncio.gather(*tasks)
 
@@ -109,7 +109,7 @@ def test_what_comes_meanwhile_is_taken_in_before_the_next_turn_for_a_bounded_tim
 
 def test_one_that_comes_later_to_an_empty_queue_goes_at_once() -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(1.0, clock), clock)
+        callers = Callers(TurnQueue(1.0, clock), clock)
         for n in range(3):
             [task] = callers.start(n)
             await asyncio.sleep(0)
@@ -123,7 +123,7 @@ def test_one_that_comes_later_to_an_empty_queue_goes_at_once() -> None:
 
 def test_one_whose_caller_went_away_holds_up_nobody() -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(1.0, clock), clock)
+        callers = Callers(TurnQueue(1.0, clock), clock)
         tasks = callers.start(0, 1, 2)
         await asyncio.sleep(0)
         tasks[1].cancel()
@@ -160,7 +160,7 @@ def test_who_would_wait_too_long_is_refused_but_for_a_burst(
     longest: float, waiting: int, since_empty: float, refused: bool
 ) -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(longest, clock), clock)
+        callers = Callers(TurnQueue(longest, clock), clock)
         await standing(callers, clock, waiting)
         clock.now += since_empty
         assert callers.turns.refuses() is refused
@@ -170,7 +170,7 @@ def test_who_would_wait_too_long_is_refused_but_for_a_burst(
 
 def test_after_a_refusal_nothing_counts_as_a_burst_for_a_while() -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(0.01, clock), clock)
+        callers = Callers(TurnQueue(0.01, clock), clock)
         await standing(callers, clock, 11)
         clock.now += 2 * RECENT_SECONDS
         assert callers.turns.refuses()
@@ -190,7 +190,7 @@ def test_after_a_refusal_nothing_counts_as_a_burst_for_a_while() -> None:
 @pytest.mark.parametrize(("came", "waiting", "refused"), [(1, FEW - 1, False), (8, FEW - 1, True), (8, 0, False)])
 def test_the_more_come_to_a_turn_the_shorter_the_queue_may_be(came: int, waiting: int, refused: bool) -> None:
     async def work(clock: Clock) -> None:
-        callers = Callers(Turns(TURN_SECONDS / 2, clock), clock)
+        callers = Callers(TurnQueue(TURN_SECONDS / 2, clock), clock)
         await asyncio.gather(*callers.start(*range(10)))  # by now it is known how long a turn takes
         for _ in range(50):
             [task] = callers.start(0)
@@ -210,7 +210,7 @@ def test_the_more_come_to_a_turn_the_shorter_the_queue_may_be(came: int, waiting
 
 def test_one_slow_turn_is_no_sign() -> None:
     async def work(clock: Clock) -> None:
-        turns = Turns(0.01, clock)
+        turns = TurnQueue(0.01, clock)
         callers = Callers(turns, clock)
         await asyncio.gather(*callers.start(*range(10)))
         for _ in range(LEAST_LOOPS):

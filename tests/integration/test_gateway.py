@@ -253,7 +253,7 @@ def test_a_batch_that_breaks_off_says_so_in_its_last_line(
             *_, last = answer.read().splitlines()
         told = json.loads(last)["problem"]
         assert (told["status"], told["code"]) == (503, "UNAVAILABLE")
-        assert told["detail"] == "the recommender can't be reached; ask again in a moment"
+        assert told["detail"] == "the recommender can't be reached; try again in a moment"
 
 
 def test_a_deadline_is_kept(shop: Gateway) -> None:
@@ -341,7 +341,7 @@ def test_more_calls_than_its_connections_take_are_refused_at_once(served: Infere
             eventually(lambda: shop.service.metrics()["freshet_gateway_requests_in_flight"] == 2)
             for path in ("/v1/list-models", "/v1/batch-recommend"):
                 answer = shop.ask(path, {"user_ids": ["ada"]} if "batch" in path else {})
-                assert "on their way" in problem(answer, 429)["detail"]
+                assert "in flight" in problem(answer, 429)["detail"]
                 assert answer.headers["Retry-After"] == "1"
             assert shop.service.metrics()[refused] == 2
             assert shop.ask("/healthz").status == 200, "health is asked for apart"
@@ -359,7 +359,7 @@ def test_a_call_that_grpc_ends_is_to_be_asked_again(tmp_path: Path, code: int) -
             assert answer.headers["Retry-After"] == "1"
             assert told["code"] == ("UNAVAILABLE" if code == REFUSED_STREAM else "CANCELLED")
             assert told["detail"].startswith("the recommender ")
-            assert told["detail"].endswith("; ask again in a moment")
+            assert told["detail"].endswith("; try again in a moment")
 
 
 def test_a_recommender_that_is_away_is_told_and_found_again(kafka: KafkaSettings, tmp_path: Path) -> None:

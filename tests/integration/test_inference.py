@@ -202,7 +202,7 @@ def test_refusals_name_the_field(inference: Inference) -> None:
         (stub.Recommend, at, "after_position.partition: 0 to 2, got 9"),
         (stub.RecordEvents, pb.RecordEventsRequest(), "events: 1 to 10000, got 0"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[good, bad]), "events[1].rating: 1 to 5, got 7"),
-        (stub.RecordEvents, pb.RecordEventsRequest(events=[tick]), "events[0].kind: a tick"),
+        (stub.RecordEvents, pb.RecordEventsRequest(events=[tick]), "events[0].kind: only a replay may write ticks"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[later]), "events[0].event_time_ms: at most a day ahead"),
         (stub.RecordEvents, pb.RecordEventsRequest(events=[replayed]), "events[0].source: "),
         (stub.UpsertProducts, pb.UpsertProductsRequest(products=[ev.Product()]), "products[0].product_id: must"),
@@ -357,7 +357,7 @@ def test_sigterm_lets_nobody_wait_for_a_position_that_does_not_come(kafka: Kafka
             service.stub.Recommend(request, timeout=0.5)
         service.process.terminate()
         assert waiting.exception(timeout=30).code() == grpc.StatusCode.UNAVAILABLE
-        assert "the service is stopping: ask again" in waiting.exception().details()
+        assert "the service is stopping: try again" in waiting.exception().details()
         assert service.process.wait(30) == 0
 
 

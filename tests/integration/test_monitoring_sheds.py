@@ -36,7 +36,7 @@ def test_what_is_too_much_at_a_time_is_refused_and_counted(kafka: KafkaSettings,
         error = eventually(refused)
         assert error is not None
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "ask again" in error.details()
+        assert "try again" in error.details()
         assert inference.health() == health_pb2.HealthCheckResponse.SERVING, "who is busy is not ill"
         shed = 'freshet_inference_requests_total{code="RESOURCE_EXHAUSTED",method="ListModels"}'
         assert inference.metrics()[shed] == 1
@@ -85,7 +85,7 @@ def test_what_comes_faster_than_it_is_computed_is_refused_with_when_to_come_agai
         assert 0 < len(refused) < len(ended)
         for error in refused:
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "ask again a little later" in error.details()
+            assert "try again a little later" in error.details()
             pushback = dict(error.trailing_metadata())["grpc-retry-pushback-ms"]
             assert SOONEST_MS <= int(pushback) <= LATEST_MS
         assert [call.exception() for call in models] == [None] * len(models), "others need not wait for turns"

@@ -25,9 +25,9 @@ def test_nobody_waits_any_longer_once_it_gives_up_and_what_was_reached_stays_so(
         waiting = asyncio.create_task(knowledge.positions.reached(0, 6))
         await asyncio.sleep(0)
         knowledge.positions.give_up()
-        with pytest.raises(Unavailable, match="the service is stopping: ask again"):
+        with pytest.raises(Unavailable, match="the service is stopping: try again"):
             await waiting
-        with pytest.raises(Unavailable, match="ask again"):
+        with pytest.raises(Unavailable, match="try again"):
             await knowledge.positions.reached(0, 6)
         await knowledge.positions.reached(0, 5)
 

@@ -74,7 +74,7 @@ def test_a_token_belongs_to_what_was_asked() -> None:
         given = token(last, b"asked")
         assert last not in given
         assert last_of(given, b"asked") == last
-        with pytest.raises(BadRequest, match="page_token: no page of this query and filter gave it"):
+        with pytest.raises(BadRequest, match="page_token: not a token of this query and filter"):
             last_of(given, b"other")
     for wrong in ("p", "AAAAAA", "é", "!!!!", token("p", b"asked") + "A"):
         with pytest.raises(BadRequest, match="page_token: "):

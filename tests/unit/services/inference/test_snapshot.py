@@ -338,7 +338,7 @@ def test_a_disk_that_is_full_costs_the_snapshot_alone(
     keeper.take_last(1, taken)
     monkeypatch.setattr("services.inference.knowledge.snapshot.write", full)
     keeper.take_last(2, taken)
-    assert "No space left on device; free some space. The one before stays" in caplog.text
+    assert "No space left on device; free some space; the one before stays" in caplog.text
     monkeypatch.undo()
     assert len(folders(tmp_path)) == 1
     keeper.take_last(2, taken)

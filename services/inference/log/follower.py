@@ -98,14 +98,14 @@ class Follower(threading.Thread):
 
     def _follow(self) -> None:
         keeper = self._open_keeper(self._stopping)
-        start = open_log(self._kafka, keeper, self._stopping)
-        reader, messages = start.reader, start.messages
-        self._positions.update(start.positions)
-        if start.restored is not None:
-            self._listed = start.restored.listed
-            asyncio.run_coroutine_threadsafe(self._resume(start.restored), self._loop).result()
+        opened = open_log(self._kafka, keeper, self._stopping)
+        reader, messages = opened.reader, opened.messages
+        self._positions.update(opened.positions)
+        if opened.restored is not None:
+            self._listed = opened.restored.listed
+            asyncio.run_coroutine_threadsafe(self._resume(opened.restored), self._loop).result()
         self._loop.call_soon_threadsafe(self._on_begun)
-        states = {(self._topics.states, p) for p in start.positions}
+        states = {(self._topics.states, p) for p in opened.positions}
         try:
             while not self._stopping.is_set():
                 for start in range(0, len(messages), MOST_AT_ONCE):

@@ -42,7 +42,7 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_RETURN: _EventKind.ValueType  # 7
     """sent the product back"""
     EVENT_KIND_DISLIKE: _EventKind.ValueType  # 8
-    """asked not to be shown the product again"""
+    """does not want to see the product again"""
     EVENT_KIND_FAVOURITE: _EventKind.ValueType  # 9
     """saved the product for later"""
     EVENT_KIND_TICK: _EventKind.ValueType  # 15
@@ -68,7 +68,7 @@ EVENT_KIND_PURCHASE: EventKind.ValueType  # 6
 EVENT_KIND_RETURN: EventKind.ValueType  # 7
 """sent the product back"""
 EVENT_KIND_DISLIKE: EventKind.ValueType  # 8
-"""asked not to be shown the product again"""
+"""does not want to see the product again"""
 EVENT_KIND_FAVOURITE: EventKind.ValueType  # 9
 """saved the product for later"""
 EVENT_KIND_TICK: EventKind.ValueType  # 15
@@ -82,25 +82,25 @@ class _Availability:
 class _AvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Availability.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     AVAILABILITY_UNSPECIFIED: _Availability.ValueType  # 0
-    """not told"""
+    """unknown"""
     AVAILABILITY_IN_STOCK: _Availability.ValueType  # 1
     """at once"""
     AVAILABILITY_BACK_ORDER: _Availability.ValueType  # 2
-    """ordered now, sent when it is in again"""
+    """ordered now, sent when back in stock"""
     AVAILABILITY_PRE_ORDER: _Availability.ValueType  # 3
-    """ordered now, sent when it comes out"""
+    """ordered now, sent when released"""
 
 class Availability(_Availability, metaclass=_AvailabilityEnumTypeWrapper):
-    """How soon a product that can be had can be had."""
+    """How soon an available product can be delivered."""
 
 AVAILABILITY_UNSPECIFIED: Availability.ValueType  # 0
-"""not told"""
+"""unknown"""
 AVAILABILITY_IN_STOCK: Availability.ValueType  # 1
 """at once"""
 AVAILABILITY_BACK_ORDER: Availability.ValueType  # 2
-"""ordered now, sent when it is in again"""
+"""ordered now, sent when back in stock"""
 AVAILABILITY_PRE_ORDER: Availability.ValueType  # 3
-"""ordered now, sent when it comes out"""
+"""ordered now, sent when released"""
 Global___Availability: _TypeAlias = Availability  # noqa: Y015
 
 class _Imputed:
@@ -122,7 +122,7 @@ class _ImputedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Imputed.Value
     """text over 64 KiB: only its beginning was scored"""
 
 class Imputed(_Imputed, metaclass=_ImputedEnumTypeWrapper):
-    """What a state vector holds that the event did not say."""
+    """What a state vector holds that the event did not contain."""
 
 IMPUTED_UNSPECIFIED: Imputed.ValueType  # 0
 IMPUTED_PRICE: Imputed.ValueType  # 1
@@ -163,7 +163,7 @@ class Event(_message.Message):
     kind: Global___EventKind.ValueType
     """What the user did."""
     user_id: _builtins.str
-    """Empty in a tick, and where a guest did it: then the event counts for trending only."""
+    """Empty in a tick and in a guest's event, which counts for trending only."""
     product_id: _builtins.str
     """Empty in a tick only."""
     event_time_ms: _builtins.int
@@ -177,7 +177,7 @@ class Event(_message.Message):
     helpful_votes: _builtins.int
     """Readers who found the review helpful, as known to the source."""
     total_votes: _builtins.int
-    """Readers who voted on the review at all. Absent where the source does not tell."""
+    """Readers who voted on the review at all. Absent where unknown."""
     price: _builtins.float
     """Price of one unit, in the shop's currency."""
     quantity: _builtins.float
@@ -264,13 +264,13 @@ class Product(_message.Message):
     price: _builtins.float
     """One unit, in the shop's currency; absent when unknown."""
     unavailable: _builtins.bool
-    """true: known, but must not be recommended"""
+    """true: must not be recommended"""
     availability: Global___Availability.ValueType
-    """how soon, where it is not unavailable"""
+    """how soon it can be delivered"""
     listed_ms: _builtins.int
-    """When the shop began to sell it, ms since 1970-01-01 UTC, before 2200; absent: it counts from its first event."""
+    """When the shop began to sell it, ms since 1970-01-01 UTC, before 2200; absent: its first event counts."""
     description: _builtins.str
-    """what the shop says of it, as shown to people; UTF-8"""
+    """the shop's description, as shown to people; UTF-8"""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """from the widest to the narrowest"""

@@ -35,37 +35,37 @@ class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType],
     PART_UNSPECIFIED: _Part.ValueType  # 0
     """never in an answer"""
     PART_TRENDING: _Part.ValueType  # 1
-    """how popular the product is now: the logarithm of its share, and what its trend adds"""
+    """popularity now: the logarithm of its share, plus its trend"""
     PART_CO_OCCURRENCE: _Part.ValueType  # 2
-    """how much likelier the user's past products make it"""
+    """how much more likely the user's past products make it"""
     PART_SEQUENCE: _Part.ValueType  # 3
-    """what the sequence encoder says of the order of events"""
+    """the sequence encoder's score of the order of events"""
     PART_Q: _Part.ValueType  # 4
-    """what rewards to come are worth"""
+    """expected future reward"""
     PART_SENTIMENT: _Part.ValueType  # 5
-    """what the sentiment of the user's texts changes in the encoder's answer"""
+    """effect of the sentiment of the user's texts on the encoder's score"""
     PART_CONTENT: _Part.ValueType  # 6
-    """the product's category, text, brand and price, where it has few events or none"""
+    """category, text, brand and price, where the product has few events"""
     PART_BOOST: _Part.ValueType  # 7
     """the request's boosts"""
 
 class Part(_Part, metaclass=_PartEnumTypeWrapper):
-    """What made a score. The scores of all of a product's reasons add up to the product's own."""
+    """A part of a score. The scores of a product's reasons add up to its score."""
 
 PART_UNSPECIFIED: Part.ValueType  # 0
 """never in an answer"""
 PART_TRENDING: Part.ValueType  # 1
-"""how popular the product is now: the logarithm of its share, and what its trend adds"""
+"""popularity now: the logarithm of its share, plus its trend"""
 PART_CO_OCCURRENCE: Part.ValueType  # 2
-"""how much likelier the user's past products make it"""
+"""how much more likely the user's past products make it"""
 PART_SEQUENCE: Part.ValueType  # 3
-"""what the sequence encoder says of the order of events"""
+"""the sequence encoder's score of the order of events"""
 PART_Q: Part.ValueType  # 4
-"""what rewards to come are worth"""
+"""expected future reward"""
 PART_SENTIMENT: Part.ValueType  # 5
-"""what the sentiment of the user's texts changes in the encoder's answer"""
+"""effect of the sentiment of the user's texts on the encoder's score"""
 PART_CONTENT: Part.ValueType  # 6
-"""the product's category, text, brand and price, where it has few events or none"""
+"""category, text, brand and price, where the product has few events"""
 PART_BOOST: Part.ValueType  # 7
 """the request's boosts"""
 Global___Part: _TypeAlias = Part  # noqa: Y015
@@ -83,7 +83,7 @@ class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.Val
     """decayed popularity"""
 
 class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
-    """Where an answer came from."""
+    """The source of an answer."""
 
 STRATEGY_UNSPECIFIED: Strategy.ValueType  # 0
 STRATEGY_LEARNED: Strategy.ValueType  # 1
@@ -107,10 +107,10 @@ class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.Val
     FALLBACK_EMPTY_CATALOGUE: _Fallback.ValueType  # 3
     """no product known at all"""
     FALLBACK_NOTHING_LEFT: _Fallback.ValueType  # 4
-    """every product is masked, excluded, filtered out, scored too low or unavailable"""
+    """every product is masked, excluded, filtered out, unavailable, or scores too low"""
 
 class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
-    """Why an answer was not learned, or not full."""
+    """Why an answer is not learned, or is empty."""
 
 FALLBACK_UNSPECIFIED: Fallback.ValueType  # 0
 """no fallback: learned"""
@@ -121,7 +121,7 @@ FALLBACK_UNKNOWN_USER: Fallback.ValueType  # 2
 FALLBACK_EMPTY_CATALOGUE: Fallback.ValueType  # 3
 """no product known at all"""
 FALLBACK_NOTHING_LEFT: Fallback.ValueType  # 4
-"""every product is masked, excluded, filtered out, scored too low or unavailable"""
+"""every product is masked, excluded, filtered out, unavailable, or scores too low"""
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 class _UserClass:
@@ -142,7 +142,7 @@ class _UserClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserClass.V
     """any number of events, the newest more than 180 days ago"""
 
 class UserClass(_UserClass, metaclass=_UserClassEnumTypeWrapper):
-    """How well a user is known, as events have it: by how many there are, and how long ago the newest was."""
+    """How well a user is known, by the number of events and the time since the newest."""
 
 USER_CLASS_UNSPECIFIED: UserClass.ValueType  # 0
 """never in an answer"""
@@ -158,7 +158,7 @@ Global___UserClass: _TypeAlias = UserClass  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """A condition that a product meets or does not. What is not known of a product meets no condition that asks for it."""
+    """A condition on products. An unknown attribute matches no condition on it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -172,11 +172,11 @@ class Filter(_message.Message):
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def all_of(self) -> Global___Filters:
-        """every one of these is met; at least one is given"""
+        """all of these match; at least one"""
 
     @_builtins.property
     def any_of(self) -> Global___Filters:
-        """at least one of these is met; at least one is given"""
+        """any of these matches; at least one"""
 
     @_builtins.property
     def category(self) -> Global___Values:
@@ -248,7 +248,7 @@ class Values(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As the catalogue spells them, upper and lower case alike."""
+        """As in the catalogue, ignoring case."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class Availabilities(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.Availability.ValueType]:
-        """AVAILABILITY_UNSPECIFIED asks for those of which it is not told."""
+        """AVAILABILITY_UNSPECIFIED matches products without one."""
 
     def __init__(
         self,
@@ -296,7 +296,7 @@ class PriceRange(_message.Message):
     at_least: _builtins.float
     """in the shop's currency"""
     at_most: _builtins.float
-    """likewise, and no less than at_least"""
+    """likewise; not below at_least"""
     def __init__(
         self,
         *,
@@ -320,8 +320,8 @@ Global___PriceRange: _TypeAlias = PriceRange  # noqa: Y015
 
 @_typing.final
 class AgeRange(_message.Message):
-    """At least one end is given. A product's age counts from Product.listed_ms, or else from its first event, to the latest
-    event time that was applied, of any user: in a replay of old events nothing has aged since.
+    """At least one end is given. A product's age is the time from Product.listed_ms, or else its first event, to the latest
+    applied event time of any user, so in a replay of old events nothing ages afterwards.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -331,7 +331,7 @@ class AgeRange(_message.Message):
     at_least_days: _builtins.float
     """days since then"""
     at_most_days: _builtins.float
-    """likewise, and no less than at_least_days"""
+    """likewise; not below at_least_days"""
     def __init__(
         self,
         *,
@@ -355,14 +355,14 @@ Global___AgeRange: _TypeAlias = AgeRange  # noqa: Y015
 
 @_typing.final
 class Boost(_message.Message):
-    """Makes some products likelier, or less likely."""
+    """Makes some products more or less likely."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PRODUCTS_FIELD_NUMBER: _builtins.int
     FACTOR_FIELD_NUMBER: _builtins.int
     factor: _builtins.float
-    """What their odds are multiplied by: ln(factor) is added to the score."""
+    """Multiplies their odds: ln(factor) is added to the score."""
     @_builtins.property
     def products(self) -> Global___Filter:
         """which"""
@@ -383,7 +383,7 @@ Global___Boost: _TypeAlias = Boost  # noqa: Y015
 
 @_typing.final
 class Wishes(_message.Message):
-    """What an answer is to be like. Each field is optional."""
+    """Options of a recommendation. Each field is optional."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -396,20 +396,20 @@ class Wishes(_message.Message):
     PRODUCT_FIELDS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """products wanted"""
+    """number of products"""
     diversity: _builtins.float
-    """How much an answer avoids products that are like those above them: 0, not at all, to 1."""
+    """How much to avoid products similar to those above them: 0 (not at all) to 1."""
     minimum_score: _builtins.float
-    """leave out products whose score is lower"""
+    """exclude products with a lower score"""
     explain: _builtins.bool
-    """say what made each score"""
+    """return the reasons of each score"""
     @_builtins.property
     def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Not to be recommended in this answer."""
+        """Products to exclude."""
 
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """only products that meet it"""
+        """only products that match it"""
 
     @_builtins.property
     def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
@@ -417,7 +417,7 @@ class Wishes(_message.Message):
 
     @_builtins.property
     def product_fields(self) -> _field_mask_pb2.FieldMask:
-        """Fields of Product to return beside each id, such as "title,price"; none: the id alone."""
+        """Fields of Product to return, such as "title,price"; none: only the id."""
 
     def __init__(
         self,
@@ -456,17 +456,17 @@ class RecommendRequest(_message.Message):
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def count(self) -> _builtins.int:
-        """Deprecated: give wishes.count. Where both are given they must be equal."""
+        """Deprecated: use wishes.count. If both are set, they must be equal."""
 
     @count.setter
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def count(self, value: _builtins.int) -> None:
-        """Deprecated: give wishes.count. Where both are given they must be equal."""
+        """Deprecated: use wishes.count. If both are set, they must be equal."""
 
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def exclude_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Deprecated: give wishes.exclude_product_ids. Where both are given, neither these nor those are recommended."""
+        """Deprecated: use wishes.exclude_product_ids. If both are set, both apply."""
 
     @_builtins.property
     def after_position(self) -> _events_pb2.LogPosition:
@@ -476,13 +476,13 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def session_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Products looked at lately, oldest first, that are not in the log (yet): a guest's session, or what this user does at
-        the moment. Unknown ones are ignored. They are taken as views, and are not recommended again.
+        """Recently viewed products, oldest first, that are not in the log (yet): a guest's session, or this user's current one.
+        Unknown ones are ignored. They count as views and are not recommended.
         """
 
     @_builtins.property
     def wishes(self) -> Global___Wishes:
-        """what the answer is to be like"""
+        """options of the answer"""
 
     def __init__(
         self,
@@ -512,10 +512,10 @@ class Reason(_message.Message):
     part: Global___Part.ValueType
     """what"""
     score: _builtins.float
-    """what it adds, may be negative"""
+    """what it adds; may be negative"""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastEvent]:
-        """which past events made it most, strongest first; at most 3"""
+        """past events that contribute most, strongest first; at most 3"""
 
     def __init__(
         self,
@@ -534,7 +534,7 @@ Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
 class PastEvent(_message.Message):
-    """A past event's share in a reason."""
+    """A past event's contribution to a reason."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,9 +545,9 @@ class PastEvent(_message.Message):
     product_id: _builtins.str
     """as in the event"""
     kind: _events_pb2.EventKind.ValueType
-    """as in the event; a view where the session of the request names the product"""
+    """as in the event; a view where the request's session names the product"""
     event_time_ms: _builtins.int
-    """as in the event; 0 where the session of the request names the product"""
+    """as in the event; 0 where the request's session names the product"""
     score: _builtins.float
     """what the event adds to the reason's score, may be negative"""
     def __init__(
@@ -586,11 +586,11 @@ class RecommendedProduct(_message.Message):
     """probability of this product at this place, given the places above, (0, 1]"""
     @_builtins.property
     def product(self) -> _events_pb2.Product:
-        """the fields that were asked for; absent where none were"""
+        """the requested fields; absent where none are requested"""
 
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
-        """in the order of Part; empty unless asked for"""
+        """in the order of Part; empty unless requested"""
 
     def __init__(
         self,
@@ -623,11 +623,11 @@ class RecommendResponse(_message.Message):
     model_version: _builtins.str
     """empty when not learned"""
     strategy: Global___Strategy.ValueType
-    """where the answer came from"""
+    """the source of the answer"""
     fallback: Global___Fallback.ValueType
     """why it is not learned, or empty"""
     request_id: _builtins.str
-    """name it in the events that answer this recommendation"""
+    """set it in the events that follow this recommendation"""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedProduct]:
         """best first"""
@@ -662,7 +662,7 @@ class BatchRecommendRequest(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whom to recommend to."""
+        """The users."""
 
     @_builtins.property
     def wishes(self) -> Global___Wishes:
@@ -689,10 +689,10 @@ class BatchRecommendResponse(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """as asked"""
+    """as requested"""
     @_builtins.property
     def response(self) -> Global___RecommendResponse:
-        """as Recommend answers"""
+        """as from Recommend"""
 
     def __init__(
         self,
@@ -718,7 +718,7 @@ class SimilarProductsRequest(_message.Message):
     """as in Product"""
     @_builtins.property
     def wishes(self) -> Global___Wishes:
-        """what the answer is to be like"""
+        """options of the answer"""
 
     def __init__(
         self,
@@ -741,10 +741,10 @@ class SimilarProductsResponse(_message.Message):
     PRODUCTS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
-    """empty when nothing was learned yet: then content alone decides"""
+    """empty before the first version: then content alone decides"""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedProduct]:
-        """likest first"""
+        """most similar first"""
 
     def __init__(
         self,
@@ -767,10 +767,10 @@ class TrendingRequest(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     WISHES_FIELD_NUMBER: _builtins.int
     category: _builtins.str
-    """as the catalogue spells it, upper and lower case alike; empty: all products"""
+    """as in the catalogue, ignoring case; empty: all products"""
     @_builtins.property
     def wishes(self) -> Global___Wishes:
-        """what the answer is to be like"""
+        """options of the answer"""
 
     def __init__(
         self,
@@ -815,7 +815,7 @@ class RecordEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
-        """event_id may be empty (one is given), event_time_ms may be 0 (now). Ticks, source and sequence are refused."""
+        """event_id may be empty (one is generated), event_time_ms may be 0 (now). Ticks, source and sequence are refused."""
 
     def __init__(
         self,
@@ -837,7 +837,7 @@ class RecordedEvent(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """as given, or the one that was given to it"""
+    """as in the request, or generated"""
     @_builtins.property
     def position(self) -> _events_pb2.LogPosition:
         """pass it as RecommendRequest.after_position"""
@@ -885,7 +885,7 @@ class UpsertProductsRequest(_message.Message):
     PRODUCTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Product]:
-        """Each replaces what was known of the product."""
+        """Each replaces the product whole."""
 
     def __init__(
         self,
@@ -971,14 +971,14 @@ class ListProductsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """products wanted"""
+    """number of products"""
     page_token: _builtins.str
-    """as the page before gave it; empty for the first"""
+    """from the page before; empty for the first"""
     query: _builtins.str
-    """Words that title, brand, categories or id have, upper and lower case alike."""
+    """Words to find in title, brand, categories or id, ignoring case."""
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """only products that meet it"""
+        """only products that match it"""
 
     def __init__(
         self,
@@ -1006,10 +1006,10 @@ class ListProductsResponse(_message.Message):
     next_page_token: _builtins.str
     """empty on the last page"""
     total: _builtins.int
-    """products that are known and meet query and filter"""
+    """products that match query and filter"""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Product]:
-        """whole; of a product that only its events told of, the id alone"""
+        """whole; only the id of a product known only from events"""
 
     def __init__(
         self,
@@ -1056,16 +1056,16 @@ class GetProductResponse(_message.Message):
     POPULARITY_RANK_FIELD_NUMBER: _builtins.int
     FIRST_EVENT_MS_FIELD_NUMBER: _builtins.int
     events: _builtins.int
-    """applied in all, guests' too"""
+    """number of applied events, guests' included"""
     share: _builtins.float
     """of the decayed count of all events, (0, 1)"""
     popularity_rank: _builtins.int
-    """among the products that can be recommended, 1 is the most popular; 0: can't be"""
+    """among recommendable products, from 1; 0: not recommendable"""
     first_event_ms: _builtins.int
     """earliest event time, ms since 1970-01-01 UTC; 0 before any"""
     @_builtins.property
     def product(self) -> _events_pb2.Product:
-        """whole; of a product that only its events told of, the id alone"""
+        """whole; only the id of a product known only from events"""
 
     def __init__(
         self,
@@ -1155,13 +1155,13 @@ class GetUserResponse(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     USER_CLASS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """as asked"""
+    """as requested"""
     events: _builtins.int
-    """applied in all"""
+    """number of applied events"""
     masked_products: _builtins.int
     """products that are never recommended to this user again"""
     user_class: Global___UserClass.ValueType
-    """At the latest event time that was applied, of any user: in a replay of old events nobody has lapsed since."""
+    """At the latest applied event time of any user, so in a replay of old events nobody lapses afterwards."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEvent]:
         """the newest events, oldest first, bounded"""
@@ -1195,9 +1195,9 @@ class ListUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """users wanted"""
+    """number of users"""
     page_token: _builtins.str
-    """as the page before gave it; empty for the first"""
+    """from the page before; empty for the first"""
     def __init__(
         self,
         *,
@@ -1222,10 +1222,10 @@ class ListUsersResponse(_message.Message):
     next_page_token: _builtins.str
     """empty on the last page"""
     total: _builtins.int
-    """users that are known"""
+    """known users"""
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownUser]:
-        """in the order in which they became known"""
+        """in the order of their first events"""
 
     def __init__(
         self,
@@ -1253,7 +1253,7 @@ class KnownUser(_message.Message):
     user_id: _builtins.str
     """as in the events"""
     events: _builtins.int
-    """applied in all"""
+    """number of applied events"""
     newest_ms: _builtins.int
     """latest event time, ms since 1970-01-01 UTC"""
     user_class: Global___UserClass.ValueType
@@ -1297,7 +1297,7 @@ class ListModelsResponse(_message.Message):
     SERVING_VERSION_FIELD_NUMBER: _builtins.int
     PINNED_VERSION_FIELD_NUMBER: _builtins.int
     serving_version: _builtins.str
-    """the one that answers now; empty when none"""
+    """the one that serves; empty when none"""
     pinned_version: _builtins.str
     """set by a pointer; empty when the newest is served"""
     @_builtins.property

@@ -100,24 +100,24 @@ class RecommenderServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Recommend(self, request, context):
-        """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
-        DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
-        CANCELLED when so many do that they can't all be read: ask again a little later.
+        """The best products for a user or a session now. INVALID_ARGUMENT names the invalid field; DEADLINE_EXCEEDED:
+        after_position was not reached, or the answer could not be ready in time; UNAVAILABLE: the log is not read yet, or
+        the service is stopping, so retry; RESOURCE_EXHAUSTED: too many calls, or CANCELLED: more than can be read, so retry
+        a little later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """The same for many users in one call, for mail runs: an answer a user, in the order of the request.
+        """The same for many users in one call, for mailings: one response per user, in the order of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SimilarProducts(self, request, context):
-        """Products that go with a product, whoever asks. NOT_FOUND when the product is not known.
+        """Products that go with a product, for any user. NOT_FOUND: the product is unknown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +131,8 @@ class RecommenderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordEvents(self, request, context):
-        """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids.
+        """Append events to the log, and answer once the broker has acknowledged all of them. UNAVAILABLE: retry with the same
+        event_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,42 +146,42 @@ class RecommenderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveProducts(self, request, context):
-        """Remove products: never recommended again until upserted anew.
+        """Remove products, which are never recommended until upserted again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProducts(self, request, context):
-        """The catalogue, page by page, in the order of the products' ids.
+        """The catalogue, page by page, ordered by product id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProduct(self, request, context):
-        """What is known of a product. NOT_FOUND when it is not in the catalogue.
+        """A product and its popularity. NOT_FOUND: it is not in the catalogue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """What is known of a user. NOT_FOUND when no event of the user was applied.
+        """A user and the recent history. NOT_FOUND: no event of the user has been applied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """The users of whom events were applied, page by page, in the order in which they became known.
+        """The users with applied events, page by page, in the order of their first events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """The published model versions, newest first, and which one answers now.
+        """The published model versions, newest first, and which one serves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,65 +32,69 @@ class RecommenderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecommenderServiceAsyncStub: ...
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
-    """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
-    DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
-    CANCELLED when so many do that they can't all be read: ask again a little later.
+    """The best products for a user or a session now. INVALID_ARGUMENT names the invalid field; DEADLINE_EXCEEDED:
+    after_position was not reached, or the answer could not be ready in time; UNAVAILABLE: the log is not read yet, or
+    the service is stopping, so retry; RESOURCE_EXHAUSTED: too many calls, or CANCELLED: more than can be read, so retry
+    a little later.
     """
     BatchRecommend: _grpc.UnaryStreamMultiCallable[_recommender_pb2.BatchRecommendRequest, _recommender_pb2.BatchRecommendResponse]
-    """The same for many users in one call, for mail runs: an answer a user, in the order of the request."""
+    """The same for many users in one call, for mailings: one response per user, in the order of the request."""
     SimilarProducts: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SimilarProductsRequest, _recommender_pb2.SimilarProductsResponse]
-    """Products that go with a product, whoever asks. NOT_FOUND when the product is not known."""
+    """Products that go with a product, for any user. NOT_FOUND: the product is unknown."""
     Trending: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.TrendingRequest, _recommender_pb2.TrendingResponse]
     """What is popular now, in the whole shop or in a category."""
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]
-    """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids."""
+    """Append events to the log, and answer once the broker has acknowledged all of them. UNAVAILABLE: retry with the same
+    event_ids.
+    """
     UpsertProducts: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.UpsertProductsRequest, _recommender_pb2.UpsertProductsResponse]
     """Add products or replace them whole."""
     RemoveProducts: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RemoveProductsRequest, _recommender_pb2.RemoveProductsResponse]
-    """Remove products: never recommended again until upserted anew."""
+    """Remove products, which are never recommended until upserted again."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ListProductsRequest, _recommender_pb2.ListProductsResponse]
-    """The catalogue, page by page, in the order of the products' ids."""
+    """The catalogue, page by page, ordered by product id."""
     GetProduct: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetProductRequest, _recommender_pb2.GetProductResponse]
-    """What is known of a product. NOT_FOUND when it is not in the catalogue."""
+    """A product and its popularity. NOT_FOUND: it is not in the catalogue."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetUserRequest, _recommender_pb2.GetUserResponse]
-    """What is known of a user. NOT_FOUND when no event of the user was applied."""
+    """A user and the recent history. NOT_FOUND: no event of the user has been applied."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]
-    """The users of whom events were applied, page by page, in the order in which they became known."""
+    """The users with applied events, page by page, in the order of their first events."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ListModelsRequest, _recommender_pb2.ListModelsResponse]
-    """The published model versions, newest first, and which one answers now."""
+    """The published model versions, newest first, and which one serves."""
 
 @_typing.type_check_only
 class RecommenderServiceAsyncStub(RecommenderServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
-    """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
-    DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-    before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
-    CANCELLED when so many do that they can't all be read: ask again a little later.
+    """The best products for a user or a session now. INVALID_ARGUMENT names the invalid field; DEADLINE_EXCEEDED:
+    after_position was not reached, or the answer could not be ready in time; UNAVAILABLE: the log is not read yet, or
+    the service is stopping, so retry; RESOURCE_EXHAUSTED: too many calls, or CANCELLED: more than can be read, so retry
+    a little later.
     """
     BatchRecommend: _aio.UnaryStreamMultiCallable[_recommender_pb2.BatchRecommendRequest, _recommender_pb2.BatchRecommendResponse]  # type: ignore[assignment]
-    """The same for many users in one call, for mail runs: an answer a user, in the order of the request."""
+    """The same for many users in one call, for mailings: one response per user, in the order of the request."""
     SimilarProducts: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SimilarProductsRequest, _recommender_pb2.SimilarProductsResponse]  # type: ignore[assignment]
-    """Products that go with a product, whoever asks. NOT_FOUND when the product is not known."""
+    """Products that go with a product, for any user. NOT_FOUND: the product is unknown."""
     Trending: _aio.UnaryUnaryMultiCallable[_recommender_pb2.TrendingRequest, _recommender_pb2.TrendingResponse]  # type: ignore[assignment]
     """What is popular now, in the whole shop or in a category."""
     RecordEvents: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]  # type: ignore[assignment]
-    """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids."""
+    """Append events to the log, and answer once the broker has acknowledged all of them. UNAVAILABLE: retry with the same
+    event_ids.
+    """
     UpsertProducts: _aio.UnaryUnaryMultiCallable[_recommender_pb2.UpsertProductsRequest, _recommender_pb2.UpsertProductsResponse]  # type: ignore[assignment]
     """Add products or replace them whole."""
     RemoveProducts: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RemoveProductsRequest, _recommender_pb2.RemoveProductsResponse]  # type: ignore[assignment]
-    """Remove products: never recommended again until upserted anew."""
+    """Remove products, which are never recommended until upserted again."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ListProductsRequest, _recommender_pb2.ListProductsResponse]  # type: ignore[assignment]
-    """The catalogue, page by page, in the order of the products' ids."""
+    """The catalogue, page by page, ordered by product id."""
     GetProduct: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetProductRequest, _recommender_pb2.GetProductResponse]  # type: ignore[assignment]
-    """What is known of a product. NOT_FOUND when it is not in the catalogue."""
+    """A product and its popularity. NOT_FOUND: it is not in the catalogue."""
     GetUser: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetUserRequest, _recommender_pb2.GetUserResponse]  # type: ignore[assignment]
-    """What is known of a user. NOT_FOUND when no event of the user was applied."""
+    """A user and the recent history. NOT_FOUND: no event of the user has been applied."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """The users of whom events were applied, page by page, in the order in which they became known."""
+    """The users with applied events, page by page, in the order of their first events."""
     ListModels: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ListModelsRequest, _recommender_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """The published model versions, newest first, and which one answers now."""
+    """The published model versions, newest first, and which one serves."""
 
 class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -99,10 +103,10 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.RecommendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecommendResponse, _abc.Awaitable[_recommender_pb2.RecommendResponse]]:
-        """The best products for one user, or one session, now. INVALID_ARGUMENT names the field that is wrong;
-        DEADLINE_EXCEEDED when after_position was not reached in time, or the answer could not be ready in time; UNAVAILABLE
-        before the log was read, or when the service stops: ask again; RESOURCE_EXHAUSTED when too many call at a time, and
-        CANCELLED when so many do that they can't all be read: ask again a little later.
+        """The best products for a user or a session now. INVALID_ARGUMENT names the invalid field; DEADLINE_EXCEEDED:
+        after_position was not reached, or the answer could not be ready in time; UNAVAILABLE: the log is not read yet, or
+        the service is stopping, so retry; RESOURCE_EXHAUSTED: too many calls, or CANCELLED: more than can be read, so retry
+        a little later.
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +115,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.BatchRecommendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_recommender_pb2.BatchRecommendResponse], _abc.AsyncIterator[_recommender_pb2.BatchRecommendResponse]]:
-        """The same for many users in one call, for mail runs: an answer a user, in the order of the request."""
+        """The same for many users in one call, for mailings: one response per user, in the order of the request."""
 
     @_abc_1.abstractmethod
     def SimilarProducts(
@@ -119,7 +123,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.SimilarProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.SimilarProductsResponse, _abc.Awaitable[_recommender_pb2.SimilarProductsResponse]]:
-        """Products that go with a product, whoever asks. NOT_FOUND when the product is not known."""
+        """Products that go with a product, for any user. NOT_FOUND: the product is unknown."""
 
     @_abc_1.abstractmethod
     def Trending(
@@ -135,7 +139,9 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.RecordEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecordEventsResponse, _abc.Awaitable[_recommender_pb2.RecordEventsResponse]]:
-        """Append events to the log; answers once the broker has acknowledged all of them. UNAVAILABLE: retry with the same event_ids."""
+        """Append events to the log, and answer once the broker has acknowledged all of them. UNAVAILABLE: retry with the same
+        event_ids.
+        """
 
     @_abc_1.abstractmethod
     def UpsertProducts(
@@ -151,7 +157,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.RemoveProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RemoveProductsResponse, _abc.Awaitable[_recommender_pb2.RemoveProductsResponse]]:
-        """Remove products: never recommended again until upserted anew."""
+        """Remove products, which are never recommended until upserted again."""
 
     @_abc_1.abstractmethod
     def ListProducts(
@@ -159,7 +165,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.ListProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.ListProductsResponse, _abc.Awaitable[_recommender_pb2.ListProductsResponse]]:
-        """The catalogue, page by page, in the order of the products' ids."""
+        """The catalogue, page by page, ordered by product id."""
 
     @_abc_1.abstractmethod
     def GetProduct(
@@ -167,7 +173,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.GetProductRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetProductResponse, _abc.Awaitable[_recommender_pb2.GetProductResponse]]:
-        """What is known of a product. NOT_FOUND when it is not in the catalogue."""
+        """A product and its popularity. NOT_FOUND: it is not in the catalogue."""
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -175,7 +181,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetUserResponse, _abc.Awaitable[_recommender_pb2.GetUserResponse]]:
-        """What is known of a user. NOT_FOUND when no event of the user was applied."""
+        """A user and the recent history. NOT_FOUND: no event of the user has been applied."""
 
     @_abc_1.abstractmethod
     def ListUsers(
@@ -183,7 +189,7 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.ListUsersResponse, _abc.Awaitable[_recommender_pb2.ListUsersResponse]]:
-        """The users of whom events were applied, page by page, in the order in which they became known."""
+        """The users with applied events, page by page, in the order of their first events."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -191,6 +197,6 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.ListModelsResponse, _abc.Awaitable[_recommender_pb2.ListModelsResponse]]:
-        """The published model versions, newest first, and which one answers now."""
+        """The published model versions, newest first, and which one serves."""
 
 def add_RecommenderServiceServicer_to_server(servicer: RecommenderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

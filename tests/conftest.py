@@ -58,6 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         n, of = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         broker.PORTS = PORTS[n % of :: of]
+        # The workers are beside each other already: more threads in each would only wait for one another.
+        import torch
+        from threadpoolctl import threadpool_limits
+
+        torch.set_num_threads(1)
+        threadpool_limits(1, "blas")
     chosen = config.getoption("--broker")
     if chosen == EMBEDDED:
         os.environ[QUICK_GROUPS] = "1"

@@ -235,6 +235,7 @@ def test_a_stop_waits_for_no_whole_checkpoint_interval(
     assert 0 < trainer.learner.applied <= MOST_AT_ONCE
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_pinned_version_outlives_the_first_publication_after_a_restart(kafka: KafkaSettings, folder: Path) -> None:
     """The pin stands behind more records than one look at the topic gives."""

@@ -154,6 +154,16 @@ def test_leave_one_out_on_sequences(sequences: Path, tmp_path: Path, variant: st
     assert document["policies"]["markov"]["hr@10"]["mean"] > 0
 
 
+def test_freshet_and_the_model_of_whole_sequences_have_names_of_their_own(sequences: Path, tmp_path: Path) -> None:
+    options = ("--set", "markov-sasrec.whole.most=1", "--set", "freshet.dimension=8")
+    document = evaluated(tmp_path, sequences.name, "--policies", "markov,freshet,markov-sasrec", *options)
+    assert document["options"] == {"markov-sasrec": {"whole.most": 1}, "freshet": {"dimension": 8}}
+    assert document["best_baseline"] == "markov"
+    assert {name: of["hr@10"]["mean"] > 0 for name, of in document["policies"].items()} == dict.fromkeys(
+        ("markov", "freshet", "markov-sasrec"), True
+    )
+
+
 def test_a_perfect_answer_is_one(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("".join(f"u{n} a b c d\n" for n in range(5)) + "v b c\nw c d\n")
     done = freshet(tmp_path, "s.txt", "--policies", "markov", "--json", "out.json")

@@ -127,7 +127,7 @@ class EvaluatorMetrics:
             "Events not judged: returns and dislikes are no sign of being wanted.",
         )
         self.guest = counter(
-            "freshet_evaluator_guest_events_total", "Events not judged: nobody is known to have done them."
+            "freshet_evaluator_guest_events_total", "Events not judged: guests' events, of no known user."
         )
         self.late = counter("freshet_evaluator_late_total", "Events not judged: older than their user's newest.")
         self.judge_seconds = histogram(

@@ -76,7 +76,7 @@ async def _work(
     stopped = asyncio.create_task(app.stop())  # Faust swallows a cancellation, so the wait ends, not the task
     await asyncio.wait({stopped}, timeout=STOP_SECONDS)
     if not stopped.done():
-        log.warning("not acknowledged within %g s; whoever starts next describes those events again", STOP_SECONDS)
+        log.warning("not acknowledged within %g s; the next worker describes these events again", STOP_SECONDS)
         end_process(0)
     await stopped
 

@@ -48,7 +48,7 @@ class _TimedSentiment(Sentiment):
 
 
 class Describer:
-    """Describes records of events and sends what came of them."""
+    """Describes records of events and sends their states, or the records to the dead letters."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Describer:
         self._lines = FirstFew(log.warning, clock)  # the dead letters hold each, `freshet dead-letters show` lists them
 
     async def publish(self, batch: Sequence[Any]) -> None:
-        """Publish Faust's messages in order and return once the broker has all that came of them.
+        """Publish Faust's messages in order and return once the broker has acknowledged what was sent for them.
 
         A broker that is away is waited for.
 
@@ -151,7 +151,7 @@ def add_agent(
 
 @contextmanager
 def end_process_on_error() -> Iterator[None]:
-    """End the process at once when the block fails: what was not acknowledged is read again by whoever starts next.
+    """End the process at once when the block fails: what was not acknowledged is read again by the next worker.
 
     A cancellation is a failure too: an orderly stop cancels nothing that is at work.
     """

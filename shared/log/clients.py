@@ -38,7 +38,7 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "broker.address.family": "v4",
         "reconnect.backoff.ms": 200,
         "reconnect.backoff.max.ms": 2000,
-        "log_level": 2,  # a line per attempt to connect is too many; `_ErrorLog` says that nobody answers
+        "log_level": 2,  # a line per attempt to connect is too many; `_ErrorLog` says that no broker answers
         "error_cb": _ErrorLog(),
     }
     if settings.uses_sasl:
@@ -189,7 +189,7 @@ class LogReader:
         for topic in {topic for topic, _ in self._assigned}:
             try:
                 self._consumer.list_topics(topic, timeout=METADATA_SECONDS)
-            except KafkaException:  # nobody answers: what is assigned is read once somebody does
+            except KafkaException:  # no broker answers: what is assigned is read once one does
                 return
 
     @property

@@ -59,7 +59,7 @@ class RecordProcessor:
         return len(messages)
 
     def process(self, messages: Iterable[Message]) -> None:
-        """Process records that were read already; whoever calls this calls `log_due` now and then."""
+        """Process records that were read already; call `log_due` now and then beside it."""
         for message in messages:
             try:
                 self._apply(message)

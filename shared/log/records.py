@@ -41,7 +41,7 @@ _REASON_OF = defaultdict(
 )
 REASONS = ("no_product", "bad_id", *dict.fromkeys(_REASON_OF.values()))
 
-END_MS = int(limits_of(Event, "event_time_ms").maximum) + 1  # beyond, somebody mixed up the units
+END_MS = int(limits_of(Event, "event_time_ms").maximum) + 1  # a time beyond it is in another unit
 
 # Field of a state → the least and the most that features writes; a number beyond, or NaN, would spoil what is learned.
 BOUNDS = {

@@ -110,7 +110,7 @@ def _create_missing(settings: KafkaSettings, seconds: float) -> bool:
     """Whether all topics were there, which a broker says within `seconds`; where not, they are to be looked at again.
 
     A broker learns of a topic a little after the controller has created it. Until then it shows none, and whoever
-    creates it meanwhile is told only that it exists, not with how many partitions.
+    creates it meanwhile learns only that it exists, not how many partitions it has.
     """
     admin, refusals = _admin(settings)
     try:
@@ -141,8 +141,8 @@ def _create_missing(settings: KafkaSettings, seconds: float) -> bool:
             if error.args[0].code() in _NOT_ALLOWED:
                 raise Unusable(
                     f"{settings.sasl_username or 'this client'} may not create topic {name} ({error.args[0].str()}): "
-                    "let somebody who may run `freshet topics` with the same settings, and allow this user to read and "
-                    "write all of them"
+                    "let a user who may create topics run `freshet topics` with the same settings, and allow this one "
+                    "to read and write all of them"
                 ) from None
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
@@ -150,7 +150,7 @@ def _create_missing(settings: KafkaSettings, seconds: float) -> bool:
 
 
 def _admin(settings: KafkaSettings) -> tuple[AdminClient, list[str]]:
-    """A client for topics, and how it was refused, as far as `poll` has told."""
+    """A client for topics, and the list to which `poll` adds how it was refused."""
     refusals: list[str] = []
 
     def note(error: KafkaError) -> None:

@@ -1,4 +1,4 @@
-"""The system that runs in this folder: a file in its state folder says where it answers, so that nobody must be told.
+"""The system that runs in this folder: a file in its state folder says where it answers, and commands look there.
 
 Such a file lies in each state folder below `.freshet` for as long as its system answers. What it holds counts where
 the environment's own variables name no Kafka.
@@ -106,9 +106,9 @@ def _why_not(system: RunningSystem) -> str:
     except ProcessLookupError:
         return f"the system that wrote it has ended (process {system.pid})"
     except (PermissionError, OverflowError):
-        pass  # somebody else's; whether it answers is seen next
+        pass  # another user's; whether it answers is tried next
     servers = system.kafka[BOOTSTRAP]
-    return "" if any(map(_answers, servers.split(","))) else f"nobody answers at {servers}"
+    return "" if any(map(_answers, servers.split(","))) else f"no broker answers at {servers}"
 
 
 def _answers(server: str) -> bool:

@@ -21,7 +21,7 @@ from shared.process.leash import leashed
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
-# Who stays up so long has recovered: its next pause is the first again.
+# A program that stays up for so long has recovered: its next pause is the shortest again.
 RECOVERED_SECONDS = 30.0
 MOST_ENDS_IN_A_ROW = 5
 GRACE_SECONDS = 15.0
@@ -39,7 +39,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)  # the whole of it
     restart: bool = True  # False: it may end by itself, once
     most_ends_in_a_row: float = MOST_ENDS_IN_A_ROW  # then it is given up
-    irreplaceable: str = ""  # why its end is everybody's; empty: it is not
+    irreplaceable: str = ""  # why nothing can go on without it; empty: the others can
 
 
 @dataclass(slots=True)
@@ -197,7 +197,7 @@ def _last_output(program: Program) -> str:
 
 
 def _named(status: int) -> str:
-    """An exit status as people say it."""
+    """An exit status in words: the signal's name, or the number."""
     try:
         return signal.Signals(-status).name if status < 0 else f"status {status}"
     except ValueError:

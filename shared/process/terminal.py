@@ -17,7 +17,7 @@ log = logging.getLogger("replay")
 
 _TERMINAL_SECONDS = 0.2
 _BAR_COLUMNS = 20
-_TOO_EARLY = 0.01  # a share from which nobody can tell how long the rest will take
+_TOO_EARLY = 0.01  # a share too small to tell how long the rest will take
 
 STATUS_EVERY_SECONDS = 15.0
 PLAIN_COLUMNS = 110

@@ -46,7 +46,7 @@ class Known:
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
 
     def apply(self, state: StateVector) -> int:
-        """Apply one event, which is no tick; its product's row. A guest's is in nobody's history."""
+        """Apply one event, which is no tick; its product's row. A guest's event is in no history."""
         product = self.products.row_of(state.product_id)
         if state.user_id:
             self.histories.apply(state, product)
@@ -121,7 +121,7 @@ class KnownProducts:
                 self._not_recommended = None
                 self._bits.append(0)
                 self._add_row()
-                self.ids.append(product_id)  # after all else: whoever sees the id finds the rest
+                self.ids.append(product_id)  # last: a thread that sees the id finds the rest
                 self.rows[product_id] = row
         return row
 

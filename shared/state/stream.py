@@ -45,7 +45,7 @@ class Stream:
     """What is known of users and products, and the transitions that the events applied so far were.
 
     Args:
-        content: told of every event, see `KnownProducts`.
+        content: takes every event, see `KnownProducts`.
     """
 
     def __init__(self, settings: StreamSettings, content: Content | None = None) -> None:
@@ -82,7 +82,7 @@ class Stream:
         row = known.products.rows.get(state.product_id)
         had_event = row is not None and known.products.had_event(row)
         popularity = known.share(row) if row is not None and had_event else 0.0
-        situation = self.assembler.before(state) if state.user_id else None  # a guest's event is in nobody's history
+        situation = self.assembler.before(state) if state.user_id else None  # a guest's event is in no history
         product = known.apply(state)
         self.applied += 1
         transition, continued = None, None

@@ -74,7 +74,7 @@ def test_one_that_does_not_answer_is_ignored_and_said(here: Path) -> None:
     told: list[str] = []
     with shown(here, variables(address), "127.0.0.1:50051", "http://127.0.0.1:8080/"):
         assert running_here(told.append) is None
-    assert told == [f".freshet/up/{FILE} is ignored: nobody answers at {address}"]
+    assert told == [f".freshet/up/{FILE} is ignored: no broker answers at {address}"]
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_of_100_000_broken_messages_no_good_one_is_lost_and_each_bad_one_is_set_
 
         def done() -> bool:
             figures = worker.metrics()
-            told = sum(figures.get(f'freshet_features_dead_letters_total{{reason="{r}"}}', 0.0) for r in REASONS)
-            told += figures.get('freshet_features_dead_letters_total{reason="undecodable"}', 0.0)
-            return told + figures.get("freshet_features_states_total", 0.0) == MUTATED + GOOD
+            counted = sum(figures.get(f'freshet_features_dead_letters_total{{reason="{r}"}}', 0.0) for r in REASONS)
+            counted += figures.get('freshet_features_dead_letters_total{reason="undecodable"}', 0.0)
+            return counted + figures.get("freshet_features_states_total", 0.0) == MUTATED + GOOD
 
         worker.wait_for(done, "end of all messages", seconds=400)
         figures = worker.metrics()

@@ -43,14 +43,14 @@ def shopping(count: int, first: int = 0) -> Iterator[pb.Event]:
         )  # fmt: skip
 
 
-def foreign(*own: type) -> list[bytes]:
+def foreign(*topics_type: type) -> list[bytes]:
     """A message of each of our types but the topic's own."""
-    return [other.SerializeToString() for other in mutations.OTHER_SCHEMAS if type(other) not in own]
+    return [other.SerializeToString() for other in mutations.OTHER_SCHEMAS if type(other) not in topics_type]
 
 
-def junk(rng: random.Random, own: type) -> list[Record]:
+def junk(rng: random.Random, topics_type: type) -> list[Record]:
     """What no topic should hold, under keys of all sorts."""
-    values = [None, b"", b"\xff" * 3, bytes(200), b"{}", b"\x0a\xff\xff\xff\xff\x0f", *foreign(own)]
+    values = [None, b"", b"\xff" * 3, bytes(200), b"{}", b"\x0a\xff\xff\xff\xff\x0f", *foreign(topics_type)]
     values += [rng.randbytes(rng.randrange(1, 80)) for _ in range(30)]
     keys = [None, b"", b"\xff\xfe", b"u1", b"a\nb", b"k" * 300]
     return [(rng.choice(keys), value) for value in values]
@@ -58,13 +58,13 @@ def junk(rng: random.Random, own: type) -> list[Record]:
 
 def refused(read: Callable[[bytes | None, bytes | None], object], records: list[Record]) -> list[Record]:
     """Those of the records that `read` refuses."""
-    found = []
+    taken = []
     for record in records:
         try:
             read(*record)
         except BadEvent:
-            found.append(record)
-    return found
+            taken.append(record)
+    return taken
 
 
 def poison(kafka: KafkaSettings, rng: random.Random) -> dict[str, list[Record]]:
@@ -183,7 +183,7 @@ def test_poison_on_every_topic_ends_nobody_and_is_counted_and_the_good_go_on(
             (inference, topics.products, f"{topics.products} ["),
             (inference, topics.models, f"{topics.models} ["),
         ):
-            told = sum(words in line for line in reader.log.splitlines())
-            assert 0 < told < total[topic] / 2, "named, but no flood"
+            named = sum(words in line for line in reader.log.splitlines())
+            assert 0 < named < total[topic] / 2, "named, but no flood"
     strays = [letter for letter in DeadLetters(kafka).letters() if letter.reason == STRAY]
     assert len(strays) == total[topics.dead_letters]

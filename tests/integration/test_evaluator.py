@@ -49,12 +49,12 @@ def ends(kafka: KafkaSettings) -> dict[int, int]:
     """Partition of the states topic → offset of the next record to come."""
     topic = Topics.of(kafka).states
     reader = LogReader(kafka, {(topic, p): -1 for p in range(kafka.partitions)})
-    found = dict.fromkeys(range(kafka.partitions), 0)
+    offsets = dict.fromkeys(range(kafka.partitions), 0)
     while not reader.caught_up:
         for message in reader.poll(1.0):
-            found[message.partition() or 0] = (message.offset() or 0) + 1
+            offsets[message.partition() or 0] = (message.offset() or 0) + 1
     reader.close()
-    return found
+    return offsets
 
 
 def write_more(kafka: KafkaSettings, count: int) -> None:

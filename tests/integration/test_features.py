@@ -139,15 +139,15 @@ def test_each_event_becomes_one_state_in_its_own_partition_and_order_and_poison_
         assert message.key() == ((state.user_id or state.product_id).encode() or None)
         assert abs(state.recorded_ms - message.timestamp()[1]) < 120_000, "the wall clock's, both of them"
         by_partition.setdefault(state.source_partition, []).append(state)
-    for partition, found in by_partition.items():
+    for partition, described in by_partition.items():
         sent = [e for e in good if partition_of(key_of(e), kafka.partitions) == partition]
         if partition == elsewhere:
-            assert found.pop().event_id == stray.event_id
-        assert [s.event_id for s in found] == [*(e.event_id for e in sent), ""]
-        assert [s.source_offset for s in found] == sorted({s.source_offset for s in found})
-        assert (found[-1].kind, found[-1].event_time_ms) == (pb.EVENT_KIND_TICK, START_MS + 10_000)
-        assert [s.rating for s in found[:-1]] == [e.rating for e in sent]
-        assert all((s.sentiment > 0) == ("love" in e.text) for s, e in zip(found, sent, strict=False))
+            assert described.pop().event_id == stray.event_id
+        assert [s.event_id for s in described] == [*(e.event_id for e in sent), ""]
+        assert [s.source_offset for s in described] == sorted({s.source_offset for s in described})
+        assert (described[-1].kind, described[-1].event_time_ms) == (pb.EVENT_KIND_TICK, START_MS + 10_000)
+        assert [s.rating for s in described[:-1]] == [e.rating for e in sent]
+        assert all((s.sentiment > 0) == ("love" in e.text) for s, e in zip(described, sent, strict=False))
 
     for message in letters.messages:
         headers = {name: value.decode() for name, value in message.headers()}

@@ -27,12 +27,12 @@ def reader(kafka: KafkaSettings, snapshot: ReaderSnapshot | None = None, *, sile
 
 def read(source: OrderedReader, count: int, *, most: int = 10_000) -> list[Positioned]:
     """The next `count` events and what ticks lie between; all of them must come."""
-    found: list[Positioned] = []
+    came: list[Positioned] = []
     for _ in range(1000):
-        found += source.poll(0.1, most)
-        if len(events_of(found)) >= count:
-            return found
-    raise AssertionError(f"only {len(events_of(found))} of {count} events came")
+        came += source.poll(0.1, most)
+        if len(events_of(came)) >= count:
+            return came
+    raise AssertionError(f"only {len(events_of(came))} of {count} events came")
 
 
 def events_of(items: Iterable[Positioned]) -> list[pb.StateVector]:
@@ -49,15 +49,15 @@ def test_a_backlog_comes_out_in_order_of_event_time(kafka: KafkaSettings) -> Non
     written = list(shoppers(COUNT))
     write(kafka, written, tick_every=10**9)
     source = reader(kafka)
-    found = read(source, COUNT)
-    assert len(events_of(found)) == COUNT
-    assert {item.partition for item in found} == set(range(kafka.partitions))
-    keys = [(item.state.event_time_ms, item.partition, item.offset) for item in found]
+    came = read(source, COUNT)
+    assert len(events_of(came)) == COUNT
+    assert {item.partition for item in came} == set(range(kafka.partitions))
+    keys = [(item.state.event_time_ms, item.partition, item.offset) for item in came]
     assert keys == sorted(keys)
-    assert sorted(state.sequence for state in events_of(found)) == list(range(1, COUNT + 1))
+    assert sorted(state.sequence for state in events_of(came)) == list(range(1, COUNT + 1))
     assert source.ordered
     assert source.newest_ms == written[-1].event_time_ms + 1
-    reached = {str(item.partition): item.state.event_time_ms for item in found}  # of each partition the last
+    reached = {str(item.partition): item.state.event_time_ms for item in came}  # of each partition the last
     assert source.snapshot()["watermarks"] == reached
     source.close()
 
@@ -65,8 +65,8 @@ def test_a_backlog_comes_out_in_order_of_event_time(kafka: KafkaSettings) -> Non
 def test_nothing_is_handed_out_before_the_others_have_passed_it(kafka: KafkaSettings) -> None:
     write(kafka, [review(f"u{n}", "p", n) for n in range(30)], tick_every=10**9)
     source = reader(kafka)
-    found = read(source, 30)
-    assert len(events_of(found)) == 30
+    came = read(source, 30)
+    assert len(events_of(came)) == 30
     write(kafka, [review("u0", f"q{n}", 40 + n) for n in range(3)], tick_every=10**9, first_offset=100, source="b/0")
     # One partition went on, with a tick in all of them: its events are passed by the ticks.
     assert [state.product_id for state in events_of(read(source, 3))] == ["q0", "q1", "q2"]
@@ -99,8 +99,8 @@ def test_a_replay_written_twice_counts_once(kafka: KafkaSettings) -> None:
     write(kafka, shoppers(COUNT), first_offset=10_000)  # resumed from its very beginning
     write(kafka, [review("last", "p", 1000)], first_offset=20_000, source="end/0")
     source = reader(kafka)
-    found = read(source, COUNT + 1)
-    assert len(events_of(found)) == COUNT + 1
+    came = read(source, COUNT + 1)
+    assert len(events_of(came)) == COUNT + 1
     assert source.repeats == COUNT
     # The same again after a restart, from marks instead of memory.
     kept = source.snapshot()
@@ -185,8 +185,8 @@ def test_a_partition_far_ahead_is_held_back_and_nothing_is_lost(
     # All of one user, so of one partition, then the ticks that let it go.
     write(kafka, [review("u", f"p{n}", n) for n in range(3000)], tick_every=50)
     source = reader(kafka)
-    found = read(source, 3000, most=20)
-    assert [state.product_id for state in events_of(found)] == [f"p{n}" for n in range(3000)]
+    came = read(source, 3000, most=20)
+    assert [state.product_id for state in events_of(came)] == [f"p{n}" for n in range(3000)]
     source.close()
 
 
@@ -202,10 +202,10 @@ def test_a_flood_of_states_that_can_not_be_read_is_counted_and_its_log_is_short(
     source = OrderedReader(kafka, topic, silence_seconds=1e9, clock=lambda: now)
     while source.unreadable < 100:
         source.poll(0.1)
-    said = [record.getMessage() for record in caplog.records if record.name == "ordered"]
-    assert [line.partition(" left")[0] for line in said] == [f"{topic} [0] offset {n}" for n in range(FEW)]
+    logged = [record.getMessage() for record in caplog.records if record.name == "ordered"]
+    assert [line.partition(" left")[0] for line in logged] == [f"{topic} [0] offset {n}" for n in range(FEW)]
     now += SECONDS
     source.poll(0.0)
-    (said_later,) = [record.getMessage() for record in caplog.records if record.name == "ordered"][FEW:]
-    assert said_later.startswith(f"{100 - FEW} more in 10 s, the newest: {topic} [0] offset 99 left out: ")
+    (logged_later,) = [record.getMessage() for record in caplog.records if record.name == "ordered"][FEW:]
+    assert logged_later.startswith(f"{100 - FEW} more in 10 s, the newest: {topic} [0] offset 99 left out: ")
     source.close()

@@ -208,9 +208,9 @@ def test_a_folder_that_can_no_longer_be_written_stops_neither_learning_nor_what_
 def test_a_folder_that_can_not_be_written_is_refused_at_the_start(kafka: KafkaSettings, folder: Path) -> None:
     (folder / "state").write_text("not a folder")
     with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
-        assert f"can't write in {folder / 'state'}" in (said := ended(trainer))
-    assert "choose another folder by FRESHET_TRAINER_STATE_DIR" in said
-    assert "Traceback" not in said
+        assert f"can't write in {folder / 'state'}" in (output := ended(trainer))
+    assert "choose another folder by FRESHET_TRAINER_STATE_DIR" in output
+    assert "Traceback" not in output
 
 
 def test_a_stop_waits_for_no_whole_checkpoint_interval(
@@ -273,10 +273,10 @@ def test_a_checkpoint_of_another_log_is_refused_with_the_two_ways_out(kafka: Kaf
     other = kafka.model_copy(update={"topic_prefix": f"{kafka.topic_prefix}x"})
     ensure_topics(other, patience_seconds=20)
     with running("services.trainer", environment(other, folder), folder / "other.log") as trainer:
-        said = ended(trainer)
-    assert "belongs to the log" in said
-    assert "FRESHET_KAFKA_BOOTSTRAP_SERVERS=<host:port> python -m services.trainer" in said
-    assert f"mv {folder / 'state'} {folder / 'state'}.old" in said
+        output = ended(trainer)
+    assert "belongs to the log" in output
+    assert "FRESHET_KAFKA_BOOTSTRAP_SERVERS=<host:port> python -m services.trainer" in output
+    assert f"mv {folder / 'state'} {folder / 'state'}.old" in output
 
 
 @pytest.mark.slow

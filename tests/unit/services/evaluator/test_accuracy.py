@@ -24,12 +24,12 @@ def judged(
     bits: tuple[float, float] = (math.nan, math.nan),
 ) -> Judgement:
     """Of the two policies; the others miss."""
-    own = [
+    ranked = [
         Ranking(place, np.array(rows, np.int64), own_bits)
         for place, rows, own_bits in zip((learned, trending), top, bits, strict=True)
     ]
     others = [Ranking(INF, np.zeros(0, np.int64), math.nan)] * (len(POLICIES) - 2)
-    return Judgement(Outcome.JUDGED, (*own, *others), has_history=True)
+    return Judgement(Outcome.JUDGED, (*ranked, *others), has_history=True)
 
 
 def test_before_anything_was_judged_there_is_no_figure() -> None:

@@ -123,8 +123,8 @@ def test_prices_scale_by_their_logarithm_up_to_the_maximum(price: float, scaled:
     ],
 )
 def test_helpfulness_is_a_share_or_else_a_logarithm(votes: dict[str, int], scaled: float | None) -> None:
-    found = helpfulness_scaled(event(**votes), SETTINGS)
-    assert found == (scaled if scaled is None else pytest.approx(scaled, rel=1e-15))
+    result = helpfulness_scaled(event(**votes), SETTINGS)
+    assert result == (scaled if scaled is None else pytest.approx(scaled, rel=1e-15))
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_helpfulness_is_a_share_or_else_a_logarithm(votes: dict[str, int], scale
     ],
 )
 def test_the_reward_by_hand(kind: str, rating: float | None, compound: float | None, expected: float) -> None:
-    found = reward(pb.EventKind.Value(f"EVENT_KIND_{kind}"), rating, compound, SETTINGS)
-    assert found == pytest.approx(expected, abs=1e-12)
+    result = reward(pb.EventKind.Value(f"EVENT_KIND_{kind}"), rating, compound, SETTINGS)
+    assert result == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_weights_of_the_reward_are_settings() -> None:
@@ -295,7 +295,7 @@ def test_rewards_and_sentiments_are_told_by_their_ranges_and_ticks_are_not() -> 
     def value(name: str, **labels: str) -> float:
         return registry.get_sample_value(f"freshet_features_{name}", labels) or 0.0
 
-    def told() -> list[float]:
+    def figures() -> list[float]:
         return [
             value("rewards_total", sign="positive"),
             value("rewards_total", sign="negative"),
@@ -308,4 +308,4 @@ def test_rewards_and_sentiments_are_told_by_their_ranges_and_ticks_are_not() -> 
     metrics.count(pb.StateVector(kind=pb.EVENT_KIND_REVIEW, reward=-0.75, sentiment=-0.3))
     metrics.count(pb.StateVector(kind=pb.EVENT_KIND_VIEW, reward=0.25, imputed=[pb.IMPUTED_SENTIMENT]))
     metrics.count(pb.StateVector(kind=pb.EVENT_KIND_TICK))
-    assert told() == [0.25, 0.75, 1.0, 2.0, 1.0, 1.0]
+    assert figures() == [0.25, 0.75, 1.0, 2.0, 1.0, 1.0]

@@ -83,9 +83,9 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_real_reviews_score_as_in_the_library(data: Path, name: str) -> None:
-    found = list(FILES[name](data / name))
-    sample = found[:: max(1, len(found) // MOST_TEXTS_PER_FILE)]
-    for text in sample + heapq.nlargest(LONGEST_PER_FILE, found, key=len):
+    all_texts = list(FILES[name](data / name))
+    sample = all_texts[:: max(1, len(all_texts) // MOST_TEXTS_PER_FILE)]
+    for text in sample + heapq.nlargest(LONGEST_PER_FILE, all_texts, key=len):
         assert OURS.polarity_scores(text) == STOCK.polarity_scores(text), text
 
 

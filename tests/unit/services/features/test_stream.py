@@ -92,12 +92,12 @@ def test_a_flood_of_bad_records_does_not_flood_the_log(kafka: KafkaSettings, cap
         ]
 
     asyncio.run(describer.publish(batch(0)))
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 * FEW, "the first of each reason"
-    assert "offset 1 goes to the dead letters (undecodable)" in told[1]
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2 * FEW, "the first of each reason"
+    assert "offset 1 goes to the dead letters (undecodable)" in logged[1]
     now += SECONDS
     asyncio.run(describer.publish(batch(100)))
-    told = [record.getMessage() for record in caplog.records][2 * FEW :]
-    assert len(told) == 2
-    assert all(line.startswith(f"{50 - FEW} more in 10 s, the newest: events [0] offset 9") for line in told)
+    logged = [record.getMessage() for record in caplog.records][2 * FEW :]
+    assert len(logged) == 2
+    assert all(line.startswith(f"{50 - FEW} more in 10 s, the newest: events [0] offset 9") for line in logged)
     assert producer.acknowledged == 200, "each is in the dead letters"

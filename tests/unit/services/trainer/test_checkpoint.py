@@ -54,10 +54,10 @@ def test_the_newest_checkpoint_is_read_back_and_two_are_kept(tmp_path: Path) -> 
         "checkpoint-000000000040",
         "checkpoint-000000000050",
     ]
-    found = checkpoint.newest(settings, SHOP)
-    assert found is not None
-    assert (found.reader, found.log_identity) == (READER, "cluster/topic")
-    assert Learner.restore(settings, SHOP, found.learner).snapshot().state == learned(settings, 50).snapshot().state
+    read_back = checkpoint.newest(settings, SHOP)
+    assert read_back is not None
+    assert (read_back.reader, read_back.log_identity) == (READER, "cluster/topic")
+    assert Learner.restore(settings, SHOP, read_back.learner).snapshot().state == learned(settings, 50).snapshot().state
 
 
 def test_an_old_checkpoint_that_can_not_be_removed_does_not_undo_the_new_one(
@@ -78,9 +78,9 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) ->
     with (newer / checkpoint.TENSORS).open("r+b") as file:
         file.seek(500)
         file.write(b"\x00\xff\x00\xff")
-    found = checkpoint.newest(settings, SHOP)
-    assert found is not None
-    assert found.learner.state["stream"]["applied"] == 30
+    read_back = checkpoint.newest(settings, SHOP)
+    assert read_back is not None
+    assert read_back.learner.state["stream"]["applied"] == 30
     (older / checkpoint.STATE).write_bytes(b"{")
     with pytest.raises(Unusable, match=r"every checkpoint in .* is damaged"):
         checkpoint.newest(settings, SHOP)

@@ -117,8 +117,8 @@ def test_what_is_within_the_limits_passes(message: Message) -> None:
     ],
 )
 def test_what_exceeds_one_is_refused_by_its_path(message: Message, refused: str) -> None:
-    field, said = refusal(message)
-    assert said == refused
+    field, words = refusal(message)
+    assert words == refused
     assert field == refused.partition(": ")[0]
     assert refusal(message, "outer[3]")[0] == f"outer[3].{field}"
 

@@ -61,7 +61,8 @@ def test_every_interleaving_gives_the_same_order(
     end = 13
     merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
     logs = [
-        [record(partition, offset, t) for offset, t in enumerate([*own, end])] for partition, own in enumerate(times)
+        [record(partition, offset, t) for offset, t in enumerate([*of_one, end])]
+        for partition, of_one in enumerate(times)
     ]
     expected = []
     for log in logs:
@@ -71,15 +72,15 @@ def test_every_interleaving_gives_the_same_order(
             expected.append((reached, item.partition, item.offset))
     arrivals = [partition for partition, log in enumerate(logs) for _ in log]
     rng.shuffle(arrivals)
-    found = []
+    merged = []
     for n, partition in enumerate(arrivals):
         merge.push(logs[partition].pop(0))
         if n % release_every == 0:
-            found += released(merge)
-    found += released(merge)
-    assert [entry for entry in found if entry[0] < end] == sorted(entry for entry in expected if entry[0] < end)
+            merged += released(merge)
+    merged += released(merge)
+    assert [entry for entry in merged if entry[0] < end] == sorted(entry for entry in expected if entry[0] < end)
     assert merge.ordered
-    assert sum(merge.waiting(partition) for partition in range(PARTITIONS)) == len(expected) - len(found)
+    assert sum(merge.waiting(partition) for partition in range(PARTITIONS)) == len(expected) - len(merged)
 
 
 def test_nothing_goes_before_every_partition_has_passed_it() -> None:
@@ -205,7 +206,7 @@ def test_live_events_change_nothing_in_the_order_of_replayed_ones() -> None:
     for share in (0.0, 0.5):
         merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
         offsets = [0] * PARTITIONS
-        found = []
+        merged = []
         for t in range(1, 200):
             for partition in range(PARTITIONS) if t % 10 == 0 else [t % 7 % PARTITIONS]:
                 made = tick(partition, 10_000 + t, t) if t % 10 == 0 else record(partition, t, t // 3 * 3)
@@ -213,12 +214,12 @@ def test_live_events_change_nothing_in_the_order_of_replayed_ones() -> None:
                 if rng.random() < share:
                     merge.push(live(partition, 20_000 + offsets[partition], recorded_ms=t))
                     offsets[partition] += 1
-            found += released(merge)
+            merged += released(merge)
         assert merge.ordered
-        assert sum(offsets) == sum(offset >= 20_000 for _, _, offset in found) + sum(
+        assert sum(offsets) == sum(offset >= 20_000 for _, _, offset in merged) + sum(
             item.state.source == "" for p in range(PARTITIONS) for _, item in merge._queues[p]
         )
-        orders.append([entry for entry in found if entry[2] < 10_000])
+        orders.append([entry for entry in merged if entry[2] < 10_000])
     assert orders[0] == orders[1]
 
 

@@ -24,14 +24,14 @@ def test_murmur2_gives_the_values_of_kafkas_own_tests() -> None:
 
 def test_keys_lie_where_a_real_producer_puts_them(kafka: KafkaSettings) -> None:
     producer = CountedProducer(producer_config(kafka))
-    found: dict[bytes, int] = {}
+    placed: dict[bytes, int] = {}
 
     def note(message: Message) -> None:
-        found[message.key() or b""] = int(message.partition() or 0)
+        placed[message.key() or b""] = int(message.partition() or 0)
 
     keys = [f"A{n * 7919:x}{'ü' * (n % 5)}".encode() for n in range(200)]
     for key in keys:
         producer.send(Topics.of(kafka).events, key=key, value=b"x", on_acknowledged=note)
     producer.flush(20)
-    assert found == {key: partition_of(key, kafka.partitions) for key in keys}
-    assert len(set(found.values())) == kafka.partitions
+    assert placed == {key: partition_of(key, kafka.partitions) for key in keys}
+    assert len(set(placed.values())) == kafka.partitions

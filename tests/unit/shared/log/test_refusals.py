@@ -22,13 +22,13 @@ def test_a_refusal_names_the_settings_to_check() -> None:
 
 
 def test_a_client_that_is_refused_in_the_middle_says_so_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    told = client_config(KafkaSettings())["error_cb"]
+    report = client_config(KafkaSettings())["error_cb"]
     with caplog.at_level(logging.INFO, logger="kafka"):
         for _ in range(3):
             for error in (WRONG_PASSWORD, AWAY):
-                told(error)
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in said] == ["ERROR", "WARNING"]
-    assert "FRESHET_KAFKA_SASL_PASSWORD_FILE" in said[0][1]
-    assert said[0][1].endswith("; trying on")
-    assert "no Kafka broker answers" in said[1][1]
+                report(error)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in lines] == ["ERROR", "WARNING"]
+    assert "FRESHET_KAFKA_SASL_PASSWORD_FILE" in lines[0][1]
+    assert lines[0][1].endswith("; trying on")
+    assert "no Kafka broker answers" in lines[1][1]

@@ -14,14 +14,14 @@ class Log:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.said: list[str] = []
-        self.lines = FirstFew(self.said.append, lambda: self.now)
+        self.logged: list[str] = []
+        self.lines = FirstFew(self.logged.append, lambda: self.now)
 
     def fresh(self) -> list[str]:
         """What was said since the last call."""
-        said = self.said[:]
-        self.said.clear()
-        return said
+        logged = self.logged[:]
+        self.logged.clear()
+        return logged
 
 
 @pytest.fixture
@@ -80,4 +80,4 @@ def test_each_line_is_said_or_counted_once(steps: list[tuple[str, float]]) -> No
         log.now += pause
     log.now += SECONDS
     log.lines.due()
-    assert sum(1 if line == "line" else int(line.split()[0]) for line in log.said) == len(steps)
+    assert sum(1 if line == "line" else int(line.split()[0]) for line in log.logged) == len(steps)

@@ -13,7 +13,7 @@ from shared.process.telemetry import LONGEST_TURN_SECONDS, Ready
 from tests.support.processes import ROOT
 
 
-def asked(service: str, environment: dict[str, str]) -> int:
+def health_check(service: str, environment: dict[str, str]) -> int:
     """The exit status of the health check."""
     return subprocess.run(
         [sys.executable, "-m", "shared.process.healthy", service],
@@ -54,14 +54,14 @@ def test_the_health_check_ends_with_0_only_where_the_service_says_it_is_ready() 
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
     environment = {"FRESHET_ASKED_METRICS_PORT": str(server.server_port)}
     try:
-        assert asked("asked", environment) == 1
+        assert health_check("asked", environment) == 1
         ready.turn()
-        assert asked("asked", environment) == 0
-        assert asked("other", {"FRESHET_OTHER_METRICS_PORT": str(server.server_port)}) == 1
+        assert health_check("asked", environment) == 0
+        assert health_check("other", {"FRESHET_OTHER_METRICS_PORT": str(server.server_port)}) == 1
         # The process after it does not answer.
-        assert asked("asked", environment | {"FRESHET_ASKED_PROCESSES": "2"}) == 1
+        assert health_check("asked", environment | {"FRESHET_ASKED_PROCESSES": "2"}) == 1
     finally:
         server.shutdown()
         server.server_close()
         thread.join(10)
-    assert asked("asked", environment) == 1
+    assert health_check("asked", environment) == 1

@@ -31,7 +31,7 @@ sys.exit(run_service("probe", "About.", ProbeSettings, work))
 
 
 @pytest.mark.parametrize(
-    ("work", "status", "said"),
+    ("work", "status", "words"),
     [
         ("pass", 0, "probe: stopped"),
         ("raise Unusable('give another folder')", 2, "probe: give another folder"),
@@ -39,13 +39,13 @@ sys.exit(run_service("probe", "About.", ProbeSettings, work))
         ("raise KafkaException(KafkaError(KafkaError._AUTO_OFFSET_RESET))", 1, "start again to read it anew"),
     ],
 )
-def test_each_way_to_end_has_its_status_and_its_words(work: str, status: int, said: str) -> None:
+def test_each_way_to_end_has_its_status_and_its_words(work: str, status: int, words: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", ENDING.format(work=work)],
         capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
     )  # fmt: skip
     assert ended.returncode == status, ended.stderr
-    assert said in ended.stderr
+    assert words in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -35,10 +35,10 @@ def variables(server: str, **others: str) -> dict[str, str]:
 
 
 def test_its_kafka_counts_where_the_environment_names_none(here: Path, server: str) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     of_system = variables(server, FRESHET_KAFKA_TOPIC_PREFIX="shop", FRESHET_KAFKA_PARTITIONS="3")
     with shown(here, of_system, "127.0.0.1:50051", "http://127.0.0.1:8080/"):
-        system = running_here(told.append)
+        system = running_here(lines.append)
         assert system is not None
         assert (system.grpc_address, system.page_url, system.pid) == (
             "127.0.0.1:50051",
@@ -46,15 +46,15 @@ def test_its_kafka_counts_where_the_environment_names_none(here: Path, server: s
             os.getpid(),
         )
         environ = {"FRESHET_KAFKA_PARTITIONS": "6", "HOME": "/root"}
-        assert environment_here(environ, told.append) == environ | {
+        assert environment_here(environ, lines.append) == environ | {
             "FRESHET_KAFKA_BOOTSTRAP_SERVERS": server,
             "FRESHET_KAFKA_TOPIC_PREFIX": "shop",
         }
         for name in ("FRESHET_KAFKA_BOOTSTRAP_SERVERS", "freshet_kafka_bootstrap_servers"):
-            assert environment_here({name: "kafka:9092"}, told.append) == {name: "kafka:9092"}
-    assert environment_here({}, told.append) == {}
+            assert environment_here({name: "kafka:9092"}, lines.append) == {name: "kafka:9092"}
+    assert environment_here({}, lines.append) == {}
     assert list(here.iterdir()) == [], "nothing is left of it"
-    assert told == []
+    assert lines == []
 
 
 def test_one_that_has_ended_is_ignored_and_said(here: Path, server: str) -> None:
@@ -63,18 +63,18 @@ def test_one_that_has_ended_is_ignored_and_said(here: Path, server: str) -> None
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait(30)
     (here / FILE).write_text(json.dumps(written | {"pid": ended.pid}))
-    told: list[str] = []
-    assert environment_here({}, told.append) == {}
-    assert told == [f".freshet/up/{FILE} is ignored: the system that wrote it has ended (process {ended.pid})"]
+    lines: list[str] = []
+    assert environment_here({}, lines.append) == {}
+    assert lines == [f".freshet/up/{FILE} is ignored: the system that wrote it has ended (process {ended.pid})"]
 
 
 def test_one_that_does_not_answer_is_ignored_and_said(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-    told: list[str] = []
+    lines: list[str] = []
     with shown(here, variables(address), "127.0.0.1:50051", "http://127.0.0.1:8080/"):
-        assert running_here(told.append) is None
-    assert told == [f".freshet/up/{FILE} is ignored: no broker answers at {address}"]
+        assert running_here(lines.append) is None
+    assert lines == [f".freshet/up/{FILE} is ignored: no broker answers at {address}"]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_one_that_does_not_answer_is_ignored_and_said(here: Path) -> None:
 )
 def test_a_file_that_is_none_is_ignored_and_said(here: Path, content: str) -> None:
     (here / FILE).write_text(content)
-    told: list[str] = []
-    assert running_here(told.append) is None
-    assert told == [f".freshet/up/{FILE} is ignored: it can't be read"]
+    lines: list[str] = []
+    assert running_here(lines.append) is None
+    assert lines == [f".freshet/up/{FILE} is ignored: it can't be read"]
 
 
 def test_of_two_the_newest_counts_and_that_is_said(here: Path, server: str) -> None:
     other = here.with_name("demo")
     other.mkdir()
-    told: list[str] = []
+    lines: list[str] = []
     with shown(here, variables(server), "a:1", "http://a/"), shown(other, variables(server), "b:1", "http://b/"):
         os.utime(here / FILE, (1e9, 1e9))
-        system = running_here(told.append)
+        system = running_here(lines.append)
     assert system is not None
     assert system.grpc_address == "b:1"
-    assert told == ["several systems run here; this is the newest, of .freshet/demo"]
+    assert lines == ["several systems run here; this is the newest, of .freshet/demo"]
 
 
 def test_only_state_folders_below_freshet_are_looked_into(here: Path, tmp_path: Path) -> None:

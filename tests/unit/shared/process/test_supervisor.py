@@ -256,10 +256,10 @@ def test_the_gateway_is_told_where_the_others_are(tmp_path: Path) -> None:
     anywhere = dict.fromkeys(("FRESHET_INFERENCE_GRPC_HOST", "FRESHET_GATEWAY_HOST"), "0.0.0.0")  # noqa: S104  # a plan
     system = plan(tmp_path, anywhere, http_port=(port := broker.free_port()))
     assert system.page_url == f"http://127.0.0.1:{port}/"
-    told = system.service("gateway").environment
-    assert told[HTTP_PORT] == str(port)
-    assert told[RECOMMENDER] == f"127.0.0.1:{system.grpc_port}"
-    assert told["FRESHET_GATEWAY_EVALUATOR_METRICS"] == system.metrics_url("evaluator")
+    variables = system.service("gateway").environment
+    assert variables[HTTP_PORT] == str(port)
+    assert variables[RECOMMENDER] == f"127.0.0.1:{system.grpc_port}"
+    assert variables["FRESHET_GATEWAY_EVALUATOR_METRICS"] == system.metrics_url("evaluator")
 
 
 @pytest.mark.parametrize("name", ["FRESHET_SHOP_MODELS_DIR", BOOTSTRAP, RECOMMENDER])

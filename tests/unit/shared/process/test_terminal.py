@@ -19,10 +19,10 @@ def test_a_bar_is_full_at_1(share: float, drawn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(4.4, "4 s"), (59.9, "1 min 00 s"), (61, "1 min 01 s"), (3 * 3600 + 125, "3 h 02 min")]
+    ("seconds", "words"), [(4.4, "4 s"), (59.9, "1 min 00 s"), (61, "1 min 01 s"), (3 * 3600 + 125, "3 h 02 min")]
 )
-def test_how_long(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_how_long(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_the_time_left_follows_from_how_it_went() -> None:

@@ -28,8 +28,8 @@ def test_features_by_hand() -> None:
     state = review("u", "p", 9, rating=5.0)
     state.sentiment, state.reward = 0.25, -0.75
     state.price_scaled, state.helpfulness_scaled, state.event_time_ms = 0.5, 0.75, START_MS + 9 * DAY_MS
-    found = dict(zip(EVENT_FEATURES, features_of(state, START_MS), strict=True))
-    assert found == {
+    columns = dict(zip(EVENT_FEATURES, features_of(state, START_MS), strict=True))
+    assert columns == {
         "rating": 1.0,
         "has_rating": 1.0,
         "sentiment": 0.25,
@@ -48,19 +48,19 @@ def test_a_price_is_known_only_where_the_shop_tells_it_with_the_event() -> None:
     price = EVENT_FEATURES.index("price")
     state = review("u", "p", 0)
     state.price_scaled = 0.5
-    found = []
+    columns = []
     for kind in (pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING, pb.EVENT_KIND_PURCHASE, pb.EVENT_KIND_VIEW):
         state.kind = kind
-        found.append(features_of(state, 0)[price])
+        columns.append(features_of(state, 0)[price])
     state.imputed.append(pb.IMPUTED_PRICE)
-    assert [*found, features_of(state, 0)[price]] == [0.0, 0.0, 0.5, 0.5, 0.0]
+    assert [*columns, features_of(state, 0)[price]] == [0.0, 0.0, 0.5, 0.5, 0.0]
 
 
 def test_what_was_imputed_counts_as_unknown() -> None:
     state = review("u", "p", 0, rating=4.2)
     state.imputed.extend([pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT])
-    found = dict(zip(EVENT_FEATURES, features_of(state, 0), strict=True))
-    assert (found["rating"], found["has_rating"], found["has_text"]) == (0.0, 0.0, 0.0)
+    columns = dict(zip(EVENT_FEATURES, features_of(state, 0), strict=True))
+    assert (columns["rating"], columns["has_rating"], columns["has_text"]) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_killed_with_minus_9_it_leaves_nothing_running(tmp_path: Path, reviews: 
     [
         (("--data", "no-such-file.json"), "no such file: no-such-file.json"),
         (("--data", "."), "is not a file"),
-        (("--metadata", "README.md"), "name that file with --data"),
+        (("--metadata", "README.md"), "name that with --data"),
         (("--state-dir", "services"), "holds files that Freshet did not write"),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_review_changes_the_list_at_once_and_shows_how_fresh_it_is(watched: Wa
     newest = page.locator(".history li").first
     expect(newest).to_contain_text(name)
     expect(newest).to_contain_text("5 of 5 stars")
-    expect(newest).to_contain_text("sentiment +0.")
+    expect(newest).to_contain_text("text +0.")
     known = system.call("get-user", user_id=user)
     assert known["events"] == events + 1
     assert known["history"][-1]["product_id"] == before[0]

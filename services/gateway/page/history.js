@@ -75,6 +75,6 @@ function mood(sentiment) {
   return h(
     "span",
     { class: `mood ${kind}`, title: "Sentiment of the text, from −1 to 1" },
-    `sentiment ${signed(sentiment)}`,
+    `text ${signed(sentiment)}`,
   );
 }

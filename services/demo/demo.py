@@ -195,7 +195,7 @@ def where_to_call(system: System, user_id: str, *, kept: bool) -> list[str]:
 
 def grpcurl(address: str, user_id: str) -> str:
     """The line for https://github.com/fullstorydev/grpcurl; reflection tells it the protos."""
-    request = shlex.quote(json.dumps({"user_id": user_id, "count": 5}))
+    request = shlex.quote(json.dumps({"user_id": user_id, "wishes": {"count": 5}}))
     return f"grpcurl -plaintext -d {request} \\\n  {address} freshet.v1.RecommenderService/Recommend"
 
 

@@ -15,8 +15,7 @@ from threadpoolctl import threadpool_limits
 from services.lab.datasets import Describing, Sequences
 from services.lab.options import arguments_of
 from shared.content.new_products import ContentSettings
-from shared.evaluation import contest as spam
-from shared.evaluation.contest import Answers, Contest, JudgedEvents, Options
+from shared.evaluation.contest import Answers, Contest, JudgedEvents, Options, campaign
 from shared.evaluation.figures import Figures, Speed, figures_of, speed_of
 from shared.evaluation.protocols import Variant, leave_one_out
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
@@ -149,15 +148,15 @@ def with_spam(
     states: Sequence[StateVector], share: float, seed: int, describing: Describing
 ) -> tuple[list[StateVector], list[str]]:
     """The stream with paid reviewers in it, and the products they praise."""
-    campaign = spam.campaign(states, share, np.random.default_rng(seed))
+    paid_reviews = campaign(states, share, np.random.default_rng(seed))
     mixed: list[StateVector] = []
     start = 0
-    for place, event in campaign.events:
+    for place, event in paid_reviews.events:
         mixed.extend(states[start:place])
         mixed.append(describing(event))
         start = place
     mixed.extend(states[start:])
-    return mixed, campaign.promoted
+    return mixed, paid_reviews.promoted
 
 
 def _runs(

@@ -31,8 +31,8 @@ CLASSES: tuple[type[BaseSettings], ...] = (
 
 _PREFIX = "FRESHET_"
 
-# Where the tests find real reviews: a shell that has it set must still be able to use the console.
-_OF_THE_TESTS = {"FRESHET_TEST_DATA"}
+# What the tests are told, where they find real reviews for instance: a shell that has it set can still use the console.
+_TESTS_PREFIX = "FRESHET_TEST_"
 
 
 def refuse_unknown(environ: Mapping[str, str], classes: Iterable[type[BaseSettings]] = CLASSES) -> None:
@@ -46,7 +46,7 @@ def refuse_unknown(environ: Mapping[str, str], classes: Iterable[type[BaseSettin
     prefixes = tuple(prefix_of(cls) for cls in classes)
     known = [name.removeprefix(_PREFIX) for cls in classes for name in names_of(cls)]
     for name in sorted(environ):
-        ours = name.upper().startswith(_PREFIX) and name.upper() not in _OF_THE_TESTS
+        ours = name.upper().startswith(_PREFIX) and not name.upper().startswith(_TESTS_PREFIX)
         if ours and not name.upper().startswith(prefixes):
             near = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), known, n=1)
             hint = f"; did you mean {_PREFIX}{near[0]}?" if near else "; `freshet settings` lists them all"

@@ -33,10 +33,6 @@ class Unavailable(FreshetError):
     """The other side is away: retry with backoff."""
 
 
-class NoModel(FreshetError):
-    """Nothing has been learned yet: answer from trending."""
-
-
 class Unusable(FreshetError):
     """What the operator gave (a setting, a file, a state folder) can't be used; the message says what to do next.
 

@@ -82,11 +82,6 @@ class Waiting:
         self.taken = 0
         self.settled = 0
 
-    @property
-    def has_failures(self) -> bool:
-        """Whether there is something that `undelivered` would give."""
-        return bool(self._failed)
-
     def has_room_for(self, held: Held) -> bool:
         """Whether memory allows one more; an empty one takes any."""
         return self._held == 0 or (

@@ -64,4 +64,5 @@ def test_a_name_is_compared_without_what_all_names_begin_with(name: str, hint: s
 
 
 def test_names_of_others_and_of_the_tests_pass() -> None:
-    refuse_unknown({"PATH": "/bin", "FRESHET_TEST_DATA": "/data", "freshet_trainer_batch": "16"})
+    refuse_unknown({"PATH": "/bin", "FRESHET_TEST_KAFKA": "/kafka", "freshet_trainer_batch": "16"})
+    refuse_unknown({"FRESHET_TEST_DATA": "/data"})

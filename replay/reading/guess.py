@@ -1,6 +1,6 @@
 """A mapping proposed for a CSV that is in no known format, from its column names and from what the columns hold.
 
-It is a proposal: what was guessed, and from what, goes with it, for somebody who knows the shop to look through.
+Each guess comes with its reason, for somebody who knows the shop to review.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _LEAST_SECONDS, _MOST_MILLISECONDS = 3e8, 4.1e12  # 1979 to 2099: other numbers 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A mapping, what each part of it was guessed from, and what is to be looked at."""
+    """A mapping, what each part of it was guessed from, and the doubts to review."""
 
     mapping: ColumnMapping
     reasons: dict[str, str]
@@ -102,7 +102,7 @@ class _Column:
 
     @property
     def shown(self) -> str:
-        """Its name for people."""
+        """Its name in messages."""
         return f"{self.ours!r}" if isinstance(self.ours, str) else f"column {self.ours}"
 
     @property
@@ -111,7 +111,7 @@ class _Column:
         return bool(self.values) and len(self.numbers) >= _MOSTLY * len(self.values)
 
     def share(self, fits: Callable[[str], bool]) -> float:
-        """How many of its values fit."""
+        """The share of its values that fit."""
         return sum(map(fits, self.values)) / max(1, len(self.values))
 
 
@@ -140,7 +140,7 @@ class _Guesser:
         self._free = columns
         self._all = columns
         self._file = file
-        self._found: dict[str, Column] = {}
+        self._mapped: dict[str, Column] = {}
         self._reasons: dict[str, str] = {}
         self._doubts: list[str] = []
 
@@ -161,18 +161,18 @@ class _Guesser:
         ):  # fmt: skip
             self._take(key, self._named(key, fits))
         self._take_unnamed()
-        missing = [key for key in ("time", "product") if key not in self._found]
+        missing = [key for key in ("time", "product") if key not in self._mapped]
         if missing:
             raise Unusable(
                 f"{head.path} is a CSV, but no column looks like the {' or the '.join(missing)}. "
                 f"Its columns, and what they begin with:\n{_listed(self._all)}\nSay which is which in a mapping "
                 "file (python -m replay run --help shows one) and hand it on with --mapping FILE"
             )
-        if "user" not in self._found:
+        if "user" not in self._mapped:
             self._doubts.append("no column looks like the user: all events would be guests', for trending only")
         default, when = self._default_kind(kind)
         mapping = ColumnMapping(
-            columns=Columns.model_validate(self._found),
+            columns=Columns.model_validate(self._mapped),
             file=self._file,
             time=time,
             kind=KindRules(default=default, values=kind, when=when),
@@ -183,7 +183,7 @@ class _Guesser:
         if choice is None:
             return
         column, reason = choice
-        self._found[key] = column.ours
+        self._mapped[key] = column.ours
         self._reasons[key] = f"{column.shown}, {reason}"
         self._free = [other for other in self._free if other is not column]
 
@@ -241,10 +241,10 @@ class _Guesser:
             return
         candidates = [column for column in self._free if _is_id(column) and not _is_rating(column)]
         for key in ("user", "product"):
-            if key not in self._found and candidates:
+            if key not in self._mapped and candidates:
                 self._take(key, (candidates.pop(0), "by its place alone"))
                 self._doubts.append(f"which column is the {key} was guessed by its place")
-        if "rating" not in self._found:
+        if "rating" not in self._mapped:
             stars = [column for column in self._free if _is_rating(column)]
             self._take("rating", (stars[0], "its values are 1 to 5") if stars else None)
 
@@ -256,13 +256,13 @@ class _Guesser:
                 if rest >= 0.5 and rest < 1:
                     when.append(KindCondition(column=column.ours, starts_with="C", kind="return"))
                     self._reasons["kind.when"] = f"some of {column.shown} begin with C, as cancellations do"
-        quantity = next((c for c in self._all if c.ours == self._found.get("quantity")), None)
+        quantity = next((c for c in self._all if c.ours == self._mapped.get("quantity")), None)
         if not when and quantity is not None and any(number < 0 for number in quantity.numbers):
             when.append(KindCondition(column=quantity.ours, below=0, kind="return"))
             self._reasons["kind.when"] = f"some of {quantity.shown} are negative"
-        if kind or "text" in self._found or "rating" in self._found:
+        if kind or "text" in self._mapped or "rating" in self._mapped:
             return None, tuple(when)
-        bought = {"price", "quantity"} & set(self._found)
+        bought = {"price", "quantity"} & set(self._mapped)
         self._reasons["kind.default"] = "there is a price or a quantity" if bought else "nothing says what happened"
         if not bought:
             self._doubts.append("what happened is not said: all events are taken as views, see kind.default")

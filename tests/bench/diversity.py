@@ -1,9 +1,9 @@
 """What diversity costs and gives: NDCG@10 and how alike the ten are, at four strengths, on real events.
 
 The stream is judged as it is served: a version as the trainer publishes it, popularity as it is, `ordered` as a call
-has it. Of every other event of the stream's second half the product that the user chose is the right answer.
-Musical Instruments has no categories: there products are alike in what was learned of them. In Taobao, of which a
-tenth of the users is read, each has one.
+has it. For every other event of the stream's second half, the product that the user chose is the right answer.
+Musical Instruments has no categories: there, products are alike by their learned vectors. In Taobao, of which a tenth
+of the users is read, each product has one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ JUDGED_EVERY = 2
 
 @dataclass(slots=True)
 class Lists:
-    """What the lists of one strength were like."""
+    """Measures of the lists at one strength."""
 
     ndcg: list[float] = field(default_factory=list)
     alike: list[float] = field(default_factory=list)  # mean over the pairs of a list
@@ -82,8 +82,8 @@ def _judged(states: Sequence[StateVector], categories: dict[str, str]) -> dict[f
         known = len(learner.stream.products)
         learner.apply(state)
         for row in range(known, len(learner.stream.products)):
-            own = categories.get(learner.stream.products[row])
-            attributes.set(row, Product(categories=[own] if own else []))
+            category = categories.get(learner.stream.products[row])
+            attributes.set(row, Product(categories=[category] if category else []))
         if (n + 1) % PUBLISH_EVENTS == 0:
             scorer = _published(learner)
     return lists_at
@@ -135,9 +135,9 @@ def _published(learner: Learner) -> Scorer:
 def _states(file: Path, folder: Path, users: float) -> Iterator[StateVector]:
     copy = snap.ordered(file, folder)
     everything, describing = Selection(users_share=users), Describing({})
-    for own in copy.events(everything, copy.extent(everything)):
-        own.event.sequence = own.sequence
-        yield describing(own.event)
+    for stored in copy.events(everything, copy.extent(everything)):
+        stored.event.sequence = stored.sequence
+        yield describing(stored.event)
     copy.close()
 
 

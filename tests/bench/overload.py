@@ -25,13 +25,13 @@ from tests.support.versions import announce
 
 TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
 PATIENCE_SECONDS = 20.0
-UNLIMITED_MS = 60_000  # to find what it carries, nobody is refused
+UNLIMITED_MS = 60_000  # no call is refused while its capacity is measured
 REQUESTS = "freshet_inference_requests_total{"
 
 
 @dataclass(slots=True)
 class Offered:
-    """What became of the calls of one run."""
+    """The outcomes of one run's calls."""
 
     accepted: list[float] = field(default_factory=list)  # seconds from when each was sent
     refused: list[float] = field(default_factory=list)  # likewise, of those without an answer's content
@@ -118,7 +118,7 @@ def run(settings: BenchSettings) -> list[Figure]:
                 gc.collect()
                 arrivals = due(carried * times, seconds, seed=7)
                 offered = uvloop.run(Arrivals(port, requests, CONNECTIONS).run(arrivals))
-                summary = _told(offered, before, inference.metrics(), arrivals[-1])
+                summary = _summary(offered, before, inference.metrics(), arrivals[-1])
                 p99 = float(np.quantile(offered.accepted, 0.99)) * 1000 if offered.accepted else float("nan")
                 normal = normal or p99
                 settings.say(f"{times:g} times: p99 {p99:.1f} ms, {summary}")
@@ -142,8 +142,8 @@ def _port(inference: Inference) -> int:
     return int(inference.address.rpartition(":")[2])
 
 
-def _told(offered: Offered, before: dict[str, float], after: dict[str, float], seconds: float) -> str:
-    grew: Counter[str] = Counter()  # by status, of what the service has counted itself
+def _summary(offered: Offered, before: dict[str, float], after: dict[str, float], seconds: float) -> str:
+    grew: Counter[str] = Counter()  # calls by status, from the service's own metrics
     for series, value in after.items():
         if series.startswith(REQUESTS) and 'method="Recommend"' in series:
             grew[series.partition('code="')[2].partition('"')[0]] += int(value - before.get(series, 0.0))

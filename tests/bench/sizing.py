@@ -121,18 +121,18 @@ def run(settings: BenchSettings) -> list[Figure]:
         system.traffic(40 / share)
         small = system.traffic(20 / share)  # then the replay buffer is full
         base = system.memory()
-        settings.say(_told("MiB", base) + _told("CPU", small))
+        settings.say(_listed("MiB", base) + _listed("CPU", small))
         settings.say(f"{PRODUCTS_ADDED // share:,} more products, {EVENTS_EACH} events each")
         system.send(_of_products(system, PRODUCTS_ADDED // share))
         products = system.memory()
-        settings.say(_told("MiB", products))
+        settings.say(_listed("MiB", products))
         settings.say(f"{USERS_ADDED // share:,} more users, an event each")
         system.send(_of_users(USERS_ADDED // share))
         users = system.memory()
-        settings.say(_told("MiB", users))
+        settings.say(_listed("MiB", users))
         settings.say(f"{EVENTS_PER_SECOND:,} events a second again")
         large = system.traffic(15 / share)
-        settings.say(_told("CPU", large))
+        settings.say(_listed("CPU", large))
         most = system.memory("VmHWM")
     figures = []
     for module in SERVICES:
@@ -146,8 +146,8 @@ def run(settings: BenchSettings) -> list[Figure]:
     return figures
 
 
-def _told(what: str, megabytes: Mapping[str, float]) -> str:
-    values = ", ".join(f"{module.removeprefix('services.')} {value:.3g}" for module, value in megabytes.items())
+def _listed(what: str, by_service: Mapping[str, float]) -> str:
+    values = ", ".join(f"{module.removeprefix('services.')} {value:.3g}" for module, value in by_service.items())
     return f"{what}: {values}. "
 
 
@@ -156,7 +156,7 @@ def _figure(name: str, value: float, unit: str, note: str = "") -> Figure:
 
 
 def _of_products(system: System, count: int) -> Iterator[freshet.Event]:
-    """Announce products, and let known users look at them: as often as fills the replay buffer anew."""
+    """Announce products, and let known users view them often enough to fill the replay buffer anew."""
     names = [f"P{n:09d}" for n in range(count)]
     with freshet.Client(system.address) as client:
         client.upsert_products(
@@ -169,6 +169,6 @@ def _of_products(system: System, count: int) -> Iterator[freshet.Event]:
 
 
 def _of_users(count: int) -> Iterator[freshet.Event]:
-    """One look each, at known products."""
+    """One view for each new user, of known products."""
     for n in range(count):
         yield freshet.view(f"U{n:012d}X", f"P{n % 100:09d}")

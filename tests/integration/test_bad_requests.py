@@ -1,4 +1,4 @@
-"""Every field of every call at its extremes: answered, or refused by its name; never a fault of the service."""
+"""Every field of every call at its extremes: answered, or refused with the field's name; never an internal error."""
 
 from __future__ import annotations
 
@@ -218,13 +218,13 @@ INSIDE = {
 }
 
 
-def types_of(descriptor: Descriptor, found: dict[str, Descriptor]) -> None:
-    """Find the message's type and all that lie in it."""
-    if descriptor.name not in found:
-        found[descriptor.name] = descriptor
+def types_of(descriptor: Descriptor, types: dict[str, Descriptor]) -> None:
+    """Add the message's type, and those of its fields, to `types`."""
+    if descriptor.name not in types:
+        types[descriptor.name] = descriptor
         for field in descriptor.fields:
             if field.message_type is not None:
-                types_of(field.message_type, found)
+                types_of(field.message_type, types)
 
 
 def test_every_field_of_every_request_has_a_case() -> None:
@@ -234,7 +234,7 @@ def test_every_field_of_every_request_has_a_case() -> None:
     for call in calls:
         types_of(call.input_type, types)
     assert {name: set(fields) for name, fields in CASES.items()} == {
-        name: set(found.fields_by_name) for name, found in types.items()
+        name: set(descriptor.fields_by_name) for name, descriptor in types.items()
     }
 
 
@@ -285,9 +285,9 @@ def requests_of(message: str, field: str, value: Any) -> tuple[str, Message]:
 
 def answer(inference: Inference, call: str, request: Message) -> tuple[grpc.StatusCode, str]:
     try:
-        found = getattr(inference.stub, call)(request, timeout=30)
+        response = getattr(inference.stub, call)(request, timeout=30)
         if call == "BatchRecommend":
-            assert len(list(found)) == len(request.user_ids)
+            assert len(list(response)) == len(request.user_ids)
     except grpc.RpcError as error:
         return error.code(), error.details() or ""
     return OK, ""
@@ -331,7 +331,7 @@ def test_bytes_that_are_no_request_are_refused(inference: Inference, call: str) 
 
 
 def test_unknown_products_harm_nothing(inference: Inference, log: KafkaSettings) -> None:
-    """No features is at work here: the only states are the test's own."""
+    """The features service does not run here: the only states are the test's own."""
     known = inference.metrics()["freshet_inference_products"]
     ghosts = pb.RemoveProductsRequest(product_ids=[f"ghost{n}" for n in range(3)])
     assert inference.stub.RemoveProducts(ghosts, timeout=20).removed == 3

@@ -28,10 +28,10 @@ def test_two_benchmarks_run_small(tmp_path: Path) -> None:
     assert report["quick"] is True
     assert report["failed"] == []
     assert {"cpu", "cores", "memory_bytes", "python", "packages", "date", "commit"} <= report["machine"].keys()
-    assert [found["bench"] for found in report["figures"]] == ["recommend"] * 6 + ["record_events"]
-    for found in report["figures"]:
-        assert found["value"] > 0
-        assert found["name"] in done.stdout
+    assert [figure["bench"] for figure in report["figures"]] == ["recommend"] * 6 + ["record_events"]
+    for figure in report["figures"]:
+        assert figure["value"] > 0
+        assert figure["name"] in done.stdout
     rate, p99, *_, recorded = report["figures"]
     assert rate["limit"] > 0
     assert p99["limit"] is None

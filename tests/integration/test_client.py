@@ -1,4 +1,4 @@
-"""The client against the real service, and against a gRPC server that fails when it is told to."""
+"""The client against the real service, and against a gRPC server that fails on demand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUICK = freshet.Retries(first_seconds=0.01, longest_seconds=0.05)
 
 
 class Fickle(RecommenderServiceServicer):
-    """Ends its next calls as `statuses` say, then answers; remembers what it was asked."""
+    """Fails its next calls with `statuses`, then answers; keeps the events and batches it was sent."""
 
     def __init__(self) -> None:
         self.statuses: list[tuple[grpc.StatusCode, str]] = []
@@ -43,7 +43,6 @@ class Fickle(RecommenderServiceServicer):
         self.refused_products: set[str] = set()
         self.calls: list[list[Event]] = []
         self.recorded: list[Event] = []
-        self.asked: list[str] = []
         self.batches: list[list[str]] = []
         self.breaks: list[int] = []  # after how many answers the next batches break off
         self.open = threading.Event()
@@ -67,8 +66,7 @@ class Fickle(RecommenderServiceServicer):
             ]
         )
 
-    def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
-        self.asked.append(request.user_id)
+    def Recommend(self, _: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:
         self._fail(context)
         return pb.RecommendResponse(strategy=pb.STRATEGY_TRENDING, fallback=pb.FALLBACK_NO_MODEL, request_id="r")
 

@@ -42,7 +42,7 @@ def blocks(language: str) -> list[Any]:
 
 
 def lines(beginning: str) -> list[list[str]]:
-    """The words of every such command in them."""
+    """The words of every command in the pages that begins with this one."""
     return [
         words
         for name in WITH_CALLS
@@ -54,7 +54,7 @@ def lines(beginning: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class System:
-    """Where it is."""
+    """The addresses of the running system."""
 
     grpc: str
     http: str
@@ -117,15 +117,15 @@ def test_curls_and_greps_are_not_left_out() -> None:
 
 
 def requests() -> list[Any]:
-    """Method and JSON of each call by grpcurl, and of each by the pages' own `ask`."""
-    found = [(words[1], words[2]) for words in lines("ask")]
+    """Method and JSON of each call by grpcurl, and by the `ask` function that the pages define."""
+    calls = [(words[1], words[2]) for words in lines("ask")]
     for words in lines("grpcurl"):
         assert words[1:3] == ["-plaintext", "-d"]
         assert words[4] == "127.0.0.1:50051"
         service, _, method = words[5].partition("/")
         assert service == SERVICE.full_name
-        found.append((method, words[3]))
-    return [pytest.param(method, body, id=f"{method}-{n}") for n, (method, body) in enumerate(found)]
+        calls.append((method, words[3]))
+    return [pytest.param(method, body, id=f"{method}-{n}") for n, (method, body) in enumerate(calls)]
 
 
 @pytest.mark.parametrize(("method", "body"), requests())

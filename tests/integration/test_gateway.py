@@ -54,18 +54,18 @@ def shop(served: Inference, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def problem(answer: Answer, status: int) -> dict[str, Any]:
-    """The problem details of an answer, which must be some."""
+    """The problem details of an answer that must have this status."""
     assert answer.status == status, answer.body
     assert answer.headers["Content-Type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json
-    assert told["status"] == status
-    assert {"type", "title", "detail"} <= set(told)
-    return told
+    details: dict[str, Any] = answer.json
+    assert details["status"] == status
+    assert {"type", "title", "detail"} <= set(details)
+    return details
 
 
 def test_a_post_answers_what_grpc_answers(shop: Gateway, served: Inference) -> None:
-    asked = {"user_id": "ada", "wishes": {"count": 3, "exclude_product_ids": ["p1"]}}
-    answer = shop.ask("/v1/recommend", asked)
+    request = {"user_id": "ada", "wishes": {"count": 3, "exclude_product_ids": ["p1"]}}
+    answer = shop.ask("/v1/recommend", request)
     expected = MessageToDict(
         served.recommend("ada", 3, ["p1"]),
         preserving_proto_field_name=True,
@@ -225,7 +225,7 @@ def test_a_batch_that_is_wrong_is_refused_as_a_whole(shop: Gateway) -> None:
 
 @contextmanager
 def streaming(shop: Gateway) -> Iterator[http.client.HTTPResponse]:
-    """The answer to a batch far larger than what is on its way, after its first line."""
+    """The answer to a batch far larger than the buffers on its way, after its first line."""
     connection = http.client.HTTPConnection(shop.address, timeout=60)
     body = json.dumps({"user_ids": [f"user {n}" for n in range(100_000)], "wishes": {"count": 5}})
     connection.request("POST", "/v1/batch-recommend", body, JSON)
@@ -251,18 +251,18 @@ def test_a_batch_that_breaks_off_says_so_in_its_last_line(
         with streaming(shop) as answer:
             second.process.kill()
             *_, last = answer.read().splitlines()
-        told = json.loads(last)["problem"]
-        assert (told["status"], told["code"]) == (503, "UNAVAILABLE")
-        assert told["detail"] == "the recommender can't be reached; try again in a moment"
+        details = json.loads(last)["problem"]
+        assert (details["status"], details["code"]) == (503, "UNAVAILABLE")
+        assert details["detail"] == "the recommender can't be reached; try again in a moment"
 
 
 def test_a_deadline_is_kept(shop: Gateway) -> None:
     waits = {"user_id": "ada", "after_position": NEVER}
-    told = problem(shop.ask("/v1/recommend", waits, headers={"Request-Timeout": "0.3"}), 504)
-    assert (told["code"], told["field"]) == ("DEADLINE_EXCEEDED", "after_position")
+    details = problem(shop.ask("/v1/recommend", waits, headers={"Request-Timeout": "0.3"}), 504)
+    assert (details["code"], details["field"]) == ("DEADLINE_EXCEEDED", "after_position")
     for wrong in ("soon", "0", "-1", "nan", "1_0"):
-        told = problem(shop.ask("/v1/models", headers={"Request-Timeout": wrong}), 400)
-        assert told["field"] == "Request-Timeout"
+        details = problem(shop.ask("/v1/models", headers={"Request-Timeout": wrong}), 400)
+        assert details["field"] == "Request-Timeout"
 
 
 @contextmanager
@@ -295,7 +295,7 @@ def test_what_is_asked_is_counted_by_route(shop: Gateway) -> None:
 
 @pytest.fixture
 def other(served: Inference, tmp_path: Path) -> Iterator[Gateway]:
-    """One that pages of another origin may call, by any name, with little at a time."""
+    """A gateway that pages of another origin may call, under any host name, with small bodies."""
     with gateway(
         served.address, tmp_path, allowed_hosts="*", allowed_origins="https://shop.example", most_request_bytes=2000
     ) as made:
@@ -305,15 +305,16 @@ def other(served: Inference, tmp_path: Path) -> Iterator[Gateway]:
 def test_settings_open_it_and_bound_it(other: Gateway) -> None:
     assert other.ask("/v1/models", headers={"Host": "anything.example"}).status == 200
     shop = {"Origin": "https://shop.example"}
-    asked = {**shop, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    before = other.ask("/v1/recommend", method="OPTIONS", headers=asked)
+    preflight = {**shop, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    before = other.ask("/v1/recommend", method="OPTIONS", headers=preflight)
     assert (before.status, before.headers["Access-Control-Allow-Origin"]) == (204, "https://shop.example")
     assert before.headers["Access-Control-Allow-Headers"] == "Content-Type, Request-Timeout"
     for answer in (other.ask("/v1/models", headers=shop), other.ask("/v1/nothing", headers=shop)):
         assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
         assert answer.headers["Vary"] == "Origin"
     assert (
-        other.ask("/v1/recommend", method="OPTIONS", headers={**asked, "Origin": "https://evil.example"}).status == 403
+        other.ask("/v1/recommend", method="OPTIONS", headers={**preflight, "Origin": "https://evil.example"}).status
+        == 403
     )
     problem(other.ask("/v1/recommend", {"user_id": "a" * 3000}), 413)
 
@@ -355,20 +356,20 @@ def test_a_call_that_grpc_ends_is_to_be_asked_again(tmp_path: Path, code: int) -
     with resetting(code) as reset, gateway(reset.address, tmp_path) as shop:
         for path, body in (("/v1/list-models", {}), ("/v1/batch-recommend", {"user_ids": ["ada"]})):
             answer = shop.ask(path, body)
-            told = problem(answer, 503)
+            details = problem(answer, 503)
             assert answer.headers["Retry-After"] == "1"
-            assert told["code"] == ("UNAVAILABLE" if code == REFUSED_STREAM else "CANCELLED")
-            assert told["detail"].startswith("the recommender ")
-            assert told["detail"].endswith("; try again in a moment")
+            assert details["code"] == ("UNAVAILABLE" if code == REFUSED_STREAM else "CANCELLED")
+            assert details["detail"].startswith("the recommender ")
+            assert details["detail"].endswith("; try again in a moment")
 
 
 def test_a_recommender_that_is_away_is_told_and_found_again(kafka: KafkaSettings, tmp_path: Path) -> None:
     port = free_port()
     with gateway(f"127.0.0.1:{port}", tmp_path) as shop:
         answer = shop.ask("/v1/models")
-        told = problem(answer, 503)
-        assert (told["code"], answer.headers["Retry-After"]) == ("UNAVAILABLE", "1")
-        assert "127.0.0.1" not in told["detail"]
+        details = problem(answer, 503)
+        assert (details["code"], answer.headers["Retry-After"]) == ("UNAVAILABLE", "1")
+        assert "127.0.0.1" not in details["detail"]
         problem(shop.ask("/healthz"), 503)
         problem(shop.ask("/v1/live"), 503)
         assert shop.service.metrics()["freshet_gateway_ready"] == 0

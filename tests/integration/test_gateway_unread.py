@@ -1,4 +1,4 @@
-"""What aiohttp refuses before a handler sees it is problem details, too: asked over a bare socket."""
+"""Problem details also answer what aiohttp refuses before a handler sees it; the requests go over a bare socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def ask(shop: Gateway, *sent: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-    """The answer to these bytes; each part goes once the gateway has taken the one before."""
+    """The answer to these bytes, sent part by part."""
     name, _, port = shop.address.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=20) as caller:
         caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -38,7 +38,7 @@ def ask(shop: Gateway, *sent: bytes) -> tuple[http.client.HTTPResponse, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "said"),
+    ("sent", "status", "message"),
     [
         (b"hello\r\n\r\n", 400, "HTTP/1.1"),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "HTTPS"),
@@ -59,18 +59,18 @@ def ask(shop: Gateway, *sent: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         (POST + b"Content-Encoding: br\r\nContent-Length: 5\r\n\r\nhello", 400, "Content-Encoding"),
     ],
 )
-def test_what_can_not_be_read_is_told(shop: Gateway, sent: bytes, status: int, said: str) -> None:
+def test_what_can_not_be_read_is_told(shop: Gateway, sent: bytes, status: int, message: str) -> None:
     answer, body = ask(shop, sent)
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert (answer.headers["Server"], answer.headers["X-Content-Type-Options"]) == ("freshet", "nosniff")
-    told = json.loads(body)
-    assert (told["type"], told["status"]) == ("about:blank", status)
-    assert said in told["detail"]
-    assert len(told["detail"]) < 200, "what came is not sent back"
+    problem = json.loads(body)
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
+    assert message in problem["detail"]
+    assert len(problem["detail"]) < 200, "what came is not sent back"
 
 
 def test_a_body_that_breaks_while_it_is_read_is_told(shop: Gateway) -> None:
-    """The handler waits for the body already: 100-continue is answered first."""
+    """The handler is already waiting for the body: it has answered 100-continue."""
     name, _, port = shop.address.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=20) as caller:
         caller.sendall(POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -57,11 +57,11 @@ def send_state(kafka: KafkaSettings, event: ev.Event, position: ev.LogPosition) 
 
 def read_all(kafka: KafkaSettings, topic: str, partitions: int) -> list[Message]:
     reader = LogReader(kafka, {(topic, p): -1 for p in range(partitions)})
-    found: list[Message] = []
+    messages: list[Message] = []
     while not reader.caught_up:
-        found += reader.poll(0.2)
+        messages += reader.poll(0.2)
     reader.close()
-    return found
+    return messages
 
 
 @pytest.fixture
@@ -325,11 +325,11 @@ def test_exploration_is_marked_and_repeats_with_its_seed(kafka: KafkaSettings, t
 def test_health_and_reflection(inference: Inference) -> None:
     assert inference.health("freshet.v1.RecommenderService") == health_pb2.HealthCheckResponse.SERVING
     stub = reflection_pb2_grpc.ServerReflectionStub(inference.channel)
-    asked = [
+    requests = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="freshet.v1.RecommenderService"),
     ]
-    listed, described = stub.ServerReflectionInfo(iter(asked), timeout=20)
+    listed, described = stub.ServerReflectionInfo(iter(requests), timeout=20)
     names = {service.name for service in listed.list_services_response.service}
     assert {"freshet.v1.RecommenderService", "grpc.health.v1.Health"} <= names
     assert described.file_descriptor_response.file_descriptor_proto

@@ -65,8 +65,8 @@ class Processes:
 
 
 def settings_of(kafka: KafkaSettings, folder: Path, grpc_port: int, metrics_port: int) -> dict[str, str]:
-    own = {"PROCESSES": COUNT, "GRPC_PORT": grpc_port, "METRICS_PORT": metrics_port}
-    return environment(kafka, folder, **own)
+    overrides = {"PROCESSES": COUNT, "GRPC_PORT": grpc_port, "METRICS_PORT": metrics_port}
+    return environment(kafka, folder, **overrides)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def running(settings: dict[str, str], folder: Path) -> Iterator[Processes]:
 
 
 def two_ports_in_a_row() -> int:
-    """The first of them."""
+    """The first of two free ports in a row."""
     while True:
         first = free_port()
         with socket.socket() as second:
@@ -129,9 +129,9 @@ def test_each_answers_shows_its_own_metrics_and_is_started_again_when_it_is_kill
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+    """The ids of the processes that this one has started."""
+    result = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in result.stdout.split()]
 
 
 def test_a_port_that_somebody_listens_on_is_refused(kafka: KafkaSettings, tmp_path: Path) -> None:

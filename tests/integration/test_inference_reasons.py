@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inference(log: KafkaSettings, folder: Path) -> Iterator[Inference]:
-    """A shop without a version as yet."""
+    """A shop that has no model version yet."""
     with running(log, folder) as service:
         service.stub.UpsertProducts(pb.UpsertProductsRequest(products=SHOP), timeout=20)
         eventually(lambda: service.metrics()["freshet_inference_products"] == len(SHOP))
@@ -105,8 +105,8 @@ def test_similar_products_before_and_after_something_was_learned(
 
     answer = recommend(inference, explain=True)
     assert adds_up(answer.products)
-    found = {p.product_id: {r.part: r for r in p.reasons} for p in answer.products}
-    (event,) = found["lawn mower"][pb.PART_CO_OCCURRENCE].events
+    reasons = {p.product_id: {r.part: r for r in p.reasons} for p in answer.products}
+    (event,) = reasons["lawn mower"][pb.PART_CO_OCCURRENCE].events
     assert (event.product_id, event.kind) == ("steel rake", ev.EVENT_KIND_REVIEW)
     assert not any(p.reasons for p in recommend(inference).products)
 
@@ -117,10 +117,10 @@ def test_a_new_product_has_a_place_in_the_next_answer_and_gone_ones_none(inferen
         inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=[new]), timeout=20)
     eventually(lambda: inference.metrics()["freshet_inference_products"] >= len(SHOP) + 2)
     answer = recommend(inference, explain=True, count=20)
-    found = {p.product_id: p for p in answer.products}
-    assert "new 1" not in found
-    assert found["new 0"].score > found["garden hose"].score + 0.5
-    assert pb.PART_CONTENT in {reason.part for reason in found["new 0"].reasons}
+    products = {p.product_id: p for p in answer.products}
+    assert "new 1" not in products
+    assert products["new 0"].score > products["garden hose"].score + 0.5
+    assert pb.PART_CONTENT in {reason.part for reason in products["new 0"].reasons}
     assert "new 1" not in ids(similar(inference, "red guitar", count=20).products)
     assert "new 0" in ids(similar(inference, "red guitar", count=20).products)
     inference.stub.RemoveProducts(pb.RemoveProductsRequest(product_ids=["new 0", "new 1"]), timeout=20)

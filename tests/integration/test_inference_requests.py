@@ -54,7 +54,7 @@ def log(broker_address: str) -> KafkaSettings:
 
 @pytest.fixture(scope="module")
 def inference(log: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
-    """A shop of six products, of one of which only its event told, and a version that knows the other five."""
+    """A shop of six products, one of them known only from its event, and a version that knows the other five."""
     folder = tmp_path_factory.mktemp("inference")
     with running(log, folder, place_new_products=False) as service:  # each score is as stated
         service.stub.UpsertProducts(pb.UpsertProductsRequest(products=SHOP), timeout=20)
@@ -141,8 +141,8 @@ def test_a_guest_is_answered_by_the_session(inference: Inference) -> None:
     assert not answer.HasField("position")
     without = recommend(inference, session=["rake"])
     cap = {
-        name: {p.product_id: p.score for p in found.products}["cap"]
-        for name, found in (("hat", answer), ("rake", without))
+        name: {p.product_id: p.score for p in response.products}["cap"]
+        for name, response in (("hat", answer), ("rake", without))
     }
     assert cap["hat"] > cap["rake"] + 1.0, "the cap follows the hat"
     for nobody in (recommend(inference), recommend(inference, session=["never seen"])):
@@ -182,15 +182,17 @@ def test_trending_in_all_and_in_a_category(inference: Inference) -> None:
 
 def test_a_batch_answers_each_user_as_alone_and_in_order(inference: Inference) -> None:
     wishes = wishes_of(count=3, filter={"price": {"at_least": 1}}, product_fields="title")
-    asked = ["cay", "nobody knows", "ann", "cay"]
-    found = list(inference.stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=asked, wishes=wishes), timeout=20))
-    assert [answer.user_id for answer in found] == asked
-    for answer in found:
+    user_ids = ["cay", "nobody knows", "ann", "cay"]
+    answers = list(
+        inference.stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=user_ids, wishes=wishes), timeout=20)
+    )
+    assert [answer.user_id for answer in answers] == user_ids
+    for answer in answers:
         alone = inference.stub.Recommend(pb.RecommendRequest(user_id=answer.user_id, wishes=wishes), timeout=20)
         assert answer.response.request_id != alone.request_id
         alone.request_id = answer.response.request_id
         assert answer.response == alone
-    assert found[1].response.fallback == pb.FALLBACK_UNKNOWN_USER
+    assert answers[1].response.fallback == pb.FALLBACK_UNKNOWN_USER
 
 
 def test_a_batch_waits_for_its_reader_lets_others_through_and_ends_with_its_caller(inference: Inference) -> None:
@@ -214,24 +216,24 @@ def test_a_batch_waits_for_its_reader_lets_others_through_and_ends_with_its_call
 
 
 def paged(call: Callable[..., Any], request: Any, field: str) -> tuple[list[Any], set[int]]:
-    """All that the pages hold, and the totals they told."""
-    found: list[Any] = []
+    """The items of all pages, and the totals that the pages give."""
+    items: list[Any] = []
     totals: set[int] = set()
     while True:
         page = call(request, timeout=20)
         assert len(getattr(page, field)) <= request.page_size
-        found += getattr(page, field)
+        items += getattr(page, field)
         totals.add(page.total)
         if not page.next_page_token:
-            return found, totals
+            return items, totals
         request.page_token = page.next_page_token
 
 
 def test_products_are_listed_page_by_page(inference: Inference) -> None:
-    told = ev.Product(product_id="told")
+    bare = ev.Product(product_id="told")
     for size in (1, 2, 6, 50):
-        found, totals = paged(inference.stub.ListProducts, pb.ListProductsRequest(page_size=size), "products")
-        assert (found, totals) == ([*SHOP, told], {6})
+        products, totals = paged(inference.stub.ListProducts, pb.ListProductsRequest(page_size=size), "products")
+        assert (products, totals) == ([*SHOP, bare], {6})
     red = pb.ListProductsRequest(page_size=1, query="red clothes")
     assert [p.product_id for p in paged(inference.stub.ListProducts, red, "products")[0]] == ["boot", "hat", "shoe"]
     hats = pb.ListProductsRequest(page_size=1, query="red", filter=ParseDict(HATS, pb.Filter()))
@@ -244,10 +246,10 @@ def test_products_are_listed_page_by_page(inference: Inference) -> None:
 
 def test_users_are_listed_page_by_page(inference: Inference) -> None:
     for size in (1, 3, 4, 50):
-        found, totals = paged(inference.stub.ListUsers, pb.ListUsersRequest(page_size=size), "users")
+        users, totals = paged(inference.stub.ListUsers, pb.ListUsersRequest(page_size=size), "users")
         assert totals == {len(USERS)}
-        assert sorted(user.user_id for user in found) == list(USERS)
-        for user in found:
+        assert sorted(user.user_id for user in users) == list(USERS)
+        for user in users:
             alone = inference.stub.GetUser(pb.GetUserRequest(user_id=user.user_id), timeout=20)
             assert (user.events, user.user_class) == (alone.events, alone.user_class)
             assert user.newest_ms == alone.history[-1].event_time_ms
@@ -258,12 +260,12 @@ def test_a_product_is_known_by_its_record_and_its_events(inference: Inference) -
         answer: pb.GetProductResponse = inference.stub.GetProduct(pb.GetProductRequest(product_id=product), timeout=20)
         return answer
 
-    shoe, told, cap = known("shoe"), known("told"), known("cap")
+    shoe, bare, cap = known("shoe"), known("told"), known("cap")
     assert (shoe.product, shoe.events, shoe.first_event_ms) == (SHOP[4], 2, START_MS + DAY_MS)
-    assert (told.product, told.events) == (ev.Product(product_id="told"), 1)
+    assert (bare.product, bare.events) == (ev.Product(product_id="told"), 1)
     assert (cap.product, cap.events, cap.first_event_ms) == (SHOP[1], 0, 0)
-    assert (shoe.popularity_rank, told.popularity_rank, cap.popularity_rank) == (1, 2, 4), "the rake is third"
-    assert shoe.share > told.share > cap.share > 0.0
+    assert (shoe.popularity_rank, bare.popularity_rank, cap.popularity_rank) == (1, 2, 4), "the rake is third"
+    assert shoe.share > bare.share > cap.share > 0.0
     with pytest.raises(grpc.RpcError) as refused:
         known("nobody")
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
@@ -271,9 +273,9 @@ def test_a_product_is_known_by_its_record_and_its_events(inference: Inference) -
 
 
 def test_what_can_not_be_had_is_never_shown_while_calls_run(inference: Inference) -> None:
-    """One product flips; from when the service says that it can't be had, until it may again, no answer holds it."""
+    """One product flips between available and not; no answer holds it while the service says that it is unavailable."""
     product = SHOP[0]
-    epoch, hidden = 0, False  # of what the flipping thread knows
+    epoch, hidden = 0, False  # as the flipping thread knows them
     shown: list[str] = []
     wrong: list[str] = []
     done = threading.Event()
@@ -290,26 +292,26 @@ def test_what_can_not_be_had_is_never_shown_while_calls_run(inference: Inference
 
     def call() -> None:
         with grpc.insecure_channel(inference.address) as channel:
-            own = calls(RecommenderServiceStub(channel))
+            answers = calls(RecommenderServiceStub(channel))
             while not done.is_set():
                 before = (epoch, hidden)
-                found = next(own, None)
-                if found is None:
-                    own = calls(RecommenderServiceStub(channel))
-                elif product.product_id not in found[1]:
+                answer = next(answers, None)
+                if answer is None:
+                    answers = calls(RecommenderServiceStub(channel))
+                elif product.product_id not in answer[1]:
                     continue
                 elif before == (epoch, hidden) and hidden:
-                    wrong.append(found[0])
+                    wrong.append(answer[0])
                 else:
-                    shown.append(found[0])
+                    shown.append(answer[0])
 
     def flip(*, unavailable: bool) -> None:
         changed = ev.Product()
         changed.CopyFrom(product)
         changed.unavailable = unavailable
         inference.stub.UpsertProducts(pb.UpsertProductsRequest(products=[changed]), timeout=20)
-        asked = pb.GetProductRequest(product_id=product.product_id)
-        eventually(lambda: inference.stub.GetProduct(asked, timeout=20).product.unavailable == unavailable)
+        request = pb.GetProductRequest(product_id=product.product_id)
+        eventually(lambda: inference.stub.GetProduct(request, timeout=20).product.unavailable == unavailable)
 
     callers = [threading.Thread(target=call) for _ in range(2)]
     for caller in callers:

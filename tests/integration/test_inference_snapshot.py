@@ -32,7 +32,7 @@ ALL = pb.Wishes(count=1000, explain=True)
 
 
 def change(kafka: KafkaSettings, *products: ev.Product, removed: Sequence[str] = ()) -> None:
-    """Say something of products."""
+    """Upsert products and remove others, as records of their topic."""
     producer = writer(kafka)
     topic = Topics.of(kafka).products
     for product in products:
@@ -54,38 +54,38 @@ def live(kafka: KafkaSettings, user: str, product: str, event_id: str, offset: i
 
 
 def answers(inference: Inference) -> dict[str, Any]:
-    """What is answered to everybody, but for what differs from call to call."""
+    """The answers for every user and product, without the fields that differ from call to call."""
     stub = inference.stub
     users = [*(f"u{n}" for n in range(USERS)), "live", "late", "nobody"]
     aged = pb.Filter(age=pb.AgeRange(at_least_days=1))
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for answer in stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users, wishes=ALL), timeout=20):
-        found[f"batch {answer.user_id}"] = recommended(answer.response)
+        results[f"batch {answer.user_id}"] = recommended(answer.response)
     for user in users:
-        asked = pb.RecommendRequest(user_id=user, wishes=ALL, session_product_ids=["p2", "p8"])
-        found[f"recommend {user}"] = recommended(inference.recommend(user, count=1000))
-        found[f"session {user}"] = recommended(stub.Recommend(asked, timeout=20))
+        request = pb.RecommendRequest(user_id=user, wishes=ALL, session_product_ids=["p2", "p8"])
+        results[f"recommend {user}"] = recommended(inference.recommend(user, count=1000))
+        results[f"session {user}"] = recommended(stub.Recommend(request, timeout=20))
         try:
-            found[f"user {user}"] = str(stub.GetUser(pb.GetUserRequest(user_id=user), timeout=20))
+            results[f"user {user}"] = str(stub.GetUser(pb.GetUserRequest(user_id=user), timeout=20))
         except grpc.RpcError as error:
-            found[f"user {user}"] = error.code()
+            results[f"user {user}"] = error.code()
     known = stub.ListUsers(pb.ListUsersRequest(page_size=1000), timeout=20).users
-    found["users"] = sorted((user.user_id, user.events, user.newest_ms, user.user_class) for user in known)
+    results["users"] = sorted((user.user_id, user.events, user.newest_ms, user.user_class) for user in known)
     listed = stub.ListProducts(pb.ListProductsRequest(page_size=1000), timeout=20)
-    found["products"] = str(listed)
+    results["products"] = str(listed)
     for product in listed.products:
-        asked_product = pb.GetProductRequest(product_id=product.product_id)
-        told = stub.GetProduct(asked_product, timeout=20)
-        found[f"product {product.product_id}"] = (told.events, round(told.share, 6), told.first_event_ms)
+        product_request = pb.GetProductRequest(product_id=product.product_id)
+        response = stub.GetProduct(product_request, timeout=20)
+        results[f"product {product.product_id}"] = (response.events, round(response.share, 6), response.first_event_ms)
         alike = stub.SimilarProducts(pb.SimilarProductsRequest(product_id=product.product_id, wishes=ALL), timeout=20)
-        found[f"similar {product.product_id}"] = {p.product_id: round(p.score, 3) for p in alike.products}
+        results[f"similar {product.product_id}"] = {p.product_id: round(p.score, 3) for p in alike.products}
     for name, wishes in (("all", ALL), ("aged", pb.Wishes(count=1000, filter=aged))):
         answer = stub.Trending(pb.TrendingRequest(wishes=wishes), timeout=20)
-        found[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
+        results[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
     metrics = inference.metrics()
     for name in ("users", "products"):
-        found[f"metric {name}"] = metrics[f"freshet_inference_{name}"]
-    return found
+        results[f"metric {name}"] = metrics[f"freshet_inference_{name}"]
+    return results
 
 
 def recommended(answer: pb.RecommendResponse) -> tuple[Any, ...]:
@@ -137,7 +137,7 @@ def snapshot_of(kafka: KafkaSettings, folder: Path) -> None:
 
 
 def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float, float]:
-    """Start from what lies in the folder and hold it to a start that reads all; its log, and the repeats both saw."""
+    """Compare a start from the snapshot with one that reads the whole log; the first's log, and the repeats of both."""
     with running(kafka, folder, state_dir=folder / "state") as inference:
         restored, log, seen = answers(serving_v1(inference)), inference.log, repeats(inference)
     with running(kafka, folder) as inference:
@@ -148,7 +148,7 @@ def compare(kafka: KafkaSettings, folder: Path) -> tuple[str, float, float]:
 @pytest.mark.slow
 def test_every_answer_is_as_after_reading_all(log: KafkaSettings, tmp_path: Path) -> None:
     snapshot_of(log, tmp_path)
-    # While nobody looks: events new and repeated, products that come, go, come back and are sold out.
+    # While no service runs: new and repeated events; products added, removed, listed again and sold out.
     states.write(log, shoppers(EVENTS + 100, users=USERS, products=PRODUCTS))  # features repeats its last batch
     live(log, "live", "p0", "e-0", 10_001)  # a client retries
     live(log, "live", "p7", "e-1", 10_002)
@@ -173,7 +173,7 @@ def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings
     snapshot_of(log, tmp_path)
 
     def list_p12(taken: KnowledgeSnapshot) -> KnowledgeSnapshot:
-        """As if the topic had held p12 then."""
+        """As if the topic had held p12 at the time of the snapshot."""
         records = taken.arrays["products_said"].copy()
         records[taken.arrays["product_ids"].tobytes().decode().split("\n").index("p12")] = LISTED
         return replace(taken, arrays={**taken.arrays, "products_said": records})
@@ -187,7 +187,7 @@ def test_a_removal_that_compaction_took_out_of_the_log_counts(log: KafkaSettings
 
 
 def rewrite(kafka: KafkaSettings, root: Path, change: Callable[[KnowledgeSnapshot], KnowledgeSnapshot]) -> None:
-    """Let the newest snapshot say something else."""
+    """Write a changed copy of the newest snapshot."""
     topics = Topics.of(kafka)
     origin = SnapshotOrigin.of(
         load(ShopSettings, {}),
@@ -211,7 +211,7 @@ def damaged(_: KafkaSettings, root: Path) -> None:
 
 
 def elsewhere(_: KafkaSettings, root: Path) -> None:
-    """As another cluster would leave it."""
+    """Make the snapshot look like another cluster's."""
     [folder] = snapshot.folders(root)
     manifest = json.loads((folder / snapshot.MANIFEST).read_text())
     body = manifest["body"]

@@ -1,4 +1,4 @@
-"""A headless Chromium, and a page of it that is watched for what a page must not do."""
+"""A headless Chromium, and a page in it that is watched for faults."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Watched:
         self.url = url
         self.faults: list[str] = []
         self.expected: list[str] = []  # patterns of faults that a test provokes
-        self._asked: set[Request] = set()  # and not answered yet
+        self._pending: set[Request] = set()  # sent and not answered yet
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", self._on_request)
-        page.on("requestfinished", lambda request: self._asked.discard(request))
-        page.on("requestfailed", lambda request: self._asked.discard(request))
+        page.on("requestfinished", lambda request: self._pending.discard(request))
+        page.on("requestfailed", lambda request: self._pending.discard(request))
         page.on("console", lambda message: self._note(f"console: {message.text}", message.type in ("error", "warning")))
         page.on("pageerror", lambda error: self._note(f"error: {error}"))
         page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -55,34 +55,34 @@ class Watched:
         return self.page
 
     def settle(self) -> None:
-        """Wait until nothing is asked for or moving."""
+        """Wait until no request is pending and nothing moves."""
         expect(self.page.locator(".waiting")).to_have_count(0)
         still = False
         while not still:
-            still = not self._asked
-            # What was answered is drawn, and asks for more, before the second frame; the page has no timers for that.
+            still = not self._pending
+            # The page draws an answer, and sends its next requests, before the second frame; it has no timers for that.
             self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
-            still = still and not self._asked
+            still = still and not self._pending
         expect(self.page.locator(".waiting")).to_have_count(0)
         self.page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
 
     def module(self, script: str, argument: object) -> object:
-        """What a function gives that imports modules of the page; the lightest view is around it."""
+        """The result of a function that imports modules of the page, run in the page's lightest view."""
         self.page.goto(f"{self.url}/docs")
         return self.page.evaluate(script, argument)
 
     def barriers(self, *rules: str) -> list[str]:
-        """What axe finds that keeps people out, by these rules or all: rule, help and element of each."""
+        """The accessibility violations that axe finds, by these rules or all: rule, help and element of each."""
         options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
         violations = Axe().run(self.page, options=options).response["violations"]
         return [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in violations for node in rule["nodes"]]
 
     def unexpected(self) -> list[str]:
-        """The faults that no test has said to expect."""
+        """The faults that the test does not expect."""
         return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.expected)]
 
     def _on_request(self, request: Request) -> None:
-        self._asked.add(request)
+        self._pending.add(request)
         self._note(f"asked another host: {request.url}", urlsplit(request.url).netloc != urlsplit(self.url).netloc)
 
     def _note(self, fault: str, is_one: bool = True) -> None:

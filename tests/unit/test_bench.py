@@ -1,4 +1,4 @@
-"""What `make bench` makes of figures: what is met, the table, the JSON, and which benchmarks there are."""
+"""The output of `make bench`: which targets are met, the table, the JSON, and the list of benchmarks."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def test_the_table_says_all_of_a_figure() -> None:
     ).splitlines()
     assert lines[0].split() == ["figure", "measured", "limit", "ratio", "wanted", "met", "note"]
     assert lines[2].split("  ")[0] == "reading"
-    for said in ("1,500 events/s", "2,000 (bare reader)", "0.75", "≥ 0.5", "✓", "noise"):
-        assert said in lines[2]
-    for said in ("7.25 events/s", "≤ 5 events/s", "✗"):
-        assert said in lines[3]
+    for cell in ("1,500 events/s", "2,000 (bare reader)", "0.75", "≥ 0.5", "✓", "noise"):
+        assert cell in lines[2]
+    for cell in ("7.25 events/s", "≤ 5 events/s", "✗"):
+        assert cell in lines[3]
     assert lines[4].split() == ["reading", "1", "events/s", "-", "-", "-", "-"]
     assert lines[2].index("✓") == lines[3].index("✗")
 
 
 def test_json_holds_what_the_table_holds() -> None:
-    said = json.loads(json.dumps(figure(150, limit=200, wanted=0.5, note="noise").as_json()))
-    assert said == {
+    parsed = json.loads(json.dumps(figure(150, limit=200, wanted=0.5, note="noise").as_json()))
+    assert parsed == {
         "name": "reading",
         "value": 150,
         "unit": "events/s",
@@ -67,9 +67,9 @@ def test_json_holds_what_the_table_holds() -> None:
     }
 
 
-@pytest.mark.parametrize(("value", "said"), [(0.123456, "0.123"), (5.0, "5"), (99.94, "99.9"), (123456.7, "123,457")])
-def test_numbers_are_shown_with_the_digits_that_count(value: float, said: str) -> None:
-    assert shown(value) == said
+@pytest.mark.parametrize(("value", "text"), [(0.123456, "0.123"), (5.0, "5"), (99.94, "99.9"), (123456.7, "123,457")])
+def test_numbers_are_shown_with_the_digits_that_count(value: float, text: str) -> None:
+    assert shown(value) == text
 
 
 def test_what_is_compared_is_measured_by_turns_and_warm_ups_do_not_count() -> None:
@@ -81,11 +81,11 @@ def test_what_is_compared_is_measured_by_turns_and_warm_ups_do_not_count() -> No
         return float(next(turns))
 
     lines: list[str] = []
-    found = interleaved({"a": lambda: measure("a"), "b": lambda: measure("b")}, 3, say=lines.append)
+    repeats = interleaved({"a": lambda: measure("a"), "b": lambda: measure("b")}, 3, say=lines.append)
     assert order == ["a", "b"] * 4
-    assert found["a"].values == [2.0, 4.0, 6.0]
-    assert found["b"].median == 5.0
-    assert str(found["b"]) == "3 to 7"
+    assert repeats["a"].values == [2.0, 4.0, 6.0]
+    assert repeats["b"].median == 5.0
+    assert str(repeats["b"]) == "3 to 7"
     assert lines[0] == "a: 0 (warm-up)"
 
 

@@ -1,4 +1,4 @@
-"""Where the tests find a real Kafka, and what they say where there is none."""
+"""Where the tests find a real Kafka, and their message when there is none."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def collect(broker: str, distribution: Path) -> tuple[int, str]:
 
 
 def test_a_kafka_that_is_asked_for_and_not_there_is_said_with_both_ways_to_name_one(tmp_path: Path) -> None:
-    status, said = collect("kafka", tmp_path)
+    status, output = collect("kafka", tmp_path)
     assert status == pytest.ExitCode.USAGE_ERROR
-    assert f"no Apache Kafka in {tmp_path}: set FRESHET_TEST_KAFKA to an unpacked distribution" in said
-    assert "--broker <host:port>" in said
+    assert f"no Apache Kafka in {tmp_path}: set FRESHET_TEST_KAFKA to an unpacked distribution" in output
+    assert "--broker <host:port>" in output
     address = f"127.0.0.1:{free_port()}"
-    status, said = collect(address, tmp_path)
+    status, output = collect(address, tmp_path)
     assert status == pytest.ExitCode.USAGE_ERROR
-    assert f"--broker {address}: nobody answers there" in said
+    assert f"--broker {address}: nobody answers there" in output
 
 
 def test_on_another_broker_only_what_uses_one_runs(broker_address: str, tmp_path: Path) -> None:
-    status, said = collect(broker_address, tmp_path)
+    status, output = collect(broker_address, tmp_path)
     assert status == 0
-    assert "test_every_message_is_accounted_for" in said
-    assert "test_what_nobody_acknowledges_is_told" not in said
+    assert "test_every_message_is_accounted_for" in output
+    assert "test_what_nobody_acknowledges_is_told" not in output

@@ -94,10 +94,10 @@ def test_the_settings_given_are_known(name: str) -> None:
     given = SERVICES[name].get("environment", {})
     assert set(given) <= known
     if name in STAYING:
-        own = f"FRESHET_{name.upper()}"
-        assert given[f"{own}_LOG_FORMAT"] == "json"
-        assert given[f"{own}_METRICS_HOST"] == "0.0.0.0"  # noqa: S104  # inside the containers' network
-        assert int(given[f"{own}_METRICS_PORT"]) == METRICS_PORT
+        prefix = f"FRESHET_{name.upper()}"
+        assert given[f"{prefix}_LOG_FORMAT"] == "json"
+        assert given[f"{prefix}_METRICS_HOST"] == "0.0.0.0"  # noqa: S104  # inside the containers' network
+        assert int(given[f"{prefix}_METRICS_PORT"]) == METRICS_PORT
 
 
 def test_a_stop_leaves_time_for_what_is_in_flight() -> None:
@@ -171,8 +171,8 @@ def test_no_secret_is_written_down() -> None:
 def test_prometheus_asks_each_process(name: str) -> None:
     job = next(job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == name)
     if name == "features":  # as many as there are
-        [found] = job["dns_sd_configs"]
-        assert (found["names"], found["type"], found["port"]) == (["features"], "A", METRICS_PORT)
+        [discovery] = job["dns_sd_configs"]
+        assert (discovery["names"], discovery["type"], discovery["port"]) == (["features"], "A", METRICS_PORT)
     else:
         expected = [f"{name}:{METRICS_PORT + n}" for n in range(processes(name))]
         assert [target for group in job["static_configs"] for target in group["targets"]] == expected
@@ -188,7 +188,7 @@ def test_images_hold_what_their_service_needs() -> None:
 
 
 def extras(name: str) -> set[str]:
-    """An extra of pyproject.toml and all that it brings with it."""
+    """An extra of pyproject.toml and the extras that it includes."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     brought = {inner for need in declared[name] for inner in re.findall(r"freshet\[([^]]+)\]", need)}
     return {name}.union(*(extras(inner) for names in brought for inner in names.split(",")))
@@ -202,17 +202,17 @@ def test_no_image_holds_what_only_other_work_needs(name: str) -> None:
 
 
 def test_images_find_every_package() -> None:
-    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     [path] = re.findall(r"PYTHONPATH=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
-    assert path.split(":") == [str(Path("/app") / where) for where in found["find"]["where"]]
+    assert path.split(":") == [str(Path("/app") / where) for where in packages["find"]["where"]]
 
 
 def test_the_example_names_each_variable_with_its_default() -> None:
-    asked = re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    variables = re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     shown = dict(re.findall(r"^#(\w+)=(.*)$", example, flags=re.MULTILINE))
-    assert set(shown) == {name for name, _ in asked}
-    for name, default in asked:
+    assert set(shown) == {name for name, _ in variables}
+    for name, default in variables:
         if name not in ("REPLAY_DATA_DIR", "PIP_EXTRA_INDEX_URL"):  # a volume, nothing
             assert shown[name] == default
 

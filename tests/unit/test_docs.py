@@ -1,13 +1,13 @@
-"""The documentation says what is so.
+"""The documentation matches the product.
 
-Who holds what to the truth:
+What is checked, and where:
 
 - Python of README.md and docs/api.md, curl and grpcurl: run by tests/integration/test_docs.py on a running system.
 - docs/shop-in-an-hour.md: run step by step by tests/e2e/test_shop.py.
 - Other commands: parsed here. Options are those of the commands' own parsers, variables those of the settings, targets
-  those of the Makefile, services those of docker-compose.yml. No command may stand in a page that nothing here knows.
-- Settings, links, anchors, paths, metrics: compared here with what there is.
-- Figures: stand once; README's rows are those of docs/results.md and docs/performance.md.
+  those of the Makefile, services those of docker-compose.yml. A page may hold no command that is unknown here.
+- Settings, links, anchors, paths, metrics: compared here with the code.
+- Figures: each stands once; README's rows are those of docs/results.md and docs/performance.md.
 """
 
 from __future__ import annotations
@@ -322,10 +322,10 @@ def test_the_readmes_figures_are_those_of_the_pages() -> None:
         ("## How fast is it?", 5, "docs/performance.md"),
     ):
         _, _, rest = readme.partition(f"\n{heading}\n")
-        found = rows(rest.partition("\n## ")[0])
-        assert len(found) == count, heading
+        shown = rows(rest.partition("\n## ")[0])
+        assert len(shown) == count, heading
         known = rows(page(where).text)
-        for row in found:
+        for row in shown:
             assert row in known, f"not in {where}: {row}"
 
 
@@ -356,11 +356,11 @@ def test_the_leaderboard_is_what_its_files_say() -> None:
         file = RESULTS / f"{name}.json"
         if run.title not in by_title or not file.is_file() or name.endswith("temporal"):
             continue
-        cells, found = by_title[run.title], json.loads(file.read_text())
-        best = found["best_baseline"]
-        mean = f"{found['policies']['freshet']['ndcg@10']['mean']:.4f}".lstrip("0")
-        baseline = f"{found['policies'][best]['ndcg@10']['mean']:.4f}".lstrip("0")
-        assert cells[1:4] == [f"{found['judged']:,}", f"{best} {baseline}", mean], run.title
+        cells, result = by_title[run.title], json.loads(file.read_text())
+        best = result["best_baseline"]
+        mean = f"{result['policies']['freshet']['ndcg@10']['mean']:.4f}".lstrip("0")
+        baseline = f"{result['policies'][best]['ndcg@10']['mean']:.4f}".lstrip("0")
+        assert cells[1:4] == [f"{result['judged']:,}", f"{best} {baseline}", mean], run.title
         checked += 1
     assert checked >= 8
 

@@ -1,4 +1,4 @@
-"""Each part imports with what its extra installs, and nothing beside it; the script `freshet` names what it lacks."""
+"""Each part imports with only what its extra installs; the script `freshet` names the extra that is missing."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ IMPORTED_AS = {
 
 
 def installed(extra: str) -> set[str]:
-    """Distributions of an extra, and of those that it names."""
-    found: set[str] = set()
+    """The distributions of an extra, and of the extras that it includes."""
+    distributions: set[str] = set()
     for name in EXTRAS[extra]:
         if name.startswith("freshet["):
             for other in name.removeprefix("freshet[").removesuffix("]").split(","):
-                found |= installed(other)
+                distributions |= installed(other)
         else:
-            found.add(name)
-    return found
+            distributions.add(name)
+    return distributions
 
 
 def test_a_policy_whose_library_is_not_installed_is_refused_with_what_to_do() -> None:
@@ -158,9 +158,9 @@ def test_the_script_knows_every_package_that_its_extras_install() -> None:
     for package, distributions in packages_distributions().items():
         for distribution in distributions:
             imported_as.setdefault(distribution.lower().replace("_", "-"), set()).add(package)
-    own = installed("console")
-    for distribution in own | installed("evaluate"):
-        extra = "console" if distribution in own else "evaluate"
+    console = installed("console")
+    for distribution in console | installed("evaluate"):
+        extra = "console" if distribution in console else "evaluate"
         assert imported_as[distribution.lower()] & set(PACKAGES[extra]), distribution
 
 

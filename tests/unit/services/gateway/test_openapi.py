@@ -1,4 +1,4 @@
-"""The OpenAPI document: every call, with its limits, examples that are read, and nothing that points nowhere."""
+"""The OpenAPI document: every call with its limits, examples that parse, and no dangling reference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.gateway.transcoding import from_json
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
-OPERATIONS = [(path, verb, told) for path, verbs in DOCUMENT["paths"].items() for verb, told in verbs.items()]
+OPERATIONS = [(path, verb, operation) for path, verbs in DOCUMENT["paths"].items() for verb, operation in verbs.items()]
 
 
 def references(part: Any) -> Iterator[str]:
@@ -32,9 +32,9 @@ def references(part: Any) -> Iterator[str]:
 
 def test_every_call_is_there_and_nothing_else() -> None:
     described = {(path, verb) for path, verb, _ in OPERATIONS}
-    own = {("/healthz", "get"), ("/v1/live", "get")}
+    gateway_only = {("/healthz", "get"), ("/v1/live", "get")}
     posts = {(method.path, "post") for method in METHODS.values()}
-    assert described == own | posts | {(get.path, "get") for get in GETS}
+    assert described == gateway_only | posts | {(get.path, "get") for get in GETS}
     assert {"/v1/recommend", "/v1/batch-recommend", "/v1/list-models"} <= {path for path, _ in posts}
 
 
@@ -46,9 +46,9 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_operations_are_named_apart_and_told_about() -> None:
-    names = [told["operationId"] for _, _, told in OPERATIONS]
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
     assert len(set(names)) == len(names)
-    assert all(told["summary"] for _, _, told in OPERATIONS)
+    assert all(operation["summary"] for _, _, operation in OPERATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
@@ -115,8 +115,8 @@ def test_what_is_deprecated_is_marked() -> None:
     marked = [
         (name, field)
         for name, schema in SCHEMAS.items()
-        for field, told in schema.get("properties", {}).items()
-        if told.get("deprecated")
+        for field, definition in schema.get("properties", {}).items()
+        if definition.get("deprecated")
     ]
     assert marked == [("RecommendRequest", "count"), ("RecommendRequest", "exclude_product_ids")]
 
@@ -140,8 +140,8 @@ def test_answers_promise_every_field_that_is_always_there() -> None:
 
 def test_every_status_of_grpc_has_one_of_http() -> None:
     assert len(STATUS) == 16
-    told = {int(status) for status in DOCUMENT["components"]["responses"]}
-    assert {400, 404, 429, 500, 501, 503, 504} <= told & set(STATUS.values())
+    statuses = {int(status) for status in DOCUMENT["components"]["responses"]}
+    assert {400, 404, 429, 500, 501, 503, 504} <= statuses & set(STATUS.values())
 
 
 def test_examples_of_parameters_are_of_parameters() -> None:

@@ -1,4 +1,4 @@
-"""What the gateway takes for a request: all that a message can say, and nothing that hides a mistake."""
+"""What the gateway accepts as a request: every message of the protos, and nothing that hides a mistake."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_whatever_protobuf_writes_is_read_as_it_was(kind: type[Message], data: s
 
 
 @pytest.mark.parametrize(
-    ("text", "field", "said"),
+    ("text", "field", "message"),
     [
         (b"", "", "the body must be JSON: Expecting value at line 1, column 1"),
         (b'{"user_id":\n }', "", "the body must be JSON: Expecting value at line 2, column 2"),
@@ -83,11 +83,11 @@ def test_whatever_protobuf_writes_is_read_as_it_was(kind: type[Message], data: s
         ),
     ],
 )
-def test_what_is_wrong_is_named(text: bytes, field: str, said: str) -> None:
+def test_what_is_wrong_is_named(text: bytes, field: str, message: str) -> None:
     with pytest.raises(BadRequest) as refused:
         from_json(text, pb.RecommendRequest)
     assert refused.value.field == field
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
     assert len(str(refused.value)) < 400
 
 
@@ -124,7 +124,7 @@ def test_a_url_sets_fields_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("cuont", "7", "cuont: no such parameter; did you mean count?"),
         ("count", "", 'count: a whole number, 0 to 4294967295, got ""'),
@@ -135,10 +135,10 @@ def test_a_url_sets_fields_at_any_depth() -> None:
         ("explain", "yes", 'explain: true or false, got "yes"'),
     ],
 )
-def test_a_wrong_parameter_is_named(name: str, text: str, said: str) -> None:
+def test_a_wrong_parameter_is_named(name: str, text: str, message: str) -> None:
     with pytest.raises(BadRequest) as refused:
         fill(pb.RecommendRequest(), [(name, text)], FIELDS)
-    assert (refused.value.field, str(refused.value)) == (name, said)
+    assert (refused.value.field, str(refused.value)) == (name, message)
 
 
 def test_a_parameter_given_twice_is_refused() -> None:

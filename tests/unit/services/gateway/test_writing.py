@@ -25,8 +25,8 @@ KINDS = sorted((method.response for method in METHODS.values()), key=lambda kind
 @given(data=st.data())
 def test_it_is_what_protobuf_writes(kind: type[Message], data: st.DataObject) -> None:
     message = data.draw(messages(kind, leave_out={"freshet.v1.RecommendedProduct.product"}))
-    own = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    assert json.loads(to_json(message)) == own
+    expected = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    assert json.loads(to_json(message)) == expected
 
 
 def test_a_product_beside_a_recommendation_has_what_was_asked_for() -> None:

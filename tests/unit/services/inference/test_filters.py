@@ -1,4 +1,4 @@
-"""Which products meet a filter, also while the catalogue changes and time goes on."""
+"""Which products meet a filter, while the catalogue changes and time passes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def filter_of(condition: dict[str, Any]) -> pb.Filter:
 
 
 def shop() -> Catalogue:
-    """Two shoes, a hat, a product without attributes, one that only its events told of, one that was removed."""
+    """Two shoes, a hat, a product without attributes, one known only from its events, and one that was removed."""
     catalogue = Catalogue()
     shoe = {"categories": ["Clothes", "Shoes"], "brand": "Acme", "availability": ev.AVAILABILITY_IN_STOCK}
     for product in (
@@ -41,7 +41,7 @@ def shop() -> Catalogue:
     return catalogue
 
 
-def found(catalogue: Catalogue, condition: pb.Filter, now_ms: int = TODAY_MS) -> list[str]:
+def matches(catalogue: Catalogue, condition: pb.Filter, now_ms: int = TODAY_MS) -> list[str]:
     rows = len(catalogue)
     catalogue.attributes.grow_to(rows)
     mask = mask_of(condition, Facts(catalogue.attributes, catalogue.born_ms(rows), now_ms))
@@ -82,17 +82,17 @@ SHOES = {"category": {"values": ["SHOES"]}}
 def test_a_filter_finds_what_meets_it_and_what_is_unknown_meets_nothing(
     condition: dict[str, Any], expected: str
 ) -> None:
-    assert found(shop(), filter_of(condition)) == expected.split()
+    assert matches(shop(), filter_of(condition)) == expected.split()
 
 
 def test_a_product_upserted_anew_has_its_new_attributes_alone() -> None:
     catalogue = shop()
-    assert found(catalogue, filter_of(SHOES)) == ["shoe", "boot"]
+    assert matches(catalogue, filter_of(SHOES)) == ["shoe", "boot"]
     catalogue.upsert(ev.Product(product_id="shoe", categories=["Hats"], price=5.0))
-    assert found(catalogue, filter_of(SHOES)) == ["boot"]
-    assert found(catalogue, filter_of({"category": {"values": ["hats"]}})) == ["shoe", "hat"]
-    assert found(catalogue, filter_of({"age": {"at_least_days": 900}})) == ["shoe"], "from its first event now"
-    assert found(catalogue, filter_of({"brand": {"values": ["acme"]}})) == ["boot"]
+    assert matches(catalogue, filter_of(SHOES)) == ["boot"]
+    assert matches(catalogue, filter_of({"category": {"values": ["hats"]}})) == ["shoe", "hat"]
+    assert matches(catalogue, filter_of({"age": {"at_least_days": 900}})) == ["shoe"], "from its first event now"
+    assert matches(catalogue, filter_of({"brand": {"values": ["acme"]}})) == ["boot"]
 
 
 AGED = filter_of({"any_of": {"filters": [{"age": {"at_least_days": 3, "at_most_days": 7.5}}, CHEAP]}})
@@ -120,7 +120,7 @@ def test_a_mask_that_is_kept_is_the_one_that_would_be_made(steps: list[tuple[str
             now_ms += int(((days or 0) + amount) * DAY_MS) + int(amount == 0.5)
         for condition in (AGED, filter_of(CHEAP), filter_of({"not": {"age": {"at_most_days": 2}}})):
             met = masks.met(condition, len(catalogue), now_ms)
-            assert [catalogue.ids[row] for row in np.flatnonzero(met)] == found(catalogue, condition, now_ms)
+            assert [catalogue.ids[row] for row in np.flatnonzero(met)] == matches(catalogue, condition, now_ms)
 
 
 def test_a_mask_is_made_once_while_nothing_changes() -> None:

@@ -1,4 +1,4 @@
-"""Who waits for a position is not kept waiting by a service that stops."""
+"""Knowledge ends the waits for a position when the service stops, and places new products among the popular."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_nobody_waits_any_longer_once_it_gives_up_and_what_was_reached_stays_so(
 
 
 def test_new_products_are_placed_beside_what_is_popular_now() -> None:
-    """Scores that put popular products far behind one they know of do not put a new one like it before them."""
+    """A new product is not placed before the popular ones, though a product like it scores far above them."""
     knowledge = Knowledge(Histories(3, kinds_of(["review"])), Trending(DAY_MS), 1)
     for n in range(40):
         state = review(f"u{n}", "hit" if n % 10 else "guitar", 1)
@@ -47,6 +47,6 @@ def test_new_products_are_placed_beside_what_is_popular_now() -> None:
     values = np.zeros(3, np.float32)
     values[rows] = [-0.01, -12.0, -15.0]
     assert knowledge.places is not None
-    found, more = knowledge.places.added(values, knowledge.shares())
-    assert found.tolist() == [rows[2]]
+    placed, more = knowledge.places.added(values, knowledge.shares())
+    assert placed.tolist() == [rows[2]]
     assert -15.0 < -15.0 + more[0] < -12.0

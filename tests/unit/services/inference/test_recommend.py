@@ -1,4 +1,4 @@
-"""From what is known and what is asked to the places of an answer."""
+"""From knowledge and a request to the places of an answer."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def shop() -> Knowledge:
 
 
 def placed(knowledge: Knowledge, wishes: dict[str, Any], *, count: int = 10) -> dict[str, float]:
-    asked = SlateRequest(count, ParseDict(wishes, pb.Wishes()))
-    answer = recommend(viewer_of("", [], knowledge), asked, knowledge=knowledge, version=None)
-    return {knowledge.catalogue.ids[found.row]: found.score for found in answer.places}
+    request = SlateRequest(count, ParseDict(wishes, pb.Wishes()))
+    answer = recommend(viewer_of("", [], knowledge), request, knowledge=knowledge, version=None)
+    return {knowledge.catalogue.ids[p.row]: p.score for p in answer.places}
 
 
 def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> None:
-    """Of a user whose history is longer than what is kept, and who looks at two products at the moment."""
+    """For a user whose history is longer than what is kept, and whose session has two products."""
     past = [review("ann", f"p{n}", n + 1) for n in range(6)]
     knowledge = knowledge_of(*past, *(view("", f"p{n}", 9) for n in range(8)))
     follows = {f"p{n}": {"p7": 0.1 * (n + 1)} for n in range(7)}
@@ -82,20 +82,20 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
     catalogue = knowledge.catalogue
     version = load_scorer(tmp_path / "v", None, catalogue.row_of, lambda: len(catalogue))
     viewer = viewer_of("ann", ["p6", "p0"], knowledge)
-    asked = SlateRequest(
+    request = SlateRequest(
         1,
         ParseDict(
             {"explain": True, "boosts": [{"products": {"not": {"brand": {"values": ["x"]}}}, "factor": 2.0}]},
             pb.Wishes(),
         ),
     )
-    answer = recommend(viewer, asked, knowledge=knowledge, version=version)
-    (found,) = recommended(
-        answer.places, asked.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
+    answer = recommend(viewer, request, knowledge=knowledge, version=version)
+    (product,) = recommended(
+        answer.places, request.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
     )
-    assert found.product_id == "p7"
-    assert sum(reason.score for reason in found.reasons) == pytest.approx(found.score, abs=1e-4)
-    reasons = {reason.part: reason for reason in found.reasons}
+    assert product.product_id == "p7"
+    assert sum(reason.score for reason in product.reasons) == pytest.approx(product.score, abs=1e-4)
+    reasons = {reason.part: reason for reason in product.reasons}
     assert reasons[pb.PART_BOOST].score == pytest.approx(math.log(2.0))
     by = reasons[pb.PART_CO_OCCURRENCE]
     assert [(e.product_id, e.kind, e.event_time_ms) for e in by.events] == [
@@ -113,9 +113,9 @@ def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise()
             knowledge.catalogue.upsert(ev.Product(product_id=f"p{n}", title=title))
         assert "new" not in placed(knowledge, {})
         knowledge.catalogue.upsert(ev.Product(product_id="new", title="red guitar"))
-        found = placed(knowledge, {})
-        assert found["new"] == pytest.approx(found["p3"], abs=0.1)
-        assert (found["new"] > math.log(0.05 / 5) + 0.5) is placing
+        scores = placed(knowledge, {})
+        assert scores["new"] == pytest.approx(scores["p3"], abs=0.1)
+        assert (scores["new"] > math.log(0.05 / 5) + 0.5) is placing
 
 
 def test_boosts_multiply_the_odds_and_count_for_the_minimum() -> None:
@@ -177,15 +177,15 @@ def test_likeness_by_hand() -> None:
         ("d", "", []),
     ):
         knowledge.catalogue.upsert(ev.Product(product_id=name, brand=brand, categories=categories))
-    found = likeness(np.arange(4), knowledge.catalogue.attributes, None)
+    alike = likeness(np.arange(4), knowledge.catalogue.attributes, None)
     # Categories weigh 1 and 2 of the root of 5, a brand 0.5, together of length 1.
     both, widest, brand = 1 / 1.25, (1 / 5) / 1.25, 0.25 / 1.25
     expected = [[1, both, widest + brand, 0], [both, 1, widest, 0], [widest + brand, widest, 1, 0], [0, 0, 0, 0]]
-    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert alike == pytest.approx(np.array(expected), abs=1e-6)
 
 
 class Vectors:
-    """Of the version: what it has learned of three products, of the third nothing."""
+    """A version's vectors of three products; it has learned nothing of the third."""
 
     def vectors(self, rows: Any) -> Any:
         return np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32)[rows]
@@ -196,11 +196,11 @@ def test_likeness_is_the_mean_of_what_both_products_have() -> None:
     for name, categories in (("a", ["All"]), ("b", ["all"]), ("c", ["All"])):
         knowledge.catalogue.upsert(ev.Product(product_id=name, categories=categories))
     version: Any = Vectors()
-    found = likeness(np.arange(3), knowledge.catalogue.attributes, version)
-    assert found == pytest.approx(np.array([[1, 0.8, 1], [0.8, 1, 1], [1, 1, 1]]), abs=1e-6)
+    alike = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    assert alike == pytest.approx(np.array([[1, 0.8, 1], [0.8, 1, 1], [1, 1, 1]]), abs=1e-6)
     knowledge.catalogue.remove("c")
-    found = likeness(np.arange(3), knowledge.catalogue.attributes, version)
-    assert found == pytest.approx(np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]), abs=1e-6)
+    alike = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    assert alike == pytest.approx(np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]), abs=1e-6)
     knowledge.catalogue.remove("b")
     assert likeness(np.arange(2), knowledge.catalogue.attributes, version)[0, 1] == pytest.approx(0.6)
 
@@ -208,24 +208,24 @@ def test_likeness_is_the_mean_of_what_both_products_have() -> None:
 @pytest.mark.parametrize("user", ["", "ann"])
 @pytest.mark.parametrize("views", [1, 2, 6])
 def test_a_session_is_seen_as_its_views_would_be(user: str, views: int) -> None:
-    """The same window as when they were applied; a shop's own reward of a view, and nothing that nobody said."""
+    """The same window as if they had been applied, with the shop's reward of a view and no invented values."""
     past = [review("ann", "p0", 1), review("ann", "p1", 2), view("bob", "p2", 9, reward=0.2)]
     session = [f"p{n % 3}" for n in range(views)]
     knowledge = knowledge_of(*past)
-    found = viewer_of(user, ["never seen", *session], knowledge)
+    viewer = viewer_of(user, ["never seen", *session], knowledge)
     after = knowledge_of(*past, *(view(user or "guest", product, 9, reward=0.2) for product in session))
     row = after.histories.row(user or "guest")
     assert row is not None
     expected = after.histories.window(row)
-    assert found.window is not None
-    n = int(found.window.lengths[0])
+    assert viewer.window is not None
+    n = int(viewer.window.lengths[0])
     assert n == expected.lengths[0]
-    assert found.window.products[0, :n].tolist() == expected.products[0, :n].tolist()
-    told = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
-    assert np.array_equal(found.window.features[0, :n, told], expected.features[0, :n, told])
-    assert found.session == min(views, 4)
+    assert viewer.window.products[0, :n].tolist() == expected.products[0, :n].tolist()
+    compared = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
+    assert np.array_equal(viewer.window.features[0, :n, compared], expected.features[0, :n, compared])
+    assert viewer.session == min(views, 4)
     catalogue = knowledge.catalogue
-    assert {catalogue.ids[row] for row in found.seen} == {*session, *(["p0", "p1"] if user else [])}
+    assert {catalogue.ids[row] for row in viewer.seen} == {*session, *(["p0", "p1"] if user else [])}
 
 
 def test_a_guest_without_a_session_is_nobody() -> None:
@@ -234,9 +234,9 @@ def test_a_guest_without_a_session_is_nobody() -> None:
 
 
 def test_exploration_has_the_propensities_that_it_says() -> None:
-    """At each place the next in order is as likely as its propensity says, and all others share the rest evenly."""
+    """At each place the next in order is drawn with its propensity, and all others share the rest evenly."""
     values = np.array([1.0, 4.0, -np.inf, 3.0, 2.0], np.float32)
-    order = np.array([3, 1])  # another one than by score
+    order = np.array([3, 1])  # not the order of the scores
     rng = np.random.default_rng(1)
     draws = [explore(values, order, 2, 0.4, rng) for _ in range(4000)]
     first = {row: sum(d[0].row == row for d in draws) / len(draws) for row in (0, 1, 3, 4)}
@@ -250,9 +250,9 @@ def test_exploration_has_the_propensities_that_it_says() -> None:
 
 def test_exploration_goes_by_the_diversified_order() -> None:
     knowledge = shop()
-    asked = SlateRequest(4, pb.Wishes(diversity=0.9))
-    values = score(None, None, asked.wishes, knowledge, None).values
-    limit(values, NOBODY, asked, knowledge)
-    explored = place(values, asked, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
+    request = SlateRequest(4, pb.Wishes(diversity=0.9))
+    values = score(None, None, request.wishes, knowledge, None).values
+    limit(values, NOBODY, request, knowledge)
+    explored = place(values, request, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
     assert [p.row for p in explored] == [0, 2, 3, 1]
     assert [p.propensity for p in explored] == pytest.approx([1.0] * 4)

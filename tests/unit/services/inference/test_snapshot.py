@@ -88,9 +88,9 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     listed.remove("p2")
     first.catalogue.row_of("only a version's")
     folder = write(tmp_path, snapshot_of(first, listed), ORIGIN)
-    found = read(folder, ORIGIN)
-    assert found.positions == POSITIONS
-    restored = found.restore(ORIGIN)
+    snapshot = read(folder, ORIGIN)
+    assert snapshot.positions == POSITIONS
+    restored = snapshot.restore(ORIGIN)
     second = fresh()
     restored.hand_over(second)
     assert second.catalogue.ids == first.catalogue.ids
@@ -120,7 +120,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
 
 
 def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
-    """Of eight products to a title, so that all of these are beside a new one, some have events before the snapshot."""
+    """Each title has eight products, all close to a new one of that title; some have events before the snapshot."""
 
     def put_all(knowledge: Knowledge) -> None:
         for n in range(80):
@@ -151,7 +151,7 @@ def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
 
 
 def test_no_answer_changes_what_is_being_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The discounts of new products grow with an answer, after a version came that knows more products."""
+    """The array of new products' discounts grows during an answer, once a version knows more products."""
     copy = Discount.to_arrays
     answered = threading.Event()
 
@@ -223,7 +223,7 @@ def move_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (damage, "knowledge.safetensors is not what manifest.json says"),
         (shorten, "Expecting"),
@@ -232,17 +232,17 @@ def move_on(folder: Path) -> None:
     ],
 )
 def test_a_damaged_snapshot_is_skipped_for_the_one_before(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object, said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object, message: str
 ) -> None:
     assert callable(harm)
     older, newer = (write(tmp_path, taken(events), ORIGIN) for events in (30, 60))
     keeper = Keeper(tmp_path, ORIGIN, 10, metrics())
     harm(newer)
-    found = keeper.newest()
-    assert found is not None
-    assert found.arrays["counts"].sum() == 30
+    snapshot = keeper.newest()
+    assert snapshot is not None
+    assert snapshot.arrays["counts"].sum() == 30
     [line] = caplog.messages
-    assert said in line
+    assert message in line
     assert line.endswith("continuing from the one before")
     caplog.clear()
     harm(older)
@@ -252,7 +252,7 @@ def test_a_damaged_snapshot_is_skipped_for_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "message"),
     [
         (replace(ORIGIN, states="c/other"), "states was c/s, now it is c/other"),
         (replace(ORIGIN, products="c/other"), "products was c/p, now it is c/other"),
@@ -265,13 +265,13 @@ def test_a_damaged_snapshot_is_skipped_for_the_one_before(
     ],
 )
 def test_one_of_another_log_or_other_settings_is_left_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, now: SnapshotOrigin, said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, now: SnapshotOrigin, message: str
 ) -> None:
     write(tmp_path, taken(), ORIGIN)
     with caplog.at_level(logging.WARNING):
         assert Keeper(tmp_path, now, 10, metrics()).newest() is None
     [line] = caplog.messages
-    assert said in line
+    assert message in line
 
 
 def test_the_order_of_the_masked_kinds_is_nobodys_business() -> None:
@@ -301,10 +301,10 @@ def test_one_process_writes_and_another_takes_over_when_it_ends(tmp_path: Path) 
 
 def test_one_is_taken_when_enough_was_applied_and_the_last_is_some_time_ago(tmp_path: Path) -> None:
     now = [0.0]
-    asked: list[int] = []
+    taken_at: list[int] = []
 
     def take(applied: int) -> KnowledgeSnapshot:
-        asked.append(applied)
+        taken_at.append(applied)
         now[0] += 1.0  # how long it takes
         return taken(5)
 
@@ -317,14 +317,14 @@ def test_one_is_taken_when_enough_was_applied_and_the_last_is_some_time_ago(tmp_
 
     for applied in (9, 10, 11, 19, 20, 40):
         turn(applied)
-    assert asked == [10], "the first took a second, and rests twenty"
+    assert taken_at == [10], "the first took a second, and rests twenty"
     now[0] += 20.0
     turn(41)
-    assert asked == [10, 41]
+    assert taken_at == [10, 41]
     keeper.take_last(41, lambda: take(41))
-    assert asked == [10, 41], "nothing was applied since"
+    assert taken_at == [10, 41], "nothing was applied since"
     keeper.take_last(42, lambda: take(42))
-    assert asked == [10, 41, 42]
+    assert taken_at == [10, 41, 42]
     keeper.close()
 
 

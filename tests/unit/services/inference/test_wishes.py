@@ -1,4 +1,4 @@
-"""What is wrong with wishes is said by the path of the field."""
+"""A refusal of wishes names the field by its path."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ BOTH = {"price": {"at_least": 10, "at_most": 5}}
     ],
 )
 def test_a_refusal_says_where_and_what(wishes: dict[str, Any], message: str) -> None:
-    asked = ParseDict(wishes, pb.Wishes())
+    parsed = ParseDict(wishes, pb.Wishes())
     with pytest.raises(BadRequest) as refused:
-        check(asked, "wishes")
-        check_wishes(asked)
+        check(parsed, "wishes")
+        check_wishes(parsed)
     assert str(refused.value).startswith(message)
 
 

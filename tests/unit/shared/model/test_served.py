@@ -132,10 +132,10 @@ def test_known_products_keep_what_was_learned_and_the_unknown_keep_their_order(l
         assert min(learned[n] for n in known) - 1e-3 <= offsets.mean() <= max(learned[n] for n in known) + 1e-3
 
 
-@pytest.mark.parametrize("asked", [None, window(0)])
-def test_a_user_of_whom_nothing_is_known_gets_what_is_popular(asked: Window | None) -> None:
+@pytest.mark.parametrize("history", [None, window(0)])
+def test_a_user_of_whom_nothing_is_known_gets_what_is_popular(history: Window | None) -> None:
     trending = counted(0, 2)
-    assert served_scores(TwoProducts(), asked, trending).tolist() == trending.log_popularity().tolist()
+    assert served_scores(TwoProducts(), history, trending).tolist() == trending.log_popularity().tolist()
 
 
 def test_rows_that_popularity_does_not_have_are_a_mistake_of_the_caller() -> None:

@@ -38,8 +38,8 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
         system.environment["FRESHET_TRAINER_NICENESS"] = "1"
         trainer, evaluator = system.start("services.trainer"), system.start("services.evaluator")
         inference = system.start("services.inference")
-        replay = system.start("replay", "run", str(reviews), "--rate", "100")
-        trainer.wait_for(lambda: figure(trainer, LEARNED) > 200, "the backfill")
+        replay = system.start("replay", "run", str(reviews), "--rate", "50")  # half a minute
+        trainer.wait_for(lambda: figure(trainer, LEARNED) > 50, "the backfill")
         assert os.getpriority(os.PRIO_PROCESS, trainer.process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)
         address = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
         assert address is not None
@@ -50,7 +50,8 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
             guest = Event(kind=EVENT_KIND_VIEW, product_id="today's")
             before = figure(trainer, LEARNED)
             recorded = shop.RecordEvents(pb.RecordEventsRequest(events=[view, guest]), timeout=20).events
-            answer = shop.Recommend(pb.RecommendRequest(user_id=ann, after_position=recorded[0].position), timeout=20)
+            for event in recorded:  # the guest's may lie in another partition, and be applied later
+                answer = shop.Recommend(pb.RecommendRequest(user_id=ann, after_position=event.position), timeout=20)
             assert "today's" in {product.product_id for product in answer.products}, "a guest's view made it popular"
             known = shop.GetUser(pb.GetUserRequest(user_id=ann), timeout=20)
             assert known.events < events_of_ann, "the backfill is not through"

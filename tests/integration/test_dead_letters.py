@@ -93,6 +93,7 @@ def has(worker: Service, *, states: int) -> bool:
     return worker.metrics().get("freshet_features_states_total") == states
 
 
+@pytest.mark.slow
 def test_letters_are_shown_repaired_and_put_back_once(kafka: KafkaSettings, tmp_path: Path) -> None:
     events = Topics.of(kafka).events
     good = [(f"u{n}".encode(), event(n).SerializeToString()) for n in range(10, 30)]  # later ones of the same replay

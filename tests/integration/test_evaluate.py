@@ -107,6 +107,7 @@ def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_eve
     assert (done.returncode, "add --metadata" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["prequential", "temporal"])
 def test_the_same_command_gives_the_same_figures_bit_for_bit(reviews: Path, tmp_path: Path, protocol: str) -> None:
     words = (reviews.name, "--policies", f"{SIMPLE},itemknn,ials", "--protocol", protocol, "--spam", "0.1")

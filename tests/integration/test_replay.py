@@ -215,6 +215,7 @@ def test_a_position_that_can_not_be_saved_is_said_and_costs_nothing(
     read_log(kafka).require_all(EVENTS)
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_with_what_was_sent_before_is_refused_or_said(
     kafka: KafkaSettings, tmp_path: Path, reviews: Path
 ) -> None:
@@ -264,6 +265,7 @@ def away(tmp_path: Path) -> Iterator[KafkaSettings]:
     yield KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.free_port()}", topic_prefix="t", partitions=3)
 
 
+@pytest.mark.slow
 def test_a_broker_away_at_the_start_is_waited_for(
     link: Link, linked: KafkaSettings, tmp_path: Path, reviews: Path
 ) -> None:
@@ -281,6 +283,7 @@ def test_a_broker_away_at_the_start_is_waited_for(
     read_log(linked).require_all(EVENTS)
 
 
+@pytest.mark.slow
 def test_a_broker_away_in_the_middle_is_waited_for_with_a_bounded_queue(
     link: Link, linked: KafkaSettings, tmp_path: Path, reviews: Path
 ) -> None:

@@ -150,6 +150,7 @@ def test_another_policy_is_learned_published_and_resumed_like_freshet(
         assert f"was learned with FRESHET_TRAINER_POLICY={policy}, now it is freshet" in ended(trainer)
 
 
+@pytest.mark.slow
 def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, folder: Path) -> None:
     states.write(kafka, states.shoppers(EVENTS))
     learn_all(kafka, folder)

@@ -36,6 +36,7 @@ def collect(broker: str, distribution: Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_a_kafka_that_is_asked_for_and_not_there_is_said_with_both_ways_to_name_one(tmp_path: Path) -> None:
     status, output = collect("kafka", tmp_path)
     assert status == pytest.ExitCode.USAGE_ERROR

@@ -43,6 +43,7 @@ def test_the_configuration_is_valid(promtool: str, tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.slow
 def test_each_alert_fires_and_clears(promtool: str, tmp_path: Path) -> None:
     done = judged(promtool, tmp_path, ALERTS.read_text())
     assert done.returncode == 0, done.stdout + done.stderr

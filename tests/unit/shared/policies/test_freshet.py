@@ -120,6 +120,7 @@ def lead_of_good(states: list[pb.StateVector], seed: int) -> tuple[float, float]
     return lead({"ce": 0.0, "q": 1.0}), lead({"ce": 1.0, "q": 0.0})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("states", "least"), [(two_products, 0.5), (two_texts, 0.15)])
 def test_q_ranks_the_better_liked_of_two_equally_frequent_products_first(

@@ -90,6 +90,7 @@ def test_the_weight_is_chosen_by_what_followed(useful: bool) -> None:
     assert policy.weight in WEIGHTS
 
 
+@pytest.mark.slow
 def test_whole_sequences_take_the_place_of_what_was_counted_before() -> None:
     stream, policy = fitted()
     _, once = fitted()

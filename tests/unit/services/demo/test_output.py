@@ -284,7 +284,7 @@ def test_users_with_a_history_come_first_and_always_the_same() -> None:
 def test_the_ways_to_call_survive_any_user_id() -> None:
     user = """O'Brien "the $HOME" `x` \\ ü"""
     words = shlex.split(demo.grpcurl("127.0.0.1:50051", user).replace("\\\n", ""))  # as a shell joins lines
-    assert json.loads(words[words.index("-d") + 1]) == {"user_id": user, "count": 5}
+    assert json.loads(words[words.index("-d") + 1]) == {"user_id": user, "wishes": {"count": 5}}
     assert words[-2:] == ["127.0.0.1:50051", "freshet.v1.RecommenderService/Recommend"]
     code = demo.snippet("python", "127.0.0.1:50051", user).split("<<'EOF'\n")[1].removesuffix("EOF")
     compile(code, "snippet", "exec")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from keyword import iskeyword
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -142,6 +143,7 @@ class Check:
         self._values_of_enums = _getter(field.name for _, field in self._enums)
         self._values_of_texts = _getter(text.name for text in self._texts)
         self._values_of_numbers = _getter(field.name for _, _, field, _ in self._numbers)
+        self._holds = self._compiled()
 
     def __call__(self, message: Message, path: str = "", nesting: _Nesting | None = None) -> None:
         """Refuse a message that exceeds a limit.
@@ -149,6 +151,45 @@ class Check:
         Raises:
             BadRequest: it does; the error names the path of the field.
         """
+        if not self._holds(message):
+            self._check_fields(message, path)
+        if self._is_limited:
+            nesting = self._nested(message, path, nesting)
+        for bounds in self._lists:
+            self._check_list(bounds, getattr(message, bounds.name), _join(path, bounds.name), nesting)
+        for name, limits in self._messages:
+            if message.HasField(name):
+                inner = getattr(message, name)
+                check_of(inner.DESCRIPTOR)(inner, _join(path, name), nesting)
+            elif limits.required:
+                raise BadRequest(_join(path, name), "must be given")
+        if nesting is not None and nesting.kind is self._kind:
+            nesting.depth -= 1
+
+    def _compiled(self) -> Callable[[Message], bool]:
+        """Whether no field of its own exceeds a limit, as one expression: half of the time that loops over them take.
+
+        False says nothing yet: `_check_fields` looks at each field then, and names the one that is wrong.
+        """
+        values: dict[str, Any] = {}
+        parts = []
+        for n, (known, field) in enumerate(self._enums):
+            values[f"known{n}"] = known
+            parts.append(f"{_read(field.name)} in known{n}")
+        if self._texts:
+            together = " + ".join(_read(text.name) for text in self._texts)
+            parts += [f"len(texts := {together}) <= {self._short}", "texts.isascii()", "texts.isprintable()"]
+            parts += [_read(text.name) for text in self._texts if text.least]
+        for n, (least, most, field, _) in enumerate(self._numbers):
+            values[f"least{n}"], values[f"most{n}"] = least, most
+            inside = f"least{n} <= {_read(field.name)} <= most{n}"
+            parts.append(f"({inside} or not m.HasField({field.name!r}))" if field.has_presence else inside)
+        source = f"lambda m: bool({' and '.join(parts) or True})"
+        compiled: Callable[[Message], bool] = eval(source, values)  # noqa: S307  # of a descriptor's names alone
+        return compiled
+
+    def _check_fields(self, message: Message, path: str) -> None:
+        """Refuse a message of which a field that is neither a list nor a message exceeds a limit."""
         for (known, field), value in zip(self._enums, self._values_of_enums(message), strict=False):
             if value not in known:
                 raise BadRequest(_join(path, field.name), _unknown(field, value))
@@ -166,18 +207,6 @@ class Check:
             if not least <= value <= most and (not field.has_presence or message.HasField(field.name)):
                 shown = f"{value:g}" if field.cpp_type in _DOUBLES else value
                 raise BadRequest(_join(path, field.name), f"{words}, got {shown}")
-        if self._is_limited:
-            nesting = self._nested(message, path, nesting)
-        for bounds in self._lists:
-            self._check_list(bounds, getattr(message, bounds.name), _join(path, bounds.name), nesting)
-        for name, limits in self._messages:
-            if message.HasField(name):
-                inner = getattr(message, name)
-                check_of(inner.DESCRIPTOR)(inner, _join(path, name), nesting)
-            elif limits.required:
-                raise BadRequest(_join(path, name), "must be given")
-        if nesting is not None and nesting.kind is self._kind:
-            nesting.depth -= 1
 
     def _check_list(self, bounds: _List, items: Sequence[Any], path: str, nesting: _Nesting | None) -> None:
         _check_size(path, len(items), bounds.limits)
@@ -293,6 +322,11 @@ def _some_of(kind: Descriptor) -> str:
     if len(kind.oneofs) == 1 and len(kind.oneofs[0].fields) == len(names):
         return f"must hold one of {', '.join(names)}"
     return f"give {', '.join(names)} or {'both' if len(names) == 2 else 'several'}"
+
+
+def _read(name: str) -> str:
+    """The source that reads a field of the message `m`; a field may be called as a word of Python's own."""
+    return f"getattr(m, {name!r})" if iskeyword(name) else f"m.{name}"
 
 
 def _join(path: str, name: str) -> str:

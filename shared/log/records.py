@@ -71,25 +71,24 @@ def check_event(event: Event) -> None:
         raise BadEvent("no_product" if no_product else _REASON_OF[error.field], str(error)) from None
 
 
-def check_fields(event: Event, path: str = "") -> None:
-    """The same for an event in a request, where it lies at `path`.
+def check_fields(event: Event) -> None:
+    """The same for an event in a request.
 
     Raises:
         BadRequest: the message names the field.
     """
-    at = f"{path}." if path else ""
     is_tick = event.kind == EVENT_KIND_TICK
-    (_check_tick if is_tick else _check)(event, path)
+    (_check_tick if is_tick else _check)(event)
     if not event.event_time_ms:
-        raise BadRequest(f"{at}event_time_ms", "milliseconds since 1970, above 0, got 0")
+        raise BadRequest("event_time_ms", "milliseconds since 1970, above 0, got 0")
     if is_tick:
         if event.user_id or event.product_id:
-            raise BadRequest(f"{at}{'user_id' if event.user_id else 'product_id'}", "a tick has none")
+            raise BadRequest("user_id" if event.user_id else "product_id", "a tick has none")
     elif not event.source:
         if not event.event_id:  # one of them tells repeats from new events
-            raise BadRequest(f"{at}event_id", "must not be empty")
+            raise BadRequest("event_id", "must not be empty")
     elif not event.sequence:
-        raise BadRequest(f"{at}sequence", "counted from 1 where a source is given, got 0")
+        raise BadRequest("sequence", "counted from 1 where a source is given, got 0")
 
 
 def check_id(field: str, value: str) -> None:

@@ -1,5 +1,7 @@
 """The errors that Freshet handles. Anything else is a bug and ends the process."""
 
+from __future__ import annotations
+
 
 class FreshetError(Exception):
     """Base of every error that is handled somewhere."""
@@ -27,6 +29,11 @@ class BadRequest(FreshetError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+        self._message = message
+
+    def within(self, path: str) -> BadRequest:
+        """The same of a field of the message that lies at `path`."""
+        return BadRequest(f"{path}.{self.field}" if self.field else path, self._message)
 
 
 class Unavailable(FreshetError):

@@ -120,7 +120,10 @@ def completed_events(request: pb.RecordEventsRequest, now_ms: int) -> Sequence[E
             event.event_id = f"{batch}-{n}"
         if not event.event_time_ms:
             event.event_time_ms = now_ms
-        check_fields(event, f"events[{n}]")
+        try:
+            check_fields(event)
+        except BadRequest as error:
+            raise error.within(f"events[{n}]") from None
         if event.event_time_ms > now_ms + AHEAD_MS:
             raise BadRequest(
                 f"events[{n}].event_time_ms",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from keyword import iskeyword
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -135,14 +134,10 @@ class Check:
         self._enums = [_enum(f) for f in single if f.enum_type is not None]
         texts = [text for f in single if (text := _text(f)) is not None]
         self._texts = sorted(texts, key=lambda text: -text.least)  # those that must not be empty come first
-        self._required_texts = sum(text.least for text in texts)
         self._short = min((text.most for text in texts), default=0)  # all together: none is too long then
         self._numbers = [number for f in single if (number := _number(f)) is not None]
         self._messages = [(f.name, field_limits(f)) for f in single if f.message_type is not None and deep]
         self._lists = [_list(f) for f in chosen if f.is_repeated]
-        self._values_of_enums = _getter(field.name for _, field in self._enums)
-        self._values_of_texts = _getter(text.name for text in self._texts)
-        self._values_of_numbers = _getter(field.name for _, _, field, _ in self._numbers)
         self._holds = self._compiled()
 
     def __call__(self, message: Message, path: str = "", nesting: _Nesting | None = None) -> None:
@@ -190,20 +185,14 @@ class Check:
 
     def _check_fields(self, message: Message, path: str) -> None:
         """Refuse a message of which a field that is neither a list nor a message exceeds a limit."""
-        for (known, field), value in zip(self._enums, self._values_of_enums(message), strict=False):
+        for known, field in self._enums:
+            value = getattr(message, field.name)
             if value not in known:
                 raise BadRequest(_join(path, field.name), _unknown(field, value))
-        texts = self._values_of_texts(message)
-        together = "".join(texts)
-        if (
-            len(together) > self._short
-            or not together.isascii()
-            or not together.isprintable()
-            or not all(texts[: self._required_texts])
-        ):  # as nearly none are
-            for text, value in zip(self._texts, texts, strict=True):
-                check_text(_join(path, text.name), value, text.limits)
-        for (least, most, field, words), value in zip(self._numbers, self._values_of_numbers(message), strict=False):
+        for text in self._texts:
+            check_text(_join(path, text.name), getattr(message, text.name), text.limits)
+        for least, most, field, words in self._numbers:
+            value = getattr(message, field.name)
             if not least <= value <= most and (not field.has_presence or message.HasField(field.name)):
                 shown = f"{value:g}" if field.cpp_type in _DOUBLES else value
                 raise BadRequest(_join(path, field.name), f"{words}, got {shown}")
@@ -331,12 +320,3 @@ def _read(name: str) -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _getter(names: Iterable[str]) -> Callable[[Message], Sequence[Any]]:
-    """What gives the values of some fields; one call for all of them is the quickest way."""
-    listed = tuple(names)
-    if not listed:
-        return lambda _: ()
-    get = attrgetter(*listed)
-    return get if len(listed) > 1 else lambda message: (get(message),)

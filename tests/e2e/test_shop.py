@@ -52,7 +52,7 @@ class Terminal:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
-        self.ports = {port: free_port() for port in (50051, 8000, 9092, 9401, 9402)}
+        self.ports = {port: free_port() for port in (50051, 8000, 8080, 9092, 9401, 9402)}
         self._stack = stack
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FRESHET_")} | SETTINGS
         self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -91,6 +91,7 @@ class Terminal:
         if name == "up":
             commands = commands.replace("freshet up", f"freshet up --kafka-port {self.ports[9092]}")
             environment["FRESHET_INFERENCE_GRPC_PORT"] = str(self.ports[50051])
+            environment["FRESHET_GATEWAY_PORT"] = str(self.ports[8080])
         else:
             environment["FRESHET_KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
         output = self.folder / f"{name}.out"

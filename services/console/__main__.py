@@ -56,8 +56,8 @@ PACKAGES = {
         "pydantic_settings", "requests", "safetensors",
     ),
     "evaluate": (
-        "cramjam", "faust", "grpc_reflection", "gymnasium", "implicit", "matplotlib", "networkx", "onnx", "onnxruntime",
-        "pyarrow", "scipy", "seaborn", "threadpoolctl", "torch", "uvloop", "vaderSentiment",
+        "cramjam", "faust", "grpc_reflection", "gymnasium", "implicit", "matplotlib", "networkx", "numba", "onnx",
+        "onnxruntime", "pyarrow", "scipy", "seaborn", "threadpoolctl", "torch", "uvloop", "vaderSentiment",
     ),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ IMPORTED_AS = {
     "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "scipy": "scipy", "implicit": "implicit",
     "pandas": "pandas", "duckdb": "duckdb", "networkx": "networkx", "matplotlib": "matplotlib", "pyarrow": "pyarrow",
     "gymnasium": "gymnasium", "faust-streaming": "faust", "vaderSentiment": "vaderSentiment", "aiohttp": "aiohttp",
+    "numba": "numba",
 }  # fmt: skip
 
 
@@ -114,8 +115,13 @@ def test_help_imports_nothing_that_takes_its_time(command: list[str]) -> None:
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "graph", "simulate"])
 def test_help_of_research_does_not_wait_for_what_it_computes_with(command: str) -> None:
-    heavy = {"torch", "duckdb", "pandas", "scipy", "matplotlib", "onnxruntime", "implicit", "grpc"}
+    heavy = {"torch", "numba", "duckdb", "pandas", "scipy", "matplotlib", "onnxruntime", "implicit", "grpc"}
     assert not imported_by_help(command) & heavy
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"evaluate", "report", "graph", "simulate"}))
+def test_a_command_that_neither_folds_nor_scores_imports_no_compiler(command: str) -> None:
+    assert "numba" not in imported_by_help(command)
 
 
 def test_every_command_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ RUN touch README.md LICENSE \
  && pip --python /opt/venv/bin/python install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" \
  # What torch brings to compile against it, and tests that packages bring of themselves.
  && rm -rf /opt/venv/lib/python3.*/site-packages/torch/include /opt/venv/lib/python3.*/site-packages/torch/test \
-      /opt/venv/lib/python3.*/site-packages/pandas/tests \
+      /opt/venv/lib/python3.*/site-packages/pandas/tests /opt/venv/lib/python3.*/site-packages/numba/tests \
  && find /opt/venv/lib/python3.*/site-packages/numpy /opt/venv/lib/python3.*/site-packages/sympy \
       /opt/venv/lib/python3.*/site-packages/networkx -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -27,16 +27,28 @@ WORKDIR /app
 COPY . .
 RUN python -m compileall -q .
 
+# Machine code is kept in /app, which a service can't write to. Made for any processor of its kind, it runs wherever the
+# image does; --build-arg CPU=x86-64-v3, say, makes it for newer ones alone.
+FROM code AS compiled
+ARG CPU=generic
+COPY --from=dependencies /opt/venv /opt/venv
+RUN if [ -d /opt/venv/lib/python3.*/site-packages/numba ]; then \
+      NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES= PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python -m shared.process.compiled; \
+    fi
+
 FROM ${BASE}
 # One id in all images: trainer writes what inference and evaluator read. The folders are here so that a new volume
 # mounted on one of them is the user's.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin freshet \
  && for state in trainer models inference replay sample dashboards; do install -d -o freshet -g freshet "/var/lib/freshet/$state"; done
 COPY --from=dependencies /opt/venv /opt/venv
-COPY --from=code /app /app
+COPY --from=compiled /app /app
 WORKDIR /app
 USER freshet
-ENV PATH=/opt/venv/bin:${PATH} \
+ARG CPU=generic
+ENV NUMBA_CPU_NAME=${CPU} \
+    NUMBA_CPU_FEATURES= \
+    PATH=/opt/venv/bin:${PATH} \
     PYTHONPATH=/app:/app/services/client \
     PYTHONDONTWRITEBYTECODE=1 \
     OMP_NUM_THREADS=1

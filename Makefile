@@ -24,13 +24,14 @@ $(RUNS): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c '' 2>/dev/null || { echo "Freshet needs Python 3.13, 3.12 or 3.11, and $(if $(PYTHON),$(PYTHON) does not run,found none of them). Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	@echo "Installing into $(VENV), for $$($(BIN)/python --version)."
-	@echo "With torch's CPU build, about 460 MB are to be downloaded."
+	@echo "With torch's CPU build, about 520 MB are to be downloaded."
 ifeq ($(shell uname -sm)$(PIP_EXTRA_INDEX_URL),Linux x86_64)
 	@echo "On Linux x86-64 pip's ordinary index has only the CUDA build: about 3 GB in all."
 	@echo "For the CPU build, stop here with Ctrl-C and set this before you start again:"
 	@echo "  export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 endif
 	$(PIP) '.[all]'
+	$(BIN)/python -m shared.process.compiled
 	@touch $@
 
 $(STAMP): $(RUNS)

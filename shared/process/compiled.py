@@ -117,6 +117,9 @@ class _BesideSource(InTreeCacheLocator):  # type: ignore[misc]  # numba has no t
     def from_function(cls, function: FunctionType, file: str) -> _BesideSource:
         return cls(function, file)
 
+    def get_disambiguator(self) -> str:
+        return ""  # numba's is the line, and each move of a function would leave its old code behind
+
     def ensure_cache_path(self) -> None:
         Path(self._cache_path).mkdir(parents=True, exist_ok=True)
 
@@ -143,8 +146,17 @@ class _CacheBesideSource(FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(signature, result)
         except OSError as error:
-            name = f"{self._py_func.__module__}.{self._py_func.__name__}"
-            log.warning("%s is compiled anew at each start, for want of a place to keep it: %s", name, error)
+            _warn_not_kept(str(self.cache_path), error.strerror)
+
+
+@cache  # once per folder
+def _warn_not_kept(folder: str, why: str | None) -> None:
+    log.warning(
+        "functions are compiled anew at each start, since %s can't keep them: %s; see NUMBA_CACHE_DIR and "
+        "NUMBA_CPU_NAME in docs/deployment.md",
+        folder,
+        why,
+    )
 
 
 def made_of(function: FunctionType) -> str:

@@ -110,7 +110,7 @@ def of_docker(arguments: Sequence[str], where: Page) -> None:
         "logs": {"-f"},
         "run": {"--rm"},
         "down": {"--volumes"},
-        "build": set(),
+        "build": {"--build-arg"},
     }
     services = set(COMPOSE["services"])
     for n, word in enumerate(rest):
@@ -120,6 +120,8 @@ def of_docker(arguments: Sequence[str], where: Page) -> None:
             assert word in services, word
             of_python(["-m", *rest[n + 1 :]], where)
             return
+        elif rest[n - 1] == "--build-arg":
+            assert f"\nARG {word.partition('=')[0]}=" in (ROOT / "Dockerfile").read_text(), word
         else:
             assert word.partition("=")[0] in services, word
 

@@ -197,7 +197,7 @@ def test_a_change_in_another_file_that_it_rests_on_compiles_it_again(
 def test_where_nothing_can_be_kept_it_is_compiled_at_each_start_and_says_so(built: Path) -> None:
     answer, new, kept, done = compile_in(built, write_nothing, NUMBA_CPU_NAME="generic")  # not what it was built for
     assert (answer, new, kept) == (2.0, 2, 0)
-    assert "shared.outer.answer is compiled anew at each start, for want of a place to keep it" in done.stderr
+    assert done.stderr.count("functions are compiled anew at each start, since ") == 1
 
 
 def test_another_folder_may_be_named_for_it(built: Path, tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ dataset is put in event-time order once; the ordered copy is kept for later repl
 A dataset that is sent twice to the same log counts once: readers know each event by its dataset and number. With --loop
 event times go on: each loop is later than the one before by the dataset's range and a day, and counts as new. --from
 and --until mean the times in the file, also with --ending. --resume keeps to the --ending of the first replay.
+
+Events more than a day ahead of the clock go to the dead letters; a replay says beforehand how many, and from which time
+on. --until leaves them out.
 """
 
 
@@ -143,7 +146,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--loop", type=options.count, nargs="?", const=0, default=1, metavar="N",
-        help="send the file N times; without N, until event times reach the year 2200",
+        help="send the file N times; without N, as often as its event times stay within a day ahead of the clock",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on where the last replay of this dataset ended")
     parser.add_argument("--stay", action="store_true", help="at the end, keep serving metrics until stopped")

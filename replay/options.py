@@ -99,6 +99,11 @@ def moment_ms(text: str) -> int:
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def moment(time_ms: int) -> str:
+    """A time as `moment_ms` reads it: a day, with the time of day where it isn't midnight."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().removesuffix("+00:00").removesuffix("T00:00:00")
+
+
 def ending(text: str) -> Ending:
     """`now`, or a day such as `2013-01-31`."""
     if text.strip() == "now":
@@ -123,5 +128,8 @@ def moved_ms(ending: Ending, first_ms: int, last_ms: int, now_ms: int) -> int:
         day_ms = int(datetime(ending.year, ending.month, ending.day, tzinfo=UTC).timestamp() * 1000)
         moved = day_ms - last_ms // DAY_MS * DAY_MS
     if first_ms + moved <= 0 or last_ms + moved >= END_MS - 1:
-        raise Unusable(f"--ending {ending}: event times would leave the years 1970 to 2199; name another day")
+        raise Unusable(
+            f"--ending {ending}: event times would leave the years 1970 to 2199; name another day, or leave out with "
+            "--until what lies ahead of the clock"
+        )
     return moved

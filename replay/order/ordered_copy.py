@@ -12,13 +12,13 @@ import argparse
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from replay.options import moment
 from replay.reading.records import account_line
 from shared.pb.freshet.v1.events_pb2 import Event, Product
 from shared.process.errors import Unusable
@@ -65,7 +65,7 @@ class OrderedCopy:
             tables = self.summary.tables
             raise Unusable(
                 f"--from, --until and --users-sample leave no event of {tables.events:,}; "
-                f"the dataset spans {_moment(tables.first_ms)} to {_moment(tables.last_ms)}"
+                f"the dataset spans {moment(tables.first_ms)} to {moment(tables.last_ms)}"
             )
         return Extent(*row)
 
@@ -74,6 +74,18 @@ class OrderedCopy:
         query = f"SELECT count(*) FROM events WHERE {_SELECTED} AND sequence <= $sequence"  # noqa: S608
         row = self._database.execute(query, _parameters(selection) | {"sequence": sequence}).fetchone()
         return int(row[0]) if row else 0
+
+    def newest_ms(self, selection: Selection, most_ms: int) -> int:
+        """The latest event time selected that is no later than `most_ms`; 0 where there is none."""
+        query = f"SELECT max(time_ms) FROM events WHERE {_SELECTED} AND time_ms <= $most"  # noqa: S608
+        row = self._database.execute(query, _parameters(selection) | {"most": most_ms}).fetchone()
+        return int(row[0]) if row and row[0] else 0
+
+    def later_than(self, selection: Selection, most_ms: int) -> Later | None:
+        """How many selected events are later than `most_ms`, and the time of the first; None where none is."""
+        query = f"SELECT count(*), min(time_ms) FROM events WHERE {_SELECTED} AND time_ms > $most"  # noqa: S608
+        row = self._database.execute(query, _parameters(selection) | {"most": most_ms}).fetchone()
+        return Later(*row) if row and row[0] else None
 
     def events(self, selection: Selection, extent: Extent, after: int = 0) -> Iterator[Ordered]:
         """The selected events above sequence `after`, in order."""
@@ -127,6 +139,13 @@ class Extent(NamedTuple):
     last_ms: int
 
 
+class Later(NamedTuple):
+    """The events after some time."""
+
+    events: int
+    first_ms: int
+
+
 class Selection(BaseModel):
     """Which events of a dataset are sent."""
 
@@ -139,8 +158,8 @@ class Selection(BaseModel):
     def as_options(self) -> str:
         """The selection as options of the command line."""
         options = [
-            f"--from {_moment(self.from_ms)}" if self.from_ms else "",
-            f"--until {_moment(self.until_ms)}" if self.until_ms < _FOR_EVER_MS else "",
+            f"--from {moment(self.from_ms)}" if self.from_ms else "",
+            f"--until {moment(self.until_ms)}" if self.until_ms < _FOR_EVER_MS else "",
             f"--users-sample {self.users_share:g}" if self.users_share < 1 else "",
         ]
         return " ".join(part for part in options if part) or "everything"
@@ -265,8 +284,3 @@ def room_in(state_dir: Path) -> Iterator[None]:
 
 def _parameters(selection: Selection) -> dict[str, float]:
     return {"from": selection.from_ms, "until": selection.until_ms, "share": selection.users_share}
-
-
-def _moment(time_ms: int) -> str:
-    """A day, with the time where it isn't midnight."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().removesuffix("+00:00").removesuffix("T00:00:00")

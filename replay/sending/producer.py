@@ -14,6 +14,7 @@ from replay.sending.progress import ReplayPosition, ReplayProgress, ReplayTask, 
 from replay.sending.script import Cue, Pacer
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer
+from shared.log.records import AHEAD_MS, FUTURE_TIME
 from shared.log.topics import Topics
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.errors import Unavailable
@@ -39,8 +40,10 @@ class Sender:
         watch: Watch,
         metrics: ReplayMetrics,
         clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._metrics = metrics
+        self._wall_ms = wall_ms
         self._task = task
         self._position = position
         self._settings = settings
@@ -52,6 +55,10 @@ class Sender:
         self._pacer = Pacer(clock, producer.poll)
         self.progress = ReplayProgress(task, position, metrics, clock)
         self._due: float | None = None  # of the message that is being sent
+        # Before the first event only a resumed replay needs it, and only for ticks after all events that are accepted.
+        self._newest_ms = task.copy.newest_ms(task.selection, wall_ms() + AHEAD_MS - position.moved_ms)
+        self._newest_ms += position.moved_ms if self._newest_ms else 0
+        self._refused = 0  # events sent though they lay too far ahead of the clock
         self._saved = self._measured = clock()
 
     def run(self) -> None:
@@ -85,6 +92,12 @@ class Sender:
             self.progress.seconds,
             f"{self._producer.acknowledged:,}",
         )
+        if self._refused:
+            log.warning(
+                "%s of them lay more than a day ahead of the clock and go to the dead letters (%s)",
+                f"{self._refused:,}",
+                FUTURE_TIME,
+            )
 
     def _send_products(self) -> None:
         if self._position.products_sent:
@@ -107,15 +120,27 @@ class Sender:
             after = place = 0
 
     def _send(self, loop: int, cue: Cue) -> None:
-        """Queue a message; while the queue is full, wait."""
+        """Queue a message; while the queue is full, wait.
+
+        Features refuses what lies more than a day ahead of its record, ticks too. So a tick that looks ahead to such an
+        event says how far the events before it have come: the last of them would wait for ever otherwise.
+        """
         send, topic, wait = self._producer.send, self._topics.events, self._wait_for_room
         self._due = cue.due
         if cue.key is None:
+            if cue.event_time_ms > self._wall_ms() + AHEAD_MS:
+                if not self._newest_ms:
+                    return
+                cue = cue.tick_at(self._newest_ms + 1)
             for partition in range(self._partitions):
                 send(topic, key=None, value=cue.value, partition=partition, on_wait=wait)
             return
         acknowledged = self.progress.sent(SentEvent(loop, cue)).acknowledge
         send(topic, key=cue.key, value=cue.value, on_acknowledged=acknowledged, on_wait=wait)
+        if cue.event_time_ms < self._wall_ms() + AHEAD_MS:  # its record is no older than this
+            self._newest_ms = cue.event_time_ms
+        else:
+            self._refused += 1
 
     def _wait_for_room(self) -> None:
         self._pacer.look(self._due)

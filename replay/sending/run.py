@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from replay.metrics import ReplayMetrics
-from replay.options import Ending, moved_ms
+from replay.options import Ending, moment, moved_ms
 from replay.order.ordered_copy import SUMMARY, OrderedCopy, Selection, Summary, alone, selection_of
 from replay.order.ordering import ordered_copy
 from replay.reading.mapping import load_mapping
@@ -24,6 +24,7 @@ from replay.sending.progress import POSITION, ReplayPosition, ReplayTask
 from replay.sending.script import PaceOptions, ReplayPace, Script
 from replay.settings import ReplaySettings
 from shared.log.clients import CountedProducer, producer_config
+from shared.log.records import AHEAD_MS, FUTURE_TIME
 from shared.log.topics import Topics, ensure_topics, log_identity
 from shared.process.errors import Unavailable, Unusable
 from shared.process.settings import KafkaSettings
@@ -60,6 +61,7 @@ def run(
             )
             if position.moved_ms != task.script.moved_ms:
                 task = _task(arguments, copy, settings, position.moved_ms)
+            _warn_of_future(task, position, _now_ms())
             sender = Sender(task, position, producer, settings, kafka, watch, metrics)
             sender.run()
             metrics.done.set(1)
@@ -90,11 +92,17 @@ def _task(arguments: argparse.Namespace, copy: OrderedCopy, settings: ReplaySett
     )
     pace = ReplayPace.of(pace_options, extent.first_ms, end_ms, extent.events)
     script = Script(copy.summary.fingerprint, extent, pace, settings.tick_events, settings.tick_seconds, moved_ms)
-    loops = arguments.loop or script.most_loops
+    most = script.loops_until(_now_ms())
+    loops = arguments.loop or most
     if loops > script.most_loops:
         raise Unusable(
             f"--loop {loops}: event times grow from loop to loop, and {script.most_loops} loops of this dataset "
             "reach the year 2200; ask for fewer loops"
+        )
+    if loops > most:
+        raise Unusable(
+            f"--loop {loops}: event times grow from loop to loop, and after loop {most} of this dataset they would lie "
+            "more than a day ahead of the clock; ask for fewer loops, an earlier --ending, or an earlier --until"
         )
     return ReplayTask(copy, selection, script, loops)
 
@@ -103,8 +111,42 @@ def _moved_ms(arguments: argparse.Namespace, copy: OrderedCopy) -> int:
     """What --ending adds to event times."""
     if arguments.ending is None:
         return 0
-    tables = copy.summary.tables
-    return moved_ms(arguments.ending, tables.first_ms, tables.last_ms, time.time_ns() // 1_000_000)
+    last_ms, now_ms = _last_ms(copy, selection_of(arguments), _now_ms()), _now_ms()
+    return moved_ms(arguments.ending, copy.summary.tables.first_ms, last_ms, now_ms)
+
+
+def _last_ms(copy: OrderedCopy, selection: Selection, now_ms: int) -> int:
+    """The event that --ending goes by: the dataset's last, but none that lies ahead of the clock and is left out."""
+    return copy.newest_ms(Selection(), max(now_ms + AHEAD_MS, selection.until_ms - 1)) or copy.summary.tables.last_ms
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _warn_of_future(task: ReplayTask, position: ReplayPosition, now_ms: int) -> None:
+    """Say how many events features would refuse, were they recorded now, and how to leave them out."""
+    if position.loop or position.sequence >= task.script.extent.last_sequence:  # later loops hold none
+        return
+    limit_ms = now_ms + AHEAD_MS
+    if later := task.copy.later_than(task.selection, limit_ms - position.moved_ms):
+        log.warning(
+            "%s of %s events lie more than a day ahead of the clock, from %s on: those that still do when they are "
+            "sent go to the dead letters (%s). --until %s leaves them out",
+            f"{later.events:,}",
+            f"{task.script.extent.events:,}",
+            moment(later.first_ms + position.moved_ms),
+            FUTURE_TIME,
+            moment(later.first_ms),
+        )
+    if position.moved_ms < 0 and (later := task.copy.later_than(task.selection, limit_ms)):
+        log.warning(
+            "%s events have times more than a day ahead of the clock in the file, from %s on, and --ending moves all "
+            "events by the last of them. If these times are wrong, --until %s leaves them out",
+            f"{later.events:,}",
+            moment(later.first_ms),
+            moment(later.first_ms),
+        )
 
 
 def beginning(
@@ -163,7 +205,7 @@ def _refuse_moved(kept: ReplayPosition, task: ReplayTask, ending: Ending | None)
     """Refuse to send a dataset to the same log twice with different event times."""
     if ending == "now" or task.script.moved_ms == kept.moved_ms:
         return
-    last_ms = task.copy.summary.tables.last_ms + kept.moved_ms
+    last_ms = _last_ms(task.copy, task.selection, _now_ms()) + kept.moved_ms
     day = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%d")
     raise Unusable(
         f"this dataset was sent to this log before, with --ending {day}: ask for that, or for --ending now, or use "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from replay.order.ordered_copy import Extent, Ordered
-from shared.log.records import DAY_MS, END_MS
+from shared.log.records import AHEAD_MS, DAY_MS, END_MS
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 
 # A replay that is so late says so once; it has caught up when it is no later than this.
@@ -51,6 +51,18 @@ class Script:
     def most_loops(self) -> int:
         """How many loops fit before event times pass the year 2200."""
         return (END_MS - 2 - self.extent.last_ms - self.moved_ms) // self.shift_ms + 1
+
+    def loops_until(self, now_ms: int) -> int:
+        """How many loops hold no event that is due more than a day before its time: features would refuse it.
+
+        At least 1: one loop is the dataset as it is.
+        """
+        gained_ms = self.shift_ms - self.pace.duration_seconds * 1000  # by event time on the clock, each loop
+        if gained_ms <= 0:
+            return self.most_loops
+        due_seconds = self.pace.due(self.extent.events - 1, self.extent.last_ms) or 0.0
+        left_ms = now_ms + due_seconds * 1000 + AHEAD_MS - self.extent.last_ms - self.moved_ms
+        return max(1, min(self.most_loops, int(left_ms // gained_ms) + 1))
 
     def loop(self, number: int, events: Iterable[Ordered], first_place: int = 0) -> Iterator[Cue]:
         """The messages of one loop, from the event at `first_place` on."""
@@ -94,6 +106,10 @@ class Cue(NamedTuple):
     def event(self) -> Event:
         """The message itself."""
         return Event.FromString(self.value)
+
+    def tick_at(self, event_time_ms: int) -> Cue:
+        """This tick with another time."""
+        return _tick(self.due, event_time_ms, self.event.source, self.place)
 
 
 def _tick(due: float | None, event_time_ms: int, source: str, place: int) -> Cue:

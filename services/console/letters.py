@@ -19,11 +19,10 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
 from services.console.topics import PATIENCE_SECONDS
-from services.inference.calls.requests import AHEAD_MS
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.follow import read_to_end
 from shared.log.limits import limits_of
-from shared.log.records import REASONS, check_event, key_of
+from shared.log.records import REASONS, check_event, check_not_ahead, key_of
 from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event
 from shared.pb.freshet.v1.recommender_pb2 import RecordEventsRequest
@@ -248,8 +247,7 @@ def as_live(event: Event, place: LetterPosition, events_topic: str, now_ms: int)
     check_event(live)
     if live.kind == EVENT_KIND_TICK:
         raise BadEvent("no_kind", "kind: only a replay sends ticks, and it sends new ones")
-    if live.event_time_ms > now_ms + AHEAD_MS:
-        raise BadEvent("bad_time", f"event_time_ms: at most a day ahead of the clock, got {live.event_time_ms}")
+    check_not_ahead(live, now_ms)
     if live.ByteSize() > MOST_RECORD_BYTES:
         raise BadEvent("too_large", f"at most {MOST_RECORD_BYTES} bytes, got {live.ByteSize()}; cut the text")
     return live

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from shared.log.records import check_event
+from shared.log.records import check_event, check_not_ahead
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent
 
@@ -36,11 +36,14 @@ class SourceRecord:
     recorded_ms: int  # the record's Kafka timestamp
 
 
-def parse_event(value: bytes | None) -> pb.Event:
+def parse_event(value: bytes | None, clock_ms: int) -> pb.Event:
     """The event in a record's value.
 
+    Args:
+        clock_ms: what the clock said when the event was recorded.
+
     Raises:
-        BadEvent: it is none, or nothing may be learned from it.
+        BadEvent: it is none, nothing may be learned from it, or it lies more than a day ahead of `clock_ms`.
     """
     if value is None:
         raise BadEvent("undecodable", "a record without a value")
@@ -49,6 +52,7 @@ def parse_event(value: bytes | None) -> pb.Event:
     except DecodeError as error:
         raise BadEvent("undecodable", f"not an Event: {error}") from error
     check_event(event)
+    check_not_ahead(event, clock_ms)
     return event
 
 

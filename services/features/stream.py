@@ -88,9 +88,10 @@ class Describer:
 
     def _publish(self, message: Any) -> None:
         """Send one record's state to the partition the record came from, or the record to the dead letters."""
-        origin = SourceRecord(message.topic, message.partition, message.offset, round(message.timestamp * 1000))
+        recorded_ms = round(message.timestamp * 1000)
+        origin = SourceRecord(message.topic, message.partition, message.offset, recorded_ms)
         try:
-            event = parse_event(message.value)
+            event = parse_event(message.value, clock_when(recorded_ms, time.time_ns() // 1_000_000))
         except BadEvent as error:
             self._dead_letter(message.key, message.value, origin, error)
             return
@@ -126,6 +127,15 @@ class Describer:
 
     def _count_acknowledged(self, _: Message) -> None:
         self._metrics.states.inc()
+
+
+def clock_when(recorded_ms: int, now_ms: int) -> int:
+    """What the clock said when a record was written, as far as that can be known.
+
+    That is its Kafka timestamp. A record without one (-1 or 0), or with one of a time to come, as a producer sets that
+    stamps records with event times, was at any rate written before now.
+    """
+    return min(recorded_ms, now_ms) if recorded_ms > 0 else now_ms
 
 
 def add_agent(

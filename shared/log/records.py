@@ -23,6 +23,8 @@ from shared.pb.freshet.v1.events_pb2 import (
 from shared.process.errors import BadEvent, BadRequest
 
 DAY_MS = 86_400_000
+# How far an event may lie ahead of the clock when it is recorded: a later one would outweigh all others for years.
+AHEAD_MS = DAY_MS
 
 # Products with an event of these kinds are never recommended to the user again, unless settings say otherwise.
 DEFAULT_MASKED_KINDS = ("review", "rating", "dislike")
@@ -39,7 +41,8 @@ _REASON_OF = defaultdict(
     quantity="bad_quantity",
     dwell_seconds="bad_dwell",
 )
-REASONS = ("no_product", "bad_id", *dict.fromkeys(_REASON_OF.values()))
+FUTURE_TIME = "future_time"
+REASONS = ("no_product", "bad_id", *dict.fromkeys(_REASON_OF.values()), FUTURE_TIME)
 
 END_MS = int(limits_of(Event, "event_time_ms").maximum) + 1  # a time beyond it is in another unit
 
@@ -89,6 +92,19 @@ def check_fields(event: Event) -> None:
             raise BadRequest("event_id", "must not be empty")
     elif not event.sequence:
         raise BadRequest("sequence", "counted from 1 where a source is given, got 0")
+
+
+def check_not_ahead(event: Event, clock_ms: int) -> None:
+    """Refuse an event, or a tick, more than a day ahead of what the clock said when it was recorded.
+
+    Raises:
+        BadEvent: the reason is `FUTURE_TIME`.
+    """
+    if event.event_time_ms > clock_ms + AHEAD_MS:
+        raise BadEvent(
+            FUTURE_TIME,
+            f"event_time_ms: at most a day ahead of the clock, which said {clock_ms}, got {event.event_time_ms}",
+        )
 
 
 def check_id(field: str, value: str) -> None:

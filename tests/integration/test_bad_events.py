@@ -98,7 +98,7 @@ def test_of_100_000_broken_messages_no_good_one_is_lost_and_each_bad_one_is_set_
     for record in read(kafka, topics.events, kafka.partitions):
         place = (record.partition() or 0, record.offset() or 0)
         try:
-            event = parse_event(record.value())
+            event = parse_event(record.value(), record.timestamp()[1])
         except BadEvent as error:
             letters[place] = (record.key(), record.value(), error.reason)
             reasons[error.reason] += 1

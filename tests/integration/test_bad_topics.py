@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def poison(kafka: KafkaSettings, rng: random.Random) -> dict[str, list[Record]]:
     models += [(key, b"\xff") for key in (b"version/v1", b"version/../v1", b"live/serving", b"live/other")]
     published = PublishedVersions()
     return {
-        topics.events: refused(lambda _, value: parse_event(value), junk(rng, pb.Event)),
+        topics.events: refused(lambda _, value: parse_event(value, time.time_ns() // 1_000_000), junk(rng, pb.Event)),
         topics.states: refused(lambda _, value: parse_state(value), states),
         topics.products: refused(parse_product, catalogue),
         topics.models: refused(published.apply, models),

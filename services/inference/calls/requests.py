@@ -7,15 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 from shared.log.limits import Check, check, limits_of
-from shared.log.records import check_fields
+from shared.log.records import AHEAD_MS, check_fields
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event, Product
 from shared.process.errors import BadRequest
 
 PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
 DEFAULT_COUNT = limits_of(pb.Wishes, "count").zero_means
-# How far ahead of this machine's clock an event may be; one of a later year would outweigh all others.
-AHEAD_MS = 86_400_000
 _check_events = Check(pb.RecordEventsRequest.DESCRIPTOR, deep=False)  # events are checked once completed
 
 

@@ -255,6 +255,17 @@ def test_more_than_memory_holds_is_sorted_on_disk(tmp_path: Path) -> None:
     assert times == sorted(times)
 
 
+def test_what_lies_after_a_time_is_counted(tmp_path: Path) -> None:
+    path = snap.write(tmp_path / "r", [review(n, reviewerID=f"A{n % 2}") for n in (0, 1, 5, 9)])
+    copy, day_5 = ordered(path, tmp_path / "state"), (FIRST_SECONDS + 5 * DAY_SECONDS) * 1000
+    assert copy.later_than(Selection(), day_5) == (1, day_5 + 4 * DAY_SECONDS * 1000)
+    assert copy.later_than(Selection(), day_5 - 1) == (2, day_5)
+    assert copy.later_than(Selection(until_ms=day_5), day_5 - 1) is None
+    assert copy.newest_ms(Selection(), day_5) == day_5
+    assert copy.newest_ms(Selection(), day_5 - 1) == (FIRST_SECONDS + DAY_SECONDS) * 1000
+    assert copy.newest_ms(Selection(from_ms=day_5), day_5 - 1) == 0
+
+
 def test_real_reviews(data: Path, tmp_path: Path) -> None:
     beauty = ordered(data / "amazon-2018/All_Beauty_5.json.gz", tmp_path / "state").summary
     assert (beauty.reviews.lines, beauty.reviews.repeats, beauty.tables.events) == (5269, 1027, 4242)

@@ -96,6 +96,29 @@ def test_loops_end_before_event_times_leave_the_range_that_events_may_have() -> 
     assert DAYS[-1] + most * options.shift_ms + 1 >= END_MS
 
 
+def test_loops_without_end_stop_before_event_times_pass_the_clock_by_more_than_a_day() -> None:
+    options = script(DAYS, PaceOptions())  # each loop is 10 days later, and sent at once
+    last_of_third_ms = DAYS[-1] + 2 * options.shift_ms
+    assert options.loops_until(last_of_third_ms) == 3
+    assert options.loops_until(last_of_third_ms - DAY_MS) == 3
+    assert options.loops_until(last_of_third_ms - DAY_MS - 1) == 2
+    assert options.loops_until(START_MS) == 1, "the dataset as it is"
+    assert options.loops_until(END_MS * 2) == options.most_loops
+    # Here a loop takes as long as event time goes on in it, so the clock keeps up.
+    assert script(DAYS, PaceOptions(speed=1)).loops_until(DAYS[-1]) == options.most_loops
+    # A loop takes 8 of its 10 days: the clock loses 2 a loop, and has 9 days and a day to lose.
+    in_eight_days = script(DAYS, PaceOptions(rate=len(DAYS) / (8 * 86_400)))
+    assert in_eight_days.loops_until(DAYS[0] + 2 * DAY_MS) == 1
+    assert in_eight_days.loops_until(DAYS[-1]) == 5
+
+
+def test_a_tick_can_be_given_another_time() -> None:
+    tick = list(script(DAYS, PaceOptions(rate=2)).loop(0, ordered(DAYS)))[-1]
+    earlier = tick.tick_at(START_MS)
+    assert (earlier.event.event_time_ms, earlier.event.kind) == (START_MS, EVENT_KIND_TICK)
+    assert (earlier.due, earlier.place, earlier.event.source) == (tick.due, tick.place, "abc/0")
+
+
 @given(
     st.lists(st.integers(0, 40), min_size=1, max_size=60),
     st.integers(1, 10),

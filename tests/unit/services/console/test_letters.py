@@ -106,7 +106,7 @@ def test_ids_of_long_topics_still_differ_by_place() -> None:
     [
         ({"rating": 9}, "bad_rating"),
         ({"user_id": "u" * 257}, "bad_id"),
-        ({"event_time_ms": NOW_MS + 2 * 86_400_000}, "bad_time"),
+        ({"event_time_ms": NOW_MS + 2 * 86_400_000}, "future_time"),
         ({"text": "x" * 1_000_001}, "too_large"),
     ],
 )

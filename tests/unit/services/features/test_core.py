@@ -22,8 +22,8 @@ from services.features.core import (
 )
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
-from services.features.stream import FeaturesMetrics
-from shared.log.records import REASONS, parse_state
+from services.features.stream import FeaturesMetrics, clock_when
+from shared.log.records import AHEAD_MS, FUTURE_TIME, REASONS, parse_state
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent
 from shared.process.settings import load
@@ -222,15 +222,59 @@ def test_a_cut_text_is_flagged_and_scored_by_its_beginning() -> None:
 @pytest.mark.parametrize("junk", [None, b"\xff\xff\xff", b"\x0a\x02\xff\xfe", b"not a message"])
 def test_what_is_no_event_is_undecodable(junk: bytes | None) -> None:
     with pytest.raises(BadEvent) as refused:
-        parse_event(junk)
+        parse_event(junk, ORIGIN.recorded_ms)
     assert refused.value.reason == "undecodable"
 
 
 def test_an_event_that_nothing_may_be_learned_from_keeps_its_reason() -> None:
     for reason, wrong in (("bad_rating", event(rating=9.0)), ("no_kind", event(kind=77)), ("no_kind", pb.Event())):
         with pytest.raises(BadEvent) as refused:
-            parse_event(wrong.SerializeToString())
+            parse_event(wrong.SerializeToString(), ORIGIN.recorded_ms)
         assert refused.value.reason == reason
+
+
+NOW_MS = ORIGIN.recorded_ms
+IN_2099_MS = 4_084_000_000_000
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "TICK"])
+@pytest.mark.parametrize(
+    ("event_time_ms", "is_future"),
+    [
+        (1, False),
+        (NOW_MS, False),
+        (NOW_MS + AHEAD_MS, False),
+        (NOW_MS + AHEAD_MS + 1, True),
+        (NOW_MS + 2 * AHEAD_MS, True),
+        (IN_2099_MS, True),
+    ],
+)
+def test_an_event_or_a_tick_may_lie_a_day_ahead_of_its_record_and_no_more(
+    kind: str, event_time_ms: int, is_future: bool
+) -> None:
+    sent = event(kind=pb.EventKind.Value(f"EVENT_KIND_{kind}"), event_time_ms=event_time_ms)
+    if kind == "TICK":
+        sent.user_id = sent.product_id = ""
+    if not is_future:
+        assert parse_event(sent.SerializeToString(), NOW_MS) == sent
+        return
+    with pytest.raises(BadEvent, match=f"at most a day ahead of the clock.*got {event_time_ms}") as refused:
+        parse_event(sent.SerializeToString(), NOW_MS)
+    assert refused.value.reason == FUTURE_TIME
+
+
+@pytest.mark.parametrize(
+    ("recorded_ms", "clock_ms"),
+    [
+        (NOW_MS - 5, NOW_MS - 5),
+        (1, 1),
+        (-1, NOW_MS),  # the record has no timestamp
+        (0, NOW_MS),
+        (IN_2099_MS, NOW_MS),  # stamped with the time of the event in it
+    ],
+)
+def test_an_event_is_judged_by_its_records_timestamp_where_that_can_be(recorded_ms: int, clock_ms: int) -> None:
+    assert clock_when(recorded_ms, NOW_MS) == clock_ms
 
 
 FINITE = st.floats(0, allow_infinity=False, allow_nan=False)
@@ -249,7 +293,7 @@ ANY_EVENTS = st.builds(
 
 @given(ANY_EVENTS)
 def test_any_event_gives_a_state_in_range(any_event: pb.Event) -> None:
-    state = describe(parse_event(any_event.SerializeToString()), ORIGIN, SETTINGS, SENTIMENT)
+    state = describe(parse_event(any_event.SerializeToString(), ORIGIN.recorded_ms), ORIGIN, SETTINGS, SENTIMENT)
     assert parse_state(state.SerializeToString()) == state
     assert 0.0 <= state.price_scaled <= 1.0
     assert 0.0 <= state.helpfulness_scaled <= 1.0
@@ -263,7 +307,7 @@ def test_any_event_gives_a_state_in_range(any_event: pb.Event) -> None:
 @given(st.binary(max_size=80))
 def test_any_bytes_are_an_event_or_have_a_reason_that_is_counted(junk: bytes) -> None:
     try:
-        any_event = parse_event(junk)
+        any_event = parse_event(junk, ORIGIN.recorded_ms)
     except BadEvent as error:
         assert error.reason in METRICS.dead_letters
         return

@@ -23,6 +23,7 @@ from replay.reading.lines import Lines
 from replay.reading.mapping import ColumnMapping
 from replay.reading.records import Account
 from replay.settings import ReplaySettings
+from shared.log.records import AHEAD_MS
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_DISLIKE,
     EVENT_KIND_RATING,
@@ -60,7 +61,12 @@ Look = Callable[[float, int], None]  # the share that is done, the lines read
 
 
 def inspect(
-    path: Path, event_format: Format[Event], mapping: ColumnMapping | None, settings: ReplaySettings, look: Look
+    path: Path,
+    event_format: Format[Event],
+    mapping: ColumnMapping | None,
+    settings: ReplaySettings,
+    look: Look,
+    now_ms: int,
 ) -> Findings:
     """Read a file once and say what it holds: events or, where there are none, products.
 
@@ -68,13 +74,14 @@ def inspect(
         found: how its events are read.
         mapping: the one given, None without.
         look: hears how far it is.
+        now_ms: what the clock says; events more than a day later are counted.
 
     Raises:
         Unusable: not one line could be used.
     """
     account = Account()
     try:
-        return _events(path, event_format, account, settings, look)
+        return _events(path, event_format, account, settings, look, now_ms)
     except _NoEvents:
         goods = Account()
         try:
@@ -85,17 +92,20 @@ def inspect(
 
 
 def _events(
-    path: Path, event_format: Format[Event], account: Account, settings: ReplaySettings, look: Look
+    path: Path, event_format: Format[Event], account: Account, settings: ReplaySettings, look: Look, now_ms: int
 ) -> Findings:
     if event_format.mapping is not None and event_format.mapping.columns.time is None:
         raise _NoEvents
     rejections = _Rejections(account)
     missing = dict.fromkeys(FIELDS, 0)
+    ahead = Ahead()
     optional = [(name, field) for name, field in FIELDS.items() if field != "text"]
     with NumberTable(settings.ordering_memory_mb, _TYPES) as table:
         lines = Lines(path, settings.most_line_bytes, lambda: look(lines.done_ratio, account.lines))
-        for _, content, event in event_format.read(lines, account, reject=rejections.add):
+        for n, content, event in event_format.read(lines, account, reject=rejections.add):
             missing["text"] += not event.text
+            if event.event_time_ms > now_ms + AHEAD_MS:
+                ahead = ahead.with_line(n, event.event_time_ms)
             for name, field in optional:
                 missing[name] += not event.HasField(field)  # type: ignore[arg-type]  # one of the optional ones
             helpful = event.HasField("helpful_votes")
@@ -115,7 +125,7 @@ def _events(
             )
         if not account.accepted:
             raise _NoEvents
-        return _findings(path, event_format, account, rejections, missing, table)
+        return _findings(path, event_format, account, rejections, missing, ahead, table)
 
 
 def _findings(
@@ -124,6 +134,7 @@ def _findings(
     account: Account,
     rejections: _Rejections,
     missing: dict[str, int],
+    ahead: Ahead,
     table: NumberTable,
 ) -> Findings:
     once = table.without_copies()
@@ -167,6 +178,7 @@ def _findings(
         seen_again=int(seen_again),
         first_ms=first_ms,
         last_ms=last_ms,
+        ahead=ahead if ahead.lines else None,
         whole_days=whole_days,
         kinds=kinds,
         stars={f"{value:g}": count for value, count in sorted(stars)},
@@ -266,11 +278,30 @@ class Findings(BaseModel):
     seen_again: int = 0  # events of the masked kinds on a product that the user had reviewed or rated before
     first_ms: int = 0
     last_ms: int = 0
+    ahead: Ahead | None = None  # the usable lines more than a day ahead of the clock
     whole_days: bool = False
     kinds: dict[str, int] = {}
     stars: dict[str, int] = {}
     helpful: Spread | None = None  # where the file does not say how many voted in all
     scales: dict[str, float] = {}  # variable → a good value
+
+
+class Ahead(BaseModel):
+    """Lines of events that the services refuse, since they lie more than a day ahead of the clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lines: int = 0
+    first_line: int = 0
+    first_line_ms: int = 0  # its event time
+    earliest_ms: int = 0  # the earliest event time among them
+
+    def with_line(self, line: int, event_time_ms: int) -> Ahead:
+        """One more line."""
+        if not self.lines:
+            return Ahead(lines=1, first_line=line, first_line_ms=event_time_ms, earliest_ms=event_time_ms)
+        earliest_ms = min(self.earliest_ms, event_time_ms)
+        return self.model_copy(update={"lines": self.lines + 1, "earliest_ms": earliest_ms})
 
 
 class Spread(BaseModel):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.fetching.publishers import EDITIONS, PUBLICATIONS, WHAT, PublishedFile, editions_of, source_of
+from replay.options import moment
 from replay.reading.formats import Head, recognise
 from replay.reading.guess import Guess, guess
 from replay.reading.lines import Dialect
@@ -260,7 +261,7 @@ def run_inspect(arguments: argparse.Namespace, terminal: Terminal, environ: Mapp
     if target is not None:
         _write_mapping(target, proposed, source.mapping)
     screen = Terminal(sys.stderr)
-    findings = inspect(arguments.file, source, given, settings, _ReadingProgress(screen))
+    findings = inspect(arguments.file, source, given, settings, _ReadingProgress(screen), time.time_ns() // 1_000_000)
     screen.clear()
     if arguments.json:
         terminal.say(findings.model_dump_json(indent=2))
@@ -341,7 +342,8 @@ def _say_next(findings: Findings, arguments: argparse.Namespace, proposed: Guess
         terminal.say(f"  python -m replay --products {file}{with_mapping}")
         terminal.say(f"  python -m replay run REVIEWS --metadata {file}    # titles and prices with the reviews")
         return
-    terminal.say(f"  python -m replay run {file}{with_mapping} --within 5m")
+    until = f" --until {moment(findings.ahead.earliest_ms)}" if findings.ahead is not None else ""
+    terminal.say(f"  python -m replay run {file}{with_mapping} --within 5m{until}")
     terminal.say(f"  make demo DATA={file}{with_mapping.replace(' --mapping ', ' MAPPING=')}")
 
 
@@ -381,6 +383,13 @@ def _of_events(findings: Findings) -> Iterator[str]:
     yield _line("products", f"{findings.products:,}")
     grain = ", whole days" if findings.whole_days else ""
     yield _line("time", f"{_moment(findings.first_ms, findings)} to {_moment(findings.last_ms, findings)}{grain}")
+    if (ahead := findings.ahead) is not None:
+        lines, which = (f"{ahead.lines:,} lines", "first ") if ahead.lines > 1 else ("1 line", "")
+        yield _line(
+            "future",
+            f"{lines}, more than a day ahead of the clock, will go to the dead letters: {which}line "
+            f"{ahead.first_line}, {_moment(ahead.first_line_ms, findings)}",
+        )
     yield _line("kinds", ", ".join(f"{kind} {count:,}" for kind, count in findings.kinds.items()))
     if findings.stars:
         rated = sum(findings.stars.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from replay.metrics import ReplayMetrics
-from replay.order.ordered_copy import Selection, alone
+from replay.order.ordered_copy import OrderedCopy, Selection, alone
 from replay.order.ordering import ordered_copy
 from replay.reading.formats import Head
 from replay.reading.lines import Lines, sha256_of
@@ -19,6 +19,7 @@ from replay.settings import ReplaySettings
 from services.features.core import SourceRecord, describe
 from services.features.sentiment import Sentiment
 from services.features.settings import FeaturesSettings
+from shared.log.records import AHEAD_MS
 from shared.pb.freshet.v1.events_pb2 import Event, Product, StateVector
 from shared.process.errors import Unusable
 from shared.process.settings import load
@@ -35,6 +36,7 @@ class Dataset:
     fingerprint: str  # of its files, and of how they are read
     states: list[StateVector]
     products: list[Product]  # of the metadata
+    left_out: int = 0  # events more than a day ahead of the clock, which features would refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Sequences:
     name: str
     fingerprint: str
     sequences: list[tuple[str, list[str]]]
+    left_out: int = 0  # as of a dataset
 
     @property
     def events(self) -> int:
@@ -113,7 +116,7 @@ def sequences_of(dataset: Dataset) -> Sequences:
     for state in dataset.states:
         if state.user_id:
             sequences.setdefault(state.user_id, []).append(state.product_id)
-    return Sequences(dataset.name, dataset.fingerprint, list(sequences.items()))
+    return Sequences(dataset.name, dataset.fingerprint, list(sequences.items()), dataset.left_out)
 
 
 def read_dataset(
@@ -124,8 +127,12 @@ def read_dataset(
     environ: Mapping[str, str],
     describing: Describing,
     screen: Terminal,
+    now_ms: int,
 ) -> Dataset:
     """The states of a dataset; it is put in order first, unless a replay or an evaluation did so before.
+
+    Args:
+        now_ms: what the clock says. Events more than a day later are left out, as features would refuse them.
 
     Raises:
         Unusable: a file can't be used, or the selection leaves nothing.
@@ -137,6 +144,7 @@ def read_dataset(
             file, metadata, settings, OrderingStatus(screen), named, metrics=ReplayMetrics(CollectorRegistry())
         )
     try:
+        selection, left_out = _until_now(copy, selection, now_ms)
         extent = copy.extent(selection)
         states = []
         for ordered in copy.events(selection, extent):
@@ -149,7 +157,25 @@ def read_dataset(
     finally:
         copy.close()
     screen.clear()
-    return Dataset(file.name, copy.summary.fingerprint, states, products)
+    return Dataset(file.name, copy.summary.fingerprint, states, products, left_out)
+
+
+def _until_now(copy: OrderedCopy, selection: Selection, now_ms: int) -> tuple[Selection, int]:
+    """The selection without what lies more than a day ahead of the clock, and how many events that is.
+
+    Raises:
+        Unusable: nothing is left.
+    """
+    later = copy.later_than(selection, now_ms + AHEAD_MS)
+    if later is None:
+        return selection, 0
+    if later.events == copy.extent(selection).events:
+        raise Unusable(
+            f"all {later.events:,} events selected lie more than a day ahead of the clock, and the services refuse "
+            "such: correct their times"
+        )
+    until_ms = min(selection.until_ms, now_ms + AHEAD_MS + 1)
+    return selection.model_copy(update={"until_ms": until_ms}), later.events
 
 
 class OrderingStatus(Watch):

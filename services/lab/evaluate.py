@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,11 @@ def evaluate(
         if from_ms:
             notes.append(f"The first {arguments.warm_up:.0%} of the events are learned and not judged.")
         result = on_stream(evaluation, data.states, describing, screen, partial(protocols.prequential, from_ms=from_ms))
+    if data.left_out:
+        notes.append(
+            "Events left out since they lie more than a day ahead of the clock, as features refuses them: "
+            f"{data.left_out:,}."
+        )
     if not result.record.size:
         raise Unusable(f"{data.name} leaves no event to judge: it needs users who come back, or fewer --masked-kinds")
     if not result.answers:
@@ -132,7 +138,9 @@ def _read(
         return "leave-one-out", read_sequences(file, settings)
     _refuse_variant(arguments)
     selection = selection_of(arguments)
-    dataset = read_dataset(file, arguments.metadata, arguments.mapping, selection, environ, describing, screen)
+    dataset = read_dataset(
+        file, arguments.metadata, arguments.mapping, selection, environ, describing, screen, time.time_ns() // 1_000_000
+    )
     if leaves_one_out:
         _refuse_spam(arguments)
         return "leave-one-out", sequences_of(dataset)

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,7 +185,14 @@ def gather(arguments: argparse.Namespace, screen: Terminal, environ: Mapping[str
     if given is not None:
         _document(given, _EVALUATED, "evaluate")  # refused before anything is read or learned
     data = read_dataset(
-        arguments.data, arguments.metadata, arguments.mapping, Selection(), environ, Describing(environ), screen
+        arguments.data,
+        arguments.metadata,
+        arguments.mapping,
+        Selection(),
+        environ,
+        Describing(environ),
+        screen,
+        time.time_ns() // 1_000_000,
     )
     if given is None:
         given = arguments.out / "evaluation.json"

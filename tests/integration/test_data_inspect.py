@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from replay.reading.formats import recognise
-from replay.reading.inspection import Findings, Spread, inspect
+from replay.reading.inspection import Ahead, Findings, Spread, inspect
 from replay.reading.mapping import ColumnMapping, load_mapping
 from replay.settings import ReplaySettings
 from services.console.data import lines_of
@@ -23,6 +23,7 @@ from tests.support import snap
 from tests.support.processes import ROOT
 from tests.support.snap import DAY_SECONDS, FIRST_SECONDS, review
 
+NOW_MS = 1_800_000_000_000  # 2027-01-15 08:00 UTC
 ORDERS = """\
 order_no;customer;sku;ordered_at;qty;unit_price
 1001;c-7;S-1;13.04.2024 10:12;1;12,50
@@ -35,7 +36,7 @@ C1002;c-8;S-2;14.04.2024 10:13;-2;7,00
 
 def found_in(path: Path, mapping: ColumnMapping | None = None, **settings: Any) -> Findings:
     used = ReplaySettings(**settings)
-    return inspect(path, recognise(path, mapping, used), mapping, used, lambda *_: None)
+    return inspect(path, recognise(path, mapping, used), mapping, used, lambda *_: None, NOW_MS)
 
 
 def freshet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -104,6 +105,58 @@ def test_prices_and_guests_of_a_shops_export(tmp_path: Path) -> None:
     assert (findings.guests, findings.users, findings.whole_days) == (100, 7, False)
     assert findings.price is not None
     assert 75 < findings.price.p99 <= 80 == findings.scales["FRESHET_FEATURES_PRICE_MAXIMUM"]
+
+
+SECONDS = NOW_MS // 1000
+
+
+@pytest.mark.parametrize(
+    ("written", "on_day", "two_days"),
+    [
+        ("seconds", str(SECONDS + DAY_SECONDS), str(SECONDS + 2 * DAY_SECONDS)),
+        ("milliseconds", str(NOW_MS + DAY_SECONDS * 1000), str(NOW_MS + 2 * DAY_SECONDS * 1000)),
+        ("iso", "2027-01-16T08:00:00", "2027-01-17 08:00:00Z"),
+    ],
+)
+def test_lines_more_than_a_day_ahead_of_the_clock_are_counted_and_the_first_is_named(
+    tmp_path: Path, written: str, on_day: str, two_days: str
+) -> None:
+    path = tmp_path / "sales.csv"
+    times = [on_day, two_days, on_day, two_days]
+    path.write_text("user,item,at\n" + "".join(f"u{n},i,{time}\n" for n, time in enumerate(times)))
+    mapping = ColumnMapping.model_validate(
+        {
+            "columns": {"user": "user", "product": "item", "time": "at"},
+            "time": {"format": written},
+            "kind": {"default": "view"},
+        }
+    )
+    findings = found_in(path, mapping)
+    ahead_ms = NOW_MS + 2 * DAY_SECONDS * 1000
+    assert findings.ahead == Ahead(lines=2, first_line=3, first_line_ms=ahead_ms, earliest_ms=ahead_ms)
+    assert "will go to the dead letters: first line 3, 2027-01-17 08:00:00" in "\n".join(lines_of(findings))
+    path.write_text(f"user,item,at\nu,i,{on_day}\n")
+    findings = found_in(path, mapping)
+    assert findings.ahead is None
+    assert "future" not in "\n".join(lines_of(findings))
+
+
+def test_one_line_of_2099_is_named_and_the_mapping_is_proposed_all_the_same(tmp_path: Path) -> None:
+    head, line = "user_id,item_id,event,timestamp\n", "ann{0},lamp{0},view,170000{0:04}\n"
+    good = head + "".join(line.format(n) for n in range(9))
+    (tmp_path / "good.csv").write_text(good)
+    (tmp_path / "bad.csv").write_text(good + "ann,clockless,view,4084000000\n")
+    for name in ("good", "bad"):
+        assert freshet(f"{name}.csv", "--write-mapping", f"{name}.toml", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "good.toml").read_text() == (tmp_path / "bad.toml").read_text()
+    ran = freshet("bad.csv", "--mapping", "bad.toml", cwd=tmp_path).stdout
+    assert "1 line, more than a day ahead of the clock, will go to the dead letters: line 11, 2099-06-01" in ran
+    assert "bad.csv --mapping bad.toml --within 5m --until 2099-06-01T12:26:40" in ran
+    document = json.loads(freshet("bad.csv", "--mapping", "bad.toml", "--json", cwd=tmp_path).stdout)
+    in_2099_ms = 4_084_000_000_000
+    assert document["ahead"] == {
+        "lines": 1, "first_line": 11, "first_line_ms": in_2099_ms, "earliest_ms": in_2099_ms,
+    }  # fmt: skip
 
 
 def test_metadata_is_told_as_products(tmp_path: Path) -> None:

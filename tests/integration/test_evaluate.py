@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from replay.order.ordered_copy import Selection
+from services.lab.datasets import Dataset, Describing, read_dataset
+from shared.log.records import DAY_MS
+from shared.process.errors import Unusable
+from shared.process.terminal import Terminal
 from tests.support import console
 from tests.support.console import Done
 from tests.support.states import shoppers
@@ -83,6 +89,39 @@ def test_a_table_for_people_and_the_command_to_have_it_again(reviews: Path, tmp_
     estimate = document["policies"]["markov"]["ndcg@10"]
     assert estimate["low"] < estimate["mean"] < estimate["high"]
     assert estimate["mean"] > document["policies"]["trending"]["ndcg@10"]["high"]
+
+
+def test_events_more_than_a_day_ahead_of_the_clock_are_left_out_as_live(reviews: Path, tmp_path: Path) -> None:
+    def read(now_ms: int) -> Dataset:
+        environment = {"FRESHET_REPLAY_STATE_DIR": str(tmp_path / "state")}
+        describing, screen = Describing(environment), Terminal(io.StringIO())
+        return read_dataset(reviews, None, None, Selection(), environment, describing, screen, now_ms)
+
+    whole = read(10**13)
+    assert (len(whole.states), whole.left_out) == (400, 0)
+    last_ms = whole.states[-1].event_time_ms
+    newest = sum(state.event_time_ms == last_ms for state in whole.states)
+    assert read(last_ms - DAY_MS).left_out == 0, "just a day ahead"
+    cut = read(last_ms - DAY_MS - 1)
+    assert (cut.states, cut.left_out) == (whole.states[:-newest], newest)
+    last_but_one_ms = cut.states[-1].event_time_ms
+    assert read(last_but_one_ms - DAY_MS).states == cut.states, "a day ahead is taken, what is later is not"
+    with pytest.raises(Unusable, match="all 400 events selected lie more than a day ahead"):
+        read(1)
+
+
+def test_how_many_events_of_the_future_were_left_out_is_told(tmp_path: Path) -> None:
+    lines = [f"u{n % 5},p{n % 7},{1_600_000_000 + n}" for n in range(60)] + ["u1,clockless,4084000000"]
+    (tmp_path / "views.csv").write_text("\n".join(["user,item,at", *lines]))
+    (tmp_path / "shop.toml").write_text(
+        '[columns]\nuser = "user"\nproduct = "item"\ntime = "at"\n[kind]\ndefault = "view"\n'
+    )
+    done = freshet(tmp_path, "views.csv", "--mapping", "shop.toml", "--policies", "trending", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    assert "60 events of 5 users on 7 products were learned from." in done.stdout
+    note = "Events left out since they lie more than a day ahead of the clock, as features refuses them: 1."
+    assert note in done.stdout.splitlines()
+    assert note in json.loads((tmp_path / "out.json").read_text())["notes"]
 
 
 def test_products_of_the_metadata_may_be_known_and_placed_before_their_first_event(

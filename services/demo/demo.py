@@ -42,7 +42,7 @@ with freshet.Client({address}) as shop:
     shown = shop.recommend({user}, count=5)
 for place, product in enumerate(shown, start=1):
     print(place, product.product_id, round(product.score, 3))
-print("answered by", shown.model_version or "trending")
+print("answered by", shown.model_version or shown.strategy)
 EOF"""
 
 

@@ -110,7 +110,7 @@ def why_unmoved(answer: pb.RecommendResponse, product_id: str, single: float) ->
         product_id: of the event.
         single: share of the users that have one event.
     """
-    if answer.strategy != pb.STRATEGY_LEARNED:
+    if answer.strategy == pb.STRATEGY_TRENDING:
         return ["Popularity ranks here, the same for everybody; a user's events change nothing."]
     popularity = [
         sum(reason.score for reason in product.reasons if reason.part == pb.PART_TRENDING)
@@ -201,7 +201,7 @@ def _origin(answer: pb.RecommendResponse) -> str:
     if answer.strategy == pb.STRATEGY_LEARNED:
         return f"model {answer.model_version}"
     why = pb.Fallback.Name(answer.fallback).removeprefix("FALLBACK_").lower().replace("_", " ")
-    return f"trending, {why}"
+    return f"{pb.Strategy.Name(answer.strategy).removeprefix('STRATEGY_').lower()}, {why}"
 
 
 # How places change from one list to the next.

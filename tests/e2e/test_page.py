@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from services.embedded.broker import free_port
 from services.gateway.server import FOLDER
+from shared.pb.freshet.v1 import recommender_pb2 as pb
 from tests.support.browser import Watched, chromium
 from tests.support.gateway import Answer, gateway
 from tests.support.inference import eventually
@@ -188,6 +189,7 @@ def test_a_guests_list_follows_the_session_that_lives_in_the_tab(watched: Watche
     page = watched.open()
     page.get_by_role("link", name="Continue as guest").click()
     expect(page.locator(".note")).to_contain_text("what is popular now")
+    expect(page.locator(".lineage")).to_contain_text("Ranked by popularity")
     before = products(page)
     page.locator(".card").nth(2).get_by_role("button", name="Click").click()
     expect(page.locator("#freshness")).to_be_visible()
@@ -576,12 +578,12 @@ def test_moves_are_summarised(watched: Watched, before: list[str], after: list[s
     assert watched.module(script, [before, after]) == expected
 
 
-def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dict[str, object]:
+def reason(part: str, score: float, *products: str, kind: str = "REVIEW", times: int = 0) -> dict[str, object]:
     """A reason with past events, each contributing less than the one before."""
     events = [
         {"product_id": one, "kind": f"EVENT_KIND_{kind}", "score": score / (n + 1)} for n, one in enumerate(products)
     ]
-    return {"part": f"PART_{part}", "score": score, "events": events}
+    return {"part": f"PART_{part}", "score": score, "events": events, "times": times}
 
 
 @pytest.mark.parametrize(
@@ -599,16 +601,71 @@ def reason(part: str, score: float, *products: str, kind: str = "REVIEW") -> dic
             "Often goes with [a], which you reviewed; has long-term value.",
         ),
         ([reason("CO_OCCURRENCE", 2.0, "it", "a"), reason("CONTENT", -9.0, "b")], "Often goes with it."),
+        ([reason("ITSELF", 2.0, *["this"] * 3, kind="PURCHASE", times=7)], "You bought it 7 times."),
+        ([reason("ITSELF", 2.0, "this", "this", kind="VIEW", times=2)], "You viewed it twice."),
+        ([reason("ITSELF", 2.0, "this", kind="CART", times=1)], "You added it to the cart."),
+        ([reason("ITSELF", 2.0, "this", kind="CART", times=3)], "You added it to the cart 3 times."),
+        ([reason("ITSELF", 2.0)], "You had it before."),
+        ([reason("ITSELF", -2.0, "this", kind="VIEW", times=1), reason("Q", 1.0)], "Has long-term value."),
+        (
+            [reason("CO_OCCURRENCE", 1.0, "this", "a"), reason("ITSELF", 2.0, "this", kind="PURCHASE", times=3)],
+            "You bought it 3 times; often goes with [a], which you reviewed.",
+        ),
+        ([reason("CO_OCCURRENCE", 2.0, "this")], "Goes with your history."),
+        ([reason("SEQUENCE", 2.0, "this")], "Often comes next."),
+        (
+            [reason("NEIGHBOURS", 2.0, "a"), reason("CO_OCCURRENCE", 1.5, "a", kind="VIEW")],
+            "People who did what you did went on to it; often goes with [a], which you viewed.",
+        ),
     ],
 )
 def test_a_reason_is_a_sentence(watched: Watched, reasons: list[dict[str, object]], expected: str) -> None:
     script = """async (reasons) => {
       const { bars, sentence } = await import("/reasons.js");
-      const product = { reasons };
+      const product = { reasons, product_id: "this" };
       const words = sentence(product, bars([product])[0], { itself: "it" });
       return words.map((word) => (word.product ? `[${word.product}]` : word)).join("");
     }"""
     assert watched.module(script, reasons) == expected
+
+
+def test_every_part_of_the_protocol_has_a_label_and_a_colour_of_its_own(watched: Watched) -> None:
+    script = """async (parts) => {
+      const { PARTS } = await import("/reasons.js");
+      const { productList } = await import("/list.js");
+      const list = productList({ label: "parts" });
+      document.body.append(list.element);
+      list.show([{ product_id: "p", reasons: parts.map((part) => ({ part, score: 1 })) }]);
+      const bars = [...list.element.querySelectorAll(".track span")];
+      return [Object.keys(PARTS), bars.map((bar) => getComputedStyle(bar).backgroundColor)];
+    }"""
+    parts = [pb.Part.Name(number) for number in pb.Part.values() if number != pb.PART_UNSPECIFIED]
+    labelled, colours = watched.module(script, parts)
+    assert [f"PART_{name}" for name in labelled] == parts, "in the order of the proto"
+    assert len(set(colours)) == len(parts)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"strategy": "STRATEGY_LEARNED", "model_version": "v1"}, "Ranked by model v1."),
+        (
+            {"strategy": "STRATEGY_COUNTED", "fallback": "FALLBACK_NO_MODEL", "position": {"partition": 2}},
+            "Ranked by counts of all events, including this user's events up to partition 2, offset 0."
+            " No model is live yet, so counts of all events rank this list.",
+        ),
+        (
+            {"strategy": "STRATEGY_TRENDING", "fallback": "FALLBACK_UNKNOWN_USER"},
+            "Ranked by popularity. Nothing is known about this user yet",
+        ),
+    ],
+)
+def test_a_list_says_where_it_comes_from(watched: Watched, answer: dict[str, object], expected: str) -> None:
+    script = """async (answer) => {
+      const [{ lineageOf }, { fallback }] = [await import("/telling.js"), await import("/words.js")];
+      return [...lineageOf(answer).map((word) => word.textContent ?? word), " ", fallback(answer)].join("");
+    }"""
+    assert watched.module(script, answer).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").startswith(expected)
 
 
 def test_the_api_document_is_shown_whole(watched: Watched, system: Shop) -> None:

@@ -35,6 +35,7 @@ class Strategy(StrEnum):
 
     LEARNED = "learned"
     TRENDING = "trending"
+    COUNTED = "counted"
     UNKNOWN = "unknown"  # a newer service's word
 
 
@@ -58,6 +59,8 @@ class Part(StrEnum):
     SENTIMENT = "sentiment"
     CONTENT = "content"
     BOOST = "boost"
+    ITSELF = "itself"
+    NEIGHBOURS = "neighbours"
     UNKNOWN = "unknown"  # a newer service's word
 
 
@@ -82,11 +85,13 @@ class Reason:
 
     Attributes:
         events: which past events made it most, the strongest first.
+        times: of `Part.ITSELF`, how many events like the first of `events` the user's history keeps; otherwise 0.
     """
 
     part: Part
     score: float
     events: tuple[PastShare, ...]
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ _KIND_OF = {number: kind for kind, number in _KINDS.items()}
 _STRATEGIES = {
     calls.STRATEGY_LEARNED: answers.Strategy.LEARNED,
     calls.STRATEGY_TRENDING: answers.Strategy.TRENDING,
+    calls.STRATEGY_COUNTED: answers.Strategy.COUNTED,
 }
 _FALLBACKS = {
     calls.FALLBACK_UNSPECIFIED: None,
@@ -209,6 +210,7 @@ def _reason(reason: calls.Reason) -> answers.Reason:
             )
             for event in reason.events
         ),
+        times=reason.times,
     )
 
 

@@ -150,5 +150,6 @@ function table(rows, window, k) {
 function meter(share) {
   const bar = h("span");
   bar.style.width = `${share * 100}%`;
-  return h("span", { class: "track part-co-occurrence", "aria-hidden": "true" }, bar);
+  bar.style.setProperty("--hue", "var(--co-occurrence)");
+  return h("span", { class: "track", "aria-hidden": "true" }, bar);
 }

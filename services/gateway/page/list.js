@@ -167,5 +167,6 @@ function pastOf(bar) {
 function track(bar) {
   const fillBar = h("span", { class: bar.shown < 0 ? "less" : "more" });
   fillBar.style.width = `${Math.abs(bar.share) * 100}%`;
-  return h("span", { class: `track part-${bar.part.toLowerCase().replace("_", "-")}`, "aria-hidden": "true" }, fillBar);
+  fillBar.style.setProperty("--hue", `var(--${bar.part.toLowerCase().replace("_", "-")})`);
+  return h("span", { class: "track", "aria-hidden": "true" }, fillBar);
 }

@@ -15,6 +15,8 @@ const AVAILABILITY = { IN_STOCK: "in stock", BACK_ORDER: "on back order", PRE_OR
 export function showProduct(root, { product: id }, query, signal) {
   const about = h("div", { class: "product-head" }, h("h1", { tabindex: "-1" }, id));
   const doing = h("section", { class: "panel", "aria-labelledby": "do-title" });
+  const actor = current().user ? h("span", { class: "id" }, current().user) : "guest";
+  const heading = h("h2", { id: "do-title" }, "Act as ", actor);
   const list = productList({ label: "Related products, best first", itself: id });
   const related = h("div", {}, waiting());
   fill(
@@ -33,10 +35,7 @@ export function showProduct(root, { product: id }, query, signal) {
       h("div", { class: "aside" }, doing),
     ),
   );
-  fill(
-    doing,
-    h("h2", { id: "do-title" }, "Act as ", current().user ? h("span", { class: "id" }, current().user) : "guest"),
-  );
+  fill(doing, heading);
   load();
   loadRelated();
 
@@ -72,14 +71,7 @@ export function showProduct(root, { product: id }, query, signal) {
                 ? ["Ranked by model ", h("code", {}, answer.model_version), "."]
                 : "No model yet: ranked by category, text, brand and price.",
             )
-          : empty(
-              "No related products",
-              h(
-                "p",
-                {},
-                "They appear with events, or with products of the same category.",
-              ),
-            ),
+          : empty("No related products", h("p", {}, "They appear with events, or with products of the same category.")),
       );
       list.show(products);
     } catch (error) {
@@ -109,7 +101,7 @@ export function showProduct(root, { product: id }, query, signal) {
     };
     fill(
       doing,
-      h("h2", { id: "do-title" }, "Act as ", current().user ? h("span", { class: "id" }, current().user) : "guest"),
+      heading,
       actions(name, save),
       status,
       h("p", {}, h("a", { href: address() }, "Back to recommendations")),
@@ -150,11 +142,6 @@ function described(known, name) {
       figure("Share of popularity", known.share ? `${(known.share * 100).toPrecision(2)} %` : "0 %"),
       figure("First event", Number(known.first_event_ms ?? 0) ? date(known.first_event_ms) : "none yet"),
     ),
-    Number(known.events ?? 0) === 0 &&
-      h(
-        "p",
-        { class: "hint" },
-        "No events yet: ranked like similar products.",
-      ),
+    Number(known.events ?? 0) === 0 && h("p", { class: "hint" }, "No events yet: ranked like similar products."),
   ];
 }

@@ -40,10 +40,12 @@ export function aboutOf(user, known) {
 
 /** The source of an answer. */
 export function lineageOf(answer) {
-  const learned = plain(answer.strategy, "STRATEGY") === "LEARNED";
+  const ranked = {
+    LEARNED: ["Ranked by model ", h("code", {}, answer.model_version)],
+    COUNTED: ["Ranked by counts of all events"],
+  }[plain(answer.strategy, "STRATEGY")] ?? ["Ranked by popularity"];
   return [
-    learned ? "Ranked by model " : "Ranked by popularity",
-    learned && h("code", {}, answer.model_version),
+    ...ranked,
     answer.position ? `, including this user’s events up to ${position(answer.position)}.` : ".",
   ];
 }

@@ -15,6 +15,9 @@ export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number)
 /** "1 event", "2 events". */
 export const count = (number, one, many = `${one}s`) => `${whole(number)} ${Number(number) === 1 ? one : many}`;
 
+/** "twice", "3 times". */
+export const times = (number) => (Number(number) === 2 ? "twice" : count(number, "time"));
+
 /** Milliseconds to the digits that matter. */
 export const ms = (number) => (number < 10 ? number.toFixed(1) : WHOLE.format(number));
 
@@ -52,7 +55,7 @@ export function fallback(answer) {
   return (
     {
       NO_MODEL:
-        "No model is live yet, so this list shows what is popular now. The first version comes after a few hundred events.",
+        "No model is live yet, so counts of all events rank this list. The first version comes after a few hundred events.",
       UNKNOWN_USER:
         "Nothing is known about this user yet, so this list shows what is popular now. Click, buy or rate a product, and the list adapts.",
       EMPTY_CATALOGUE: "The catalogue is empty.",

@@ -37,7 +37,7 @@ class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType],
     PART_TRENDING: _Part.ValueType  # 1
     """popularity now: the logarithm of its share, plus its trend"""
     PART_CO_OCCURRENCE: _Part.ValueType  # 2
-    """how much more likely the user's past products make it"""
+    """how much more likely the user's other past products make it"""
     PART_SEQUENCE: _Part.ValueType  # 3
     """the sequence encoder's score of the order of events"""
     PART_Q: _Part.ValueType  # 4
@@ -48,6 +48,10 @@ class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType],
     """category, text, brand and price, where the product has few events"""
     PART_BOOST: _Part.ValueType  # 7
     """the request's boosts"""
+    PART_ITSELF: _Part.ValueType  # 8
+    """how much more likely the user's past events with this very product make it"""
+    PART_NEIGHBOURS: _Part.ValueType  # 9
+    """users whose newest events are like this user's went on to it"""
 
 class Part(_Part, metaclass=_PartEnumTypeWrapper):
     """A part of a score. The scores of a product's reasons add up to its score."""
@@ -57,7 +61,7 @@ PART_UNSPECIFIED: Part.ValueType  # 0
 PART_TRENDING: Part.ValueType  # 1
 """popularity now: the logarithm of its share, plus its trend"""
 PART_CO_OCCURRENCE: Part.ValueType  # 2
-"""how much more likely the user's past products make it"""
+"""how much more likely the user's other past products make it"""
 PART_SEQUENCE: Part.ValueType  # 3
 """the sequence encoder's score of the order of events"""
 PART_Q: Part.ValueType  # 4
@@ -68,6 +72,10 @@ PART_CONTENT: Part.ValueType  # 6
 """category, text, brand and price, where the product has few events"""
 PART_BOOST: Part.ValueType  # 7
 """the request's boosts"""
+PART_ITSELF: Part.ValueType  # 8
+"""how much more likely the user's past events with this very product make it"""
+PART_NEIGHBOURS: Part.ValueType  # 9
+"""users whose newest events are like this user's went on to it"""
 Global___Part: _TypeAlias = Part  # noqa: Y015
 
 class _Strategy:
@@ -81,6 +89,8 @@ class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.Val
     """the learned model"""
     STRATEGY_TRENDING: _Strategy.ValueType  # 2
     """decayed popularity"""
+    STRATEGY_COUNTED: _Strategy.ValueType  # 3
+    """counts of the events applied so far: popularity, pairs, sessions; needs no version"""
 
 class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
     """The source of an answer."""
@@ -90,6 +100,8 @@ STRATEGY_LEARNED: Strategy.ValueType  # 1
 """the learned model"""
 STRATEGY_TRENDING: Strategy.ValueType  # 2
 """decayed popularity"""
+STRATEGY_COUNTED: Strategy.ValueType  # 3
+"""counts of the events applied so far: popularity, pairs, sessions; needs no version"""
 Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
 
 class _Fallback:
@@ -101,7 +113,7 @@ class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.Val
     FALLBACK_UNSPECIFIED: _Fallback.ValueType  # 0
     """no fallback: learned"""
     FALLBACK_NO_MODEL: _Fallback.ValueType  # 1
-    """nothing learned yet"""
+    """nothing learned yet: counts answer for a user with a history, trending for others"""
     FALLBACK_UNKNOWN_USER: _Fallback.ValueType  # 2
     """no usable event of this user"""
     FALLBACK_EMPTY_CATALOGUE: _Fallback.ValueType  # 3
@@ -115,7 +127,7 @@ class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
 FALLBACK_UNSPECIFIED: Fallback.ValueType  # 0
 """no fallback: learned"""
 FALLBACK_NO_MODEL: Fallback.ValueType  # 1
-"""nothing learned yet"""
+"""nothing learned yet: counts answer for a user with a history, trending for others"""
 FALLBACK_UNKNOWN_USER: Fallback.ValueType  # 2
 """no usable event of this user"""
 FALLBACK_EMPTY_CATALOGUE: Fallback.ValueType  # 3
@@ -509,10 +521,13 @@ class Reason(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     part: Global___Part.ValueType
     """what"""
     score: _builtins.float
     """what it adds; may be negative"""
+    times: _builtins.int
+    """PART_ITSELF: how many events of the first event's kind with this product the user's history keeps; otherwise 0."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastEvent]:
         """past events that contribute most, strongest first; at most 3"""
@@ -523,10 +538,11 @@ class Reason(_message.Message):
         part: Global___Part.ValueType = ...,
         score: _builtins.float = ...,
         events: _abc.Iterable[Global___PastEvent] | None = ...,
+        times: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "part", b"part", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "part", b"part", "score", b"score", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -151,12 +151,14 @@ def test_products_and_reasons_are_told_beside_what_is_recommended() -> None:
     )  # fmt: skip
     past = calls.PastEvent(product_id="p0", kind=pb.EVENT_KIND_VIEW, score=0.25)
     reasons = [calls.Reason(part=calls.PART_Q, score=1.5), calls.Reason(part=calls.PART_SENTIMENT, events=[past])]
+    reasons.append(calls.Reason(part=calls.PART_ITSELF, score=0.5, events=[past], times=7))
     value = calls.RecommendedProduct(product_id="p1", product=messages.product_message(lamp), reasons=reasons)
     (given,) = messages.recommended([value])
     assert given.product == lamp
     assert given.reasons == (
         freshet.Reason(freshet.Part.Q, 1.5, ()),
         freshet.Reason(freshet.Part.SENTIMENT, 0.0, (freshet.PastShare("p0", freshet.Kind.VIEW, None, 0.25),)),
+        freshet.Reason(freshet.Part.ITSELF, 0.5, (freshet.PastShare("p0", freshet.Kind.VIEW, None, 0.25),), times=7),
     )
     assert {part.name for part in freshet.Part} - {"UNKNOWN"} == {
         name.removeprefix("PART_") for name in set(calls.Part.keys()) if name != "PART_UNSPECIFIED"

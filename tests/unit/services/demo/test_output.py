@@ -254,6 +254,9 @@ def explained(*scores: tuple[float, float], reviewed: float | None = None) -> pb
 def test_a_list_that_does_not_move_says_why() -> None:
     trending = pb.RecommendResponse(strategy=pb.STRATEGY_TRENDING, fallback=pb.FALLBACK_NO_MODEL)
     assert "Popularity ranks here" in reviews.why_unmoved(trending, "r", 0.1)[0]
+    counted = explained((1.0, 5.0), (2.0, 0.2))
+    counted.strategy, counted.fallback = pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL
+    assert "not among the events that count most" in reviews.why_unmoved(counted, "r", 0.1)[0]
     by_popularity = reviews.why_unmoved(explained((3.0, 0.1), (2.0, 0.2), reviewed=0.01), "r", 0.94)
     assert by_popularity[0].startswith("Popularity alone gives the same order")
     assert by_popularity[1].startswith("94% of the users have one event only")

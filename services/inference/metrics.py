@@ -10,6 +10,12 @@ from shared.model.format import REASONS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.telemetry import SECONDS_BUCKETS
 
+# Fine between a millisecond and a second, where the served counts are meant to be; the last two are of a log read anew.
+FRESHNESS_BUCKETS = (
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
+)  # fmt: skip
+
 CODES = (
     "OK",
     "INVALID_ARGUMENT",
@@ -24,6 +30,8 @@ CODES = (
 ANSWERS: tuple[tuple[pb.Strategy.ValueType, pb.Fallback.ValueType], ...] = (
     (pb.STRATEGY_LEARNED, pb.FALLBACK_UNSPECIFIED),
     (pb.STRATEGY_LEARNED, pb.FALLBACK_NOTHING_LEFT),
+    (pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL),
+    (pb.STRATEGY_COUNTED, pb.FALLBACK_NOTHING_LEFT),
     (pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL),
     (pb.STRATEGY_TRENDING, pb.FALLBACK_UNKNOWN_USER),
     (pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE),
@@ -49,7 +57,7 @@ class InferenceMetrics:
         self.freshness_seconds = histogram(
             "freshet_inference_freshness_seconds",
             "From an event's record in the log to its being applied here.",
-            buckets=(*SECONDS_BUCKETS, 300.0, 3600.0),
+            buckets=FRESHNESS_BUCKETS,
         )
         self.ready = gauge("freshet_inference_ready", "1 once products and states were read to their end, else 0.")
         self.users = gauge("freshet_inference_users", "Users with at least one event.")

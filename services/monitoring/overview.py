@@ -84,8 +84,9 @@ OVERVIEW = Dashboard(
         "How fresh?": [
             Panel(
                 title="How soon does an event change what is recommended?",
-                about="From an event's record in the log to its being applied in inference. The promise is one second "
-                "for 99 % of the events. Where it grows, the lags in Pipeline tell which stage holds events up.",
+                about="From an event's record in the log to its being counted in inference; the next answer knows it. "
+                "The promise is one second for 99 % of the events. While a log is read anew it shows minutes or more. "
+                "Where it grows otherwise, the lags in Pipeline tell which stage holds events up.",
                 unit="s",
                 queries=[
                     Query(f"freshet:freshness_seconds:quantile_rate5m{{quantile='{q}'}}", f"{name} within")
@@ -111,7 +112,7 @@ OVERVIEW = Dashboard(
                 "many events, never by the clock.",
                 unit="dtdurations",
                 queries=[Query("freshet_inference_model_age_seconds", "{{instance}}")],
-                empty="no version is served yet: trending answers",
+                empty="no version is served yet: counts and popularity answer",
                 kind="stat",
             ),
         ],

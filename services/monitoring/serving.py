@@ -195,8 +195,9 @@ SERVING = Dashboard(
         "What answers?": [
             Panel(
                 title="Where do recommendations come from?",
-                about="Answers a second: learned by the model, or trending with the reason: no_model yet, "
-                "unknown_user, empty_catalogue, nothing_left after the mask.",
+                about="Answers a second: learned by the model; counted from the events so far, for a user with a "
+                "history while there is no_model; or trending with the reason: no_model yet, unknown_user, "
+                "empty_catalogue, nothing_left after the mask.",
                 unit="reqps",
                 queries=[
                     Query(
@@ -207,6 +208,26 @@ SERVING = Dashboard(
                 ],
                 empty=_AWAY,
                 stacked=True,
+            ),
+            Panel(
+                title="How stale are the counts that answers come from?",
+                about="From an event's record in the log to its being counted here, over five minutes, by process. "
+                "While a process reads the log anew it shows minutes or hours, which is right: the records are that "
+                "old. Where it stays high, the lags in Pipeline tell which stage holds events up; where one process "
+                "stands out, it is short of CPU.",
+                unit="s",
+                queries=[
+                    Query(
+                        f"histogram_quantile({q}, sum by (le, instance)"
+                        ' (rate(freshet_inference_freshness_seconds_bucket{instance=~"$process"}[5m])))',
+                        f"{name} within {{{{instance}}}}",
+                    )
+                    for q, name in (("0.5", "half"), ("0.99", "99 %"))
+                ],
+                empty="no event came in the last five minutes",
+                steps=[(1.0, RED)],
+                logarithmic=True,
+                minimum=None,
             ),
             Panel(
                 title="How many events has the serving version learned from?",

@@ -127,6 +127,7 @@ def test_a_caller_sees_its_own_writes(kafka: KafkaSettings, inference: Inference
 
     waiting = inference.stub.Recommend.future(request, timeout=30)
     stored[0].product_id = "p1"
+    sent = time.time()
     send_state(kafka, stored[0], place)
     answer = waiting.result()
     assert answer.position == place
@@ -138,7 +139,9 @@ def test_a_caller_sees_its_own_writes(kafka: KafkaSettings, inference: Inference
     send_state(kafka, stored[0], place)  # once more: features repeats what it is not sure of
     eventually(lambda: inference.metrics()["freshet_inference_repeats_total"] == 1)
     assert inference.stub.GetUser(pb.GetUserRequest(user_id="ann"), timeout=20).events == 2
-    assert inference.metrics()["freshet_inference_freshness_seconds_count"] == 1
+    series = inference.metrics()
+    assert series["freshet_inference_freshness_seconds_count"] == 1, "a repeat is not counted"
+    assert 0 < series["freshet_inference_freshness_seconds_sum"] < time.time() - sent + 0.001, "since its record"
 
 
 def test_a_guest_counts_for_trending_and_has_no_history(kafka: KafkaSettings, inference: Inference) -> None:

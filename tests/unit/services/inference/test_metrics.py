@@ -7,10 +7,10 @@ import time
 from prometheus_client import CollectorRegistry
 
 from services.inference.log.follower import Lag
-from services.inference.metrics import InferenceMetrics
+from services.inference.metrics import ANSWERS, InferenceMetrics
 from shared.model.format import REASONS
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
+from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR, Strategy
 
 SERVICE = DESCRIPTOR.services_by_name["RecommenderService"]
 
@@ -34,8 +34,20 @@ def test_every_series_known_in_advance_is_there_from_the_start() -> None:
     assert series("recommendations_total", strategy="learned", fallback="") is not None
     assert series("recommendations_total", strategy="trending", fallback="empty_catalogue") is not None
     assert series("recommendations_total", strategy="trending", fallback="") is None, "such an answer there is not"
+    for fallback in ("no_model", "nothing_left"):
+        assert series("recommendations_total", strategy="counted", fallback=fallback) is not None, fallback
+    assert series("recommendations_total", strategy="counted", fallback="") is None, "a version would have answered"
+    assert {kind[0] for kind in ANSWERS} == set(Strategy.values()[1:]), "every strategy"
     assert series("unreadable_total", topic="states") is not None
     assert all(series("model_rejected_total", reason=reason) is not None for reason in REASONS)
+
+
+def test_staleness_is_told_apart_from_a_millisecond_to_an_hour() -> None:
+    series = Shown()
+    for seconds in (0.0008, 0.012, 0.018, 0.9, 59.0, 3000.0):
+        series.metrics.freshness_seconds.observe(seconds)
+    ends = ("0.001", "0.01", "0.015", "0.02", "1.0", "60.0", "300.0", "3600.0")  # the alerts ask for 1.0
+    assert [series("freshness_seconds_bucket", le=end) for end in ends] == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 6.0]
 
 
 def test_lag_grows_while_what_is_in_the_log_does_not_come() -> None:

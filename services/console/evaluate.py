@@ -21,6 +21,9 @@ figure ranks the whole catalogue known at that moment; none is sampled.
                  events are not judged; values given with --set are chosen on them.
   temporal       learn on the first 80 % of the time line, then judge the rest and learn no more. Values given with
                  --set are chosen on the last eighth of those 80 %.
+  split          learn DATA, then judge the file --test and learn no more; of its users (or sessions) only their own
+                 past counts, and their first events are not judged. Values given with --set are chosen on the file
+                 --validation, by MRR@20.
   leave-one-out  rank each user's last product. Leaky; only to compare with published figures. It also reads text
                  files of lines `user product product …`. gru4rec, sasrec and markov-sasrec learn whole sequences at
                  once; all others, freshet too, learn event by event, as from a stream.

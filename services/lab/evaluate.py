@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from replay.order.ordered_copy import selection_of
+from replay.order.ordered_copy import Selection, selection_of
 from replay.settings import ReplaySettings
 from services.lab import evaluate_report as report
 from services.lab.datasets import (
@@ -37,6 +37,8 @@ from shared.process.settings import load
 from shared.process.terminal import Terminal
 from shared.state.shop import ShopSettings, StreamSettings
 
+SPLIT_PRIMARY = "mrr@20"  # what Serenade's settings are chosen by
+
 Tried = Mapping[str, list[dict[str, Any]]]  # policy → the settings to try, in order
 
 
@@ -49,13 +51,16 @@ def evaluate(
         Unusable: what was given can't be used.
     """
     tried = _tried(arguments)
+    requested = _requested(arguments)
     describing = Describing(environ)
-    protocol, data = _read(arguments, describing, screen, environ)
+    protocol, data = _read(arguments, requested, describing, screen, environ)
     if arguments.warm_up and protocol != "prequential":
         raise Unusable(f"--warm-up belongs to --protocol prequential, not to {protocol}: leave it out")
-    if not (protocol == "temporal" or arguments.warm_up) and any(len(candidates) > 1 for candidates in tried.values()):
+    chooses = protocol == "temporal" or arguments.warm_up or arguments.validation is not None
+    if not chooses and any(len(candidates) > 1 for candidates in tried.values()):
         raise Unusable(
-            "--set: to choose among several values takes a validation period: add --protocol temporal, or --warm-up"
+            "--set: to choose among several values takes a validation period: add --protocol temporal, or --warm-up, "
+            "or with --test a file --validation"
         )
     evaluation = Evaluation(
         policies=arguments.policies,
@@ -68,35 +73,49 @@ def evaluate(
     )
     variant: Variant | None = None
     notes: list[str] = []
+    name, fingerprint, left_out, primary = data.name, data.fingerprint, data.left_out, PRIMARY
     if isinstance(data, Sequences):
         variant = chosen = arguments.variant or VARIANTS[0]
         result = on_sequences(evaluation, data, chosen, screen)
+    elif protocol == "split":
+        primary = SPLIT_PRIMARY
+        halves = partial(protocols.split, learned=len(data.states))
+        if arguments.validation is not None:
+            chosen_on = _dataset(arguments, arguments.validation, Selection(), describing, screen, environ)
+            both = data.states + chosen_on.states
+            evaluation, notes = _chosen(evaluation, tried, both, halves, describing, screen, primary)
+        judged = _dataset(arguments, arguments.test, Selection(), describing, screen, environ)
+        name, fingerprint = f"{name}, judged on {judged.name}", f"{fingerprint}+{judged.fingerprint}"
+        left_out += judged.left_out
+        result = on_stream(evaluation, data.states + judged.states, describing, screen, halves)
     elif protocol == "temporal":
         moment_ms = protocols.moment_at(data.states, protocols.LEARNED_SHARE)
         validation_ms = protocols.moment_at(data.states, protocols.LEARNED_SHARE - protocols.VALIDATION_SHARE)
         validation = partial(protocols.temporal, moment_ms=validation_ms)
-        evaluation, notes = _chosen(evaluation, tried, data.states, moment_ms, validation, describing, screen)
+        before = [state for state in data.states if state.event_time_ms < moment_ms]
+        evaluation, notes = _chosen(evaluation, tried, before, validation, describing, screen)
         temporal = partial(protocols.temporal, moment_ms=moment_ms)
         result = on_stream(evaluation, data.states, describing, screen, temporal)
     else:
         from_ms = protocols.moment_at(data.states, arguments.warm_up) if arguments.warm_up else 0
-        evaluation, notes = _chosen(evaluation, tried, data.states, from_ms, protocols.prequential, describing, screen)
+        before = [state for state in data.states if state.event_time_ms < from_ms]
+        evaluation, notes = _chosen(evaluation, tried, before, protocols.prequential, describing, screen)
         if from_ms:
             notes.append(f"The first {arguments.warm_up:.0%} of the events are learned and not judged.")
         result = on_stream(evaluation, data.states, describing, screen, partial(protocols.prequential, from_ms=from_ms))
-    if data.left_out:
+    if left_out:
         notes.append(
             "Events left out since they lie more than a day ahead of the clock, as features refuses them: "
-            f"{data.left_out:,}."
+            f"{left_out:,}."
         )
     if not result.record.size:
-        raise Unusable(f"{data.name} leaves no event to judge: it needs users who come back, or fewer --masked-kinds")
+        raise Unusable(f"{name} leaves no event to judge: it needs users who come back, or fewer --masked-kinds")
     if not result.answers:
         raise Unusable(f"no policy could be fitted: {next(iter(result.failures.values()))}")
     context = report.Context(
         command=command,
-        data=data.name,
-        fingerprint=data.fingerprint,
+        data=name,
+        fingerprint=fingerprint,
         protocol=protocol,
         variant=variant or "",
         seeds=list(evaluation.seeds),
@@ -107,14 +126,19 @@ def evaluate(
         options=evaluation.options,
         notes=notes,
     )
-    _report(result, context, arguments, terminal, screen)
+    _report(result, context, arguments, terminal, screen, primary)
 
 
 def _report(
-    result: Result, context: report.Context, arguments: argparse.Namespace, terminal: Terminal, screen: Terminal
+    result: Result,
+    context: report.Context,
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    screen: Terminal,
+    primary: str,
 ) -> None:
     screen.status("  drawing users anew for the intervals")
-    figures, speeds = result.figures(arguments.seed), result.speeds()
+    figures, speeds = result.figures(arguments.seed, primary), result.speeds()
     screen.clear()
     for line in report.lines_of(result, figures, speeds, context):
         terminal.say(line)
@@ -124,27 +148,55 @@ def _report(
         report.write_parquet(result, context, arguments.parquet)
 
 
+def _requested(arguments: argparse.Namespace) -> str | None:
+    """The protocol that the options name; None: it follows from the data."""
+    if arguments.test is None:
+        if arguments.protocol == "split":
+            raise Unusable("--protocol split judges another file than it learns from: add --test FILE")
+        if arguments.validation is not None:
+            raise Unusable("--validation belongs to --test FILE: give both, or use --warm-up to choose on DATA itself")
+    elif arguments.protocol not in (None, "split"):
+        raise Unusable(f"--test belongs to --protocol split, not to {arguments.protocol}: leave one of them out")
+    elif arguments.spam:
+        raise Unusable("--spam: with --test, spam would have to come before it; leave one of them out")
+    return arguments.protocol if arguments.test is None else "split"
+
+
 def _read(
-    arguments: argparse.Namespace, describing: Describing, screen: Terminal, environ: Mapping[str, str]
+    arguments: argparse.Namespace,
+    requested: str | None,
+    describing: Describing,
+    screen: Terminal,
+    environ: Mapping[str, str],
 ) -> tuple[str, Dataset | Sequences]:
     """The protocol, and what it runs on."""
     file: Path = arguments.data
     settings = load(ReplaySettings, environ)
-    leaves_one_out = arguments.protocol == "leave-one-out"
+    leaves_one_out = requested == "leave-one-out"
     if arguments.mapping is None and holds_sequences(file, settings, requested=leaves_one_out):
-        if arguments.protocol not in (None, "leave-one-out"):
+        if requested not in (None, "leave-one-out"):
             raise Unusable(f"{file} holds sequences without times: only --protocol leave-one-out can judge on them")
         _refuse_spam(arguments)
         return "leave-one-out", read_sequences(file, settings)
     _refuse_variant(arguments)
-    selection = selection_of(arguments)
-    dataset = read_dataset(
-        file, arguments.metadata, arguments.mapping, selection, environ, describing, screen, time.time_ns() // 1_000_000
-    )
+    dataset = _dataset(arguments, file, selection_of(arguments), describing, screen, environ)
     if leaves_one_out:
         _refuse_spam(arguments)
         return "leave-one-out", sequences_of(dataset)
-    return arguments.protocol or "prequential", dataset
+    return requested or "prequential", dataset
+
+
+def _dataset(
+    arguments: argparse.Namespace,
+    file: Path,
+    selection: Selection,
+    describing: Describing,
+    screen: Terminal,
+    environ: Mapping[str, str],
+) -> Dataset:
+    """A file of events, read as the options say DATA is."""
+    now_ms = time.time_ns() // 1_000_000
+    return read_dataset(file, arguments.metadata, arguments.mapping, selection, environ, describing, screen, now_ms)
 
 
 def _listings(arguments: argparse.Namespace, data: Dataset | Sequences) -> list[Product]:
@@ -202,30 +254,29 @@ def _chosen(
     evaluation: Evaluation,
     tried: Tried,
     states: Sequence[StateVector],
-    end_ms: int,
     validation: Protocol,
     describing: Describing,
     screen: Terminal,
+    primary: str = PRIMARY,
 ) -> tuple[Evaluation, list[str]]:
-    """The evaluation with the settings that did best before a moment, and notes on the choice."""
+    """The evaluation with the settings that did best on the states by a validation, and notes on the choice."""
     wanted = {policy: candidates for policy, candidates in tried.items() if len(candidates) > 1}
     if not wanted:
         return evaluation, []
-    learned = [state for state in states if state.event_time_ms < end_ms]
     scores: dict[str, list[float]] = {policy: [] for policy in wanted}
     for number in range(max(map(len, wanted.values()))):
         options = {policy: candidates[number] for policy, candidates in wanted.items() if number < len(candidates)}
         one = replace(evaluation, policies=list(options), seeds=evaluation.seeds[:1], options=options, spam_share=0.0)
-        result = on_stream(one, learned, describing, screen, validation)
+        result = on_stream(one, states, describing, screen, validation)
         if not result.record.size:
             raise Unusable("the validation period holds no event to judge: give each option a single value")
-        means = result.figures(evaluation.seeds[0]).policies if result.answers else {}
+        means = result.figures(evaluation.seeds[0], primary).policies if result.answers else {}
         for policy in options:
-            scores[policy].append(means[policy][PRIMARY].mean if policy in means else float("-inf"))
+            scores[policy].append(means[policy][primary].mean if policy in means else float("-inf"))
     best = {policy: wanted[policy][reached.index(max(reached))] for policy, reached in scores.items()}
     notes = [
         f"{policy}: {_listed(options)}, the best of {len(wanted[policy])} tried in the validation period "
-        f"({PRIMARY} {max(scores[policy]):.4f} there)."
+        f"({primary} {max(scores[policy]):.4f} there)."
         for policy, options in best.items()
     ]
     if len({len(tried.get(policy, [{}])) for policy in evaluation.policies}) > 1:

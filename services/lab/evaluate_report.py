@@ -20,6 +20,7 @@ from shared.evaluation.figures import (
     LEVEL,
     NEW_EVENTS,
     PRIMARY,
+    SESSION_GAIN,
     SLICED,
     UNSEEN,
     Estimate,
@@ -100,16 +101,17 @@ def _head(result: Result, figures: Figures, context: Context) -> Iterator[str]:
 
 def _accuracy(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     k = 5 if is_small(result, figures) else 10
-    metrics = [f"hr@{k}", f"ndcg@{k}", "mrr", f"precision@{k}", f"recall@{k}"]
-    if k == 5:
+    metrics, bounded = [f"hr@{k}", f"ndcg@{k}", "mrr", f"precision@{k}", f"recall@{k}"], f"ndcg@{k}"
+    if context.protocol == "split":
+        metrics, bounded = ["mrr@20", "hr@20", "ndcg@20", SESSION_GAIN], figures.primary
+    elif k == 5:
         metrics = ["hr@1", *metrics[:3]]
     wide = _wide(result, context)
-    yield _row(
-        "policy", "".join(f"{metric:>{_width(metric)}}" for metric in metrics) + f"   {f'ndcg@{k} between':>17}", wide
-    )
+    heads = "".join(f"{metric:>{_width(metric)}}" for metric in metrics)
+    yield _row("policy", heads + f"   {f'{bounded} between':>17}", wide)
     for name in _by_accuracy(figures):
         estimates = figures.policies[name]
-        bounds = f"{estimates[f'ndcg@{k}'].low:.4f} … {estimates[f'ndcg@{k}'].high:.4f}"
+        bounds = f"{estimates[bounded].low:.4f} … {estimates[bounded].high:.4f}"
         row = "".join(f"{estimates[metric].mean:>{_width(metric)}.4f}" for metric in metrics)
         yield _row(_named(name, context), f"{row}   {bounds:>17}", wide)
     for name, why in result.failures.items():
@@ -120,7 +122,7 @@ def _differences(result: Result, figures: Figures, context: Context) -> Iterator
     if not figures.differences:
         return
     wide = _wide(result, context)
-    yield _row(f"{PRIMARY}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}", wide)
+    yield _row(f"{figures.primary}, beside {figures.best_baseline}", f"{'above':>9}{'between':>23}{'p':>10}", wide)
     for name in _by_accuracy(figures):
         if name in figures.differences:
             difference = figures.differences[name]
@@ -187,11 +189,13 @@ def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     if context.variant:
         yield "Leave-one-out learns what others did later before it judges: it is leaky, and only to stand beside"
         yield "published figures."
+    if context.protocol == "split":
+        yield f"A user's first event is not judged. {SESSION_GAIN}: all that the user chose from then on is right."
     yield from context.notes
 
 
 def _by_accuracy(figures: Figures) -> list[str]:
-    return sorted(figures.policies, key=lambda name: -figures.policies[name][PRIMARY].mean)
+    return sorted(figures.policies, key=lambda name: -figures.policies[name][figures.primary].mean)
 
 
 def _named(name: str, context: Context) -> str:
@@ -243,7 +247,9 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         "not_available": result.failures,
         "reads_future": sorted(context.reads_future),
         "best_baseline": figures.best_baseline,
-        f"{PRIMARY} above the best baseline": {name: asdict(values) for name, values in figures.differences.items()},
+        f"{figures.primary} above the best baseline": {
+            name: asdict(values) for name, values in figures.differences.items()
+        },
         "slices": {
             part: {
                 "events": figures.slice_events[part],

@@ -24,7 +24,7 @@ from shared.log.records import DEFAULT_MASKED_KINDS, masked_kinds_of
 from shared.policies.registry import POLICIES, class_of
 from shared.process.errors import Unusable
 
-PROTOCOLS = ("prequential", "temporal", "leave-one-out")
+PROTOCOLS = ("prequential", "temporal", "split", "leave-one-out")
 VARIANTS = ("strict", "all-but-last")  # of leave-one-out
 NEW_PRODUCTS = ("unlisted", "listed", "placed")
 LONG_HISTORY = 50  # events of a user that make the state in leave-one-out; elsewhere as the shop has it
@@ -43,6 +43,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="all, or some of those below (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--protocol", choices=PROTOCOLS, help="default: prequential; for sequences leave-one-out")
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE",
+        help="of split: what is judged, read as DATA is, which alone is learned from; names the protocol by itself",
+    )  # fmt: skip
+    parser.add_argument(
+        "--validation", type=Path, metavar="FILE",
+        help="of split: what is judged likewise, with each of several values given with --set, to choose among them",
+    )  # fmt: skip
     parser.add_argument("--variant", choices=VARIANTS, help="of leave-one-out: what is learned (default: strict)")
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="the first seed (default: %(default)s)")
     parser.add_argument(
@@ -66,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", type=_setting, action="append", default=[], metavar="POLICY.OPTION=VALUE", dest="settings",
         help="an argument of a policy; of several values, VALUE,VALUE, the best one in the validation period is taken: "
-        "--warm-up, or the temporal protocol's",
+        "--warm-up, the temporal protocol's, or the file --validation",
     )  # fmt: skip
     parser.add_argument(
         "--new-products", choices=NEW_PRODUCTS, default=NEW_PRODUCTS[0], metavar="HOW",

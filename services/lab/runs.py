@@ -16,7 +16,7 @@ from services.lab.datasets import Describing, Sequences
 from services.lab.options import arguments_of
 from shared.content.new_products import ContentSettings
 from shared.evaluation.contest import Answers, Contest, JudgedEvents, Options, campaign
-from shared.evaluation.figures import Figures, Speed, figures_of, speed_of
+from shared.evaluation.figures import PRIMARY, Figures, Speed, figures_of, speed_of
 from shared.evaluation.protocols import Variant, leave_one_out
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.registry import class_of
@@ -75,14 +75,15 @@ class Result:
         """How many products there were at the end."""
         return len(self.product_ids)
 
-    def figures(self, seed: int) -> Figures:
-        """All figures of the runs."""
+    def figures(self, seed: int, primary: str = PRIMARY) -> Figures:
+        """All figures of the runs; `primary`: the metric by which policies are compared."""
         return figures_of(
             self.record,
             self.answers,
             baselines=[name for name in self.answers if name not in NOT_A_BASELINE],
             promoted=self.promoted_rows,
             seed=seed,
+            primary=primary,
         )
 
     def speeds(self) -> dict[str, Speed]:
@@ -196,7 +197,7 @@ def _first(contest: Contest, promoted: list[str]) -> Result:
         promoted=promoted,
         promoted_rows=[stream.rows[product] for product in promoted],
         product_ids=stream.products,
-        users=len(stream.histories.users),
+        users=contest.users,
         events=contest.updates,
     )
 

@@ -91,7 +91,8 @@ class Contest:
         self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings)
         self.record = JudgedEvents(names, events)
         self.failures: dict[str, str] = {}  # policy → why it could not go on
-        self.updates = 0  # events applied
+        self.updates = 0  # events learned from
+        self.users = 0  # whose these were
         self.learn_seconds = dict.fromkeys(names, 0.0)
         self.policies: dict[str, Policy] = {
             name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
@@ -99,15 +100,20 @@ class Contest:
         self._clock = clock
         self._tell = tell
 
-    def judge(self, state: StateVector) -> None:
-        """Have every policy rank an event, and keep what it answers; spam is not judged."""
+    def judge(self, state: StateVector, later: Sequence[str] | None = None) -> None:
+        """Have every policy rank an event, and keep what it answers; spam is not judged.
+
+        Args:
+            later: products that the user chose after this one in the session, in order; None: that is not measured.
+        """
         if state.source == SOURCE or state.kind == EVENT_KIND_TICK:
             return
         policies = [None if name in self.failures else policy for name, policy in self.policies.items()]
         judgement = self.prequential.judge(state, policies)
         row = self.stream.rows.get(state.product_id, -1)
         self.record.grow_to(len(self.stream.products))
-        self.record.note(state, judgement, row)
+        rows = None if later is None else [self.stream.rows.get(product, -1) for product in later]
+        self.record.note(state, judgement, row, rows)
 
     @property
     def learns_sequences(self) -> frozenset[str]:
@@ -118,6 +124,7 @@ class Contest:
         """Apply an event, and have all policies `but` some learn from it."""
         seen = self.prequential.apply(state)
         self.updates += 1
+        self.users = len(self.stream.histories.users)
         self.record.applied(seen.product)
         for name, policy in self.policies.items():
             if name not in but:
@@ -168,6 +175,7 @@ class Answers:
     bits: NDArray[np.float32]  # (N,) self-information of the answer; NaN: nothing was answered
     in_set: NDArray[np.bool_]  # (N, K) among the first k of what was answered when its question was first asked
     seconds: NDArray[np.float32]  # (N,) that the ranking took
+    session_gain: NDArray[np.float32]  # (N,) see `session_ndcg`; NaN where it was not asked what came later
     recommended: NDArray[np.int64]  # (A,) how often among the first `POPULAR_TOP`
     covered: NDArray[np.bool_]  # (K, A) among the first k at least once
 
@@ -195,14 +203,20 @@ class JudgedEvents:
         self._bits = np.full((most, p), np.nan, np.float32)
         self._in_set = np.zeros((most, p, len(KS)), np.bool_)
         self._seconds = np.zeros((most, p), np.float32)
+        self._session_gain = np.full((most, p), np.nan, np.float32)
         self._product_events = np.zeros(1024, np.int64)  # (A,) of all applied events
         self._recommended = np.zeros((p, 1024), np.int64)  # (P, A) places among the first `POPULAR_TOP`
         self._covered = np.zeros((p, len(KS), 1024), np.bool_)  # (P, K, A) among the first k at least once
         self._first: dict[int, list[NDArray[np.int64]]] = {}  # question → what each policy answered when first asked
         self._day_ms = 0  # of these questions
 
-    def note(self, state: StateVector, judgement: Judgement, row: int) -> None:
-        """Count one event, judged or not, before it is applied; `row`: the product's, -1 where it has none."""
+    def note(self, state: StateVector, judgement: Judgement, row: int, later: Sequence[int] | None = None) -> None:
+        """Count one event, judged or not, before it is applied.
+
+        Args:
+            row: the product's, -1 where it has none.
+            later: rows of what the user chose later in the session; None: that is not measured.
+        """
         self._pending = None
         if not judgement.is_judged:
             self.not_judged[judgement.outcome.value] = self.not_judged.get(judgement.outcome.value, 0) + 1
@@ -226,6 +240,8 @@ class JudgedEvents:
         first = self._first_answers(state.event_time_ms, judgement)
         for p, ranked in enumerate(judgement.rankings):
             self._note_ranking(n, p, ranked)
+            if later is not None:
+                self._session_gain[n, p] = session_ndcg(ranked.top[:MOST], [row, *later])
             place = np.flatnonzero(first[p] == row)
             if len(place):
                 self._in_set[n, p] = [place[0] < k for k in KS]
@@ -258,6 +274,7 @@ class JudgedEvents:
             self._bits[:n, p],
             self._in_set[:n, p],
             self._seconds[:n, p],
+            self._session_gain[:n, p],
             self._recommended[p, :a],
             self._covered[p, :, :a],
         )
@@ -289,6 +306,20 @@ class JudgedEvents:
         self._product_events = grown(self._product_events, products)
         self._recommended = grown(self._recommended, products, axis=1)
         self._covered = grown(self._covered, products, axis=2)
+
+
+def session_ndcg(top: NDArray[np.int64], chosen: Sequence[int]) -> float:
+    """NDCG of one answer where all that the user chose from now on in the session is right.
+
+    As first defined (Järvelin & Kekäläinen 2002, base 2): the first two places count whole, place i > 2 counts
+    1 / log2(i). Serenade's published figure is this one. The ideal has each choice, a product chosen twice both times.
+
+    Args:
+        top: (k,) rows, best first.
+        chosen: rows, the next one first; -1: a product not known.
+    """
+    gains = 1.0 / np.log2(np.maximum(2, np.arange(1, MOST + 1)))  # (MOST,)
+    return float(gains[: len(top)] @ np.isin(top, chosen) / gains[: len(chosen)].sum())
 
 
 @dataclass(frozen=True, slots=True)

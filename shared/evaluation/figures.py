@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.evaluation.contest import KS, Answers, JudgedEvents
+from shared.evaluation.contest import KS, MOST, Answers, JudgedEvents
 from shared.state.histories import USER_CLASSES
 
 FloatArray = NDArray[np.float64]
 
 # The metric by which policies are compared, and those of each slice.
 PRIMARY = "ndcg@10"
+SESSION_GAIN = f"session_ndcg@{MOST}"  # only where it was measured
 SLICED = (PRIMARY, "hr@10", "hr@100", "mrr")
 
 # Users and products with fewer events before are cold.
@@ -84,11 +85,12 @@ class Figures:
 
     judged: int
     questions: int
+    primary: str  # the metric by which policies are compared
     policies: dict[str, dict[str, Estimate]]  # policy → metric
     slices: dict[str, dict[str, dict[str, Estimate]]]  # slice → policy → metric
     slice_events: dict[str, int]
     best_baseline: str
-    differences: dict[str, Difference]  # policy → how far its `PRIMARY` is above the best baseline's
+    differences: dict[str, Difference]  # policy → how far its `primary` is above the best baseline's
     catalogue: dict[str, CatalogueUse]
     consumed: list[float]  # share of the judged events that each tenth of the products got, the least popular first
 
@@ -101,6 +103,7 @@ def figures_of(
     promoted: Sequence[int],
     seed: int,
     draws: int = DRAWS,
+    primary: str = PRIMARY,
 ) -> Figures:
     """The figures of one stream, the mean over runs with different seeds.
 
@@ -110,11 +113,12 @@ def figures_of(
         baselines: policies among which is the best baseline.
         promoted: rows of products that spam reviews praised in the first run.
         seed: of the draws.
+        primary: the metric by which policies are compared.
     """
     events, names = record.events, list(answers)
     rng = np.random.default_rng(seed)
     questions = Questions.of_events(events)
-    by_event = _columns({name: [event_metrics(run.place) for run in runs] for name, runs in answers.items()})
+    by_event = _columns({name: [_of_events(run) for run in runs] for name, runs in answers.items()})
     by_question = _columns({name: [questions.metrics(run.in_set) for run in runs] for name, runs in answers.items()})
     bits = _columns(
         {name: [{"novelty": run.bits.astype(np.float64)} for run in runs] for name, runs in answers.items()}
@@ -124,18 +128,19 @@ def figures_of(
     means = _estimate(events["user"], by_event, policies, rng, draws)
     _estimate(questions.users, by_question, policies, rng, draws)
     _estimate(events["user"][answered], {"novelty": bits["novelty"][answered]}, policies, rng, draws)
-    best = max((name for name in names if name in baselines), key=lambda name: policies[name][PRIMARY].mean, default="")
+    best = max((name for name in names if name in baselines), key=lambda name: policies[name][primary].mean, default="")
     parts = {name: part for name, part in slices(events).items() if part.any()}
     rows = events["product"]
     consumed = np.bincount(rows[rows >= 0], minlength=len(record.product_events))
     return Figures(
         judged=record.size,
         questions=len(questions.users),
+        primary=primary,
         policies=policies,
         slices={name: _slice(events["user"], by_event, names, part, rng, draws) for name, part in parts.items()},
         slice_events={name: int(part.sum()) for name, part in parts.items()},
         best_baseline=best,
-        differences=_differences(means, list(by_event).index(PRIMARY), names, best),
+        differences=_differences(means, list(by_event).index(primary), names, best),
         catalogue={name: _catalogue(runs, record.product_events, promoted) for name, runs in answers.items()},
         consumed=decile_shares(consumed, record.product_events),
     )
@@ -157,6 +162,14 @@ def event_metrics(place: NDArray[np.float32]) -> dict[str, FloatArray]:
     metrics |= {f"mrr@{k}": np.where(places <= k, 1.0 / places, 0.0) for k in KS}
     metrics[f"hr@{DEEP}"] = (places <= DEEP).astype(np.float64)
     metrics["mrr"] = 1.0 / places
+    return metrics
+
+
+def _of_events(run: Answers) -> dict[str, FloatArray]:
+    """Each metric that an event of a run has by itself, (N,)."""
+    metrics = event_metrics(run.place)
+    if not np.isnan(run.session_gain).all():
+        metrics[SESSION_GAIN] = run.session_gain.astype(np.float64)
     return metrics
 
 

@@ -6,6 +6,10 @@ learned. Policies that are fitted at fixed points are fitted `REFITS` times, at 
 temporal: learn up to a moment, then judge all that follows and learn no more. Users' histories and masks go on, as they
 would with a served version that nobody trains; popularity stands still, and products that came later are misses.
 
+split: learn one file, then judge another one and learn no more, as published figures of sessions do. A user's first
+event is not judged, since nothing is known of the user then. One of the metrics counts all that the user chose from
+then on as right, see `shared.evaluation.contest.session_ndcg`.
+
 leave-one-out: learn from all but each user's last products, then rank the whole catalogue for the last one. It leaks:
 what a user did late is learned before others' earlier last products are asked for (Ji et al., 2010.11060). It is here
 only to be compared with published figures, which come in two variants that must not be mixed:
@@ -63,6 +67,25 @@ def temporal(contest: Contest, states: Sequence[StateVector], moment_ms: int, lo
     contest.refit()
     for place, state in enumerate(states[split:], start=split):
         contest.judge(state)
+        contest.follow(state)
+        look(place + 1)
+
+
+def split(contest: Contest, states: Sequence[StateVector], look: Look = lambda _: None, *, learned: int) -> None:
+    """Learn the first so many events, then judge those of the others whose user did something before."""
+    for place, state in enumerate(states[:learned]):
+        contest.learn(state)
+        look(place + 1)
+    contest.refit()
+    came = {state.user_id for state in states[:learned]}
+    to_come: dict[str, list[str]] = {}  # user → products, the next one last
+    for state in reversed(states[learned:]):
+        to_come.setdefault(state.user_id, []).append(state.product_id)
+    for place, state in enumerate(states[learned:], start=learned):
+        to_come[state.user_id].pop()
+        if state.user_id in came:
+            contest.judge(state, later=to_come[state.user_id][::-1])
+        came.add(state.user_id)
         contest.follow(state)
         look(place + 1)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from services.lab.runs import one_thread
 from shared.evaluation import protocols
-from shared.evaluation.contest import SOURCE, Contest, campaign
+from shared.evaluation.contest import SOURCE, Contest, campaign, session_ndcg
 from shared.evaluation.prequential import top_at_random
-from shared.evaluation.protocols import REFITS, leave_one_out, moment_at, prequential, refit_points, temporal
+from shared.evaluation.protocols import REFITS, leave_one_out, moment_at, prequential, refit_points, split, temporal
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.contract import Progress
@@ -200,6 +200,33 @@ def test_temporal_takes_products_that_came_later_for_unknown() -> None:
     assert run.record.answers("markov").place.tolist() == [INF, INF, 1.5]
     assert run.stream.products == ["p0", "p1"]
     assert run.stream.histories.events(0) == 2, "of p9, which nobody knows, there is no history"
+
+
+def test_split_judges_another_file_by_each_users_own_past_alone() -> None:
+    learned = [("a", "p0"), ("a", "p1"), ("b", "p2"), ("b", "p2"), ("c", "p2")]
+    judged = [("x", "p0"), ("y", "p0"), ("x", "p1"), ("y", "p9"), ("y", "p1"), ("b", "p0")]
+    states = numbered([review(user, product, day) for day, (user, product) in enumerate(learned + judged)])
+    settings = StreamSettings(masked_kinds="", trending_half_life_days=1e9)
+    run = contest(["trending", "markov"], states, settings=settings)
+    split(run, states, learned=len(learned))
+    events = run.record.events
+    assert [run.record.users[user] for user in events["user"]] == ["x", "y", "y", "b"], (
+        "b came before, in what was learned"
+    )
+    # x after p0: p1. y: nobody knows p9; then p1 after p0, p9 left out. b: p2 follows itself, the others tie.
+    assert run.record.answers("markov").place.tolist() == [1.0, INF, 1.0, 2.5]
+    assert run.record.answers("trending").place.tolist() == [2.5, INF, 2.5, 2.5], "popularity stands still"
+    assert (run.updates, run.users, run.stream.products) == (5, 3, ["p0", "p1", "p2"])
+    # y, asked for p9: of p9 and p1, which come, p1 is first; the ideal has both.
+    assert run.record.answers("markov").session_gain.tolist()[:3] == [1.0, 0.5, 1.0]
+
+
+def test_all_that_a_session_still_holds_is_right_as_serenade_counts_it() -> None:
+    top = np.arange(1, 21)
+    assert session_ndcg(top, [3, 55, 88, 4]) == pytest.approx(0.36121211352040195), "its own test has this value"
+    assert session_ndcg(top, [1]) == session_ndcg(top, [2, 1]) == 1.0, "the first two places count whole"
+    assert session_ndcg(top, [1, 1, -1]) == pytest.approx(1.0 / (2.0 + 1.0 / np.log2(3.0)))
+    assert session_ndcg(np.zeros(0, np.int64), [1]) == 0.0
 
 
 def test_no_moment_is_cut_in_two() -> None:

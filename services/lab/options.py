@@ -28,7 +28,7 @@ PROTOCOLS = ("prequential", "temporal", "split", "leave-one-out")
 VARIANTS = ("strict", "all-but-last")  # of leave-one-out
 NEW_PRODUCTS = ("unlisted", "listed", "placed")
 LONG_HISTORY = 50  # events of a user that make the state in leave-one-out; elsewhere as the shop has it
-DEFAULT_POLICIES = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+DEFAULT_POLICIES = "trending,repeat,markov,vmis-knn,itemknn,ease,ials,bpr,freshet"
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

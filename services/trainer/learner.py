@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from services.trainer.settings import TrainerSettings
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import PolicySnapshot, StepReport
-from shared.policies.registry import make
+from shared.policies.registry import class_of, make
 from shared.process.arrays import with_prefix, without_prefix
+from shared.process.errors import Unusable
 from shared.state.shop import ShopSettings
 from shared.state.stream import Stream, StreamState
 
@@ -36,13 +37,22 @@ class LearnerSnapshot:
 
 
 class Learner:
-    """Everything the trainer knows; see `services.trainer.checkpoint` for how it is kept."""
+    """Everything the trainer knows; see `services.trainer.checkpoint` for how it is kept.
+
+    Raises:
+        Unusable: what the settings' policy learns can't be published.
+    """
 
     def __init__(self, settings: TrainerSettings, shop: ShopSettings) -> None:
         self._take(settings, Stream(shop))
         self.parent = ""  # the newest version published
 
     def _take(self, settings: TrainerSettings, stream: Stream) -> None:
+        if not class_of(settings.policy).published:
+            raise Unusable(
+                f"FRESHET_TRAINER_POLICY={settings.policy}: what it learns can't be published and served; judge it by "
+                "`freshet evaluate`, and name another policy here, such as freshet or markov"
+            )
         options = {"settings": settings} if settings.policy == "freshet" else {}  # the others' are their own
         self.settings = settings
         self.stream = stream

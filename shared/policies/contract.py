@@ -115,6 +115,8 @@ class Policy(Protocol):
     seeded: ClassVar[bool]
     # Whether it reads what was not known yet when the event happened.
     reads_future: ClassVar[bool]
+    # Whether `learned` gives something to publish; False: it raises, and the trainer refuses the policy.
+    published: ClassVar[bool]
 
     @property
     def fit_sequences(self) -> FitSequences | None:
@@ -143,7 +145,11 @@ class Policy(Protocol):
         ...
 
     def learned(self) -> Learned:
-        """What there is to publish. Changes nothing."""
+        """What there is to publish. Changes nothing.
+
+        Raises:
+            Unusable: the policy is not `published`.
+        """
         ...
 
     def gauges(self) -> Gauges:

@@ -39,6 +39,7 @@ class CountingPolicy:
     fitted: ClassVar[Fitted] = "incrementally"
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = False
+    published: ClassVar[bool] = True
     fit_sequences = None
 
     def __init__(self, stream: Stream) -> None:

@@ -15,6 +15,7 @@ POLICIES = {
     "trending": ("shared.policies.counts", "TrendingPolicy"),
     "repeat": ("shared.policies.counts", "RepeatPolicy"),
     "markov": ("shared.policies.counts", "MarkovPolicy"),
+    "vmis-knn": ("shared.policies.sessions", "VmisKnnPolicy"),
     "itemknn": ("shared.policies.fitted.neighbourhood", "ItemKnnPolicy"),
     "ease": ("shared.policies.fitted.neighbourhood", "EasePolicy"),
     "ials": ("shared.policies.fitted.factors", "IalsPolicy"),

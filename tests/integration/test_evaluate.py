@@ -236,9 +236,51 @@ def test_what_is_misspelt_is_a_usage_error(reviews: Path, tmp_path: Path, words:
     assert message in done.stderr
 
 
+def test_learned_from_one_file_and_judged_on_another(tmp_path: Path) -> None:
+    """After x comes z, and then y; how much popularity counts is chosen on a third file."""
+    rows = {
+        "train.csv": [f"u{n},{product}" for n in range(9) for product in "xzy"] + [f"o{n},p" for n in range(30)],
+        "valid.csv": ["v,x", "v,z", "v,y"],
+        "test.csv": ["w,x", "w,z", "w,y", "one,x"],
+    }
+    for file, events in rows.items():
+        lines = [f"{event},{1_500_000_001 + 60 * n}\n" for n, event in enumerate(events)]
+        (tmp_path / file).write_text("user,product,timestamp\n" + "".join(lines))
+    (tmp_path / "map.toml").write_text(
+        '[columns]\nuser = "user"\nproduct = "product"\ntime = "timestamp"\n[time]\nformat = "seconds"\n'
+        '[kind]\ndefault = "view"\n'
+    )
+    words = ("--mapping", "map.toml", "--test", "test.csv", "--validation", "valid.csv", "--json", "out.json")
+    chosen = ("--policies", "trending,markov,vmis-knn", "--set", "markov.popularity_weight=1.0,0.001")
+    done = freshet(tmp_path, "train.csv", *words, *chosen)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "train.csv, judged on test.csv: split"
+    assert "mrr@20    hr@20  ndcg@20  session_ndcg@20      mrr@20 between" in done.stdout
+    assert "mrr@20, beside markov" in done.stdout or "mrr@20, beside vmis-knn" in done.stdout
+    assert max(map(len, lines[:-1])) <= 120
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert (document["protocol"], document["judged"], document["data"]["events"]) == ("split", 2, 57)
+    mrr = {name: values["mrr@20"]["mean"] for name, values in document["policies"].items()}
+    assert mrr["markov"] == 1.0
+    assert mrr["markov"] > mrr["vmis-knn"] > mrr["trending"], "a session has no order: z and y after x are equals"
+    assert document["options"]["markov"] == {"popularity_weight": 0.001}, "chosen on the file of validation"
+    assert "mrr@20 above the best baseline" in document
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["reviews.json.gz", "--protocol", "split"], "judges another file than it learns from: add --test FILE"),
+        (["reviews.json.gz", "--validation", "reviews.json.gz"], "--validation belongs to --test FILE"),
+        (
+            ["reviews.json.gz", "--test", "reviews.json.gz", "--protocol", "temporal"],
+            "--test belongs to --protocol split, not to temporal",
+        ),
+        (["reviews.json.gz", "--test", "reviews.json.gz", "--spam", "0.1"], "--spam: "),
+        (["sequences.txt", "--test", "reviews.json.gz"], "only --protocol leave-one-out"),
+        (["reviews.json.gz", "--test", "missing.json"], "no such file: missing.json"),
+        (["reviews.json.gz", "--policies", "vmis-knn", "--set", "vmis-knn.k=0"], "vmis-knn: k is 0; give at least 1"),
         (["missing.json"], "no such file: missing.json"),
         (["empty.txt"], "empty.txt is empty"),
         (["prose.txt"], "is in no format that is known"),

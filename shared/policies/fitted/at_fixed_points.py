@@ -73,6 +73,7 @@ class AtFixedPoints:
     fitted: ClassVar[Fitted] = "at fixed points"
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = False
+    published: ClassVar[bool] = True
 
     def __init__(self, stream: Stream, seed: int) -> None:
         self._stream = stream

@@ -46,6 +46,7 @@ class FreshetPolicy:
     fitted: ClassVar[Fitted] = "incrementally"
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = False
+    published: ClassVar[bool] = True
     fit_sequences = None
 
     def __init__(self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None) -> None:

@@ -86,6 +86,7 @@ class DqnPolicy(EncoderScores):
     fitted: ClassVar[Fitted] = "incrementally"
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = True
+    published: ClassVar[bool] = True
     fit_sequences = None
     head = VALUES
 

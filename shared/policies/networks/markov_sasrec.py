@@ -58,6 +58,7 @@ class MarkovSasRecPolicy:
     fitted: ClassVar[Fitted] = "at fixed points"
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = False
+    published: ClassVar[bool] = True
 
     def __init__(self, stream: Stream, seed: int, *, refit: Passes = REFIT, whole: Passes = WHOLE) -> None:
         self._stream = stream

@@ -26,10 +26,9 @@ from shared.pb.freshet.v1.recommender_pb2 import (
     PART_SEQUENCE,
     PART_TRENDING,
 )
-from shared.policies.registry import POLICIES
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.known import Trending
-from tests.unit.shared.policies.test_contract import learned, published
+from tests.unit.shared.policies.test_contract import PUBLISHED, learned, published
 
 FloatArray = NDArray[np.float32]
 SENTIMENT = EVENT_FEATURES.index("sentiment")
@@ -64,7 +63,7 @@ def each(reasons_by_part: list[Reasons]) -> list[dict[int, Reason]]:
     return of_each
 
 
-@pytest.mark.parametrize("name", list(POLICIES))
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: Path) -> None:
     stream, policy = learned(name, 600)
     if name == "freshet":  # as a validation that liked both heads would have it

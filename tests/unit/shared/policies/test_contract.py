@@ -9,6 +9,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from services.trainer.learner import Learner
+from services.trainer.settings import TrainerSettings
 from shared.model import ranking
 from shared.model.files import read_version, write_version
 from shared.model.format import Manifest
@@ -21,12 +23,14 @@ from shared.policies.networks.dqn import DqnSettings
 from shared.policies.networks.sequences import Passes
 from shared.policies.registry import POLICIES, class_of, make
 from shared.process.errors import Unusable
+from shared.process.settings import load
 from shared.state.histories import EVENT_FEATURES
-from shared.state.shop import StreamSettings
+from shared.state.shop import ShopSettings, StreamSettings
 from shared.state.stream import Stream
 from tests.support.states import review, shoppers
 
 NAMES = list(POLICIES)
+PUBLISHED = [name for name in NAMES if class_of(name).published]
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")
 OPTIONS = {
     "freshet": {
@@ -82,7 +86,7 @@ def published(stream: Stream, policy: Policy, root: Path) -> Scorer:
     return Scorer(*read_version(root / "v", sha256), stream.rows.__getitem__, lambda: len(stream.products))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_what_is_published_ranks_as_the_policy_does_now(name: str, tmp_path: Path) -> None:
     stream, policy = learned(name, 600)
     assert policy.name == name
@@ -117,7 +121,8 @@ def test_it_learns_on_from_a_snapshot_as_without_a_pause(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_events_under_the_same_seed_make_the_same_policy_and_publishing_changes_nothing(name: str) -> None:
     quiet, loud = learned(name, 300)[1], learned(name, 300)[1]
-    loud.learned()
+    if loud.published:
+        loud.learned()
     assert everything(quiet.snapshot()) == everything(loud.snapshot())
 
 
@@ -128,7 +133,17 @@ def test_a_class_declares_all_that_callers_need_before_they_make_one(name: str) 
     assert policy.fitted in get_args(Fitted)
     assert isinstance(policy.seeded, bool)
     assert policy.reads_future == (name == "dqn")
+    assert policy.published == (name != "vmis-knn")
     assert (policy.fit_sequences is not None) == (name in ("gru4rec", "sasrec", "markov-sasrec"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PUBLISHED])
+def test_what_is_not_published_says_so_and_the_trainer_refuses_it(name: str) -> None:
+    with pytest.raises(Unusable, match=f"{name} is a baseline for `freshet evaluate`"):
+        learned(name, 100)[1].learned()
+    settings = load(TrainerSettings, {"FRESHET_TRAINER_POLICY": name})
+    with pytest.raises(Unusable, match=f"FRESHET_TRAINER_POLICY={name}: .* name another policy here"):
+        Learner(settings, ShopSettings())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,8 +35,8 @@ from shared.process.errors import Unusable
 from shared.process.folders import prepare
 from shared.process.settings import KafkaSettings
 from shared.state.histories import Histories
-from shared.state.known import Trending
 from shared.state.shop import ShopSettings
+from shared.state.tally import Tally
 
 log = logging.getLogger("inference")
 SERVICE = DESCRIPTOR.services_by_name["RecommenderService"].full_name
@@ -69,7 +69,7 @@ async def run(
 
     knowledge = Knowledge(
         Histories(shop.history_length, masked_kinds_of(shop.masked_kinds)),
-        Trending(shop.trending_half_life_days * DAY_MS),
+        Tally(shop.trending_half_life_days * DAY_MS),
         kafka.partitions,
         places_new_products=shop.place_new_products,
     )

@@ -22,8 +22,7 @@ from shared.log.records import DAY_MS
 from shared.model import ranking
 from shared.model.served import Scores, served_scores
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
-from shared.state.histories import Window
-from shared.state.known import UNCOUNTED_KINDS
+from shared.state.histories import UNCOUNTED_KINDS, Window
 from shared.state.stream import Seen, Stream
 
 TOP = 10  # products of one answer
@@ -138,7 +137,7 @@ class Prequential:
         trending: Ranking | None = None
         rankings = []
         for policy in policies:
-            if policy is None or window is None:
+            if policy is None:
                 trending = trending or self._ranking(None, None, out, chosen)
                 rankings.append(trending)
             else:
@@ -196,7 +195,7 @@ class Prequential:
         if user is None:
             before = _Before(self._questions, t, None, np.zeros(0, np.int32))
         else:
-            window = histories.window(user, before_ms=t if whole_day else None)
+            window = histories.window(user, before_ms=t if whole_day else None, now_ms=t)
             counts = histories.events(user), histories.newest_ms(user)
             before = _Before(self._questions, t, window, histories.masked(user), *counts)
         self._questions += 1

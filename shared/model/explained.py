@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.served import Served
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, by_event, sessions_of
+from shared.model.mixture import popularity as popularity_of
+from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import Window
 
@@ -71,6 +73,7 @@ def explain(
     version: Explains | None,
     window: Window | None,
     rows: IntArray,
+    popularity: Popularity,
     boosts: FloatArray | None = None,
     popularity_out: float = 0.0,
 ) -> list[Reasons]:
@@ -83,15 +86,19 @@ def explain(
     Args:
         scored: of the version after this window.
         rows: (K,) of products.
+        popularity: what the scores were made of.
         boosts: (A,) that were added to these scores.
         popularity_out: how much of log-popularity was subtracted from them.
     """
     parts: dict[pb.Part.ValueType, FloatArray] = {}
     events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
     logs: FloatArray = np.log(scored.shares[rows])
-    parts[pb.PART_TRENDING] = _popularity(logs, scored.popularity_weight)
+    if scored.experts is None:
+        parts[pb.PART_TRENDING] = _popularity(logs, scored.popularity_weight)
+    else:
+        _mixed(cast(Known, popularity), scored.experts, window, rows, parts, events)
     if version is not None and window is not None and scored.learned is not None:
-        if scored.popularity_weight:
+        if scored.popularity_weight and scored.experts is None:
             parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = _co_occurrence(scored, version, window, rows)
         _learned(scored, scored.learned, version, window, rows, parts, events)
     if popularity_out:
@@ -101,7 +108,36 @@ def explain(
     if boosts is not None:
         parts[pb.PART_BOOST] = boosts[rows]
     length = 0 if window is None else int(window.lengths[0])
-    return _reasons(length, parts, events)
+    return _reasons(length, parts, _of_equal_length(events))
+
+
+def _mixed(
+    known: Known,
+    experts: FloatArray,
+    window: Window | None,
+    rows: IntArray,
+    parts: dict[pb.Part.ValueType, FloatArray],
+    events: dict[pb.Part.ValueType, FloatArray],
+) -> None:
+    """Put in what the tally's experts add: log(popularity), and what the others make of it, shared out among them.
+
+    log(mixture) - log(popularity) is shared out by how much each adds to the mixture: what goes with other products
+    of the history, these products themselves, and the neighbours' sessions.
+    """
+    popular = popularity_of(known, window, experts, rows)  # (K,)
+    parts[pb.PART_TRENDING] = np.log(popular)
+    if window is None or not window.lengths[0]:
+        return
+    by_relation = by_event(known, window, experts, rows)  # (3, n, K)
+    sessions = sessions_of(known, window, experts, rows)  # (K,)
+    others = by_relation.sum(axis=(0, 1)) + sessions
+    more: FloatArray = np.log1p(others / popular, dtype=np.float32)
+    each = np.divide(more, others, out=np.zeros_like(more), where=others > 0.0)
+    beside = (by_relation[NEXT] + by_relation[TOGETHER]) * each
+    itself = by_relation[ITSELF] * each
+    parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = beside.sum(axis=0), beside
+    parts[pb.PART_ITSELF], events[pb.PART_ITSELF] = itself.sum(axis=0), itself
+    parts[pb.PART_NEIGHBOURS] = sessions * each
 
 
 def _popularity(logs: FloatArray, weight: float) -> FloatArray:
@@ -153,6 +189,12 @@ def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> Fl
     places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
     result: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
     return result
+
+
+def _of_equal_length(events: Mapping[pb.Part.ValueType, FloatArray]) -> dict[pb.Part.ValueType, FloatArray]:
+    """What the newest n events add, (n, K): all for the largest n; an event that a part does not read adds nothing."""
+    n = max((len(adds) for adds in events.values()), default=0)
+    return {part: np.pad(adds, ((n - len(adds), 0), (0, 0))) for part, adds in events.items()}
 
 
 def _reasons(

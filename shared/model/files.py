@@ -15,10 +15,13 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from shared.model.format import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Golden, Manifest, Parts, StoredFile
+from shared.model.mixture import CONTEXTS, EXPERT_NAMES, EXPERTS
 from shared.model.neighbours import Neighbours
 from shared.process.errors import BadEvent
 from shared.process.folders import Digest, read_folder, write_folder
 from shared.state.histories import EVENT_FEATURES, Window
+
+MIXTURE = "mixture"  # tensor of the weights of the tally's experts
 
 
 def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) -> tuple[Path, str]:
@@ -80,6 +83,8 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
         raise BadEvent("schema", f"{folder.name} has schema {manifest.schema_version}, this reads {SCHEMA_VERSION}")
     if tuple(manifest.event_features) != EVENT_FEATURES:
         raise BadEvent("schema", f"{folder.name} wants event features {manifest.event_features}")
+    if manifest.experts not in ("", EXPERT_NAMES):
+        raise BadEvent("schema", f"{folder.name} weighs the experts {manifest.experts}, this has {EXPERT_NAMES}")
     if manifest.version_id != folder.name:
         raise BadEvent("manifest", f"{folder.name} calls itself {manifest.version_id}")
     return manifest
@@ -107,7 +112,11 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
         shapes[f"bias.{head}"] = (a,)
         if f"output.{head}" in tensors:
             shapes[f"output.{head}"] = (a, d)
+    if manifest.experts:
+        shapes[MIXTURE] = (CONTEXTS, EXPERTS)
     _check(folder.name, tensors, shapes, np.float32)
+    if manifest.experts and not (tensors[MIXTURE] >= 0.0).all():
+        raise BadEvent("shape", f"{folder.name}: {MIXTURE} holds weights below 0")
     g = golden["lengths"].size if "lengths" in golden else 0
     k = golden["rows"].shape[1] if "rows" in golden and golden["rows"].ndim == 2 else 0
     _check(folder.name, golden, {"features": (g, t, len(EVENT_FEATURES)), "scores": (g, k)}, np.float32)
@@ -126,6 +135,7 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
         biases={head: tensors[f"bias.{head}"] for head in manifest.heads},
         products=products,
         neighbours={relation: _neighbours(folder.name, neighbours, relation, a) for relation in manifest.neighbours},
+        mixture=tensors[MIXTURE] if manifest.experts else None,
     )
     window = Window(golden["products"], golden["features"], golden["lengths"])
     return manifest, parts, Golden(window, golden["rows"], golden["scores"])
@@ -148,6 +158,8 @@ def _items(parts: Parts) -> dict[str, NDArray[Any]]:
     tensors = {"input": parts.input}
     tensors |= {f"output.{head}": output for head, output in parts.outputs.items()}
     tensors |= {f"bias.{head}": bias for head, bias in parts.biases.items()}
+    if parts.mixture is not None:
+        tensors[MIXTURE] = parts.mixture
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 

@@ -3,7 +3,7 @@
     encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries, of each head (B, H, D) or
                              one for all (B, 1, D)
     items.safetensors        input (A, D); per head bias.<head> (A,) and, unless the head is its bias alone,
-                             output.<head> (A, D)
+                             output.<head> (A, D); mixture (C, E), where it weighs the tally's experts
     neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
                              `shared.model.neighbours.Neighbours`
     golden.safetensors       a few users' windows and the learner's own scores of them
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from shared.model.neighbours import Neighbours, recency_weights
 from shared.state.histories import Window
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 FILES = ("encoder.onnx", "items.safetensors", "golden.safetensors", "products.txt")
 NEIGHBOURS = "neighbours.safetensors"
@@ -84,6 +84,8 @@ class Manifest(BaseModel):
     # Popularity's share of the mixture; with those of `neighbours` it sums to 1. 0: the heads alone count.
     popularity_weight: float = Field(1.0, ge=0, le=1)
     neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
+    # What experts the mixture has, as `shared.model.mixture.EXPERT_NAMES` puts it; empty: popularity and neighbours.
+    experts: str = ""
     history_length: int  # T
     event_features: list[str]  # names of the F columns
     dimension: int  # D
@@ -114,6 +116,7 @@ class Parts:
     biases: Mapping[str, NDArray[np.float32]]  # head → (A,)
     products: Sequence[str]  # row → product_id
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)  # relation → what follows what
+    mixture: NDArray[np.float32] | None = None  # (C, E) what each expert counts; None: popularity and neighbours do
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Scorer:
         self.manifest = manifest
         self._encoder = QueryEncoder(manifest, parts)
         self._latest: _Read | None = None
+        self._mixture = parts.mixture
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
         self._input: FloatArray = np.zeros((a + 1, d), np.float32)  # the last row is padding's
@@ -101,6 +102,11 @@ class Scorer:
     def history_length(self) -> int:
         """Events that are read of a history."""
         return self.manifest.history_length
+
+    @property
+    def mixture(self) -> FloatArray | None:
+        """What each of the tally's experts counts, (C, E); None: popularity and `related` are mixed."""
+        return self._mixture
 
     @property
     def popularity_weight(self) -> float:

@@ -7,12 +7,14 @@ product.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
+from shared.model.mixture import DEFAULT, Known
+from shared.model.mixture import mix as mixture_of
 from shared.state.histories import Window
 
 FloatArray = NDArray[np.float32]
@@ -20,6 +22,11 @@ FloatArray = NDArray[np.float32]
 
 class Scores(Protocol):
     """A version that scores the caller's rows, such as `shared.model.scoring.Scorer`."""
+
+    @property
+    def mixture(self) -> FloatArray | None:
+        """What each of the tally's experts counts in each context, (C, E); None: popularity and `related` are mixed."""
+        ...
 
     @property
     def popularity_weight(self) -> float:
@@ -36,7 +43,7 @@ class Scores(Protocol):
 
 
 class Popularity(Protocol):
-    """What is popular now, such as `shared.state.known.Trending`."""
+    """What is popular now, such as `shared.state.known.Known`, which alone can tell what the tally's experts say."""
 
     def shares(self) -> FloatArray:
         """Every product's smoothed share, (A,), each above 0; not to be changed."""
@@ -62,6 +69,7 @@ class Served:
 
     values: FloatArray  # (A,)
     shares: FloatArray  # (A,) of popularity
+    experts: FloatArray | None  # (C, E) weights of the tally's experts, which made the mixture; None: not they
     popularity_weight: float  # in the mixture; 0: there is none
     related: FloatArray | None  # (A0,) weighted; None: popularity alone is the mixture
     learned: FloatArray | None  # (A0,) -inf of products that the version does not know; None: nothing is learned
@@ -89,35 +97,58 @@ def served(
 ) -> Served:
     """Score the whole catalogue for one user, masks aside.
 
-    log(w_p · popularity + Σ_r w_r · share_r) + w_ce · logit + w_q · Q + content, where r are the relations between
-    products. Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
+    log(mixture) + w_ce · logit + w_q · Q + content. The mixture is that of the tally's experts, weighed by the version
+    (`shared.model.mixture`), or w_p · popularity + Σ_r w_r · share_r over the version's own relations between products.
+    Where w_p is 0 there is no logarithm, and popularity takes the mixture's place in what follows.
 
-    Without a version, or without a window (a user of whom nothing is known), they are log-popularity itself, and
-    content. A product that the version does not know counts as an average one: it gets the mean of what was learned of
-    the others, weighted by the mixture, so a version that has learned nothing ranks exactly as popularity does.
+    Without a version they are log-popularity itself, and content; so they are where a version of the second kind meets
+    a user of whom nothing is known. A product that the version does not know counts as an average one: it gets the mean
+    of what was learned of the others, weighted by the mixture, so a version that has learned nothing ranks exactly as
+    the mixture does.
 
     Raises:
         ValueError: the version has more rows than popularity.
     """
     shares = popularity.shares()
-    popularity_weight, related, learned, mean = 1.0, None, None, np.float32(0.0)
-    if version is None or window is None or not window.lengths[0]:
-        result = logs(shares)
-    else:
-        learned = version.scores(window)  # (A0,), A0 <= A
+    known_user = window is not None and bool(window.lengths[0])
+    popularity_weight, experts, related, learned, mean = 1.0, None, None, None, np.float32(0.0)
+    mixture = shares
+    if version is not None and (known_user or version.mixture is not None):
+        if version.mixture is not None:
+            experts = version.mixture
+            mixture = mixture_of(cast(Known, popularity), window, experts, len(shares))
+        else:
+            popularity_weight = version.popularity_weight
+            if popularity_weight:
+                related = version.related(cast(Window, window))
+                mixture = mix(shares, popularity_weight, related)
+    result = logs(mixture) if popularity_weight else np.zeros_like(shares)
+    if version is not None and known_user:
+        learned = version.scores(cast(Window, window))  # (A0,), A0 <= A
         if len(learned) > len(shares):
             raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
-        popularity_weight = version.popularity_weight
-        if popularity_weight:
-            related = version.related(window)
-            mixture = mix(shares, popularity_weight, related)
-            result = logs(mixture)
-        else:
-            mixture, result = shares, np.zeros_like(shares)
         mean = _add(learned, mixture, result)
     rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
     result[rows] += content
-    return Served(result, shares, popularity_weight, related, learned, float(mean), rows, content)
+    return Served(result, shares, experts, popularity_weight, related, learned, float(mean), rows, content)
+
+
+class Counted:
+    """What is served before there is a version: the tally's experts, weighed by default, and nothing learned."""
+
+    mixture = DEFAULT
+    popularity_weight = 1.0
+
+    def related(self, window: Window) -> FloatArray:  # noqa: ARG002
+        """Nothing."""
+        return _NOTHING
+
+    def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
+        """Nothing, of no product."""
+        return _NOTHING
+
+
+COUNTED = Counted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +185,7 @@ def similar(
     if version is None:
         values = np.full_like(popularity.shares(), -np.inf)
         values[rows] = likeness
-        return Served(values, popularity.shares(), 0.0, None, None, 0.0, rows, likeness)
+        return Served(values, popularity.shares(), None, 0.0, None, None, 0.0, rows, likeness)
     scored = served(version, window, popularity, content)
     values = scored.values - np.float32(settings.popularity_out) * logs(scored.shares)
     added = np.zeros_like(values)

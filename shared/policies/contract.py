@@ -99,7 +99,7 @@ Fitted = Literal["incrementally", "at fixed points"]
 class Policy(Protocol):
     """Learns one stream. The same events in the same order under the same seed give the same policy, bit for bit.
 
-    It is a `shared.model.served.Scores` too: `served_scores(policy, window, stream.trending)` ranks as this moment
+    It is a `shared.model.served.Scores` too: `served_scores(policy, window, stream.known)` ranks as this moment
     would be served, and what `learned` gives ranks the same when `shared.model.scoring.Scorer` has loaded it. Rows are
     the stream's; none of the methods reads a clock.
 
@@ -121,6 +121,14 @@ class Policy(Protocol):
     @property
     def fit_sequences(self) -> FitSequences | None:
         """How it learns from whole sequences; None: it takes them event by event, as a stream."""
+        ...
+
+    @property
+    def mixture(self) -> FloatArray | None:
+        """What each of the tally's experts counts in each context, (C, E), see `shared.model.mixture`.
+
+        None: the policy mixes popularity and `related` itself.
+        """
         ...
 
     @property

@@ -41,6 +41,7 @@ class CountingPolicy:
     reads_future: ClassVar[bool] = False
     published: ClassVar[bool] = True
     fit_sequences = None
+    mixture = None
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from shared.policies.contract import Policy
 from shared.process.errors import Unusable
-from shared.state.stream import Stream
+
+if TYPE_CHECKING:  # who only wants the names, as settings do, need not load what compiles
+    from shared.policies.contract import Policy
+    from shared.state.stream import Stream
 
 # Name → module and class; every class takes a stream, a seed and its own keyword arguments.
 POLICIES = {
@@ -38,7 +40,7 @@ def class_of(name: str) -> type[Policy]:
         raise Unusable(f"no policy is called {name!r}; there are {', '.join(POLICIES)}")
     module, policy = POLICIES[name]
     try:
-        return cast(type[Policy], vars(importlib.import_module(module))[policy])
+        return cast("type[Policy]", vars(importlib.import_module(module))[policy])
     except ModuleNotFoundError as error:
         lacking = str(error.name).partition(".")[0]
         raise Unusable(
@@ -52,5 +54,5 @@ def make(name: str, stream: Stream, seed: int, **options: Any) -> Policy:
     Raises:
         Unusable: there is no such policy.
     """
-    constructor = cast(Callable[..., Policy], class_of(name))
+    constructor = cast("Callable[..., Policy]", class_of(name))
     return constructor(stream, seed, **options)

@@ -6,7 +6,7 @@ import math
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -25,12 +25,17 @@ EVENT_FEATURES = (
     "price",  # when the event happened; 0 where the event has none
     "crawled_price", "helpfulness", "time", "user",
 )  # fmt: skip
+RATING, HAS_RATING, REWARD = (EVENT_FEATURES.index(name) for name in ("rating", "has_rating", "reward"))
 # Columns that a model must not read, unless its rows say that it reads the future: helpful votes and the prices beside
 # reviews, which come from the products' metadata, are as crawled, years later; who and when would be learned by heart.
 FUTURE_FEATURES = frozenset({"crawled_price", "helpfulness", "time", "user"})
 
 # The price of an event of these kinds is the metadata's; of the others it is the shop's at that moment.
 UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
+
+# Sending a product back or asking not to see it is no sign that it is wanted.
+UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
+DISLIKED_STARS = 2.0
 
 # Imputed where all that is known of an event is who did what with which product, and when.
 UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
@@ -51,13 +56,21 @@ class Window:
     products: NDArray[np.int32]  # (B, T) rows, -1 where padded
     features: NDArray[np.float32]  # (B, T, F)
     lengths: NDArray[np.int32]  # (B,)
+    user: int = -1  # row of the only user; -1: a guest, or there are several
+    since_ms: int = 0  # time since the newest event of the only user
 
     def newest(self, length: int) -> Window:
         """The newest `length` events of a window of one user."""
         n = int(self.lengths[0])
         if n <= length:
             return self
-        return Window(self.products[:, n - length : n], self.features[:, n - length : n], np.array([length], np.int32))
+        newest = slice(n - length, n)
+        return replace(
+            self,
+            products=self.products[:, newest],
+            features=self.features[:, newest],
+            lengths=np.array([length], np.int32),
+        )
 
 
 class Histories:
@@ -90,6 +103,15 @@ class Histories:
         """Whether a later event of the same user was applied already."""
         row = self._rows.get(state.user_id)
         return row is not None and state.event_time_ms < self._newest[row]
+
+    @property
+    def rings(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        """Products, times, kinds, (U, T), and features, (U, T, F), as they are kept, and how many events were applied,
+        (U,): a user's event n lies at n modulo T. Not to be changed.
+        """
+        return self._products, self._times, self._kinds, self._features, self._counts
 
     def apply(self, state: pb.StateVector, product: int) -> int:
         """Append one event and return the user's row."""
@@ -128,24 +150,34 @@ class Histories:
         """Products never to be recommended to the user again; may repeat."""
         return np.array(self._masked[row], dtype=np.int32)
 
-    def window(self, row: int, *, before_ms: int | None = None) -> Window:
-        """The user's recent events as a batch of one; with `before_ms`, only those earlier than that event time."""
+    def window(self, row: int, *, before_ms: int | None = None, now_ms: int | None = None) -> Window:
+        """The user's recent events as a batch of one.
+
+        Args:
+            before_ms: only those earlier than this event time; None: all that are kept.
+            now_ms: the time that `Window.since_ms` is told at; None: that of the newest event.
+        """
+        since_ms = 0 if now_ms is None else max(0, now_ms - self.newest_ms(row))
         if before_ms is None and self._counts[row] >= self.length:
             oldest = int(self._counts[row]) % self.length
             return Window(
                 _unrolled(self._products[row : row + 1], oldest),
                 _unrolled(self._features[row : row + 1], oldest),
                 np.array([self.length], np.int32),
+                row,
+                since_ms,
             )
         slots = self._slots(row)
         if before_ms is not None:
             slots = slots[self._times[row, slots] < before_ms]
+            if now_ms is not None and len(slots):
+                since_ms = max(0, now_ms - int(self._times[row, slots].max()))
         n = len(slots)
         products = np.full((1, self.length), -1, np.int32)
         features = np.zeros((1, self.length, len(EVENT_FEATURES)), np.float32)
         products[0, :n] = self._products[row, slots]
         features[0, :n] = self._features[row, slots]
-        return Window(products, features, np.array([n], np.int32))
+        return Window(products, features, np.array([n], np.int32), row, since_ms)
 
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
@@ -229,6 +261,15 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
         state.event_time_ms / CENTURY_MS,
         zlib.crc32(state.user_id.encode()) / 2**32,
     )
+
+
+def disappoints(state: pb.StateVector) -> bool:
+    """Whether an event says that the user did not like the product: sent back, not wanted, one or two stars, or a
+    reward below 0. Such an event is no sign of popularity, and argues for nothing.
+    """
+    if state.kind in UNCOUNTED_KINDS or state.reward < 0.0:
+        return True
+    return state.rating <= DISLIKED_STARS and pb.IMPUTED_RATING not in state.imputed
 
 
 def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:

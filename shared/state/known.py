@@ -1,4 +1,4 @@
-"""What is known of users and products: the one place where a state is applied to histories, popularity and products.
+"""What is known of users and products: the one place where a state is applied to histories, tally and products.
 
 The trainer knows it through `Stream`, inference and the evaluator follow the products topic beside it. Pure: no clock,
 no log.
@@ -12,19 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
-from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
-from shared.process.arrays import grown
 from shared.state.histories import Histories
-
-# Sending a product back or asking not to see it is no sign of its popularity.
-UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
-
-# What share of popularity is spread evenly over all products, so that a new one's log-popularity is finite.
-SMOOTHING = 0.05
-
-# Weights grow with event time instead of all counts shrinking; beyond 2^this they are scaled back.
-REBASE_EXPONENT = 60.0
+from shared.state.tally import Tally
 
 # What is known of a row's product, as bits.
 _HAD_EVENT, _LISTED, _HIDDEN = 1, 2, 4
@@ -35,24 +25,26 @@ class Known:
 
     Attributes:
         histories: of the users.
-        trending: popularity of the rows that an event gave a place; `shares` and `share` know all rows.
+        tally: popularity, pairs and newest users of the rows that an event gave a place; `shares` and `share` know all
+            rows.
         products: those that have a row.
     """
 
-    def __init__(self, histories: Histories, trending: Trending, products: KnownProducts) -> None:
+    def __init__(self, histories: Histories, tally: Tally, products: KnownProducts) -> None:
         self.histories = histories
-        self.trending = trending
+        self.tally = tally
         self.products = products
         self._shares: NDArray[np.float32] | None = None  # (A,) of popularity, until an event changes it
 
     def apply(self, state: StateVector) -> int:
         """Apply one event, which is no tick; its product's row. A guest's event is in no history."""
         product = self.products.row_of(state.product_id)
+        histories = self.histories
+        row = histories.row(state.user_id) if state.user_id else None
+        self.tally.fold(state, product, histories, -1 if row is None else row)
         if state.user_id:
-            self.histories.apply(state, product)
-        event_time_ms = state.event_time_ms
-        self.products.count(product, event_time_ms)
-        self.trending.add(product, state.kind, event_time_ms)
+            self.tally.note_user(state, product, histories.apply(state, product))
+        self.products.count(product, state.event_time_ms)
         self._shares = None
         return product
 
@@ -65,18 +57,18 @@ class Known:
         """Every product's smoothed share of the decayed count, (A,), one for each row; not to be changed."""
         products = len(self.products)
         if self._shares is None or len(self._shares) != products:
-            self.trending.grow_to(products)
-            self._shares = self.trending.shares()
+            self.tally.grow_to(products)
+            self._shares = self.tally.shares()
         return self._shares
 
     def share(self, product: int) -> float:
         """One product's smoothed share of the decayed count, beside every product that has a row."""
-        self.trending.grow_to(len(self.products))
-        return self.trending.share(product)
+        self.tally.grow_to(len(self.products))
+        return self.tally.share(product)
 
-    def resume(self, histories: Histories, trending: Trending) -> None:
+    def resume(self, histories: Histories, tally: Tally) -> None:
         """Go on from what was known once, in the rows of products that are as they were."""
-        self.histories, self.trending, self._shares = histories, trending, None
+        self.histories, self.tally, self._shares = histories, tally, None
 
 
 class KnownProducts:
@@ -190,71 +182,3 @@ class KnownProducts:
             if not bits & _HIDDEN:
                 self._left_out.pop(row, None)
                 self._not_recommended = None
-
-
-class Trending:
-    """Decayed popularity: events per product, each one's weight halving with every `half_life_ms` of event time.
-
-    Exponential decay as in Cormode et al., "Forward decay" (ICDE 2009): one addition per event.
-    """
-
-    def __init__(self, half_life_ms: float, products: int = 1024) -> None:
-        self.half_life_ms = half_life_ms
-        self.base_ms = 0
-        self.size = 0
-        self._weights: NDArray[np.float64] = np.zeros(products, np.float64)
-
-    def add(self, product: int, kind: int, event_time_ms: int) -> None:
-        """Count one event; the product gets a place whatever its kind."""
-        if product >= self.size:
-            self.grow_to(product + 1)
-        if kind in UNCOUNTED_KINDS:
-            return
-        if not self.base_ms:
-            self.base_ms = event_time_ms
-        exponent = (event_time_ms - self.base_ms) / self.half_life_ms
-        if exponent > REBASE_EXPONENT:
-            self._weights *= 2.0 ** -min(exponent, 1000.0)
-            self.base_ms = event_time_ms
-            exponent = 0.0
-        self._weights[product] += 2.0**exponent if exponent > -1000.0 else 0.0
-
-    def grow_to(self, products: int) -> None:
-        """Give a place to every product up to `products`, with or without events."""
-        if products > len(self._weights):
-            self._weights = grown(self._weights, products)
-        self.size = max(self.size, products)
-
-    def scores(self) -> NDArray[np.float32]:
-        """Every product's share of the decayed count, (A,); 0 where nothing was counted."""
-        weights = self._weights[: self.size]
-        total = weights.sum()
-        return (weights / total if total > 0 else weights).astype(np.float32)
-
-    def share(self, product: int) -> float:
-        """One product's smoothed share of the decayed count; exp of its log-popularity."""
-        total = float(self._weights[: self.size].sum())
-        counted = float(self._weights[product]) / total if total > 0 else 0.0
-        return (1.0 - SMOOTHING) * counted + SMOOTHING / max(1, self.size)
-
-    def shares(self) -> NDArray[np.float32]:
-        """Every product's smoothed share of the decayed count, (A,), each above 0."""
-        return (1.0 - SMOOTHING) * self.scores() + np.float32(SMOOTHING / max(1, self.size))
-
-    def log_popularity(self) -> NDArray[np.float32]:
-        """Log of every product's smoothed share of the decayed count, (A,): a prior to which a model's logits add."""
-        result: NDArray[np.float32] = np.log(self.shares())
-        return result
-
-    def to_array(self) -> NDArray[np.float64]:
-        """The weights as a checkpoint keeps them, beside `base_ms`."""
-        return self._weights[: self.size].copy()
-
-    @classmethod
-    def from_array(cls, weights: NDArray[np.float64], base_ms: int, half_life_ms: float) -> Trending:
-        """What `to_array` gave."""
-        trending = cls(half_life_ms, max(1024, len(weights)))
-        trending._weights[: len(weights)] = weights
-        trending.size = len(weights)
-        trending.base_ms = base_ms
-        return trending

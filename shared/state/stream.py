@@ -1,7 +1,8 @@
-"""What every policy needs of a stream and none of them learns: rows, histories, transitions, trending. Pure."""
+"""What every policy needs of a stream and none of them learns: rows, histories, transitions, tally. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -13,8 +14,9 @@ from shared.log.records import DAY_MS, masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import Histories
-from shared.state.known import Known, KnownProducts, Trending
+from shared.state.known import Known, KnownProducts
 from shared.state.shop import StreamSettings
+from shared.state.tally import Tally
 from shared.state.transitions import Assembler, Continued, Transition
 
 
@@ -23,7 +25,6 @@ class StreamState(TypedDict):
 
     applied: int
     serial: int
-    trending_base_ms: int
     products: list[str]
     users: list[str]
 
@@ -51,9 +52,10 @@ class Stream:
     def __init__(self, settings: StreamSettings, content: Content | None = None) -> None:
         self.settings = settings
         histories = Histories(settings.history_length, masked_kinds_of(settings.masked_kinds))
-        self.known = Known(histories, Trending(settings.trending_half_life_days * DAY_MS), KnownProducts(content))
+        self.known = Known(histories, Tally(settings.trending_half_life_days * DAY_MS), KnownProducts(content))
         self.assembler = Assembler(histories, session_gap_ms=settings.session_gap_ms)
         self.applied = 0
+        self.on_each: list[Callable[[StateVector], object]] = []  # are called with each event before it is applied
 
     @property
     def products(self) -> list[str]:
@@ -71,13 +73,15 @@ class Stream:
         return self.known.histories
 
     @property
-    def trending(self) -> Trending:
-        """Popularity, with a place for every row."""
-        self.known.trending.grow_to(len(self.products))
-        return self.known.trending
+    def tally(self) -> Tally:
+        """Of the events, with a place for every row."""
+        self.known.tally.grow_to(len(self.products))
+        return self.known.tally
 
     def apply(self, state: StateVector) -> Seen:
         """Apply one event, which is no tick; what policies may learn of it."""
+        for look in self.on_each:
+            look(state)
         known = self.known
         row = known.products.rows.get(state.product_id)
         had_event = row is not None and known.products.had_event(row)
@@ -94,13 +98,12 @@ class Stream:
     def snapshot(self) -> tuple[dict[str, NDArray[Any]], StreamState]:
         """Everything; applying on from it is applying on without a pause."""
         arrays = with_prefix("histories/", self.histories.to_arrays())
-        arrays["trending"] = self.trending.to_array()
+        arrays |= with_prefix("tally/", self.tally.to_arrays())
         arrays["last_serial"] = np.array(self.assembler.last_serial, np.int64)
         arrays["had_event"] = self.known.products.events_seen()
         return arrays, StreamState(
             applied=self.applied,
             serial=self.assembler.serial,
-            trending_base_ms=self.trending.base_ms,
             products=list(self.products),
             users=list(self.histories.users),
         )
@@ -113,9 +116,10 @@ class Stream:
         for product_id in state["products"]:
             known.products.row_of(product_id)
         known.products.resume(arrays["had_event"])
+        known.tally.resume(without_prefix("tally/", arrays))
         known.resume(
             Histories.from_arrays(state["users"], without_prefix("histories/", arrays), known.histories.masked_kinds),
-            Trending.from_array(arrays["trending"], state["trending_base_ms"], known.trending.half_life_ms),
+            known.tally,
         )
         stream.assembler = Assembler(known.histories, session_gap_ms=settings.session_gap_ms)
         stream.assembler.serial = state["serial"]

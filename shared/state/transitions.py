@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.state.histories import EVENT_FEATURES, Histories
-from shared.state.known import UNCOUNTED_KINDS
+from shared.state.histories import EVENT_FEATURES, UNCOUNTED_KINDS, Histories
 
 
 @dataclass(slots=True)

@@ -31,8 +31,7 @@ from shared.model.scoring import Scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.policies.contract import no_golden
-from shared.state.histories import EVENT_FEATURES
-from shared.state.known import UNCOUNTED_KINDS
+from shared.state.histories import EVENT_FEATURES, UNCOUNTED_KINDS
 from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.support import snap
@@ -97,7 +96,7 @@ def _judge(
     if user is None or chosen in histories.masked(user):
         return
     window = histories.window(user, before_ms=None if state.event_time_ms % DAY_MS else state.event_time_ms)
-    values = served_scores(scorer, window, learner.stream.trending)
+    values = served_scores(scorer, window, learner.stream.known)
     ranking.mask(values, histories.masked(user))
     for strength, lists in lists_at.items():
         rows = ordered(values, COUNT, strength, attributes, scorer)

@@ -23,8 +23,8 @@ from shared.log.records import DEFAULT_MASKED_KINDS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.process.settings import load
 from shared.state.histories import Histories
-from shared.state.known import Trending
 from shared.state.shop import ShopSettings
+from shared.state.tally import Tally
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.shop import product_ids, user_ids
 from tests.support.processes import ROOT
@@ -141,7 +141,7 @@ def _trainer(states: list[StateVector]) -> tuple[float, float]:
 
 def _inference(states: list[StateVector]) -> tuple[float, float]:
     histories = Histories(20, kinds_of(DEFAULT_MASKED_KINDS))
-    knowledge = Knowledge(histories, Trending(30 * 86_400_000.0), 1)
+    knowledge = Knowledge(histories, Tally(30 * 86_400_000.0), 1)
     for offset, state in enumerate(states):
         state.source_offset = offset
         state.event_id = str(offset)

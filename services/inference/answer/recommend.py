@@ -20,7 +20,7 @@ from shared.model import ranking
 from shared.model.explained import Reasons, explain
 from shared.model.ranking import diversified
 from shared.model.scoring import Scorer
-from shared.model.served import SIMILAR, Places, Served, served, similar
+from shared.model.served import COUNTED, SIMILAR, Places, Served, served, similar
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import EVENT_FEATURES, UNSAID, Window, features_of
@@ -99,8 +99,11 @@ def recommend(
     Args:
         rng: for exploration in learned answers; None: no exploration.
     """
-    learned = version is not None and viewer.window is not None
-    strategy = pb.STRATEGY_LEARNED if learned else pb.STRATEGY_TRENDING
+    known_user = viewer.window is not None
+    learned = version is not None and known_user
+    strategy = pb.STRATEGY_COUNTED if known_user else pb.STRATEGY_TRENDING
+    if learned:
+        strategy = pb.STRATEGY_LEARNED
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
         return Answer([], [], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
@@ -120,7 +123,7 @@ def viewer_of(user_id: str, session: Sequence[str], knowledge: Knowledge) -> Vie
     """The user (empty: a guest) with a session of viewed products, oldest first; unknown products are ignored."""
     histories = knowledge.histories
     user = histories.row(user_id) if user_id else None
-    window = None if user is None else histories.window(user)
+    window = None if user is None else histories.window(user, now_ms=knowledge.now_ms())
     seen: NDArray[np.int32] = np.zeros(0, np.int32) if user is None else histories.masked(user)
     rows = [row for row in map(knowledge.catalogue.find, session) if row is not None]
     if not rows:
@@ -162,6 +165,7 @@ def _appended(window: Window | None, products: NDArray[np.int32], features: NDAr
         np.concatenate([window.products[:, end - kept : end], products[None]], axis=1),
         np.concatenate([window.features[:, end - kept : end], features[None]], axis=1),
         np.array([kept + len(products)], np.int32),
+        window.user,
     )
 
 
@@ -171,7 +175,7 @@ def score(
     """Every product's score; `places` scores new products, None: nothing does."""
     if wishes.explain and version is not None and window is not None:
         version.explains(window)
-    return boosted(served(version, window, knowledge, places), wishes, knowledge)
+    return boosted(served(COUNTED if version is None else version, window, knowledge, places), wishes, knowledge)
 
 
 def score_similar(
@@ -180,8 +184,8 @@ def score_similar(
     """How well every product goes with one product, which is all of the window."""
     if wishes.explain and version is not None:
         version.explains(window)
-    scores = similar(row, window, version, knowledge, knowledge.catalogue.content)
-    return boosted(scores, wishes, knowledge, SIMILAR.popularity_out if version is not None else 0.0)
+    scores = similar(row, window, COUNTED if version is None else version, knowledge, knowledge.catalogue.content)
+    return boosted(scores, wishes, knowledge, SIMILAR.popularity_out)
 
 
 def boosted(scores: Served, wishes: pb.Wishes, knowledge: Knowledge, popularity_out: float = 0.0) -> ScoredProducts:
@@ -223,7 +227,7 @@ def choose(
     if not places or not slate.wishes.explain:
         return places, []
     rows = np.array([placed.row for placed in places], np.int64)
-    return places, explain(scored.served, version, viewer.window, rows, scored.boosts, scored.popularity_out)
+    return places, explain(scored.served, version, viewer.window, rows, knowledge, scored.boosts, scored.popularity_out)
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], slate: SlateRequest, knowledge: Knowledge) -> None:

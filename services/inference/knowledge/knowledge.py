@@ -17,7 +17,8 @@ from shared.log.merge import AppliedMarks, MarksSnapshot
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, LogPosition, StateVector
 from shared.process.errors import Unavailable
 from shared.state.histories import Histories
-from shared.state.known import Known, Trending
+from shared.state.known import Known
+from shared.state.tally import Tally
 
 STOPPING = "the service is stopping: try again"
 
@@ -96,10 +97,10 @@ class Knowledge(Known):
     """
 
     def __init__(
-        self, histories: Histories, trending: Trending, partitions: int, *, places_new_products: bool = True
+        self, histories: Histories, tally: Tally, partitions: int, *, places_new_products: bool = True
     ) -> None:
         self.catalogue = Catalogue()
-        super().__init__(histories, trending, self.catalogue)
+        super().__init__(histories, tally, self.catalogue)
         self.places = self.catalogue.content if places_new_products else None
         self.masks = Masks(self.catalogue)
         self.positions = Positions(partitions)

@@ -35,14 +35,14 @@ from shared.process.arrays import with_prefix, without_prefix
 from shared.process.folders import Digest, pieces, read_folder, what_is_wrong, write_folder
 from shared.process.settings import KafkaSettings
 from shared.state.histories import EVENT_FEATURES, Histories
-from shared.state.known import Trending
 from shared.state.shop import ShopSettings
+from shared.state.tally import Tally
 
 log = logging.getLogger("inference")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TENSORS = "knowledge.safetensors"
 MANIFEST = "manifest.json"
-CONTENT = "content/"  # prefix of the names of its arrays
+CONTENT, TALLY = "content/", "tally/"  # prefixes of the names of their arrays
 LOCK = ".lock"
 LISTED, REMOVED = 1, 2  # the latest record of a product in its topic; 0: none
 # What reading a snapshot may raise: it is damaged, or another process has replaced it meanwhile.
@@ -204,7 +204,6 @@ def write(root: Path, snapshot: KnowledgeSnapshot, origin: SnapshotOrigin) -> Pa
             "tensors_sha256": digests[TENSORS].sha256,
             "positions": {str(p): offset for p, offset in snapshot.positions.items()},
             "marks": {str(p): marks for p, marks in snapshot.marks.items()},
-            "base_ms": snapshot.base_ms,
         }
         return json.dumps({"sha256": _sha256_of(body), "body": body}).encode()
 
@@ -237,7 +236,6 @@ def read(folder: Path, origin: SnapshotOrigin) -> KnowledgeSnapshot:
         load_tensors(content[TENSORS]),
         {int(p): offset for p, offset in body["positions"].items()},
         {int(p): marks for p, marks in body["marks"].items()},
-        body["base_ms"],
     )
 
 
@@ -284,7 +282,6 @@ class KnowledgeSnapshot:
     arrays: Mapping[str, NDArray[Any]]
     positions: Mapping[int, int]  # partition of `freshet.states` → next offset; -1: nothing was read
     marks: Mapping[int, MarksSnapshot]
-    base_ms: int  # of trending
 
     @classmethod
     def take(
@@ -295,23 +292,25 @@ class KnowledgeSnapshot:
         arrays["users"] = _text(knowledge.histories.users)
         arrays["events"], arrays["first_event_ms"] = products.counts
         arrays["view_reward"] = np.array([knowledge.view_reward])
-        arrays["weights"] = products.weights
+        arrays |= with_prefix(TALLY, knowledge.tally.to_arrays(len(products.ids)))
         records = (LISTED if p in listed.now else REMOVED if p in listed.removed else 0 for p in products.ids)
         arrays["products_said"] = np.fromiter(records, np.uint8, len(products.ids))
         arrays["product_ids"] = _text(products.ids)
         arrays |= with_prefix(CONTENT, products.content)
-        return cls(arrays, dict(positions), knowledge.positions.marks(), products.base_ms)
+        return cls(arrays, dict(positions), knowledge.positions.marks())
 
     def restore(self, origin: SnapshotOrigin) -> RestoredKnowledge:
         """Rebuild what was copied."""
         arrays = self.arrays
         products = _lines(arrays["product_ids"], len(arrays["products_said"]))
         records = arrays["products_said"].tolist()
+        tally = Tally(origin.trending_half_life_days * DAY_MS)
+        tally.resume(without_prefix(TALLY, arrays))
         return RestoredKnowledge(
             Histories.from_arrays(
                 _lines(arrays["users"], len(arrays["counts"])), dict(arrays), frozenset(origin.masked_kinds)
             ),
-            Trending.from_array(arrays["weights"], self.base_ms, origin.trending_half_life_days * DAY_MS),
+            tally,
             {p: AppliedMarks(marks) for p, marks in self.marks.items()},
             products,
             ListedProducts(
@@ -332,17 +331,15 @@ class ProductFigures:
     """
 
     counts: tuple[NDArray[np.int64], NDArray[np.int64]]  # of the catalogue
-    weights: NDArray[np.float64]  # of trending
-    base_ms: int  # likewise
     ids: Sequence[str]  # row → product_id; at least as many rows as the others
     content: Mapping[str, NDArray[Any]]  # what it has learned of new products
 
     @classmethod
     def copy(cls, knowledge: Knowledge) -> ProductFigures:
         """Copy the current figures."""
-        counts, weights = knowledge.catalogue.counts(), knowledge.trending.to_array()
+        counts = knowledge.catalogue.counts()
         ids = list(knowledge.catalogue.ids)  # last: loading a version may add products meanwhile
-        return cls(counts, weights, knowledge.trending.base_ms, ids, knowledge.catalogue.content.learned(len(ids)))
+        return cls(counts, ids, knowledge.catalogue.content.learned(len(ids)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +347,7 @@ class RestoredKnowledge:
     """What a snapshot held, rebuilt."""
 
     histories: Histories
-    trending: Trending
+    tally: Tally
     marks: Mapping[int, AppliedMarks]
     products: Sequence[str]  # row → product_id
     listed: ListedProducts
@@ -365,7 +362,7 @@ class RestoredKnowledge:
         for product_id in self.listed.removed:
             knowledge.catalogue.remove(product_id)
         knowledge.catalogue.resume_counts(*self.counts, self.content)
-        knowledge.resume(self.histories, self.trending)
+        knowledge.resume(self.histories, self.tally)
         knowledge.positions.resume(self.marks)
         knowledge.view_reward = self.view_reward
 

@@ -35,6 +35,7 @@ class EncoderScores:
     """
 
     head = HEAD
+    mixture = None
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

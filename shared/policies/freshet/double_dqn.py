@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.policies.contract import StepReport
-from shared.policies.freshet.mixture import PopularityEras
+from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.network import Encoder, at
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings

@@ -1,9 +1,8 @@
 """The policy `freshet`: counts, choices and values, weighted by how well each predicted.
 
-Counts: popularity and relations between products, mixed by online expectation-maximisation. Choices and values: a
-sequence encoder with a cross-entropy head and a Double-Q head on one state (SQN: Xin et al., SIGIR 2020), which learn
-what popularity does not explain. What is served is log(mixture) + trend + w_ce · logit + w_q · Q, where the trend says
-how much more popular a product is now than in the stream's popularity, which halves slowly.
+Counts: the mixture of the tally's experts (`shared.model.mixture`), of which only the weights are learned here. Choices
+and values: a sequence encoder with a cross-entropy head and a Double-Q head on one state (SQN: Xin et al., SIGIR 2020),
+which learn what popularity does not explain. What is served is log(mixture) + w_ce · logit + w_q · Q.
 """
 
 from __future__ import annotations
@@ -16,23 +15,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.model.format import Golden, NeighbourPart, Parts
-from shared.model.served import FloatArray, logs, mix
-from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, StepReport, keeps_contract
-from shared.policies.counts import Cooccurrence, Relation
+from shared.log.records import DAY_MS
+from shared.model.format import Golden, Parts
+from shared.model.mixture import LAGS, context_of, expert_shares, groups, mix
+from shared.model.served import FloatArray, logs
+from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.contract import (
+    Fitted,
+    Gauges,
+    Learned,
+    PolicySnapshot,
+    StepReport,
+    keeps_contract,
+    nothing_to_add,
+)
 from shared.policies.freshet.double_dqn import DoubleDQN
-from shared.policies.freshet.mixture import Itself, Mixture, PopularityEras, Trend
+from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.network import HEADS, folded, to_onnx
 from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.settings import FreshetSettings, steps_after
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
+from shared.policies.freshet.weights import Weights
 from shared.process.arrays import without_prefix
-from shared.state.histories import EVENT_FEATURES, Window
+from shared.state.histories import EVENT_FEATURES, Window, disappoints
 from shared.state.stream import Seen, Stream
 from shared.state.transitions import Transition
 
-# What follows what, at short range, and what goes together, at longer range.
-RELATIONS = (Relation("next", 0.5, both_ways=False), Relation("together", 0.8, both_ways=True))
+# With so many products more, one event fewer is ranked by every blend.
+BLENDED_PRODUCTS = 2000
 # Users and products of the golden queries.
 GOLDEN_USERS = 8
 GOLDEN_PRODUCTS = 32
@@ -48,6 +58,7 @@ class FreshetPolicy:
     reads_future: ClassVar[bool] = False
     published: ClassVar[bool] = True
     fit_sequences = None
+    popularity_weight = 1.0  # beside `mixture`, which holds popularity
 
     def __init__(self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None) -> None:
         self.settings = settings or FreshetSettings()
@@ -57,12 +68,11 @@ class FreshetPolicy:
         self.buffer = ReplayBuffer(self.settings.buffer_size, stream.histories.length, len(EVENT_FEATURES))
         self.eras = PopularityEras()
         self.eras.note(0, np.zeros(0, np.float32), oldest=0)
-        self.relations: list[Cooccurrence | Itself] = [*(Cooccurrence(relation) for relation in RELATIONS), Itself()]
-        self.mixture = Mixture(len(self.relations), stream.histories.length)
-        self.trend = Trend()
+        self.weights = Weights()
         self.validation = Validation(self.settings.holdout_size)
         self.choice: Choice = UNDECIDED
         self.dqn = DoubleDQN(self.settings, self.generator)
+        stream.on_each.append(self._look)
 
     @property
     def epsilon(self) -> float:
@@ -71,52 +81,63 @@ class FreshetPolicy:
         return max(s.epsilon_end, s.epsilon_start * s.epsilon_decay**self.stream.applied)
 
     @property
-    def popularity_weight(self) -> float:
-        """What popularity counts in the mixture."""
-        return self.mixture.popularity
+    def mixture(self) -> FloatArray:
+        """What each of the tally's experts counts in each context, (C, E)."""
+        return self.weights.served()
 
-    def related(self, window: Window) -> FloatArray:
-        """What the relations say after a history, weighted."""
-        return self._related(window.products[0, : int(window.lengths[0])])
+    def related(self, window: Window) -> FloatArray:  # noqa: ARG002
+        """Nothing: the relations are in the mixture."""
+        return nothing_to_add(len(self.stream.products))
 
     def scores(self, window: Window) -> FloatArray:
-        """The trend, and what the heads say, weighted."""
+        """What the heads say, weighted."""
         n = int(window.lengths[0])
-        result: FloatArray = self.trend.scores(self.stream.trending.shares())
-        if self.choice.ce or self.choice.q:
-            logits, q = self._heads(window.products[0, :n], window.features[0, :n])
-            result += np.float32(self.choice.ce) * logits + np.float32(self.choice.q) * q
-        return result
+        if not self.choice.ce and not self.choice.q:
+            return np.zeros(self.dqn.tables.size, np.float32)
+        logits, q = self._heads(window.products[0, :n], window.features[0, :n])
+        return np.float32(self.choice.ce) * logits + np.float32(self.choice.q) * q
 
     def learn(self, seen: Seen) -> StepReport | None:
         """Learn from one event."""
-        for growing in (self.dqn.tables, self.trend):
-            growing.grow_to(len(self.stream.products))
-        report = None if seen.transition is None else self._learn_from(seen.transition, seen)
-        self.trend.add(seen)
-        return report
+        self.dqn.tables.grow_to(len(self.stream.products))
+        return None if seen.transition is None else self._learn_from(seen.transition, seen)
+
+    def _look(self, state: StateVector) -> None:
+        """Learn how well each expert and each head would have ranked an event that is about to be applied."""
+        stream = self.stream
+        row = stream.rows.get(state.product_id)
+        if not state.user_id or row is None or not stream.known.products.had_event(row) or disappoints(state):
+            return
+        histories, t = stream.histories, state.event_time_ms
+        if histories.is_late(state):
+            return
+        user = histories.row(state.user_id)
+        window, masked = None, np.zeros(0, np.int32)
+        if user is not None:
+            window = histories.window(user, before_ms=t if t % DAY_MS == 0 else None, now_ms=t)
+            masked = histories.masked(user)
+            if row in masked:
+                return
+        length = 0 if window is None else int(window.lengths[0])
+        context = context_of(length, 0 if window is None else window.since_ms)
+        serial = stream.assembler.serial
+        if window is not None and length and serial % self.settings.holdout_every == 0:
+            self._validate(window, row, state.reward, masked)
+        if serial % (1 + len(stream.products) // BLENDED_PRODUCTS) == 0:
+            weights = self.weights.mixed(context).astype(np.float32)
+            members = groups(stream.known, window, weights, len(stream.products))
+            self.weights.note_ranked(members, row, masked, context)
+        self.weights.note(expert_shares(stream.known, window, row), min(length, LAGS), context)
 
     def _learn_from(self, transition: Transition, seen: Seen) -> StepReport | None:
         s = self.settings
         if (transition.serial + 1) % s.era_events == 0:  # what holds from the next transition on
-            self.eras.note(
-                transition.serial + 1, self.stream.trending.log_popularity(), oldest=self.buffer.oldest_serial
-            )
+            self.eras.note(transition.serial + 1, self.stream.tally.log_popularity(), oldest=self.buffer.oldest_serial)
         if seen.continued is not None:
             self.buffer.set_discount(seen.continued.serial, s.discount)
         if len(transition.products) == 1:  # a user's first event has no state before it to learn from
             return None
-        before = transition.products[transition.judged]
-        if transition.was_possible and len(before):
-            if transition.serial % s.holdout_every == 0:
-                self._validate(transition, seen.popularity)
-            shares = np.stack([r.beside(before[::-1], transition.action) for r in self.relations])  # (R, n)
-            self.mixture.note(seen.popularity, shares)
-            self.trend.note(seen)
         self.buffer.add(transition)
-        if transition.chosen:
-            for relation in self.relations:
-                relation.add(transition.products[:-1], transition.action)
         if not self._is_step_due(self.buffer.added):
             return None
         sampled = self.dqn.tables.size > s.full_softmax_products
@@ -132,12 +153,7 @@ class FreshetPolicy:
 
     def gauges(self) -> Gauges:
         """The exploration rate, the replay buffer and the mixture."""
-        relations = {name: part.weight for name, part in self.parts().items()}
-        return Gauges(
-            epsilon=self.epsilon,
-            buffer_size=len(self.buffer),
-            mixture={"popularity": self.popularity_weight} | relations,
-        )
+        return Gauges(epsilon=self.epsilon, buffer_size=len(self.buffer), mixture=self.weights.shares())
 
     def snapshot(self) -> PolicySnapshot:
         """Everything but the stream."""
@@ -146,11 +162,9 @@ class FreshetPolicy:
             "buffer": self.buffer.to_arrays(),
             "eras": self.eras.to_arrays(),
             "validation": self.validation.to_arrays(),
-            "trend": self.trend.to_arrays(),
-            **{f"relation.{r.name}": r.to_arrays() for r in self.relations},
+            "weights": self.weights.to_arrays(),
         }
         arrays = {f"{part}/{name}": array for part, group in parts.items() for name, array in group.items()}
-        arrays["mixture"] = self.mixture.to_array()
         arrays["generator"] = self.generator.get_state().numpy().copy()
         state: dict[str, Any] = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
         return PolicySnapshot(arrays, state)
@@ -167,20 +181,9 @@ class FreshetPolicy:
         self.eras = PopularityEras.from_arrays(part("eras"))
         self.validation.restore(part("validation"))
         self.choice = self.validation.choose()
-        self.trend.restore(part("trend"))
-        for relation in self.relations:
-            relation.restore(part(f"relation.{relation.name}"))
-        self.mixture.restore(arrays["mixture"])
+        self.weights.restore(part("weights"))
         self.generator.set_state(_tensor(arrays["generator"]))
         self.rng.bit_generator.state = state["rng"]
-
-    def parts(self) -> dict[str, NeighbourPart]:
-        """How each relation enters the score."""
-        totals = self.mixture.lags.sum(axis=1)
-        return {
-            relation.name: NeighbourPart(weight=float(total), lags=tuple((lags / total).tolist()))
-            for relation, lags, total in zip(self.relations, self.mixture.lags, totals, strict=True)
-        }
 
     def heads_of(self, products: NDArray[np.int32], features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries of one state, (H, D): products (n,), features (n, F)."""
@@ -203,23 +206,15 @@ class FreshetPolicy:
         )
         return logits, values
 
-    def _related(self, history: NDArray[np.int32]) -> FloatArray:
-        products, n = len(self.stream.products), len(history)
-        lags = self.mixture.lags[:, :n][:, ::-1]  # oldest first, as the history
-        parts = [r.summed(history, weights, products) for r, weights in zip(self.relations, lags, strict=True)]
-        total: FloatArray = np.sum(parts, axis=0, dtype=np.float32)
-        return total
-
-    def _validate(self, transition: Transition, popularity: float) -> None:
+    def _validate(self, window: Window, row: int, reward: float, masked: NDArray[np.int32]) -> None:
         """Rank one event by every candidate, as it could have been ranked before it."""
         if not self.dqn.steps:
             return
-        shares = self.stream.trending.shares()
-        shares[transition.action] = popularity  # the stream has counted the event
-        before = transition.products[transition.judged]
-        logits, q = self._heads(before, transition.features[transition.judged])
-        counted = logs(mix(shares, self.popularity_weight, self._related(before))) + self.trend.scores(shares)
-        self.validation.note(logits, q, counted, logs(shares), transition.action, transition.reward, transition.masked)
+        known = self.stream.known
+        n, a = int(window.lengths[0]), self.dqn.tables.size
+        logits, q = self._heads(window.products[0, :n], window.features[0, :n])
+        counted = logs(mix(known, window, self.mixture, a))
+        self.validation.note(logits, q, counted, logs(known.shares()[:a]), row, reward, masked)
         self.choice = self.validation.choose()
 
     def _is_step_due(self, kept: int) -> bool:
@@ -231,7 +226,7 @@ class FreshetPolicy:
 
     def _draw_weights(self) -> NDArray[np.float64]:
         """How often a product is drawn into the shared sample: half by decayed popularity, half evenly."""
-        shares = self.stream.trending.scores().astype(np.float64)
+        shares = self.stream.tally.scores().astype(np.float64)
         weights = 0.5 * shares / shares.sum() + 0.5 / len(shares)
         normalised: NDArray[np.float64] = weights / weights.sum()
         return normalised
@@ -242,25 +237,23 @@ def learned_of(policy: FreshetPolicy) -> Learned:
     stream, choice, tables = policy.stream, policy.choice, policy.dqn.tables
     a = tables.size
     vectors = {name: tensor[:a].numpy().copy() for name, tensor in tables.values.items()}
-    heads = {"ce": choice.ce, "q": choice.q, "trend": 1.0}
+    heads = {"ce": choice.ce, "q": choice.q}
     of_heads = {
         head: folded(policy.dqn.encoder, head, vectors[f"output.{head}"], vectors[f"bias.{head}"]) for head in HEADS
     }
-    trend = policy.trend.scores(stream.trending.shares())  # (A,)
     parts = Parts(
         encoder=to_onnx(policy.dqn.encoder),
         input=vectors["input"],
         outputs={head: output for head, (output, _) in of_heads.items()},
-        biases={head: bias for head, (_, bias) in of_heads.items()} | {"trend": trend},
+        biases={head: bias for head, (_, bias) in of_heads.items()},
         products=stream.products[:a],
-        neighbours={relation.name: relation.neighbours(a) for relation in policy.relations},
+        mixture=policy.mixture.copy(),
     )
     return Learned(
         parts,
         heads=heads,
-        popularity_weight=policy.popularity_weight,
-        neighbours=policy.parts(),
-        golden=_golden(policy, vectors | {"bias.trend": trend}, heads),
+        popularity_weight=1.0,
+        golden=_golden(policy, vectors, heads),
         metrics={
             "validation_events": float(choice.events),
             "validation_hr_at_10": choice.hit_ratio,
@@ -288,7 +281,6 @@ def _golden(policy: FreshetPolicy, vectors: Mapping[str, NDArray[np.float32]], h
     for g, window in enumerate(windows):
         n = int(window.lengths[0])
         queries = policy.heads_of(window.products[0, :n], window.features[0, :n])
-        scores[g] = heads["trend"] * vectors["bias.trend"][rows]
         for head, query in zip(HEADS, queries, strict=True):
             scores[g] += np.float32(heads[head]) * (
                 vectors[f"output.{head}"][rows] @ query + vectors[f"bias.{head}"][rows]

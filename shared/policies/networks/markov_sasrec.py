@@ -59,6 +59,7 @@ class MarkovSasRecPolicy:
     seeded: ClassVar[bool] = True
     reads_future: ClassVar[bool] = False
     published: ClassVar[bool] = True
+    mixture = None
 
     def __init__(self, stream: Stream, seed: int, *, refit: Passes = REFIT, whole: Passes = WHOLE) -> None:
         self._stream = stream
@@ -165,7 +166,7 @@ class MarkovSasRecPolicy:
         gains = np.zeros(len(WEIGHTS))
         for user in users.tolist():
             window = window_of(sequences[user], self._stream.settings.history_length)
-            counted = served_scores(self.counts, window, self._stream.trending)
+            counted = served_scores(self.counts, window, self._stream.known)
             logits = self.encoder.scores(window)
             for place, weight in enumerate(WEIGHTS):
                 values = counted.copy()

@@ -20,7 +20,7 @@ from shared.log.topics import Topics
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.settings import KafkaSettings
 from shared.state.histories import Histories
-from shared.state.known import Trending
+from shared.state.tally import Tally
 
 
 def test_a_call_is_too_late_when_less_is_left_than_an_answer_takes() -> None:
@@ -48,7 +48,7 @@ def test_a_call_is_too_late_when_less_is_left_than_an_answer_takes() -> None:
 )
 def test_a_call_whose_deadline_has_passed_is_refused(call: str, request_: Any, expected: list[str]) -> None:
     nothing: Any = SimpleNamespace(serving=None)
-    knowledge = Knowledge(Histories(3, frozenset()), Trending(DAY_MS), 1)
+    knowledge = Knowledge(Histories(3, frozenset()), Tally(DAY_MS), 1)
     knowledge.catalogue.row_of("p")
     metrics = InferenceMetrics(CollectorRegistry())
     servicer = Servicer(InferenceSettings(), Topics.of(KafkaSettings()), knowledge, nothing, nothing, nothing, metrics)

@@ -12,13 +12,13 @@ from shared.log.records import DAY_MS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.errors import Unavailable
 from shared.state.histories import Histories
-from shared.state.known import Trending
+from shared.state.tally import Tally
 from tests.support.states import review
 
 
 def test_nobody_waits_any_longer_once_it_gives_up_and_what_was_reached_stays_so() -> None:
     async def ask() -> None:
-        knowledge = Knowledge(Histories(3, kinds_of(["review"])), Trending(DAY_MS), 1)
+        knowledge = Knowledge(Histories(3, kinds_of(["review"])), Tally(DAY_MS), 1)
         state = review("ann", "p0", 1)
         state.event_id, state.source_offset = "e", 5
         knowledge.apply_once(state, 0)
@@ -36,7 +36,7 @@ def test_nobody_waits_any_longer_once_it_gives_up_and_what_was_reached_stays_so(
 
 def test_new_products_are_placed_beside_what_is_popular_now() -> None:
     """A new product is not placed before the popular ones, though a product like it scores far above them."""
-    knowledge = Knowledge(Histories(3, kinds_of(["review"])), Trending(DAY_MS), 1)
+    knowledge = Knowledge(Histories(3, kinds_of(["review"])), Tally(DAY_MS), 1)
     for n in range(40):
         state = review(f"u{n}", "hit" if n % 10 else "guitar", 1)
         state.event_id, state.source_offset = f"e{n}", n

@@ -27,7 +27,7 @@ from shared.model.scoring import load_scorer
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import EVENT_FEATURES, FUTURE_FEATURES, Histories
-from shared.state.known import Trending
+from shared.state.tally import Tally
 from tests.support.states import START_MS, review
 from tests.support.versions import tiny_version
 
@@ -51,7 +51,7 @@ def view(user: str, product: str, day: float, reward: float = 0.05) -> ev.StateV
 
 def knowledge_of(*states: ev.StateVector, length: int = 4, placing: bool = True) -> Knowledge:
     histories = Histories(length, kinds_of(["review"]))
-    knowledge = Knowledge(histories, Trending(30 * DAY_MS), 1, places_new_products=placing)
+    knowledge = Knowledge(histories, Tally(30 * DAY_MS), 1, places_new_products=placing)
     for n, state in enumerate(states):
         state.event_id, state.source_offset = f"e{n}", n
         assert knowledge.apply_once(state, 0)

@@ -40,8 +40,8 @@ from shared.log.records import DAY_MS, masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.process.settings import KafkaSettings, load
 from shared.state.histories import Histories
-from shared.state.known import Trending
 from shared.state.shop import ShopSettings
+from shared.state.tally import Tally
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
 
@@ -56,7 +56,7 @@ def metrics() -> InferenceMetrics:
 
 def fresh() -> Knowledge:
     histories = Histories(SETTINGS.history_length, masked_kinds_of(SETTINGS.masked_kinds))
-    return Knowledge(histories, Trending(SETTINGS.trending_half_life_days * DAY_MS), 2)
+    return Knowledge(histories, Tally(SETTINGS.trending_half_life_days * DAY_MS), 2)
 
 
 def apply(knowledge: Knowledge, states: list[ev.StateVector], first: int = 0) -> None:

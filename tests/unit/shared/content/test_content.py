@@ -15,7 +15,7 @@ from shared.content.likeness import Likeness, tokens_of
 from shared.content.new_products import Content, ContentSettings
 from shared.model.served import served, served_scores
 from shared.pb.freshet.v1.events_pb2 import Product
-from shared.state.known import Trending
+from shared.state.tally import Tally
 
 SETTINGS = ContentSettings(
     neighbours=2, events=4, prior=1.0, doubt=0.25, discount=0.5, discount_events=1e9, discount_shape=1e9
@@ -238,7 +238,7 @@ def test_content_never_takes_and_adds_no_more_than_those_beside_it_have(events: 
 
 
 def test_what_is_served_holds_the_places_and_nothing_else_changes() -> None:
-    trending = Trending(1000.0)
+    trending = Tally(1000.0)
     for row in (0, 0, 0, 0, 1, 1, 1, 1):
         trending.add(row, 1, 5)
     trending.grow_to(3)

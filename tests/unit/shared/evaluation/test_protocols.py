@@ -185,7 +185,7 @@ def test_temporal_learns_before_the_moment_and_nothing_after_it() -> None:
     events = run.record.events
     assert events["event_time_ms"].min() >= moment_ms
     assert run.record.size == 200 - len(before)
-    assert run.stream.trending.base_ms < moment_ms
+    assert run.stream.known.base_ms < moment_ms
     # The user's own history goes on: who came back has more events before the second.
     again = [n for user in set(events["user"].tolist()) for n in np.flatnonzero(events["user"] == user)[1:].tolist()]
     assert all(events["user_events"][n] > 0 for n in again)

@@ -27,7 +27,7 @@ from shared.pb.freshet.v1.recommender_pb2 import (
     PART_TRENDING,
 )
 from shared.state.histories import EVENT_FEATURES, Window
-from shared.state.known import Trending
+from shared.state.tally import Tally
 from tests.unit.shared.policies.test_contract import PUBLISHED, learned, published
 
 FloatArray = NDArray[np.float32]
@@ -78,7 +78,7 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
     rows, given = np.arange(len(stream.products)), set()
     for user in range(20):
         window = stream.histories.window(user)
-        scored = served(scorer, window, stream.trending, content)
+        scored = served(scorer, window, stream.known, content)
         for row, reasons in enumerate(each(explain(scored, scorer, window, rows, boosts))):
             total = sum(reason.score for reason in reasons.values())
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
@@ -122,8 +122,8 @@ def history(*sentiments: float) -> Window:
     return Window(np.zeros((1, len(sentiments)), np.int32), features, np.array([len(sentiments)], np.int32))
 
 
-def popularity(*products: int) -> Trending:
-    trending = Trending(1000.0)
+def popularity(*products: int) -> Tally:
+    trending = Tally(1000.0)
     for product in products:
         trending.add(product, 1, 5)
     return trending

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared.model.served import served_scores
 from shared.state.histories import EVENT_FEATURES, Window
-from shared.state.known import Trending
+from shared.state.tally import Tally
 
 INF = float("inf")
 
@@ -58,8 +58,8 @@ class AnyScores:
         return self._values.copy()
 
 
-def counted(*products: int) -> Trending:
-    trending = Trending(1000.0)
+def counted(*products: int) -> Tally:
+    trending = Tally(1000.0)
     for product in products:
         trending.add(product, 1, 5)
     return trending

@@ -13,7 +13,7 @@ from shared.model.served import SimilarSettings, similar
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
 from shared.state.histories import EVENT_FEATURES, Window
-from shared.state.known import Trending
+from shared.state.tally import Tally
 
 LOOKED = Window(np.zeros((1, 1), np.int32), np.zeros((1, 1, len(EVENT_FEATURES)), np.float32), np.ones(1, np.int32))
 TITLES = ("red guitar", "drum", "guitar strings", "red guitar", "rake")
@@ -42,8 +42,8 @@ def shop(*events: int) -> Content:
     return content
 
 
-def popularity(*counts: int) -> Trending:
-    trending = Trending(1000.0)
+def popularity(*counts: int) -> Tally:
+    trending = Tally(1000.0)
     for row, count in enumerate(counts):
         for _ in range(count):
             trending.add(row, 1, 5)

@@ -93,7 +93,7 @@ def test_what_is_published_ranks_as_the_policy_does_now(name: str, tmp_path: Pat
     scorer = published(stream, policy, tmp_path)
     for user in range(20):
         window = stream.histories.window(user)
-        now, then = (served_scores(version, window, stream.trending) for version in (policy, scorer))
+        now, then = (served_scores(version, window, stream.known) for version in (policy, scorer))
         assert np.allclose(now, then, rtol=1e-3, atol=1e-3)
         top, other = (ranking.top_k(values, 20) for values in (now, then))
         assert np.allclose(now[top], now[other], rtol=1e-3, atol=1e-3)
@@ -168,6 +168,6 @@ def test_repeat_ranks_the_users_own_products_first_and_markov_what_followed_the_
         for day, (user, product) in enumerate(shopping):
             policy.learn(stream.apply(review(user, product, day)))
         window = stream.histories.window(2)
-        rows = ranking.top_k(served_scores(policy, window, stream.trending), 3)
+        rows = ranking.top_k(served_scores(policy, window, stream.known), 3)
         ranked[name] = "".join(stream.products[row] for row in rows)
     assert ranked == {"trending": "wxz", "repeat": "xzw", "markov": "yxz"}

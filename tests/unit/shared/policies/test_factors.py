@@ -86,7 +86,7 @@ def test_two_tastes_are_told_apart_also_of_users_who_came_after_the_fit(name: st
             policy.learn(stream.apply(review(f"new {taste}", f"{taste}{product}", 99)))
         row = stream.histories.row(f"new {taste}")
         assert row is not None
-        values = served_scores(policy, stream.histories.window(row), stream.trending)
+        values = served_scores(policy, stream.histories.window(row), stream.known)
         ranking.mask(values, stream.histories.masked(row))
         products = [stream.products[best] for best in ranking.top_k(values, 7)]
         assert {product[0] for product in products} == {taste}
@@ -100,10 +100,10 @@ def test_before_it_is_fitted_it_ranks_as_trending_and_what_came_later_is_average
     for day, product in enumerate("abcab"):
         policy.learn(stream.apply(review(f"user{day % 2}", product, day)))
     window = stream.histories.window(0)
-    popular = ranking.top_k(stream.trending.shares(), 3)
-    assert ranking.top_k(served_scores(policy, window, stream.trending), 3).tolist() == popular.tolist()
+    popular = ranking.top_k(stream.known.shares(), 3)
+    assert ranking.top_k(served_scores(policy, window, stream.known), 3).tolist() == popular.tolist()
     policy.refit()
     policy.learn(stream.apply(review("user0", "new", 9)))
-    values = served_scores(policy, stream.histories.window(0), stream.trending)
+    values = served_scores(policy, stream.histories.window(0), stream.known)
     assert len(policy.scores(window)) == 3
     assert values[:3].min() <= values[3] <= values[:3].max()

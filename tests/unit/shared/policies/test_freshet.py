@@ -173,7 +173,7 @@ def test_a_product_of_the_catalogue_without_an_event_hinders_neither_ranking_nor
     stream.known.products.row_of("never bought")
     window = stream.histories.window(0)
     assert len(policy.scores(window)) == known
-    assert len(served_scores(policy, window, stream.trending)) == known + 1
+    assert len(served_scores(policy, window, stream.known)) == known + 1
     assert len(policy.learned().parts.products) == known
     published = scorer(learner).scores(window)
     assert published[:known] == pytest.approx(policy.scores(window), abs=1e-3)
@@ -279,7 +279,7 @@ def test_guests_count_for_popularity_and_for_nothing_else() -> None:
     assert with_guests.stream.assembler.serial == without.stream.assembler.serial
     assert len(freshet(with_guests).buffer) == len(freshet(without).buffer)
     first = without.stream.rows["p0"]
-    assert with_guests.stream.trending.share(first) > 0.3 > without.stream.trending.share(first)
+    assert with_guests.stream.known.share(first) > 0.3 > without.stream.known.share(first)
     with_counts, counts = (
         {name: array.tolist() for name, array in freshet(learner).relations[0].to_arrays().items()}
         for learner in (with_guests, without)

@@ -47,7 +47,7 @@ def fitted(validation: list[int] | None = None) -> tuple[Stream, MarkovSasRecPol
 
 
 def scored(stream: Stream, policy: MarkovSasRecPolicy | Scorer, *history: int) -> NDArray[np.float32]:
-    return served_scores(policy, window_of(np.array(history, np.int32), SETTINGS.history_length), stream.trending)
+    return served_scores(policy, window_of(np.array(history, np.int32), SETTINGS.history_length), stream.known)
 
 
 def test_it_ranks_by_both_and_what_is_published_ranks_alike(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_it_ranks_by_both_and_what_is_published_ranks_alike(tmp_path: Path) -> N
         now = scored(stream, policy, 3, newest)
         assert now.argmax() == (newest + 1) % PRODUCTS
         assert np.allclose(now, scored(stream, scorer, 3, newest), rtol=1e-3, atol=1e-3)
-        alone = served_scores(policy.counts, window_of(np.array([3, newest], np.int32), 6), stream.trending)
+        alone = served_scores(policy.counts, window_of(np.array([3, newest], np.int32), 6), stream.known)
         assert not np.allclose(now - now.mean(), alone - alone.mean()), "the encoder counts, too"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from shared.policies.freshet.mixture import Mixture
 
 

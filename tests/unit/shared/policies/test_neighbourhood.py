@@ -85,7 +85,7 @@ def ranked(policy_name: str, events: list[pb.StateVector], user: str, count: int
     policy.refit()
     row = stream.histories.row(user)
     assert row is not None
-    values = served_scores(policy, stream.histories.window(row), stream.trending)
+    values = served_scores(policy, stream.histories.window(row), stream.known)
     ranking.mask(values, stream.histories.masked(row))
     return "".join(stream.products[product] for product in ranking.top_k(values, count))
 
@@ -128,14 +128,14 @@ def test_before_it_is_fitted_it_ranks_as_trending_and_what_came_later_says_nothi
     for day, product in enumerate("abcab"):
         policy.learn(stream.apply(review("user", product, day)))
     window = stream.histories.window(0)
-    popular = ranking.top_k(stream.trending.shares(), 3)
-    assert ranking.top_k(served_scores(policy, window, stream.trending), 3).tolist() == popular.tolist()
+    popular = ranking.top_k(stream.known.shares(), 3)
+    assert ranking.top_k(served_scores(policy, window, stream.known), 3).tolist() == popular.tolist()
     policy.refit()
     before = policy.related(window)
     assert before.any()
     policy.learn(stream.apply(review("user", "new", 9)))
     window = stream.histories.window(0)
-    assert len(served_scores(policy, window, stream.trending)) == 4
+    assert len(served_scores(policy, window, stream.known)) == 4
     assert policy.related(window).max() < before.max(), "the new product takes the newest place and is beside nothing"
 
 

@@ -17,16 +17,17 @@ from shared.log.records import DAY_MS, masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.settings import load
 from shared.state.histories import Histories
-from shared.state.known import Known, KnownProducts, Trending
+from shared.state.known import Known, KnownProducts
 from shared.state.shop import ShopSettings
 from shared.state.stream import Stream
+from shared.state.tally import Tally
 from tests.support.states import review, shoppers
 
 SHOP = load(ShopSettings, {"FRESHET_SHOP_HISTORY_LENGTH": "3"})
 
 
 def known(products: KnownProducts | None = None) -> Known:
-    return Known(Histories(3, frozenset()), Trending(30.0 * DAY_MS), products or KnownProducts())
+    return Known(Histories(3, frozenset()), Tally(30.0 * DAY_MS), products or KnownProducts())
 
 
 def mixed_states(count: int) -> list[pb.StateVector]:
@@ -47,7 +48,7 @@ def learner() -> Learner:
 
 def knowledge() -> Knowledge:
     histories = Histories(SHOP.history_length, masked_kinds_of(SHOP.masked_kinds))
-    return Knowledge(histories, Trending(SHOP.trending_half_life_days * DAY_MS), 1)
+    return Knowledge(histories, Tally(SHOP.trending_half_life_days * DAY_MS), 1)
 
 
 def judge() -> Prequential:

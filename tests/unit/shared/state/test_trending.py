@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.state.known import REBASE_EXPONENT, SMOOTHING, UNCOUNTED_KINDS, Trending
+from shared.state.histories import UNCOUNTED_KINDS
+from shared.state.tally import SMOOTHING, Tally
 
 REVIEW = pb.EVENT_KIND_REVIEW
 START = 1_300_000_000_000
 
 
 def test_an_event_halves_with_the_half_life() -> None:
-    trending = Trending(10 * DAY_MS)
+    trending = Tally(10 * DAY_MS)
     trending.add(0, REVIEW, START)
     trending.add(1, REVIEW, START + 10 * DAY_MS)
     assert trending.scores().tolist() == pytest.approx([1 / 3, 2 / 3])
@@ -27,7 +28,7 @@ def test_an_event_halves_with_the_half_life() -> None:
 
 
 def test_a_late_event_counts_as_old_as_it_is() -> None:
-    trending = Trending(10 * DAY_MS)
+    trending = Tally(10 * DAY_MS)
     trending.add(0, REVIEW, START)
     trending.add(1, REVIEW, START - 10 * DAY_MS)
     assert trending.scores().tolist() == pytest.approx([2 / 3, 1 / 3])
@@ -37,7 +38,7 @@ def test_a_late_event_counts_as_old_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", sorted(UNCOUNTED_KINDS))
 def test_what_is_no_sign_of_popularity_only_gives_a_place(kind: int) -> None:
-    trending = Trending(1.0)
+    trending = Tally(1.0)
     trending.add(2, kind, START)
     assert trending.scores().tolist() == [0.0, 0.0, 0.0]
     assert trending.base_ms == 0
@@ -46,7 +47,7 @@ def test_what_is_no_sign_of_popularity_only_gives_a_place(kind: int) -> None:
 
 
 def test_log_popularity_is_finite_and_sums_to_one() -> None:
-    trending = Trending(DAY_MS)
+    trending = Tally(DAY_MS)
     trending.add(0, REVIEW, START)
     trending.add(3, pb.EVENT_KIND_DISLIKE, START)
     shares = np.exp(trending.log_popularity())
@@ -55,7 +56,7 @@ def test_log_popularity_is_finite_and_sums_to_one() -> None:
 
 
 def test_before_any_event_there_is_nothing_to_rank() -> None:
-    trending = Trending(DAY_MS)
+    trending = Tally(DAY_MS)
     assert trending.scores().tolist() == []
     assert trending.log_popularity().tolist() == []
 
@@ -69,7 +70,7 @@ def test_before_any_event_there_is_nothing_to_rank() -> None:
 )
 def test_scaling_the_weights_back_changes_no_share(events: list[tuple[int, float]]) -> None:
     half_life = DAY_MS
-    trending = Trending(half_life, products=1)
+    trending = Tally(half_life, products=1)
     events = sorted(events, key=lambda event: event[1])
     for product, at in events:
         trending.add(product, REVIEW, START + int(at * half_life))
@@ -82,14 +83,14 @@ def test_scaling_the_weights_back_changes_no_share(events: list[tuple[int, float
 
 
 def test_after_a_silence_of_ages_only_the_new_counts() -> None:
-    trending = Trending(1.0)
+    trending = Tally(1.0)
     trending.add(0, REVIEW, START)
     trending.add(1, REVIEW, START + 10**12)
     assert trending.scores().tolist() == [0.0, 1.0]
 
 
 def test_what_was_kept_counts_on() -> None:
-    whole = Trending(DAY_MS)
+    whole = Tally(DAY_MS)
     for n in range(50):
         whole.add(n % 7, REVIEW, START + n * 5 * DAY_MS)
         if n == 20:
@@ -101,7 +102,7 @@ def test_what_was_kept_counts_on() -> None:
 
 
 def test_products_without_events_get_a_place_and_no_count() -> None:
-    trending = Trending(1000.0, products=2)
+    trending = Tally(1000.0, products=2)
     trending.add(0, pb.EVENT_KIND_VIEW, 5)
     trending.grow_to(5)
     trending.grow_to(3)

@@ -1,0 +1,461 @@
+"""The mixture of experts: how probable each product is as a user's next, by the tally alone.
+
+p(product) = Σ_e w_e · p_e(product). The experts: popularity at each half-life; three relations beside each event of the
+history, by how many events ago that was (what followed the product, what came near it, the product itself); and the
+neighbours' sessions: what those users did whose newest events are like this user's (VMIS-kNN: Kersbergen et al.,
+Serenade, SIGMOD 2022, over the tally's newest users and their histories).
+
+The weights depend on the context: how many events the history holds and how long ago the last one was. They are learned
+from the order of all users' events (`shared.policies.freshet.weights`), which no two processes share unless they read
+one log in one order; so they travel in versions, and `DEFAULT` stands in before the first. What disappointed the user
+argues for nothing.
+
+Pure. The loops are compiled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.log.records import DAY_MS
+from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.state.histories import Histories, Window
+from shared.state.tally import (
+    HALF_LIVES_DAYS,
+    PAIR_ONE,
+    SMOOTHING,
+    USERS,
+    Counts,
+    Float32Cube,
+    Tally,
+    disappointed,
+    total_of,
+)
+
+FloatArray = NDArray[np.float32]
+
+# Experts, in the order of their weights: popularity, then each relation by lag, the newest first, then the sessions.
+POPULARITY = 1 + len(HALF_LIVES_DAYS)
+LAGS = 20  # events of a history that are read
+RELATIONS = NEXT, TOGETHER, ITSELF = 0, 1, 2
+SESSIONS = POPULARITY + len(RELATIONS) * LAGS
+EXPERTS = SESSIONS + 1
+# What experts do together, in the order of what `groups` gives.
+GROUPS = ("popularity", "next", "together", "itself", "sessions")
+
+# The least that popularity counts: no product has probability 0.
+LEAST = 1e-9
+# A product's pairs are divided by (total + SHRINK)^POWER, times the mean total to the rest: one with many neighbours
+# says more than it would as a share, one that was seen once says less.
+SHRINK, POWER = 3.0, 0.7
+
+# Neighbours: products of the history that are looked up, users that are listened to, how much less an earlier match
+# counts for each event, and how much rare products count more.
+LAST, LISTENED, MATCH_DECAY = 4, 100, 0.1
+TABLE = 2048  # more than twice LAST * USERS is room enough to find users fast
+
+# Where one context ends and the next begins.
+LENGTHS = (1, 3, 9)  # events of the history, at most
+PAUSES_MS = (1_800_000, DAY_MS, 30 * DAY_MS)  # since the last one, less than
+CONTEXTS = 1 + (len(LENGTHS) + 1) * (len(PAUSES_MS) + 1)  # the first: no history
+# By this a version says what its weights belong to.
+EXPERT_NAMES = (
+    f"popularity trending {' '.join(f'{days:g}' for days in HALF_LIVES_DAYS)} days; next, together, itself by "
+    f"{LAGS} lags; sessions; {CONTEXTS} contexts"
+)
+
+
+class Known(Protocol):
+    """What the tally and the histories say, such as `shared.state.known.Known`."""
+
+    tally: Tally
+    histories: Histories
+
+
+def context_of(length: int, since_ms: int) -> int:
+    """The context of a history: its place among `CONTEXTS`.
+
+    Args:
+        length: events of it.
+        since_ms: time since the last one.
+    """
+    if not length:
+        return 0
+    of_length = sum(length > most for most in LENGTHS)
+    return 1 + of_length * (len(PAUSES_MS) + 1) + sum(since_ms >= less for less in PAUSES_MS)
+
+
+def default_weights() -> FloatArray:
+    """The weights before any were learned, (C, E): a blend that did well on shops and on reviews alike."""
+    weights = np.zeros((CONTEXTS, EXPERTS), np.float32)
+    lags = 0.7 ** np.arange(LAGS)
+    lags /= lags.sum()
+    weights[:, :POPULARITY] = 0.3 / POPULARITY
+    weights[0, :POPULARITY] = 0.0
+    weights[0, 0] = 1.0  # nobody's history: what is trending
+    for relation, share in ((NEXT, 0.25), (TOGETHER, 0.3), (ITSELF, 0.1)):
+        begin = POPULARITY + relation * LAGS
+        weights[1:, begin : begin + LAGS] = share * lags
+    weights[1:, SESSIONS] = 0.05
+    return weights
+
+
+DEFAULT = default_weights()
+
+
+class View(NamedTuple):
+    """One user's history as the compiled functions read it: n events, the newest first."""
+
+    products: Vector[np.int32]  # (n,) rows; -1 where the tally has no place for it, or the event argues for nothing
+    user: int  # row; -1: a guest
+
+    @classmethod
+    def of(cls, window: Window, products: int) -> View:
+        """Of a window of one user; `products`: places of the tally."""
+        end = int(window.lengths[0])
+        newest = window.products[0, max(0, end - LAGS) : end][::-1].copy()  # (n,)
+        features = window.features[0, max(0, end - LAGS) : end][::-1]
+        _silence(newest, np.ascontiguousarray(features), products)
+        return cls(newest, window.user)
+
+
+NOBODY = View(np.zeros(0, np.int32), -1)
+
+
+class Rings(NamedTuple):
+    """All users' histories, as rings."""
+
+    products: Matrix[np.int32]  # (U, T)
+    events: Vector[np.int64]  # (U,) applied in all
+
+
+def mix(known: Known, window: Window | None, weights: FloatArray, products: int) -> FloatArray:
+    """How probable each product is as the next, (A,), each above 0 and all about 1 together.
+
+    Args:
+        window: of one user; None: nothing is known of the user.
+        weights: (C, E)
+        products: A, no less than the tally's.
+    """
+    view, context = _seen(known, window)
+    result: FloatArray = np.zeros(products, np.float32)
+    _mix(known.tally.arrays, _rings(known), view, weights[context], known.tally.size, result)
+    return result
+
+
+def groups(known: Known, window: Window | None, weights: FloatArray, products: int) -> FloatArray:
+    """What each group of experts adds to the mixture, (G, A); popularity by each half-life, G = POPULARITY + 4.
+
+    Args:
+        weights: (E,) of the experts.
+    """
+    view, _ = _seen(known, window)
+    result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, products), np.float32)
+    _groups(known.tally.arrays, _rings(known), view, weights, known.tally.size, result)
+    return result
+
+
+def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[np.float64]:
+    """How probable each expert alone holds one product, (E,)."""
+    view, _ = _seen(known, window)
+    result = np.zeros(EXPERTS)
+    _of_product(known.tally.arrays, _rings(known), view, product, known.tally.size, result)
+    return result
+
+
+def by_event(known: Known, window: Window, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+    """What each event of a window adds to `mix` of some products, (3, n, K): by relation, oldest first.
+
+    Args:
+        rows: (K,)
+    """
+    view, context = _seen(known, window)
+    result: FloatArray = np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32)
+    _by_event(known.tally.arrays, view, weights[context], rows, known.tally.size, result)
+    return result[:, ::-1]
+
+
+def sessions_of(known: Known, window: Window, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+    """What the neighbours' sessions add to `mix` of some products, (K,)."""
+    view, context = _seen(known, window)
+    result: FloatArray = np.zeros(max(known.tally.size, 1 + int(rows.max(initial=0))), np.float32)
+    if len(view.products):
+        _listen(known.tally.arrays, _rings(known), view, float(weights[context, SESSIONS]), result, -1)
+    return result[rows]
+
+
+def popularity(known: Known, window: Window | None, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+    """What popularity adds to `mix` of some products, (K,)."""
+    _, context = _seen(known, window)
+    tally = known.tally
+    have = rows < tally.size
+    places = np.where(have, rows, 0)
+    result: FloatArray = np.zeros(len(rows), np.float32)
+    rest = 0.0
+    for h, weight in enumerate(weights[context, :POPULARITY].tolist()):
+        counts, total = tally.weights(h)
+        rest += weight * SMOOTHING if total > 0.0 else weight
+        if total > 0.0:
+            result += np.where(have, np.float32(weight * (1.0 - SMOOTHING) / total) * counts[places], np.float32(0.0))
+    return result + np.float32(max(rest, LEAST) / max(1, tally.size))
+
+
+def _seen(known: Known, window: Window | None) -> tuple[View, int]:
+    if window is None or not window.lengths[0]:
+        return NOBODY, 0
+    return View.of(window, known.tally.size), context_of(int(window.lengths[0]), window.since_ms)
+
+
+def _rings(known: Known) -> Rings:
+    products, _, _, _, events = known.histories.rings
+    return Rings(products, events)
+
+
+@compiled
+def _silence(products: Vector[np.int32], features: Matrix[np.float32], places: int) -> None:
+    """Set the products of events that argue for nothing to -1."""
+    for n in range(len(products)):
+        if products[n] >= places or disappointed(features[n]):
+            products[n] = -1
+
+
+@compiled
+def _divisor(total: int, of_all: int, products: int) -> float:
+    """What the pairs of a product are divided by.
+
+    Args:
+        total: of the product.
+        of_all: of all products together.
+        products: how many.
+    """
+    mean = max(1.0, of_all / PAIR_ONE / max(1, products))
+    return float(PAIR_ONE * (total / PAIR_ONE + SHRINK) ** POWER * mean ** (1.0 - POWER))
+
+
+@compiled
+def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
+    """Add popularity at all half-lives."""
+    rest = 0.0
+    for h in range(POPULARITY):
+        weight = float(weights[h])
+        if weight <= 0.0:
+            continue
+        total = total_of(t, h)
+        rest += weight * SMOOTHING if total > 0.0 else weight
+        if total > 0.0:
+            factor = np.float32(weight * (1.0 - SMOOTHING) / total)
+            for product in range(size):
+                out[product] += factor * t.popular[h, product]
+    evenly = np.float32(max(rest, LEAST) / max(1, len(out)))
+    for product in range(len(out)):
+        out[product] += evenly
+
+
+@compiled
+def _relate(t: Counts, product: int, following: float, together: float, size: int, out: Vector[np.float32]) -> None:
+    """Add what followed a product, and what came near it."""
+    a = np.float32(following / _divisor(t.next_totals[product], t.pair_totals[0], size))
+    b = np.float32(together / _divisor(t.together_totals[product], t.pair_totals[1], size))
+    for q in range(t.starts.shape[0]):
+        start = t.starts[q, product]
+        for slot in range(start, start + t.sizes[q, product]):
+            out[t.neighbours[slot]] += a * t.following[slot] + b * t.together[slot]
+
+
+@compiled
+def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.float32], product: int) -> float:
+    """Add what the neighbours' sessions hold, as shares times a weight; the share of one product, times the weight.
+
+    Args:
+        product: -1: none.
+    """
+    last = min(len(view.products), LAST)
+    users = np.empty(last * USERS, np.int64)
+    likeness = np.empty(last * USERS)
+    match = np.empty(last * USERS, np.int64)
+    table = np.full(TABLE, -1, np.int32)  # user → place, by open addressing
+    count = 0
+    for lag in range(last):
+        row = view.products[lag]
+        if row < 0:
+            continue
+        again = False
+        for newer in range(lag):
+            again = again or view.products[newer] == row
+        if again:
+            continue
+        start = t.user_starts[row]
+        for slot in range(start, start + t.user_sizes[row]):
+            user = t.users[slot]
+            if user == view.user:
+                continue
+            key = (user * 2654435761) & (TABLE - 1)
+            while table[key] >= 0 and users[table[key]] != user:
+                key = (key + 1) & (TABLE - 1)
+            place = table[key]
+            if place < 0:
+                place = count
+                table[key] = place
+                users[place], likeness[place], match[place] = user, 0.0, lag
+                count += 1
+            likeness[place] += (last - lag) / last
+    if not count:
+        return 0.0
+    least = 0.0
+    if count > LISTENED:
+        least = np.partition(likeness[:count], count - LISTENED)[count - LISTENED]
+    total, of_product = 0.0, 0.0
+    length = rings.products.shape[1]
+    for pass_ in range(2):
+        factor = np.float32(weight / total) if pass_ else np.float32(0.0)
+        for place in range(count):
+            if likeness[place] < least:
+                continue
+            counts = likeness[place] * (1.0 - MATCH_DECAY * match[place])
+            user = users[place]
+            kept = min(rings.events[user], length)
+            if not pass_:
+                total += counts * kept
+                continue
+            for slot in range(kept):
+                other = rings.products[user, slot]
+                if other == product:
+                    of_product += counts
+                if other < len(out):
+                    out[other] += factor * np.float32(counts)
+    return of_product * weight / total
+
+
+@compiled
+def _mix(
+    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]
+) -> None:
+    _popular(t, weights, size, out)
+    for lag in range(len(view.products)):
+        row = view.products[lag]
+        if row >= 0:
+            at = POPULARITY + lag
+            _relate(t, row, weights[at], weights[at + LAGS], size, out)
+            out[row] += weights[at + 2 * LAGS]
+    if len(view.products) and weights[SESSIONS] > 0.0:
+        _listen(t, rings, view, weights[SESSIONS], out, -1)
+
+
+@compiled
+def _groups(
+    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
+) -> None:
+    alone = np.zeros(POPULARITY, np.float32)
+    for h in range(POPULARITY):
+        alone[:] = 0.0
+        alone[h] = max(weights[h], np.float32(LEAST))
+        _popular(t, alone, size, out[h])
+    for lag in range(len(view.products)):
+        row = view.products[lag]
+        if row >= 0:
+            at = POPULARITY + lag
+            _relate(t, row, weights[at], 0.0, size, out[POPULARITY + NEXT])
+            _relate(t, row, 0.0, weights[at + LAGS], size, out[POPULARITY + TOGETHER])
+            out[POPULARITY + ITSELF, row] += weights[at + 2 * LAGS]
+    if len(view.products):
+        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[POPULARITY + 3], -1)
+
+
+@compiled
+def _share(t: Counts, h: int, product: int, size: int) -> float:
+    total = total_of(t, h)
+    counted = t.popular[h, product] / total if total > 0.0 else 0.0
+    return float((1.0 - SMOOTHING) * counted + SMOOTHING / max(1, size))
+
+
+@compiled
+def _beside(t: Counts, row: int, product: int) -> tuple[int, int]:
+    """How often a product followed another, and came near it."""
+    following, together = 0, 0
+    for q in range(t.starts.shape[0]):
+        start = t.starts[q, row]
+        for slot in range(start, start + t.sizes[q, row]):
+            if t.neighbours[slot] == product:
+                following += t.following[slot]
+                together += t.together[slot]
+    return following, together
+
+
+@compiled
+def _of_product(t: Counts, rings: Rings, view: View, product: int, size: int, out: Vector[np.float64]) -> None:
+    for h in range(POPULARITY):
+        out[h] = _share(t, h, product, size)
+    for lag in range(len(view.products)):
+        row = view.products[lag]
+        if row < 0:
+            continue
+        following, together = _beside(t, row, product)
+        at = POPULARITY + lag
+        out[at] = following / _divisor(t.next_totals[row], t.pair_totals[0], size)
+        out[at + LAGS] = together / _divisor(t.together_totals[row], t.pair_totals[1], size)
+        out[at + 2 * LAGS] = 1.0 if row == product else 0.0
+    if len(view.products):
+        out[SESSIONS] = _listen(t, rings, view, 1.0, np.zeros(0, np.float32), product)
+
+
+@compiled
+def _by_event(
+    t: Counts,
+    view: View,
+    weights: ReadOnlyVector[np.float32],
+    rows: ReadOnlyVector[np.int64],
+    size: int,
+    out: Float32Cube,
+) -> None:
+    for lag in range(len(view.products)):
+        row = view.products[lag]
+        if row < 0:
+            continue
+        at = POPULARITY + lag
+        a = weights[at] / _divisor(t.next_totals[row], t.pair_totals[0], size)
+        b = weights[at + LAGS] / _divisor(t.together_totals[row], t.pair_totals[1], size)
+        for k in range(len(rows)):
+            following, together = _beside(t, row, rows[k])
+            out[NEXT, lag, k] = a * following
+            out[TOGETHER, lag, k] = b * together
+            out[ITSELF, lag, k] = weights[at + 2 * LAGS] if row == rows[k] else 0.0
+
+
+@compiled
+def blend_gains(
+    members: Matrix[np.float32],
+    blends: ReadOnlyMatrix[np.float32],
+    product: int,
+    masked: ReadOnlyVector[np.int32],
+    gains: Vector[np.float64],
+) -> None:
+    """NDCG@10 of one product by each of some blends of members, ties at half.
+
+    Args:
+        members: (M, A)
+        blends: (B, M) what each makes of each member.
+        masked: (n,) rows that are not ranked; the product is, all the same.
+        gains: (B,) is filled.
+    """
+    products = members.shape[1]
+    open_ = np.ones(products, np.bool_)
+    for row in masked:
+        open_[row] = False
+    open_[product] = True
+    values = np.empty(products, np.float32)
+    for blend in range(len(blends)):
+        values[:] = np.float32(0.0)
+        for member in range(len(members)):
+            weight = blends[blend, member]
+            for row in range(products):
+                values[row] += weight * members[member, row]
+        value = values[product]
+        better, equal = 0, 0
+        for row in range(products):
+            better += open_[row] and values[row] > value
+            equal += open_[row] and values[row] == value
+        place = 1.0 + better + (equal - 1) / 2.0
+        gains[blend] = 1.0 / np.log2(1.0 + place) if place <= 10.0 else 0.0

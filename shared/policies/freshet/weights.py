@@ -1,0 +1,180 @@
+"""How much each expert of the mixture counts, learned from every event just before it is counted.
+
+Two steps. Online expectation-maximisation of interpolation weights (Jelinek & Mercer 1980) with forgetting (Cappé &
+Moulines 2009) makes the mixture predict well: each event shares itself out among the experts by how probable each held
+it. What predicts well need not rank well, so beside it blends are tried out: the mixture with some experts turned down
+or off, each expert alone among them. Every so many events each blend ranks the event's product, and the one whose
+NDCG@10 has been the best is served (follow the leader, with forgetting), so that no expert stays ahead of the whole.
+
+Both are kept for each context, which borrows from all contexts together as long as it has few events of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.model.mixture import (
+    CONTEXTS,
+    EXPERTS,
+    ITSELF,
+    LAGS,
+    NEXT,
+    POPULARITY,
+    SESSIONS,
+    TOGETHER,
+    FloatArray,
+    blend_gains,
+    default_weights,
+)
+
+# Events after which one counts 1/e, and those of all contexts that stand in for a context's own at first.
+MEMORY = 2000.0
+BORROWED = 100.0
+BORROWED_GAINS = 200.0
+PRIOR = 50.0  # events that the first weights are worth
+
+# Members of a blend: popularity at each half-life, then next, together, itself and sessions.
+MEMBERS = POPULARITY + 4
+
+
+def _blends() -> FloatArray:
+    """What each blend makes of each member, (B, MEMBERS); the first leaves all as they are."""
+    of_groups = [
+        (1, 1, 1, 1, 1), (0.3, 1, 1, 1, 1), (0.1, 1, 1, 1, 1), (0.01, 1, 1, 1, 1), (1, 0.3, 1, 1, 1),
+        (0.3, 0.3, 1, 1, 1), (0.1, 0.3, 1, 1, 1), (0.01, 0.3, 1, 1, 1), (0.3, 1, 0.3, 1, 1), (0.1, 0.03, 1, 1, 1),
+        (0.01, 0.03, 1, 1, 1), (0.1, 1, 1, 0.3, 1), (0.1, 0.3, 1, 0.3, 1), (1, 1, 1, 1, 3), (1, 1, 1, 3, 1),
+        (0.001, 1, 0.01, 0.01, 0.01), (0.001, 0.01, 1, 0.01, 0.01), (0.001, 0.01, 0.01, 1, 0.01),
+        (0.001, 0.01, 0.01, 0.01, 1), (1, 0.1, 0.1, 0.1, 0.1),
+    ]  # fmt: skip
+    rows = [[popularity] * POPULARITY + list(rest) for popularity, *rest in of_groups]
+    for half_life in range(POPULARITY):  # popularity at one half-life alone, the others all but off
+        rows.append([1.0 if half_life == h else 1e-3 for h in range(POPULARITY)] + [1e-3] * 4)
+    return np.array(rows, np.float32)
+
+
+BLENDS = _blends()
+
+
+class Weights:
+    """What each expert counts in each context: C contexts, E experts, B blends."""
+
+    def __init__(self) -> None:
+        first = default_weights().astype(np.float64)
+        self._all = PRIOR * first[1:].mean(axis=0)  # (E,) events that each expert took, in all contexts
+        self._held = np.zeros((CONTEXTS, EXPERTS))  # (C, E) likewise, in each
+        self._held[0] = PRIOR * np.concatenate([np.full(POPULARITY, 1 / POPULARITY), np.zeros(EXPERTS - POPULARITY)])
+        self._gains = np.zeros((CONTEXTS, len(BLENDS)))  # (C, B) NDCG@10, summed
+        self._all_gains = np.zeros(len(BLENDS))  # (B,)
+        self._all_ranked = 0.0  # events that they are sums over
+        self._served: FloatArray | None = None
+
+    def served(self) -> FloatArray:
+        """What is served, (C, E): the weights, times what the leading blend makes of them; not to be changed."""
+        if self._served is None:
+            leading = BLENDS[[self.leading(context) for context in range(CONTEXTS)]]  # (C, MEMBERS)
+            self._served = (self._mixed() * _spread(leading)).astype(np.float32)
+        return self._served
+
+    def mixed(self, context: int) -> NDArray[np.float64]:
+        """The weights of one context, (E,), summing to 1."""
+        everywhere = self._all / self._all.sum()
+        if context == 0:
+            everywhere = np.concatenate([everywhere[:POPULARITY], np.zeros(EXPERTS - POPULARITY)])
+            everywhere /= everywhere.sum()
+        held = self._held[context] + BORROWED * everywhere
+        weights: NDArray[np.float64] = held / held.sum()
+        return weights
+
+    def leading(self, context: int) -> int:
+        """The blend that did best in a context, of equals the first."""
+        ranked = self._gains[context].copy()
+        if self._all_ranked and context:
+            ranked += BORROWED_GAINS * self._all_gains / self._all_ranked
+        return int((ranked - 1e-9 * np.arange(len(ranked))).argmax())
+
+    def note(self, shares: NDArray[np.float64], length: int, context: int) -> None:
+        """Learn from one event.
+
+        Args:
+            shares: (E,) how probable each expert held the product that was chosen.
+            length: events of the history that were read.
+        """
+        weights = self.mixed(context)
+        explained = weights * shares
+        total = explained.sum()
+        if total <= 0.0:
+            return
+        # What a longer history would have held is not known: those experts keep their share.
+        possible = _possible(length)
+        taken = np.where(possible, weights[possible].sum() * explained / total, weights)
+        self._held[context] = self._held[context] * (1.0 - 1.0 / MEMORY) + taken
+        if context:
+            self._all = self._all * (1.0 - 1.0 / MEMORY) + taken
+        self._served = None
+
+    def note_ranked(self, members: FloatArray, product: int, masked: NDArray[np.int32], context: int) -> None:
+        """Rank one event by every blend.
+
+        Args:
+            members: (MEMBERS, A) what each adds to the mixture.
+            product: row that was chosen.
+            masked: rows that could not have been recommended.
+        """
+        gains = np.zeros(len(BLENDS))
+        blend_gains(members, BLENDS, product, masked, gains)
+        self._gains[context] = self._gains[context] * (1.0 - 1.0 / MEMORY) + gains
+        if context:
+            self._all_gains = self._all_gains * (1.0 - 1.0 / MEMORY) + gains
+            self._all_ranked = self._all_ranked * (1.0 - 1.0 / MEMORY) + 1.0
+        self._served = None
+
+    def shares(self) -> dict[str, float]:
+        """What each member counts for users with a history, over all contexts, to be watched; they sum to 1."""
+        weights = self._all / self._all.sum()
+        of_relations = weights[POPULARITY:SESSIONS].reshape(-1, LAGS).sum(axis=1).tolist()
+        return {
+            "popularity": float(weights[:POPULARITY].sum()),
+            "next": of_relations[NEXT],
+            "together": of_relations[TOGETHER],
+            "itself": of_relations[ITSELF],
+            "sessions": float(weights[SESSIONS]),
+        }
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint keeps."""
+        return {
+            "all": self._all.copy(),
+            "held": self._held.copy(),
+            "gains": self._gains.copy(),
+            "all_gains": self._all_gains.copy(),
+            "all_ranked": np.array([self._all_ranked]),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `to_arrays` gave."""
+        self._all, self._held = arrays["all"].copy(), arrays["held"].copy()
+        self._gains, self._all_gains = arrays["gains"].copy(), arrays["all_gains"].copy()
+        self._all_ranked = float(arrays["all_ranked"][0])
+        self._served = None
+
+    def _mixed(self) -> NDArray[np.float64]:
+        return np.stack([self.mixed(context) for context in range(CONTEXTS)])
+
+
+def _possible(length: int) -> NDArray[np.bool_]:
+    """Which experts could have said something after so many events, (E,)."""
+    possible = np.zeros(EXPERTS, np.bool_)
+    possible[:POPULARITY] = True
+    possible[POPULARITY:SESSIONS].reshape(-1, LAGS)[:, :length] = True
+    possible[SESSIONS] = length > 0
+    return possible
+
+
+def _spread(members: FloatArray) -> FloatArray:
+    """From members to experts, (…, MEMBERS) → (…, E)."""
+    places = np.concatenate([np.arange(POPULARITY), POPULARITY + np.arange(3).repeat(LAGS), [MEMBERS - 1]])
+    spread: FloatArray = members[..., places]
+    return spread

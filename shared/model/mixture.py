@@ -216,9 +216,19 @@ def _rings(known: Known) -> Rings:
 
 @compiled
 def _silence(products: Vector[np.int32], features: Matrix[np.float32], places: int) -> None:
-    """Set the products of events that argue for nothing to -1."""
+    """Set the products of events that argue for nothing to -1: what disappointed, and earlier events with the same."""
+    silenced = np.empty(len(products), np.int32)
+    count = 0
     for n in range(len(products)):
-        if products[n] >= places or disappointed(features[n]):
+        product = products[n]
+        argues = product < places
+        for other in range(count):
+            argues = argues and silenced[other] != product
+        if disappointed(features[n]):
+            silenced[count] = product
+            count += 1
+            argues = False
+        if not argues:
             products[n] = -1
 
 

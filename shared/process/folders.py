@@ -25,7 +25,7 @@ PROBE = ".probe"
 
 # Python's files and hashes let other threads run while they work on a piece, and between two pieces.
 PIECE_BYTES = 4 * 2**20
-DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8"}
+DTYPES = {"float32": "F32", "float64": "F64", "int16": "I16", "int32": "I32", "int64": "I64", "uint8": "U8"}
 
 
 def prepare(folder: Path, setting: str) -> None:

@@ -58,6 +58,7 @@ TRENDING = 0
 # What share of popularity is spread evenly over all products, so that a new one's log-popularity is finite.
 SMOOTHING = 0.05
 
+RETURN, DISLIKE = int(pb.EVENT_KIND_RETURN), int(pb.EVENT_KIND_DISLIKE)
 # What `DISLIKED_STARS` are among the features of a history.
 DISLIKED = (DISLIKED_STARS - 3.0) / 2.0
 
@@ -231,7 +232,7 @@ class Tally:
 @compiled
 def disappointed(features: NDArray[np.float32]) -> bool:
     """Whether an event of a history says that the user did not like the product: one or two stars, or a negative
-    reward, as returns and dislikes have. Such an event argues for nothing.
+    reward, as returns and dislikes have. Such an event argues for nothing, nor do those before it with its product.
 
     Args:
         features: (F,)
@@ -390,10 +391,19 @@ def _fold(
     if repeats >= PAIRED_REPEATS:
         return
     following, together = float(PAIR_ONE), float(PAIR_ONE)
+    silenced = np.empty(PAIRED, np.int32)  # products that disappointed
+    count_silenced = 0
     for lag in range(min(kept, PAIRED)):
         slot = (events - 1 - lag) % length
         before = products[user, slot]
-        if before != product and not disappointed(features[user, slot]):
+        argues = before != product
+        for n in range(count_silenced):
+            argues = argues and silenced[n] != before
+        if kinds[user, slot] == RETURN or kinds[user, slot] == DISLIKE or disappointed(features[user, slot]):
+            silenced[count_silenced] = before
+            count_silenced += 1
+            argues = False
+        if argues:
             near = int(together + 0.5)
             _pair(t, partition, before, product, int(following + 0.5), near, most_pairs)
             _pair(t, partition, product, before, 0, near, most_pairs)

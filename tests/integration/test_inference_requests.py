@@ -167,7 +167,7 @@ def test_a_users_session_is_added_to_what_the_log_says(inference: Inference) -> 
 def test_trending_in_all_and_in_a_category(inference: Inference) -> None:
     def trending(category: str = "", **wishes: Any) -> list[pb.RecommendedProduct]:
         request = pb.TrendingRequest(category=category, wishes=wishes_of(**wishes))
-        return list(inference.stub.Tally(request, timeout=20).products)
+        return list(inference.stub.Trending(request, timeout=20).products)
 
     everything = trending()
     assert ids(everything)[0] == "shoe"
@@ -284,7 +284,7 @@ def test_what_can_not_be_had_is_never_shown_while_calls_run(inference: Inference
     def calls(stub: RecommenderServiceStub) -> Iterator[tuple[str, list[str]]]:
         yield "Recommend", ids(stub.Recommend(pb.RecommendRequest(user_id="bob", wishes=wishes), timeout=20).products)
         yield "guest", ids(stub.Recommend(pb.RecommendRequest(session_product_ids=["hat"]), timeout=20).products)
-        yield "Trending", ids(stub.Tally(pb.TrendingRequest(category="clothes"), timeout=20).products)
+        yield "Trending", ids(stub.Trending(pb.TrendingRequest(category="clothes"), timeout=20).products)
         similar = stub.SimilarProducts(pb.SimilarProductsRequest(product_id="shoe"), timeout=20)
         yield "SimilarProducts", ids(similar.products)
         batch = stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=["bob"], wishes=wishes), timeout=20)

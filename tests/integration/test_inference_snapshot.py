@@ -80,7 +80,7 @@ def answers(inference: Inference) -> dict[str, Any]:
         alike = stub.SimilarProducts(pb.SimilarProductsRequest(product_id=product.product_id, wishes=ALL), timeout=20)
         results[f"similar {product.product_id}"] = {p.product_id: round(p.score, 3) for p in alike.products}
     for name, wishes in (("all", ALL), ("aged", pb.Wishes(count=1000, filter=aged))):
-        answer = stub.Tally(pb.TrendingRequest(wishes=wishes), timeout=20)
+        answer = stub.Trending(pb.TrendingRequest(wishes=wishes), timeout=20)
         results[f"trending {name}"] = {p.product_id: round(p.score, 4) for p in answer.products}
     metrics = inference.metrics()
     for name in ("users", "products"):

@@ -64,8 +64,9 @@ def assert_same(one: Known, other: Known) -> None:
     for name, array in one.histories.to_arrays().items():
         assert array.tobytes() == theirs[name].tobytes(), name
     assert one.shares().tobytes() == other.shares().tobytes()
-    assert one.trending.to_array().tobytes() == other.trending.to_array().tobytes()
-    assert one.trending.base_ms == other.trending.base_ms
+    others = other.tally.to_arrays()
+    for name, array in one.tally.to_arrays().items():
+        assert array.tobytes() == others[name].tobytes(), name
 
 
 def test_trainer_inference_and_evaluator_know_the_same_after_the_same_states() -> None:
@@ -80,6 +81,9 @@ def test_trainer_inference_and_evaluator_know_the_same_after_the_same_states() -
             assert_same(trainer.stream.known, serving)
             assert_same(trainer.stream.known, judging.known)
     assert len(serving.products) == 40
+    arrays = serving.tally.arrays
+    assert arrays.pair_totals.min() > 0
+    assert min((arrays.sizes > 0).sum(), (arrays.user_sizes > 0).sum()) > 30, "most have neighbours and users"
     assert serving.histories.late > 10
     restored = Learner.restore(trainer.settings, SHOP, trainer.snapshot()).stream.known
     restored.histories.late = trainer.stream.histories.late  # counted since the start

@@ -20,7 +20,6 @@ from shared.log.ordered import ReaderSnapshot
 from shared.log.topics import Topics
 from shared.model.files import read_manifest, write_version
 from shared.model.format import MANIFEST, Manifest
-from shared.model.mixture import EXPERT_NAMES
 from shared.model.serving import PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion
 from shared.policies.contract import no_golden
@@ -54,7 +53,6 @@ def write(
         heads=learned.heads,
         popularity_weight=learned.popularity_weight,
         neighbours=learned.neighbours,
-        experts="" if learned.parts.mixture is None else EXPERT_NAMES,
         history_length=shop.history_length,
         event_features=list(EVENT_FEATURES),
         dimension=learned.parts.input.shape[1],

@@ -55,7 +55,8 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
 
     def content_of_manifest(digests: Mapping[str, Digest]) -> bytes:
         stored = {name: StoredFile(sha256=of.sha256, size_bytes=of.size_bytes or 0) for name, of in digests.items()}
-        return manifest.model_copy(update={"files": stored}).model_dump_json(indent=1).encode()
+        experts = "" if parts.mixture is None else EXPERT_NAMES
+        return manifest.model_copy(update={"files": stored, "experts": experts}).model_dump_json(indent=1).encode()
 
     folder = root / manifest.version_id
     if not folder.exists():
@@ -80,11 +81,19 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     except ValidationError as error:
         raise BadEvent("manifest", f"{folder / MANIFEST}: {error}") from error
     if manifest.schema_version != SCHEMA_VERSION:
-        raise BadEvent("schema", f"{folder.name} has schema {manifest.schema_version}, this reads {SCHEMA_VERSION}")
+        raise BadEvent(
+            "schema",
+            f"{folder.name} has schema {manifest.schema_version}, this reads {SCHEMA_VERSION}: run the same version of "
+            "Freshet everywhere; the next version that the trainer publishes takes its place",
+        )
     if tuple(manifest.event_features) != EVENT_FEATURES:
         raise BadEvent("schema", f"{folder.name} wants event features {manifest.event_features}")
     if manifest.experts not in ("", EXPERT_NAMES):
-        raise BadEvent("schema", f"{folder.name} weighs the experts {manifest.experts}, this has {EXPERT_NAMES}")
+        raise BadEvent(
+            "schema",
+            f"{folder.name} weighs the experts {manifest.experts}, this has {EXPERT_NAMES}: run the same version of "
+            "Freshet everywhere; the next version that the trainer publishes takes its place",
+        )
     if manifest.version_id != folder.name:
         raise BadEvent("manifest", f"{folder.name} calls itself {manifest.version_id}")
     return manifest

@@ -139,9 +139,12 @@ def mix(known: Known, window: Window | None, weights: FloatArray, products: int)
         window: of one user; None: nothing is known of the user.
         weights: (C, E)
         products: A, no less than the tally's.
+
+    Raises:
+        ValueError: the tally has more products.
     """
     view, context = _seen(known, window)
-    result: FloatArray = np.zeros(products, np.float32)
+    result: FloatArray = np.zeros(_room(known, products), np.float32)
     _mix(known.tally.arrays, _rings(known), view, weights[context], known.tally.size, result)
     return result
 
@@ -151,9 +154,10 @@ def groups(known: Known, window: Window | None, weights: FloatArray, products: i
 
     Args:
         weights: (E,) of the experts.
+        products: A, as in `mix`.
     """
     view, _ = _seen(known, window)
-    result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, products), np.float32)
+    result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, _room(known, products)), np.float32)
     _groups(known.tally.arrays, _rings(known), view, weights, known.tally.size, result)
     return result
 
@@ -201,6 +205,12 @@ def popularity(known: Known, window: Window | None, weights: FloatArray, rows: N
         if total > 0.0:
             result += np.where(have, np.float32(weight * (1.0 - SMOOTHING) / total) * counts[places], np.float32(0.0))
     return result + np.float32(max(rest, LEAST) / max(1, tally.size))
+
+
+def _room(known: Known, products: int) -> int:
+    if products < known.tally.size:  # what is compiled would write beyond the end
+        raise ValueError(f"the tally has {known.tally.size} products, and there is room for {products}")
+    return products
 
 
 def _seen(known: Known, window: Window | None) -> tuple[View, int]:
@@ -377,8 +387,11 @@ def _groups(
 @compiled
 def _share(t: Counts, h: int, product: int, size: int) -> float:
     total = total_of(t, h)
-    counted = t.popular[h, product] / total if total > 0.0 else 0.0
-    return float((1.0 - SMOOTHING) * counted + SMOOTHING / max(1, size))
+    evenly = 1.0 / max(1, size)
+    if total <= 0.0:
+        return evenly
+    counted = t.popular[h, product] / total if product < size else 0.0
+    return float((1.0 - SMOOTHING) * counted + SMOOTHING * evenly)
 
 
 @compiled

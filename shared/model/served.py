@@ -113,6 +113,10 @@ def served(
     known_user = window is not None and bool(window.lengths[0])
     popularity_weight, experts, related, learned, mean = 1.0, None, None, None, np.float32(0.0)
     mixture = shares
+    if version is not None and known_user:
+        learned = version.scores(cast(Window, window))  # (A0,), A0 <= A
+        if len(learned) > len(shares):
+            raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
     if version is not None and (known_user or version.mixture is not None):
         if version.mixture is not None:
             experts = version.mixture
@@ -123,10 +127,7 @@ def served(
                 related = version.related(cast(Window, window))
                 mixture = mix(shares, popularity_weight, related)
     result = logs(mixture) if popularity_weight else np.zeros_like(shares)
-    if version is not None and known_user:
-        learned = version.scores(cast(Window, window))  # (A0,), A0 <= A
-        if len(learned) > len(shares):
-            raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
+    if learned is not None:
         mean = _add(learned, mixture, result)
     rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
     result[rows] += content

@@ -8,6 +8,7 @@ which learn what popularity does not explain. What is served is log(mixture) + w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,7 +109,7 @@ class FreshetPolicy:
         row = stream.rows.get(state.product_id)
         if not state.user_id or row is None or not stream.known.products.had_event(row) or disappoints(state):
             return
-        histories, t = stream.histories, state.event_time_ms
+        histories, t, products = stream.histories, state.event_time_ms, stream.tally.size
         if histories.is_late(state):
             return
         user = histories.row(state.user_id)
@@ -123,9 +124,9 @@ class FreshetPolicy:
         serial = stream.assembler.serial
         if window is not None and length and serial % self.settings.holdout_every == 0:
             self._validate(window, row, state.reward, masked)
-        if serial % (1 + len(stream.products) // BLENDED_PRODUCTS) == 0:
+        if serial % (1 + products // BLENDED_PRODUCTS) == 0:
             weights = self.weights.mixed(context).astype(np.float32)
-            members = groups(stream.known, window, weights, len(stream.products))
+            members = groups(stream.known, window, weights, products)
             self.weights.note_ranked(members, row, masked, context)
         self.weights.note(expert_shares(stream.known, window, row), min(length, LAGS), context)
 
@@ -137,7 +138,8 @@ class FreshetPolicy:
             self.buffer.set_discount(seen.continued.serial, s.discount)
         if len(transition.products) == 1:  # a user's first event has no state before it to learn from
             return None
-        self.buffer.add(transition)
+        # Popularity, which the encoder adds to, does not count what disappointed: no head may imitate that choice.
+        self.buffer.add(replace(transition, chosen=transition.chosen and not disappoints(seen.state)))
         if not self._is_step_due(self.buffer.added):
             return None
         sampled = self.dqn.tables.size > s.full_softmax_products
@@ -213,7 +215,7 @@ class FreshetPolicy:
         known = self.stream.known
         n, a = int(window.lengths[0]), self.dqn.tables.size
         logits, q = self._heads(window.products[0, :n], window.features[0, :n])
-        counted = logs(mix(known, window, self.mixture, a))
+        counted = logs(mix(known, window, self.mixture, known.tally.size)[:a])
         self.validation.note(logits, q, counted, logs(known.shares()[:a]), row, reward, masked)
         self.choice = self.validation.choose()
 

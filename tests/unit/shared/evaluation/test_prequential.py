@@ -28,7 +28,11 @@ INF = float("inf")
 def event(
     user: str, product: str, at: int = NOON_1, kind: pb.EventKind.ValueType = VIEW, **more: float
 ) -> pb.StateVector:
-    return pb.StateVector(user_id=user, product_id=product, kind=kind, event_time_ms=at, **more)
+    """As features has it: where nobody rated, the rating is imputed."""
+    state = pb.StateVector(user_id=user, product_id=product, kind=kind, event_time_ms=at, **more)
+    if "rating" not in more:
+        state.imputed.append(pb.IMPUTED_RATING)
+    return state
 
 
 def prequential(*states: pb.StateVector, length: int = 3, half_life_ms: float = 1e18) -> Prequential:
@@ -46,6 +50,7 @@ class Fixed:
     """A version that adds the same to everybody's log-popularity and notes what history it was shown."""
 
     popularity_weight = 1.0
+    mixture = None
 
     def __init__(self, *added: float) -> None:
         self.added = np.array(added, np.float32)
@@ -84,8 +89,11 @@ def test_a_judgement_changes_nothing_and_the_event_counts_once_applied() -> None
     core = prequential(event("a", "p0"), event("b", "p0"), event("c", "p1"))
     state = event("d", "p1")
     assert [places(core.judge(state, [None, None])) for _ in range(3)] == [(2.0, 2.0)] * 3
-    for _ in range(2):
-        core.apply(state)
+    core.apply(state)
+    assert places(core.judge(state, [None, None])) == (1.5, 1.5)
+    core.apply(state)
+    assert places(core.judge(state, [None, None])) == (1.5, 1.5), "one user's repetition within a day"
+    core.apply(event("e", "p1"))
     assert places(core.judge(state, [None, None])) == (1.0, 1.0)
 
 
@@ -202,7 +210,7 @@ def test_a_guest_is_not_judged_and_counts_for_popularity_alone() -> None:
     guest = event("", "p0", NOON_1)
     assert core.judge(guest, [None]) == Judgement(Outcome.GUEST)
     core.apply(guest)
-    core.apply(guest)
+    core.apply(guest)  # of whom nothing is kept that would tell the same guest from another
     assert core.known.histories.users == ["b"]
     assert core.known.products.seen == 2
     assert np.argmax(core.known.shares()) == core.known.products.row_of("p0")
@@ -233,6 +241,7 @@ class Taste:
     """A version that reads the features of the history, as a learned one does."""
 
     popularity_weight = 1.0
+    mixture = None
 
     def related(self, window: Window) -> NDArray[np.float32]:
         assert window.lengths[0] > 0
@@ -265,6 +274,7 @@ def test_trending_is_ranked_as_counting_by_hand_ranks_it(
     counts: Counter[str] = Counter()
     known: set[str] = set()
     masked: defaultdict[str, set[str]] = defaultdict(set)
+    newest: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)  # what the history keeps of each user
     for n, (user, product, kind) in enumerate(stream):
         state = event(user, product, NOON_1 + n, kind)
         judgement = core.judge(state, [None, None])
@@ -281,7 +291,8 @@ def test_trending_is_ranked_as_counting_by_hand_ranks_it(
             assert places(judgement) == (1 + better + equal / 2,) * 2
         core.apply(state)
         known.add(product)
-        counts[product] += kind not in (DISLIKE, pb.EVENT_KIND_RETURN)
+        counts[product] += kind not in (DISLIKE, pb.EVENT_KIND_RETURN) and (product, kind) not in newest[user]
+        newest[user] = [*newest[user], (product, kind)][-3:]
         if kind in (REVIEW, DISLIKE):
             masked[user].add(product)
 

@@ -21,6 +21,8 @@ from shared.pb.freshet.v1.recommender_pb2 import (
     PART_BOOST,
     PART_CO_OCCURRENCE,
     PART_CONTENT,
+    PART_ITSELF,
+    PART_NEIGHBOURS,
     PART_Q,
     PART_SENTIMENT,
     PART_SEQUENCE,
@@ -40,7 +42,15 @@ PARTS = {
     **{name: {PART_SEQUENCE} for name in ("ials", "bpr", "gru4rec", "sasrec")},
     "markov-sasrec": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE},
     "dqn": {PART_Q, PART_SENTIMENT},
-    "freshet": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE, PART_Q, PART_SENTIMENT},
+    "freshet": {
+        PART_TRENDING,
+        PART_CO_OCCURRENCE,
+        PART_ITSELF,
+        PART_NEIGHBOURS,
+        PART_SEQUENCE,
+        PART_Q,
+        PART_SENTIMENT,
+    },
 }
 
 
@@ -79,7 +89,7 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
     for user in range(20):
         window = stream.histories.window(user)
         scored = served(scorer, window, stream.known, content)
-        for row, reasons in enumerate(each(explain(scored, scorer, window, rows, boosts))):
+        for row, reasons in enumerate(each(explain(scored, scorer, window, rows, stream.known, boosts))):
             total = sum(reason.score for reason in reasons.values())
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
             given |= set(reasons)
@@ -94,6 +104,7 @@ class Separated:
 
     history_length = 2
     products = 3
+    mixture = None
 
     def __init__(self, popularity_weight: float, related: FloatArray, heads: Mapping[str, FloatArray]) -> None:
         self.popularity_weight = popularity_weight
@@ -145,7 +156,7 @@ def test_each_part_is_told_by_the_events_that_made_it() -> None:
     shares = trending.shares()
     window = history(0.0, 0.0, 0.8)  # of three events, the oldest of which the version does not look at
     scored = served(version, window, trending)
-    first, second = each(explain(scored, version, window, rows, popularity_out=0.25))
+    first, second = each(explain(scored, version, window, rows, trending, popularity_out=0.25))
     counted, lift = np.log(0.5 * shares[0]), np.log((0.5 * shares[0] + 0.08) / (0.5 * shares[0]))
     assert flat(first[PART_TRENDING]) == approx([counted + 0.25 - 0.25 * np.log(shares[0])])
     assert flat(first[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
@@ -177,13 +188,13 @@ def test_parts_add_up(heads: list[float], related: list[float], popularity_weigh
     version = Separated(popularity_weight, array(*related).reshape(2, 3), twice)
     trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
     scored = served(version, window, trending)
-    for row, reasons in zip(rows, each(explain(scored, version, window, rows)), strict=True):
+    for row, reasons in zip(rows, each(explain(scored, version, window, rows, trending)), strict=True):
         assert sum(reason.score for reason in reasons.values()) == pytest.approx(scored.values[row], abs=1e-4)
 
 
 def test_of_a_user_of_whom_nothing_is_known_popularity_is_the_reason() -> None:
     trending = popularity(0, 0, 1)
-    (reasons,) = each(explain(served(None, None, trending), None, None, np.array([1])))
+    (reasons,) = each(explain(served(None, None, trending), None, None, np.array([1]), trending))
     (reason,) = reasons.values()
     assert reason.part == PART_TRENDING
     assert flat(reason) == approx([float(trending.log_popularity()[1])])

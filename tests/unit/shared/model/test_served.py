@@ -24,6 +24,7 @@ def array(*values: float) -> NDArray[np.float32]:
 class TwoProducts:
     """Knows products 0 and 2 of three."""
 
+    mixture = None
     popularity_weight = 1.0
 
     def related(self, window: Window) -> NDArray[np.float32]:
@@ -43,6 +44,8 @@ def window(length: int) -> Window:
 
 class AnyScores:
     """A version that scores as it is told."""
+
+    mixture = None
 
     def __init__(self, *values: float, popularity_weight: float = 1.0, related: Sequence[float] = ()) -> None:
         self.popularity_weight = popularity_weight

@@ -22,6 +22,7 @@ TITLES = ("red guitar", "drum", "guitar strings", "red guitar", "rake")
 class Follows:
     """After anything come the drum and, less, the strings."""
 
+    mixture = None
     popularity_weight = 0.5
 
     def related(self, window: Window) -> NDArray[np.float32]:
@@ -52,11 +53,12 @@ def popularity(*counts: int) -> Tally:
 
 def test_without_a_version_what_is_like_it_and_nothing_else() -> None:
     content = shop()
-    scored = similar(0, LOOKED, None, popularity(1, 90, 1, 1, 1), content)
+    trending = popularity(1, 90, 1, 1, 1)
+    scored = similar(0, LOOKED, None, trending, content)
     assert ranking.top_k(scored.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
     rows, likeness = content.likeness.beside(0)
     assert scored.values[rows].tolist() == likeness.tolist()
-    reasons = {reason.part: reason for reason in explain(scored, None, LOOKED, rows.astype(np.int64))}
+    reasons = {reason.part: reason for reason in explain(scored, None, LOOKED, rows.astype(np.int64), trending)}
     assert reasons.pop(PART_CONTENT).scores == pytest.approx(scored.values[rows].tolist())
     assert not any(np.any(reason.scores) for reason in reasons.values())
 
@@ -84,7 +86,7 @@ def test_likeness_counts_beside_products_with_few_events_and_the_reasons_add_up(
     assert np.delete(few.values, 3) == pytest.approx(np.delete(many.values, 3))
     assert many.content_rows.tolist() == []
     rows = np.arange(5)
-    reasons = explain(few, FollowsExplained(), LOOKED, rows, popularity_out=0.25)
+    reasons = explain(few, FollowsExplained(), LOOKED, rows, trending, popularity_out=0.25)
     assert np.sum([reason.scores for reason in reasons], axis=0) == pytest.approx(few.values, abs=1e-4)
     assert all(reasons[0].scores)
     assert reasons[0].part == PART_TRENDING

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from shared.policies.freshet.mixture import PopularityEras
 
 from shared.policies.freshet.double_dqn import DoubleDQN, sampled_cross_entropy, td_targets
+from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
 from shared.state.histories import EVENT_FEATURES

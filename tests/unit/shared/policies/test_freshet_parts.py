@@ -6,10 +6,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from shared.policies.freshet.mixture import PopularityEras
 
 from shared.log.records import DAY_MS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
+from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
 from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.tables import ProductTables

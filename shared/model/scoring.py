@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,10 @@ FloatArray = NDArray[np.float32]
 QUERIES, AFTER_EACH = ["queries"], ["after_each"]
 
 SENTIMENT = EVENT_FEATURES.index("sentiment")
+
+# What encoders said of the histories they read last is kept: bytes in all, of one version.
+MOST_BYTES = 64 * 2**20
+ENTRY_BYTES = 256  # of an entry, beside its arrays
 
 
 def load_scorer(
@@ -64,6 +69,8 @@ class Scorer:
         self.manifest = manifest
         self._encoder = QueryEncoder(manifest, parts)
         self._latest: _Read | None = None
+        self._queries = _Latest(MOST_BYTES // 4)  # after a whole history
+        self._explained = _Latest(MOST_BYTES - MOST_BYTES // 4)  # after each event of it, in each of `_Read.ways`
         self._mixture = parts.mixture
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
@@ -152,7 +159,7 @@ class Scorer:
             sentiment W is 2, and [1] is as if they had none.
         """
         read = self._read(window)
-        after_each = self._after_each(read, explained=True)  # (W, n, Q·D)
+        after_each = self._after_each(read)  # (W, n, Q·D)
         queries = np.zeros((len(after_each), after_each.shape[1] + 1, after_each.shape[2]), np.float32)
         queries[:, 1:] = after_each
         return self._heads.split(queries, self._items[:, rows], self._bias[rows], self._version_rows[rows])
@@ -160,7 +167,7 @@ class Scorer:
     def explains(self, window: Window) -> None:
         """Announce that `by_head` will be called, too: to encode all that it needs at once takes less time."""
         if self._encoder.tells_each:
-            self._after_each(self._read(window), explained=True)
+            self._read(window).explained = True
 
     def scores(self, window: Window) -> FloatArray:
         """What the heads say of every product for one user, weighted, (A,); -inf for products they know nothing of.
@@ -168,12 +175,22 @@ class Scorer:
         The window's rows are the caller's; those the version does not know count as unknown products, and events
         beyond the length of history that it was trained on are left out.
         """
-        read = self._read(window)
-        if self._encoder.tells_each and len(read.products):
-            query = self._after_each(read)[0, -1]
-        else:
-            query = self._encoder.query(self._input[read.products], read.features)
-        return ranking.scores(query, self._items, self._bias)
+        return ranking.scores(self._query(self._read(window)), self._items, self._bias)
+
+    def _query(self, read: _Read) -> FloatArray:
+        """What item vectors are multiplied with, (Q·D,)."""
+        if read.explained and len(read.products):
+            after_all: FloatArray = self._after_each(read)[0, -1]
+            return after_all
+        query = self._queries.get(read.key)
+        if query is None:
+            vectors = self._input[read.products]
+            if self._encoder.tells_each and len(read.products):
+                query = self._encoder.after_each(vectors, [read.features])[0, -1].copy()
+            else:
+                query = self._encoder.query(vectors, read.features)
+            self._queries.put(read.key, query)
+        return query
 
     def _read(self, window: Window) -> _Read:
         """What was looked up for a window; that of the latest one is kept."""
@@ -188,12 +205,13 @@ class Scorer:
             read.beside = related.beside(self._version_rows[read.products])
         return read.beside
 
-    def _after_each(self, read: _Read, *, explained: bool = False) -> FloatArray:
-        """As `QueryEncoder.after_each`, of this window."""
-        if read.after_each is None or (explained and not read.explained):
-            ways = read.ways() if explained else [read.features]
-            read.after_each, read.explained = self._encoder.after_each(self._input[read.products], ways), explained
-        return read.after_each
+    def _after_each(self, read: _Read) -> FloatArray:
+        """As `QueryEncoder.after_each`, of this window in each of its ways."""
+        queries = self._explained.get(read.key)
+        if queries is None:
+            queries = self._encoder.after_each(self._input[read.products], read.ways())
+            self._explained.put(read.key, queries)
+        return queries
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):
@@ -212,7 +230,7 @@ class Scorer:
 class _Read:
     """What was looked up for one user's window: explaining its scores needs the same again."""
 
-    __slots__ = ("after_each", "beside", "explained", "features", "products", "window")
+    __slots__ = ("beside", "explained", "features", "key", "products", "window")
 
     def __init__(self, window: Window, length: int, products: int) -> None:
         newest = window.newest(length)  # events beyond those the version was trained on are left out
@@ -221,8 +239,9 @@ class _Read:
         self.products = np.minimum(newest.products[0, :n], products)  # (n,) rows; beyond the last lies padding's
         self.features = newest.features[0, :n]  # (n, F)
         self.beside: Beside | None = None  # what co-occurs, once it was needed
-        self.after_each: FloatArray | None = None  # (W, n, Q·D) queries, once they were needed
-        self.explained = False  # whether these are of all that `ways` gives
+        self.explained = False  # whether `by_head` will be asked, too
+        # All that an encoder's answer depends on: no event and no session can make a kept answer wrong.
+        self.key = self.products.tobytes() + self.features.tobytes()
 
     def ways(self) -> Sequence[FloatArray]:
         """The features as they are and, where texts had sentiment, as if they had none: W of (n, F)."""
@@ -231,6 +250,28 @@ class _Read:
         neutral = self.features.copy()
         neutral[:, SENTIMENT] = 0.0
         return [self.features, neutral]
+
+
+class _Latest:
+    """Arrays by what they were computed from; the ones that were used last, within a number of bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._arrays: OrderedDict[bytes, FloatArray] = OrderedDict()
+
+    def get(self, key: bytes) -> FloatArray | None:
+        array = self._arrays.get(key)
+        if array is not None:
+            self._arrays.move_to_end(key)
+        return array
+
+    def put(self, key: bytes, array: FloatArray) -> None:
+        self._arrays[key] = array
+        self._bytes += len(key) + array.nbytes + ENTRY_BYTES
+        while self._bytes > self._most_bytes:
+            oldest, dropped = self._arrays.popitem(last=False)
+            self._bytes -= len(oldest) + dropped.nbytes + ENTRY_BYTES
 
 
 class QueryEncoder:

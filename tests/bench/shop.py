@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from shared.model.files import write_version
-from shared.model.format import Golden, Manifest, NeighbourPart, Parts
-from shared.model.neighbours import Neighbours
+from shared.model.format import Golden, Manifest, Parts
+from shared.model.mixture import DEFAULT, EXPERT_NAMES
 from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
-from shared.policies.counts import KEPT
 from shared.policies.freshet.network import HEADS, Encoder, to_onnx
-from shared.policies.freshet.policy import RELATIONS
 from shared.state.histories import EVENT_FEATURES, Window
 from tests.support.states import review
 
@@ -45,7 +43,7 @@ def histories(users: int, products: int, seed: int = 5) -> Iterator[StateVector]
 
 
 def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
-    """Write a version in which every part counts and every product has all its neighbours; its announcement."""
+    """Write a version in which both heads count beside every expert of the mixture; its announcement."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     encoder = Encoder(DIMENSION)
@@ -59,15 +57,14 @@ def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
         outputs={head: vectors(products, DIMENSION) for head in HEADS},
         biases={head: vectors(products) for head in HEADS},
         products=product_ids(products),
-        neighbours={relation.name: _neighbours(rng, products) for relation in RELATIONS},
+        mixture=DEFAULT.copy(),
     )
-    share = 0.6 / len(RELATIONS)
     manifest = Manifest(
         version_id=f"bench-{products}",
         policy="bench",
         heads=dict.fromkeys(HEADS, 0.5),
-        popularity_weight=0.4,
-        neighbours={relation.name: NeighbourPart(weight=share, decay=relation.decay) for relation in RELATIONS},
+        popularity_weight=1.0,
+        experts=EXPERT_NAMES,
         history_length=HISTORY_LENGTH,
         event_features=list(EVENT_FEATURES),
         dimension=DIMENSION,
@@ -95,15 +92,4 @@ def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
         steps=1,
         ordered=True,
         products=products,
-    )
-
-
-def _neighbours(rng: np.random.Generator, products: int) -> Neighbours:
-    kept = min(KEPT, products)
-    rows = np.sort(np.stack([rng.choice(products, kept, replace=False) for _ in range(products)]), axis=1)
-    values = rng.dirichlet(np.full(kept, 0.3), products)
-    return Neighbours(
-        np.arange(0, kept * products + 1, kept, dtype=np.int32),
-        rows.astype(np.int32).ravel(),
-        values.astype(np.float32).ravel(),
     )

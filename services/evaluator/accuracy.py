@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.evaluation.prequential import TOP, Judgement, Outcome
 from shared.log.ordered import ReaderMetrics
 from shared.model import format, ranking
-from shared.process.telemetry import SECONDS_BUCKETS, Ready
+from shared.process.telemetry import SECONDS_BUCKETS, Ready, TallyMetrics
 
 # Simple policies that learn each event as it comes.
 BASELINES = ("trending", "repeat", "markov")
@@ -108,6 +108,7 @@ class EvaluatorMetrics:
         histogram = partial(Histogram, registry=registry)
         self.ready = Ready("evaluator", registry)
         self.reader = ReaderMetrics("evaluator", registry)
+        self.tally = TallyMetrics("evaluator", registry)
         self.applied = counter("freshet_evaluator_applied_events_total", "Events applied, judged or not.")
         self.judged = counter(
             "freshet_evaluator_judged_events_total", "Events that all policies ranked the catalogue for."

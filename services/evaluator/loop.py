@@ -131,6 +131,7 @@ class Evaluator:
         self._shown = now
         self._metrics.show(self.accuracy, self.known.products.seen)
         self._metrics.users.set(len(self.known.histories.users))
+        self._metrics.tally.show(self.known.tally.bytes, self.known.tally.refused)
         self._metrics.products.set(self.known.products.seen)
         self._metrics.held_back.set(self._judging.held_back)
         for partition, offset in self._applied.items():

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.model.format import REASONS
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.telemetry import SECONDS_BUCKETS
+from shared.process.telemetry import SECONDS_BUCKETS, TallyMetrics
 
 # Fine between a millisecond and a second, where the served counts are meant to be; the last two are of a log read anew.
 FRESHNESS_BUCKETS = (
@@ -76,6 +76,7 @@ class InferenceMetrics:
             "freshet_inference_event_time_lag_seconds",
             "Event time between the newest state of any partition and the one applied last; 0 at the log's end.",
         )
+        self.tally = TallyMetrics("inference", registry)
         self.snapshots = counter("freshet_inference_snapshots_total", "Snapshots written.")
         self.snapshot_failures = counter(
             "freshet_inference_snapshot_failures_total", "Snapshots that could not be written."

@@ -24,7 +24,7 @@ from services.inference.log.model_watcher import ModelWatcher
 from services.inference.log.writer import LogWriter
 from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
-from shared.log.records import DAY_MS, masked_kinds_of
+from shared.log.records import masked_kinds_of
 from shared.log.topics import Topics, ensure_topics
 from shared.pb.freshet.v1.recommender_pb2 import DESCRIPTOR
 from shared.pb.freshet.v1.recommender_pb2_grpc import (
@@ -69,7 +69,7 @@ async def run(
 
     knowledge = Knowledge(
         Histories(shop.history_length, masked_kinds_of(shop.masked_kinds)),
-        Tally(shop.trending_half_life_days * DAY_MS),
+        Tally.of(shop),
         kafka.partitions,
         places_new_products=shop.place_new_products,
     )

@@ -277,6 +277,27 @@ SERVING = Dashboard(
                 empty=_AWAY,
             ),
             Panel(
+                title="How much of it do the counts take?",
+                about="Popularity, pairs of products and each product's newest users.",
+                unit="bytes",
+                queries=[Query('freshet_inference_tally_bytes{instance=~"$process"}', "{{instance}}")],
+                empty=_AWAY,
+            ),
+            Panel(
+                title="How many pairs of products were not counted, for want of memory?",
+                about="0 while the budget suffices. Products that came when it was used up have no neighbours: raise "
+                "FRESHET_SHOP_TALLY_MEGABYTES for all services; docs/operations.md says how.",
+                unit="short",
+                queries=[
+                    Query('freshet_inference_tally_refused_pairs{instance=~"$process"}', "inference {{instance}}"),
+                    Query("freshet_trainer_tally_refused_pairs", "trainer"),
+                    Query("freshet_evaluator_tally_refused_pairs", "evaluator"),
+                ],
+                empty=_AWAY,
+                kind="stat",
+                decimals=0,
+            ),
+            Panel(
                 title="How much CPU does each process use?",
                 about="Cores. A process is full at about one.",
                 unit="none",

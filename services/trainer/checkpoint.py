@@ -27,10 +27,11 @@ from shared.process.errors import Unusable
 from shared.process.folders import Digest, read_folder, what_is_wrong, write_folder
 from shared.process.settings import names_of
 from shared.state.shop import ShopSettings
+from shared.state.tally import MEANING
 
 log = logging.getLogger("trainer")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KEPT = 2
 TENSORS = "learner.safetensors"
 STATE = "state.json"
@@ -50,6 +51,7 @@ class State(TypedDict):
     schema_version: int
     tensors_sha256: str
     log_identity: str
+    tally: str  # `shared.state.tally.MEANING`
     settings: dict[str, object]
     reader: ReaderSnapshot
     learner: LearnerState
@@ -85,6 +87,7 @@ def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings,
             schema_version=SCHEMA_VERSION,
             tensors_sha256=digests[TENSORS].sha256,
             log_identity=checkpoint.log_identity,
+            tally=MEANING,
             settings=fixed_settings(settings, shop),
             reader=checkpoint.reader,
             learner=checkpoint.learner.state,
@@ -153,6 +156,11 @@ def _read(folder: Path) -> tuple[State, dict[str, NDArray[Any]]]:
     if state["schema_version"] != SCHEMA_VERSION:
         raise Unusable(
             f"{folder} has schema {state['schema_version']}, this trainer reads {SCHEMA_VERSION}; "
+            "run the release that wrote it, or move the folder away to learn anew"
+        )
+    if state["tally"] != MEANING:
+        raise Unusable(
+            f"{folder} has counted {state['tally']}; this trainer counts {MEANING}; "
             "run the release that wrote it, or move the folder away to learn anew"
         )
     content = read_folder(folder, STATE, {TENSORS: Digest(state["tensors_sha256"])})

@@ -186,6 +186,7 @@ class Trainer:
         self._metrics.publish_events.set(self._settings.publish_events)
         self._metrics.products.set(len(learner.stream.products))
         self._metrics.users.set(len(learner.stream.histories.users))
+        self._metrics.tally.show(learner.stream.tally.bytes, learner.stream.tally.refused)
         gauges = learner.policy.gauges()
         self._metrics.epsilon.set(gauges.epsilon)
         self._metrics.buffer_size.set(gauges.buffer_size)

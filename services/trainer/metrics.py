@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.log.ordered import ReaderMetrics
-from shared.process.telemetry import SECONDS_BUCKETS, Ready
+from shared.process.telemetry import SECONDS_BUCKETS, Ready, TallyMetrics
 
 
 class TrainerMetrics:
@@ -19,6 +19,7 @@ class TrainerMetrics:
         histogram = partial(Histogram, registry=registry)
         self.ready = Ready("trainer", registry)
         self.reader = ReaderMetrics("trainer", registry)
+        self.tally = TallyMetrics("trainer", registry)
         self.applied = counter("freshet_trainer_applied_events_total", "Events learned from since the process started.")
         self.late = counter(
             "freshet_trainer_late_total", "Events learned from that were older than their user's newest."

@@ -109,6 +109,25 @@ class _Period:
     newest: str = ""  # of those more
 
 
+class TallyMetrics:
+    """How much memory a service's counts take, and what found no room."""
+
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
+        self._bytes = Gauge(
+            f"freshet_{service}_tally_bytes", "Memory for popularity, pairs and newest users.", registry=registry
+        )
+        self._refused = Gauge(
+            f"freshet_{service}_tally_refused_pairs",
+            "Pairs of products not counted since the log's beginning, for want of memory (tally_megabytes).",
+            registry=registry,
+        )
+
+    def show(self, in_use: int, refused: int) -> None:
+        """Set both."""
+        self._bytes.set(in_use)
+        self._refused.set(refused)
+
+
 def start_metrics(service: str, settings: ServiceSettings, registry: CollectorRegistry) -> int:
     """Serve what `registry` holds as `/metrics` and return the port.
 

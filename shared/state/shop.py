@@ -32,6 +32,13 @@ class StreamSettings(BaseModel):
         default=30.0, gt=0, description="time in which an event's weight in trending halves, days"
     )
 
+    tally_megabytes: int = Field(
+        default=512,
+        ge=1,
+        description="memory that the pairs of products of one partition take at most in each process, MB; beyond it "
+        "products keep the neighbours they have, and new products get none",
+    )
+
     @field_validator("masked_kinds")
     @classmethod
     def _are_kinds(cls, value: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
-from shared.log.records import DAY_MS, masked_kinds_of
+from shared.log.records import masked_kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import Histories
@@ -52,7 +52,7 @@ class Stream:
     def __init__(self, settings: StreamSettings, content: Content | None = None) -> None:
         self.settings = settings
         histories = Histories(settings.history_length, masked_kinds_of(settings.masked_kinds))
-        self.known = Known(histories, Tally(settings.trending_half_life_days * DAY_MS), KnownProducts(content))
+        self.known = Known(histories, Tally.of(settings), KnownProducts(content))
         self.assembler = Assembler(histories, session_gap_ms=settings.session_gap_ms)
         self.applied = 0
         self.on_each: list[Callable[[StateVector], object]] = []  # are called with each event before it is applied

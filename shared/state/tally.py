@@ -17,7 +17,7 @@ Pure: no clock, no log, no randomness. The loops are compiled.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.arrays import capacity, grown
 from shared.process.compiled import Form, Matrix, Vector, compiled
 from shared.state.histories import DISLIKED_STARS, HAS_RATING, RATING, REWARD, UNCOUNTED_KINDS, Histories, disappoints
+from shared.state.shop import StreamSettings
 
 # Half-lives of popularity, days; that of `trending`, which the shop chooses, comes before them.
 HALF_LIVES_DAYS = (0.25, 2.0, 14.0, 60.0)
@@ -57,6 +58,13 @@ PAIR_BYTES, USER_BYTES = 12, 20
 TRENDING = 0
 # What share of popularity is spread evenly over all products, so that a new one's log-popularity is finite.
 SMOOTHING = 0.05
+
+# What the arrays of a tally mean, beside the settings: those that were kept under other constants are never read.
+MEANING = (
+    f"popularity by {' '.join(f'{days:g}' for days in HALF_LIVES_DAYS)} days in epochs of {EPOCH}, 1 is {ONE}, once in "
+    f"{REPEAT_MS} ms; pairs within {PAIRED}, decay {NEXT_DECAY:g} and {TOGETHER_DECAY:g}, {PAIRED_REPEATS} a day, 1 is "
+    f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars"
+)
 
 RETURN, DISLIKE = int(pb.EVENT_KIND_RETURN), int(pb.EVENT_KIND_DISLIKE)
 # What `DISLIKED_STARS` are among the features of a history.
@@ -104,6 +112,11 @@ class Tally:
         trending_half_life_ms: of the popularity that `trending` goes by, the first of all.
         most_pairs: of one partition, slots that its products may have together; beyond, products keep those they have.
     """
+
+    @classmethod
+    def of(cls, settings: StreamSettings) -> Self:
+        """An empty one, by the shop's settings."""
+        return cls(settings.trending_half_life_days * DAY_MS, settings.tally_megabytes * 1_000_000 // PAIR_BYTES)
 
     def __init__(self, trending_half_life_ms: float, most_pairs: int = 1 << 26) -> None:
         self.most_pairs = most_pairs

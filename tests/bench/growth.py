@@ -20,9 +20,10 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.log.merge import OrderedMerge, Positioned
 from shared.log.records import DEFAULT_MASKED_KINDS, kinds_of
-from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, EVENT_KIND_VIEW, StateVector
 from shared.process.settings import load
-from shared.state.histories import Histories
+from shared.state.histories import UNSAID, Histories
+from shared.state.known import Known, KnownProducts
 from shared.state.shop import ShopSettings
 from shared.state.tally import Tally
 from tests.bench.figures import BenchSettings, Figure
@@ -45,6 +46,7 @@ SMALL = {
 
 TENFOLDS = (1, 10, 100)
 LAST = 1_000  # events whose time is measured, at the end of all
+PER_PRODUCT, MOST_FOLDED = 30, 3_000_000  # events that the tally folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,39 @@ def _ordering(size: int) -> tuple[float, float]:
     return seconds / max(1, released) * 1e6, float(max(0, _resident() - before))
 
 
+def _tally(size: int) -> tuple[float, float]:
+    """Views of products by Zipf's law in three partitions, thirty per product and twenty per user: what folding one
+    takes beside its history, and what the tally holds in the end.
+    """
+    events = min(PER_PRODUCT * size, MOST_FOLDED)
+    rng = np.random.default_rng(5)
+    shares = np.cumsum(1.0 / np.arange(1, size + 1))
+    of = np.searchsorted(shares, rng.random(events) * shares[-1])
+    by = rng.integers(0, max(1, events // 20), events)
+    names, ids = user_ids(int(by.max()) + 1), product_ids(size)
+    known = Known(Histories(20, kinds_of(DEFAULT_MASKED_KINDS)), Tally.of(load(ShopSettings, {})), KnownProducts())
+
+    def view(n: int) -> StateVector:
+        user = int(by[n])
+        return StateVector(
+            user_id=names[user],
+            product_id=ids[of[n]],
+            kind=EVENT_KIND_VIEW,
+            event_time_ms=1_700_000_000_000 + n * 31_536_000_000 // events,
+            source_partition=user % 3,
+            source_offset=n,
+            imputed=UNSAID,
+        )
+
+    for n in range(events - LAST):
+        known.apply(view(n))
+    last = [view(n) for n in range(events - LAST, events)]
+    start = time.process_time()
+    for state in last:
+        known.apply(state)
+    return (time.process_time() - start) / LAST * 1e6, float(known.tally.bytes)
+
+
 CASES = {
     "trainer, events": Case(_trainer_events, 2_000, FLAT),
     "trainer, users": Case(_trainer_users, 400, LINEAR),
@@ -201,6 +236,7 @@ CASES = {
     "inference, events": Case(_inference_events, 5_000, FLAT),
     "inference, users": Case(_inference_users, 1_000, LINEAR),
     "inference, products": Case(_inference_products, 1_000, LINEAR),
+    "tally, products": Case(_tally, 1_000, LINEAR),
     "ordering, events": Case(_ordering, 6_000, FLAT),
 }
 

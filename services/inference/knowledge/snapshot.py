@@ -29,14 +29,14 @@ from services.inference.knowledge.knowledge import Knowledge
 from services.inference.metrics import InferenceMetrics
 from services.inference.settings import InferenceSettings
 from shared.log.merge import AppliedMarks, MarksSnapshot
-from shared.log.records import DAY_MS, masked_kinds_of
+from shared.log.records import masked_kinds_of
 from shared.log.topics import Topics, wait_for_identity
 from shared.process.arrays import with_prefix, without_prefix
 from shared.process.folders import Digest, pieces, read_folder, what_is_wrong, write_folder
 from shared.process.settings import KafkaSettings
 from shared.state.histories import EVENT_FEATURES, Histories
-from shared.state.shop import ShopSettings
-from shared.state.tally import Tally
+from shared.state.shop import ShopSettings, StreamSettings
+from shared.state.tally import MEANING, Tally
 
 log = logging.getLogger("inference")
 SCHEMA_VERSION = 3
@@ -254,6 +254,8 @@ class SnapshotOrigin:
     history_length: int
     masked_kinds: tuple[int, ...]
     trending_half_life_days: float
+    tally_megabytes: int
+    tally: str = MEANING
     event_features: tuple[str, ...] = EVENT_FEATURES
     schema_version: int = SCHEMA_VERSION
 
@@ -267,6 +269,7 @@ class SnapshotOrigin:
             history_length=shop.history_length,
             masked_kinds=tuple(sorted(masked_kinds_of(shop.masked_kinds))),
             trending_half_life_days=shop.trending_half_life_days,
+            tally_megabytes=shop.tally_megabytes,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -304,7 +307,11 @@ class KnowledgeSnapshot:
         arrays = self.arrays
         products = _lines(arrays["product_ids"], len(arrays["products_said"]))
         records = arrays["products_said"].tolist()
-        tally = Tally(origin.trending_half_life_days * DAY_MS)
+        tally = Tally.of(
+            StreamSettings(
+                trending_half_life_days=origin.trending_half_life_days, tally_megabytes=origin.tally_megabytes
+            )
+        )
         tally.resume(without_prefix(TALLY, arrays))
         return RestoredKnowledge(
             Histories.from_arrays(

@@ -152,6 +152,7 @@ class Follower(threading.Thread):
         self._knowledge.positions.wake()
         self._metrics.users.set(len(self._knowledge.histories.users))
         self._metrics.products.set(self._knowledge.catalogue.known)
+        self._metrics.tally.show(self._knowledge.tally.bytes, self._knowledge.tally.refused)
 
     def _apply_record(self, message: Message) -> None:
         if message.topic() == self._topics.products:

@@ -262,6 +262,8 @@ def test_a_damaged_snapshot_is_skipped_for_the_one_before(
         (replace(ORIGIN, history_length=4), "history_length was 3, now it is 4"),
         (replace(ORIGIN, masked_kinds=(1,)), "masked_kinds was"),
         (replace(ORIGIN, trending_half_life_days=7.0), "trending_half_life_days was 30.0, now it is 7.0"),
+        (replace(ORIGIN, tally_megabytes=7), "tally_megabytes was 512, now it is 7"),
+        (replace(ORIGIN, tally="other pairs"), "now it is other pairs"),
         (replace(ORIGIN, partitions=3), "partitions was 2, now it is 3"),
         (replace(ORIGIN, event_features=("rating",)), "event_features was"),
         (replace(ORIGIN, schema_version=9), "schema_version was"),

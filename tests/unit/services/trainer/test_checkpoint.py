@@ -113,6 +113,18 @@ def test_a_checkpoint_learned_with_other_settings_is_refused_by_the_name_of_the_
     assert checkpoint.newest(small(tmp_path), elsewhere) is not None, "nothing that is learned depends on these"
 
 
+@pytest.mark.parametrize("name", ["SCHEMA_VERSION", "MEANING"])
+def test_a_checkpoint_of_another_release_is_refused_and_stays(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(tmp_path)
+    folder = write(settings, 30)
+    monkeypatch.setattr(checkpoint, name, 99)
+    with pytest.raises(Unusable, match=r"this trainer (reads|counts) 99; run the release that wrote it, or move"):
+        checkpoint.newest(settings, SHOP)
+    assert folder.is_dir()
+
+
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,7 +269,7 @@ def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vec
             factor = np.float32(weight * (1.0 - SMOOTHING) / total)
             for product in range(size):
                 out[product] += factor * t.popular[h, product]
-    evenly = np.float32(max(rest, LEAST) / max(1, len(out)))
+    evenly = np.float32(max(rest, LEAST) / max(1, size))
     for product in range(len(out)):
         out[product] += evenly
 
@@ -309,7 +309,7 @@ def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.f
             continue
         start = t.user_starts[row]
         for slot in range(start, start + t.user_sizes[row]):
-            user = t.users[slot]
+            user = int(t.users[slot])
             if user == view.user:
                 continue
             key = (user * 2654435761) & (TABLE - 1)

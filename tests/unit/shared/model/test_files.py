@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from safetensors.numpy import save as save_tensors
 
 from shared.model.files import read_manifest, read_version, write_version
 from shared.model.format import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
+from shared.model.mixture import CONTEXTS, DEFAULT, EXPERT_NAMES
 from shared.model.scoring import Scorer, load_scorer
 from shared.policies.freshet.network import Encoder, to_onnx
 from shared.process.errors import BadEvent
@@ -223,6 +226,76 @@ def test_whatever_is_wrong_is_refused_with_its_reason(spoiler: str, folder: Path
     spoil(folder)
     with pytest.raises(BadEvent) as refused:
         read_version(folder)
+    assert refused.value.reason == reason
+
+
+@pytest.fixture
+def weighed(folder: Path, tmp_path: Path) -> Path:
+    """A version that weighs the tally's experts, to spoil."""
+    manifest, parts, golden = read_version(folder)
+    plain = manifest.model_copy(update={"files": {}, "neighbours": {}, "popularity_weight": 1.0})
+    mixture = np.random.default_rng(2).random(DEFAULT.shape, np.float32)
+    return write_version(
+        tmp_path / "weighed", plain, dataclasses.replace(parts, neighbours={}, mixture=mixture), golden
+    )[0]
+
+
+def test_what_the_experts_weigh_is_read_bit_for_bit_and_a_version_without_any_says_so(
+    folder: Path, weighed: Path
+) -> None:
+    manifest, parts, _ = read_version(weighed)
+    assert manifest.experts == EXPERT_NAMES
+    assert f"{CONTEXTS} contexts" in manifest.experts
+    expected = np.random.default_rng(2).random(DEFAULT.shape, np.float32)
+    for mixture in (parts.mixture, scorer_of(weighed).mixture):
+        assert mixture is not None
+        assert mixture.tobytes() == expected.tobytes()
+    assert (read_manifest(folder).experts, read_version(folder)[1].mixture) == ("", None)
+    assert scorer_of(folder).mixture is None
+
+
+def negative(tensor: NDArray[Any]) -> NDArray[Any]:
+    tensor[3, 4] = -1e-6
+    return tensor
+
+
+NEWER = "run the same version of Freshet everywhere; the next version that the trainer publishes takes its place"
+WEIGHED_SPOILERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
+    "experts of another layout": (
+        "schema",
+        f"weighs the experts a clock, this has {EXPERT_NAMES}: {NEWER}",
+        lambda f: change_manifest(f, experts="a clock"),
+    ),
+    "an earlier schema": (
+        "schema",
+        f"v1 has schema 1, this reads {SCHEMA_VERSION}: {NEWER}",
+        lambda f: change_manifest(f, schema_version=1),
+    ),
+    "a weight below 0": (
+        "shape",
+        "mixture holds weights below 0",
+        lambda f: retouch(f, "items.safetensors", tensor_of("mixture", negative)),
+    ),
+    "a weight that is no number": (
+        "not_finite", "mixture", lambda f: retouch(f, "items.safetensors", tensor_of("mixture", with_nan))
+    ),
+    "a weight without end": (
+        "not_finite", "mixture", lambda f: retouch(f, "items.safetensors", tensor_of("mixture", lambda a: a / 0.0))
+    ),
+    "an expert too few": (
+        "shape", "mixture", lambda f: retouch(f, "items.safetensors", tensor_of("mixture", lambda a: a[:, 1:]))
+    ),
+    "no weights": ("shape", "mixture", lambda f: retouch(f, "items.safetensors", lambda t: t.pop("mixture"))),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("spoiler", WEIGHED_SPOILERS)
+def test_what_would_weigh_the_experts_wrongly_is_refused_with_its_reason(spoiler: str, weighed: Path) -> None:
+    reason, message, spoil = WEIGHED_SPOILERS[spoiler]
+    spoil(weighed)
+    with pytest.raises(BadEvent, match=re.escape(message)) as refused:
+        read_version(weighed)
     assert refused.value.reason == reason
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +12,11 @@ import pytest
 
 from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
+from shared.log.records import DAY_MS
 from shared.model import ranking
 from shared.model.files import read_version, write_version
 from shared.model.format import Manifest
+from shared.model.mixture import POPULARITY
 from shared.model.scoring import Scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -27,11 +30,14 @@ from shared.process.settings import load
 from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings, StreamSettings
 from shared.state.stream import Stream
-from tests.support.states import review, shoppers
+from shared.state.tally import SMOOTHING
+from tests.support.states import START_MS, review, shoppers
 
 NAMES = list(POLICIES)
 PUBLISHED = [name for name in NAMES if class_of(name).published]
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")
+HOUR_MS = DAY_MS // 24
+NOW_MS = START_MS + 30 * DAY_MS
 OPTIONS = {
     "freshet": {
         "settings": FreshetSettings(
@@ -91,12 +97,48 @@ def test_what_is_published_ranks_as_the_policy_does_now(name: str, tmp_path: Pat
     stream, policy = learned(name, 600)
     assert policy.name == name
     scorer = published(stream, policy, tmp_path)
-    for user in range(20):
-        window = stream.histories.window(user)
+    windows = [stream.histories.window(user, now_ms=NOW_MS + user * HOUR_MS) for user in range(20)]
+    for window in (None, *windows):
         now, then = (served_scores(version, window, stream.known) for version in (policy, scorer))
         assert np.allclose(now, then, rtol=1e-3, atol=1e-3)
         top, other = (ranking.top_k(values, 20) for values in (now, then))
         assert np.allclose(now[top], now[other], rtol=1e-3, atol=1e-3)
+
+
+def test_of_freshet_users_without_a_history_get_the_versions_blend_of_half_lives(tmp_path: Path) -> None:
+    stream, policy = learned("freshet", 600)
+    for n in range(200):  # newcomers choose what many bought today
+        policy.learn(stream.apply(review(f"new {n}", f"p{n % 2}", 31)))
+    scorer = published(stream, policy, tmp_path)
+    known, mixture = stream.known, policy.mixture
+    assert mixture is not None
+    nobody = served_scores(scorer, None, known)
+    blend = sum(mixture[0, h] * known.tally.weights(h)[0] / known.tally.weights(h)[1] for h in range(POPULARITY))
+    evenly = mixture[0, :POPULARITY].sum() / len(stream.products)
+    assert np.exp(nobody) == pytest.approx((1.0 - SMOOTHING) * blend + SMOOTHING * evenly, rel=1e-4)
+    assert not np.allclose(nobody, known.tally.log_popularity(), atol=0.1), "nor is it trending alone"
+    assert not mixture[0, POPULARITY:].any(), "there is nothing else to go by"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_only_freshet_weighs_the_tallys_experts_and_its_versions_hold_no_neighbours(name: str, tmp_path: Path) -> None:
+    stream, policy = learned(name, 300)
+    version = policy.learned()
+    assert (policy.mixture is None) == (version.parts.mixture is None) == (name != "freshet")
+    assert (published(stream, policy, tmp_path).mixture is None) == (name != "freshet")
+    if name == "freshet":
+        assert not version.neighbours
+        assert not version.parts.neighbours
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_looks_at_each_event_once_before_it_is_applied_if_at_all(name: str) -> None:
+    stream, policy = learned(name, 100)
+    arrays, state = stream.snapshot()
+    resumed = Stream.restore(SETTINGS, arrays, state)
+    again = make(name, resumed, 7, **OPTIONS.get(name, {}))
+    again.restore(policy.snapshot())
+    assert len(stream.on_each) == len(resumed.on_each) == (1 if name == "freshet" else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,6 +158,10 @@ def test_it_learns_on_from_a_snapshot_as_without_a_pause(name: str) -> None:
     window = stream.histories.window(0)
     assert np.array_equal(policy.related(window), again.related(window))
     assert np.array_equal(policy.scores(window), again.scores(window))
+    for pause_ms in (0, HOUR_MS, 40 * DAY_MS):
+        window = replace(window, since_ms=pause_ms)
+        one, other = (served_scores(p, window, s.known) for p, s in ((policy, stream), (again, resumed)))
+        assert one.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("name", NAMES)

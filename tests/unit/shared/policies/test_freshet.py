@@ -17,6 +17,7 @@ from services.trainer.learner import Learner, LearnerSnapshot
 from services.trainer.settings import TrainerSettings
 from shared.log.records import kinds_of
 from shared.model.format import Manifest
+from shared.model.mixture import context_of, expert_shares, groups
 from shared.model.scoring import Scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -208,6 +209,68 @@ def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_
     assert np.array_equal(glad_before.products, sad_before.products)
     assert np.array_equal(glad_before.features, sad_before.features)
     assert not np.array_equal(glad_after.features, sad_after.features)
+
+
+def test_experts_are_judged_by_what_was_known_just_before_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the tally nor a history holds the event, nor does it matter what the event says."""
+    learned = []
+    for reward, rating, price in ((0.5, 4.0, 0.0), (1.0, 5.0, 0.9)):
+        learner = a_learner()
+        weights, noted, expected = freshet(learner).weights, [], []
+        note, note_ranked = weights.note, weights.note_ranked
+        monkeypatch.setattr(weights, "note", lambda *a: (noted.append(a), note(*a)))  # noqa: B023
+        monkeypatch.setattr(weights, "note_ranked", lambda *a: (noted.append(a), note_ranked(*a)))  # noqa: B023
+        stream = learner.stream
+        for n, state in enumerate(shoppers(300, users=7, products=30)):
+            state.event_time_ms += n  # none is a whole day
+            state.reward = abs(state.reward)
+            user, row = stream.histories.row(state.user_id), stream.rows.get(state.product_id)
+            judged = n >= 140 and user is not None and row is not None and row not in stream.histories.masked(user)
+            if judged:
+                assert user is not None
+                assert row is not None
+                state.reward, state.rating, state.price_scaled = reward, rating, price
+                window = stream.histories.window(user, now_ms=state.event_time_ms)
+                context = context_of(int(window.lengths[0]), window.since_ms)
+                of_experts = expert_shares(stream.known, window, row)
+                of_groups = groups(stream.known, window, weights.mixed(context).astype(np.float32), stream.tally.size)
+                expected = [
+                    (of_groups, row, stream.histories.masked(user), context),
+                    (of_experts, int(window.lengths[0]), context),
+                ]
+                noted.clear()
+            learner.apply(state)
+            if judged:
+                break
+        assert len(noted) == len(expected) == 2
+        for arguments, wanted in zip(noted, expected, strict=True):
+            assert all(np.array_equal(one, other) for one, other in zip(arguments, wanted, strict=True))
+        learned.append({name: array.tobytes() for name, array in weights.to_arrays().items()})
+    assert learned[0] == learned[1]
+
+
+def test_what_disappointed_teaches_no_expert() -> None:
+    learner = a_learner()
+    for state in shoppers(150, users=7, products=9):
+        state.reward = abs(state.reward)
+        learner.apply(state)
+    before = freshet(learner).weights.to_arrays()
+    learner.apply(review("u1", "p3", 40, rating=1.0))
+    learner.apply(review("", "p3", 40))
+    learner.apply(review("u1", "never seen", 40))
+    assert all(np.array_equal(array, before[name]) for name, array in freshet(learner).weights.to_arrays().items())
+    learner.apply(review("somebody new", "p3", 40))
+    assert not np.array_equal(freshet(learner).weights.to_arrays()["held"][0], before["held"][0])
+
+
+def test_products_listed_since_the_last_event_hinder_no_look() -> None:
+    learner = a_learner(holdout_every=2)
+    for n, state in enumerate(shoppers(300)):
+        if n > 200:
+            learner.stream.known.products.row_of(f"listed {n}")
+        learner.apply(state)
+    assert len(learner.stream.products) > freshet(learner).stream.histories.length
+    assert freshet(learner).choice.events > 0
 
 
 def everything(snapshot: LearnerSnapshot) -> dict[str, bytes]:

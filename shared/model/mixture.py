@@ -91,15 +91,15 @@ def context_of(length: int, since_ms: int) -> int:
 def default_weights() -> FloatArray:
     """The weights before any were learned, (C, E): a blend that did well on shops and on reviews alike."""
     weights = np.zeros((CONTEXTS, EXPERTS), np.float32)
-    lags = 0.7 ** np.arange(LAGS)
+    lags = 0.55 ** np.arange(LAGS)
     lags /= lags.sum()
-    weights[:, :POPULARITY] = 0.3 / POPULARITY
+    weights[:, :POPULARITY] = 0.1 / POPULARITY
     weights[0, :POPULARITY] = 0.0
     weights[0, 0] = 1.0  # nobody's history: what is trending
-    for relation, share in ((NEXT, 0.25), (TOGETHER, 0.3), (ITSELF, 0.1)):
+    for relation, share in ((NEXT, 0.35), (TOGETHER, 0.3), (ITSELF, 0.02)):
         begin = POPULARITY + relation * LAGS
         weights[1:, begin : begin + LAGS] = share * lags
-    weights[1:, SESSIONS] = 0.05
+    weights[1:, SESSIONS] = 0.03
     return weights
 
 

@@ -106,6 +106,31 @@ def default_weights() -> FloatArray:
 DEFAULT = default_weights()
 
 
+@compiled
+def _newest(
+    products: ReadOnlyVector[np.int32],
+    features: ReadOnlyMatrix[np.float32],
+    end: int,
+    places: int,
+    out: Vector[np.int32],
+) -> None:
+    """Fill in the products of the newest events before `end`, the newest first; -1 for those that argue for nothing:
+    what disappointed, and earlier events with the same.
+    """
+    silenced = np.empty(len(out), np.int32)
+    count = 0
+    for n in range(len(out)):
+        product = products[end - 1 - n]
+        argues = product < places
+        for other in range(count):
+            argues = argues and silenced[other] != product
+        if disappointed(features[end - 1 - n]):
+            silenced[count] = product
+            count += 1
+            argues = False
+        out[n] = product if argues else -1
+
+
 class View(NamedTuple):
     """One user's history as the compiled functions read it: n events, the newest first."""
 
@@ -115,10 +140,8 @@ class View(NamedTuple):
     @classmethod
     def of(cls, window: Window, products: int) -> View:
         """Of a window of one user; `products`: places of the tally."""
-        end = int(window.lengths[0])
-        newest = window.products[0, max(0, end - LAGS) : end][::-1].copy()  # (n,)
-        features = window.features[0, max(0, end - LAGS) : end][::-1]
-        _silence(newest, np.ascontiguousarray(features), products)
+        newest = np.empty(min(LAGS, int(window.lengths[0])), np.int32)
+        _newest(window.products[0], window.features[0], int(window.lengths[0]), products, newest)
         return cls(newest, window.user)
 
 
@@ -225,24 +248,6 @@ def _rings(known: Known) -> Rings:
 
 
 @compiled
-def _silence(products: Vector[np.int32], features: Matrix[np.float32], places: int) -> None:
-    """Set the products of events that argue for nothing to -1: what disappointed, and earlier events with the same."""
-    silenced = np.empty(len(products), np.int32)
-    count = 0
-    for n in range(len(products)):
-        product = products[n]
-        argues = product < places
-        for other in range(count):
-            argues = argues and silenced[other] != product
-        if disappointed(features[n]):
-            silenced[count] = product
-            count += 1
-            argues = False
-        if not argues:
-            products[n] = -1
-
-
-@compiled
 def _divisor(total: int, of_all: int, products: int) -> float:
     """What the pairs of a product are divided by.
 
@@ -258,6 +263,7 @@ def _divisor(total: int, of_all: int, products: int) -> float:
 @compiled
 def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
     """Add popularity at all half-lives."""
+    factors = np.zeros(POPULARITY, np.float32)
     rest = 0.0
     for h in range(POPULARITY):
         weight = float(weights[h])
@@ -266,11 +272,15 @@ def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vec
         total = total_of(t, h)
         rest += weight * SMOOTHING if total > 0.0 else weight
         if total > 0.0:
-            factor = np.float32(weight * (1.0 - SMOOTHING) / total)
-            for product in range(size):
-                out[product] += factor * t.popular[h, product]
+            factors[h] = weight * (1.0 - SMOOTHING) / total
     evenly = np.float32(max(rest, LEAST) / max(1, size))
-    for product in range(len(out)):
+    f0, f1, f2, f3, f4 = factors
+    p0, p1, p2, p3, p4 = t.popular[0], t.popular[1], t.popular[2], t.popular[3], t.popular[4]
+    for product in range(size):  # all at once: memory is read and written once
+        out[product] += (
+            f0 * p0[product] + f1 * p1[product] + f2 * p2[product] + f3 * p3[product] + f4 * p4[product] + evenly
+        )
+    for product in range(size, len(out)):
         out[product] += evenly
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, by_event, sessions_of
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, by_event, newest_arguing, sessions_of
 from shared.model.mixture import popularity as popularity_of
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -146,12 +146,24 @@ def _popularity(logs: FloatArray, weight: float) -> FloatArray:
 
 
 def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-    """log(mixture) - log(w_p · share), (K,), and each past event's share of it, (n, K)."""
+    """log(mixture) - log(w_p · share), (K,), and each past event's share of it, (n, K).
+
+    Versions of this kind count what disappointed, too; but nobody is told that a product goes with one he disliked.
+    """
     by_event = version.related_by_event(window, rows)
     related = by_event.sum(axis=0)
     counted = np.float32(scored.popularity_weight) * scored.shares[rows]
     part: FloatArray = np.log1p(related / counted, dtype=np.float32)
-    return part, by_event * np.divide(part, related, out=np.zeros_like(part), where=related > 0.0)
+    each = np.divide(part, related, out=np.zeros_like(part), where=related > 0.0)
+    return part, by_event * each * _argue(window, len(by_event))[:, None]
+
+
+def _argue(window: Window, n: int) -> NDArray[np.bool_]:
+    """Which of the newest n events may be given for what goes with their products, (n,): none that disappointed."""
+    products = np.empty(n, np.int32)
+    end = int(window.lengths[0])
+    newest_arguing(window.products[0], window.features[0], end, np.iinfo(np.int32).max, products)
+    return products[::-1] >= 0
 
 
 def _learned(

@@ -100,6 +100,7 @@ def default_weights() -> FloatArray:
         begin = POPULARITY + relation * LAGS
         weights[1:, begin : begin + LAGS] = share * lags
     weights[1:, SESSIONS] = 0.03
+    weights /= weights.sum(axis=1, keepdims=True)
     return weights
 
 
@@ -107,7 +108,7 @@ DEFAULT = default_weights()
 
 
 @compiled
-def _newest(
+def newest_arguing(
     products: ReadOnlyVector[np.int32],
     features: ReadOnlyMatrix[np.float32],
     end: int,
@@ -141,7 +142,7 @@ class View(NamedTuple):
     def of(cls, window: Window, products: int) -> View:
         """Of a window of one user; `products`: places of the tally."""
         newest = np.empty(min(LAGS, int(window.lengths[0])), np.int32)
-        _newest(window.products[0], window.features[0], int(window.lengths[0]), products, newest)
+        newest_arguing(window.products[0], window.features[0], int(window.lengths[0]), products, newest)
         return cls(newest, window.user)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content
 from shared.model.explained import ACTION_VALUES, ALONE, NOTHING, SEQUENCE, Reasons, explain
-from shared.model.served import served
+from shared.model.served import COUNTED, served
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import (
     PART_BOOST,
@@ -30,6 +30,7 @@ from shared.pb.freshet.v1.recommender_pb2 import (
 )
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.tally import Tally
+from tests.support.states import review
 from tests.unit.shared.policies.test_contract import PUBLISHED, learned, published
 
 FloatArray = NDArray[np.float32]
@@ -97,6 +98,72 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
                 assert len(reason.events) <= 3
                 assert all(0 <= place < window.lengths[0] for place, _ in reason.events)
     assert given == PARTS[name] | {PART_CONTENT, PART_BOOST}
+
+
+def test_of_freshet_without_heads_the_tally_alone_is_the_reason() -> None:
+    stream, policy = learned("freshet", 600)
+    given = set()
+    rows = np.arange(len(stream.products))
+    for version in (policy, COUNTED):
+        for user in range(20):
+            window = stream.histories.window(user)
+            scored = served(version, window, stream.known)
+            for row, reasons in enumerate(each(explain(scored, None, window, rows, stream.known))):
+                assert sum(reason.score for reason in reasons.values()) == pytest.approx(scored.values[row], abs=1e-4)
+                given |= set(reasons)
+        assert given == {PART_TRENDING, PART_CO_OCCURRENCE, PART_ITSELF, PART_NEIGHBOURS}
+        scored = served(version, None, stream.known)
+        (reasons,) = explain(scored, None, None, rows, stream.known)
+        assert reasons.part == PART_TRENDING
+        assert reasons.scores == pytest.approx(scored.values.tolist(), abs=1e-5), "nobody's history"
+
+
+def test_itself_is_told_by_events_with_the_very_product_and_co_occurrence_by_others(tmp_path: Path) -> None:
+    stream, policy = learned("freshet", 600)
+    policy.choice = replace(policy.choice, ce=0.7, q=0.4)  # type: ignore[attr-defined]
+    scorer = published(stream, policy, tmp_path)
+    rows = np.arange(len(stream.products))
+    with_itself = 0
+    for user in range(20):
+        window = stream.histories.window(user)
+        products = window.products[0]
+        scored = served(scorer, window, stream.known)
+        for row, reasons in enumerate(each(explain(scored, scorer, window, rows, stream.known))):
+            beside, itself = reasons.get(PART_CO_OCCURRENCE), reasons.get(PART_ITSELF)
+            if beside is not None:
+                assert beside.events
+                assert all(products[place] != row for place, _ in beside.events)
+                assert sum(adds for _, adds in beside.events) <= beside.score + 1e-5
+            assert (itself is not None) <= (row in products), "only who had it comes back to it"
+            if itself is not None:
+                assert all(products[place] == row for place, _ in itself.events)
+                with_itself += 1
+            assert not reasons.get(PART_NEIGHBOURS, Reason(0, 0.0, ())).events, "neighbours are no events of the user's"
+    assert with_itself > 20
+
+
+SORRY = {"one star": {"rating": 1.0}, "a sorry text": {"reward": -0.3}}
+
+
+@pytest.mark.parametrize("sorry", SORRY)
+@pytest.mark.parametrize("name", ["freshet", "markov", "itemknn", "ease"])
+def test_nothing_is_said_to_go_with_what_the_user_disliked(name: str, sorry: str, tmp_path: Path) -> None:
+    stream, policy = learned(name, 600)
+    rows = stream.rows
+    for n, product in enumerate(("p3", "p9", "p9")):  # once they were content with it, in the end they were not
+        policy.learn(stream.apply(review("sorry", product, 31, **(SORRY[sorry] if n == 2 else {}))))
+    policy.refit()
+    scorer = published(stream, policy, tmp_path)
+    window = stream.histories.window(len(stream.histories.users) - 1)
+    scored = served(scorer, window, stream.known)
+    reasons = each(explain(scored, scorer, window, np.arange(len(rows)), stream.known))
+    shown = [of_one[PART_CO_OCCURRENCE] for of_one in reasons if PART_CO_OCCURRENCE in of_one]
+    assert {place for reason in shown for place, _ in reason.events} == {0}, "p3 alone argues"
+    for row, of_one in enumerate(reasons):
+        assert sum(reason.score for reason in of_one.values()) == pytest.approx(scored.values[row], abs=1e-4)
+    if name == "freshet":
+        assert PART_ITSELF not in reasons[rows["p9"]]
+        assert PART_ITSELF in reasons[rows["p3"]]
 
 
 class Separated:

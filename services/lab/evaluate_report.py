@@ -28,6 +28,7 @@ from shared.evaluation.figures import (
     Speed,
     event_metrics,
 )
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.process.errors import Unusable
 from shared.state.histories import USER_CLASSES
 
@@ -68,6 +69,8 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
     parts = (
         _accuracy(result, figures, context),
         _differences(result, figures, context),
+        _experts(figures),
+        _regrets(figures),
         _breadth(figures, context),
         _slices(figures),
         _unseen(figures, context),
@@ -130,6 +133,29 @@ def _differences(result: Result, figures: Figures, context: Context) -> Iterator
             yield _row(_named(name, context), f"{difference.mean:>+9.4f}{bounds:>23}{difference.p:>10.4f}", wide)
 
 
+def _experts(figures: Figures) -> Iterator[str]:
+    experts = figures.experts
+    if experts is None:
+        return
+    head = f"{figures.primary:>9}{f'{experts.mixing} above':>15}{'between':>20}{'p':>10}"
+    yield _row("one expert alone", head)
+    for name in sorted(experts.estimates, key=lambda name: -experts.estimates[name].mean):
+        difference = experts.differences[name]
+        bounds = f"{difference.low:+.4f} … {difference.high:+.4f}"
+        row = f"{experts.estimates[name].mean:>9.4f}{difference.mean:>+15.4f}{bounds:>20}{difference.p:>10.4f}"
+        yield _row(name, row)
+
+
+def _regrets(figures: Figures) -> Iterator[str]:
+    experts = figures.experts
+    if experts is None:
+        return
+    yield _row("regret after", f"{experts.mixing:>9}{'best expert so far':>31}{'regret':>10}")
+    for regret in experts.regrets:
+        best = f"{regret.best:>22}{regret.expert:>9.4f}"
+        yield _row(f"{regret.events:>11,} events", f"{regret.mixing:>9.4f}{best}{regret.regret:>+10.4f}")
+
+
 def _breadth(figures: Figures, context: Context) -> Iterator[str]:
     promoted = f"{'promoted':>10}" if context.spam_share else ""
     head = f"{'coverage':>10}{'novelty':>10}{'Gini':>8}{'lower half':>13}{'top tenth':>12}{promoted}"
@@ -178,6 +204,9 @@ def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     yield f"between: {LEVEL:.0%} of {DRAWS:,} draws of users, the same for all; p corrected for several (Holm)."
     yield "lower half, top tenth: share of the places shown that went to the less popular half of the products, and to"
     yield "the most popular tenth."
+    if figures.experts is not None:
+        yield f"one expert alone: each part of the mixture of {figures.experts.mixing}. regret: how far the best single"
+        yield "one of the events so far is above the mixture on them; below 0 the mixture is ahead."
     yield f"cold: fewer than {COLD_EVENTS} events before, new: fewer than {NEW_EVENTS}. novelty: bits."
     if is_small(result, figures):
         yield (
@@ -250,6 +279,7 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         f"{figures.primary} above the best baseline": {
             name: asdict(values) for name, values in figures.differences.items()
         },
+        **_experts_as_json(figures),
         "slices": {
             part: {
                 "events": figures.slice_events[part],
@@ -265,6 +295,22 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         "speed": {name: asdict(values) for name, values in speeds.items()},
     }
     return {key: _finite(value) for key, value in document.items()}
+
+
+def _experts_as_json(figures: Figures) -> dict[str, Any]:
+    """`experts` and `regret`; null where no policy mixes experts."""
+    experts = figures.experts
+    if experts is None:
+        return {"experts": None, "regret": None}
+    return {
+        "experts": {
+            "of": experts.mixing,
+            "best": experts.best,
+            figures.primary: _estimates(experts.estimates),
+            f"{experts.mixing} above": {name: asdict(difference) for name, difference in experts.differences.items()},
+        },
+        "regret": [asdict(regret) | {"regret": regret.regret} for regret in experts.regrets],
+    }
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:
@@ -301,6 +347,11 @@ def write_parquet(result: Result, context: Context, path: Path) -> None:
             "user_events": events["user_events"],
             "product_events": events["product_events"],
             "user_class": np.array(USER_CLASSES, dtype=object)[events["user_class"]].astype(str),
+            **{
+                f"place@{name}": places
+                for name, places in zip(SINGLE_EXPERTS, result.record.experts.T, strict=True)
+                if result.record.mixing
+            },
         }
     )
     frames = []

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content, ContentSettings
 from shared.evaluation.prequential import Judgement, Prequential, Ranking
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_RATING,
     EVENT_KIND_REVIEW,
@@ -89,7 +90,6 @@ class Contest:
     ) -> None:
         self.stream = Stream(settings, None if content is None else Content(content))
         self.prequential = Prequential(self.stream, top=MOST, seed=seed, clock=clock, listings=listings)
-        self.record = JudgedEvents(names, events)
         self.failures: dict[str, str] = {}  # policy → why it could not go on
         self.updates = 0  # events learned from
         self.users = 0  # whose these were
@@ -97,6 +97,9 @@ class Contest:
         self.policies: dict[str, Policy] = {
             name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
         }
+        # Of the policy whose mixture they are in, the tally's experts are judged alone, too.
+        self._mixing = next((policy for policy in self.policies.values() if policy.mixture is not None), None)
+        self.record = JudgedEvents(names, events, "" if self._mixing is None else self._mixing.name)
         self._clock = clock
         self._tell = tell
 
@@ -109,7 +112,8 @@ class Contest:
         if state.source == SOURCE or state.kind == EVENT_KIND_TICK:
             return
         policies = [None if name in self.failures else policy for name, policy in self.policies.items()]
-        judgement = self.prequential.judge(state, policies)
+        mixture = None if self._mixing is None else self._mixing.mixture
+        judgement = self.prequential.judge(state, policies, mixture)
         row = self.stream.rows.get(state.product_id, -1)
         self.record.grow_to(len(self.stream.products))
         rows = None if later is None else [self.stream.rows.get(product, -1) for product in later]
@@ -186,11 +190,13 @@ class JudgedEvents:
     Args:
         policies: names, in the order in which judgements hold their rankings.
         most: judged events at most.
+        mixing: the policy whose experts are judged alone, too; empty: none are.
     """
 
-    def __init__(self, policies: Sequence[str], most: int) -> None:
+    def __init__(self, policies: Sequence[str], most: int, mixing: str = "") -> None:
         p = len(policies)
         self.policies = tuple(policies)
+        self.mixing = mixing
         self.users: list[str] = []  # number → user_id
         self.unknown = 0  # judged events on products never seen before
         self.not_judged: dict[str, int] = {}  # outcome → events
@@ -200,6 +206,7 @@ class JudgedEvents:
         self._user_of: dict[str, int] = {}
         self._events: dict[str, NDArray[Any]] = {name: np.zeros(most, dtype) for name, dtype in _EVENT_COLUMNS.items()}
         self._place = np.full((most, p), np.inf, np.float32)
+        self._experts = np.full((most if mixing else 0, len(SINGLE_EXPERTS)), np.inf, np.float32)
         self._bits = np.full((most, p), np.nan, np.float32)
         self._in_set = np.zeros((most, p, len(KS)), np.bool_)
         self._seconds = np.zeros((most, p), np.float32)
@@ -237,6 +244,8 @@ class JudgedEvents:
         }
         for name, value in known.items():
             self._events[name][n] = value
+        if self.mixing:
+            self._experts[n] = judgement.experts
         first = self._first_answers(state.event_time_ms, judgement)
         for p, ranked in enumerate(judgement.rankings):
             self._note_ranking(n, p, ranked)
@@ -260,6 +269,11 @@ class JudgedEvents:
     def events(self) -> dict[str, NDArray[Any]]:
         """What is known of each judged event, (N,) each."""
         return {name: column[: self.size] for name, column in self._events.items()}
+
+    @property
+    def experts(self) -> NDArray[np.float32]:
+        """The place by each of `SINGLE_EXPERTS` alone, (N, S); (0, S) where they were not judged."""
+        return self._experts[: self.size]
 
     @property
     def product_events(self) -> NDArray[np.int64]:

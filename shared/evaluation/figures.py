@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.evaluation.contest import KS, MOST, Answers, JudgedEvents
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.state.histories import USER_CLASSES
 
 FloatArray = NDArray[np.float64]
@@ -35,6 +36,7 @@ NEW_EVENTS = 3
 UNSEEN = "0-event products"  # the slice of first events, whose products are known only where they were listed
 DEEP = 100  # places down to which first events are looked for
 DECILES = 10
+REGRETS = 10  # times at which regret is taken
 
 LEVEL = 0.95  # of the intervals
 DRAWS = 2000
@@ -71,6 +73,36 @@ class CatalogueUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Regret:
+    """How far the best single expert of the first so many judged events is above the mixture, on these."""
+
+    events: int
+    mixing: float  # `primary` of the policy whose mixture it is
+    best: str
+    expert: float  # `primary` of that expert
+
+    @property
+    def regret(self) -> float:
+        """Above 0 the expert is ahead: it would have been better to follow it alone from the beginning."""
+        return self.expert - self.mixing
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Each expert of a policy's mixture judged alone, on the events that the policies were judged on."""
+
+    mixing: str  # the policy
+    estimates: dict[str, Estimate]  # expert → `primary`
+    differences: dict[str, Difference]  # expert → how far the policy is above it
+    regrets: list[Regret]  # after each tenth of the judged events
+
+    @property
+    def best(self) -> str:
+        """The best single expert of all events."""
+        return max(self.estimates, key=lambda name: self.estimates[name].mean)
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """What one policy took; the only figures that differ from run to run."""
 
@@ -93,6 +125,7 @@ class Figures:
     differences: dict[str, Difference]  # policy → how far its `primary` is above the best baseline's
     catalogue: dict[str, CatalogueUse]
     consumed: list[float]  # share of the judged events that each tenth of the products got, the least popular first
+    experts: Experts | None  # None: no policy mixes experts
 
 
 def figures_of(
@@ -143,6 +176,9 @@ def figures_of(
         differences=_differences(means, list(by_event).index(primary), names, best),
         catalogue={name: _catalogue(runs, record.product_events, promoted) for name, runs in answers.items()},
         consumed=decile_shares(consumed, record.product_events),
+        experts=_experts(record, by_event[primary][:, names.index(record.mixing)], primary, rng, draws)
+        if record.mixing in names
+        else None,
     )
 
 
@@ -327,6 +363,31 @@ def _slice(
     table: dict[str, dict[str, Estimate]] = {name: {} for name in names}
     _estimate(users[part], {metric: by_event[metric][part] for metric in SLICED}, table, rng, draws)
     return table
+
+
+def _experts(record: JudgedEvents, mixing: FloatArray, primary: str, rng: np.random.Generator, draws: int) -> Experts:
+    """Judge each expert alone beside the policy, whose `primary` of each event is `mixing`, (N,)."""
+    of_event = event_metrics(record.experts)[primary]  # (N, S)
+    means = Means(record.events["user"], np.column_stack([mixing, of_event]), rng, draws)
+    columns = {name: column for column, name in enumerate(SINGLE_EXPERTS, start=1)}
+    differences = {name: means.difference(0, column) for name, column in columns.items()}
+    corrected = holm({name: difference.p for name, difference in differences.items()})
+    return Experts(
+        record.mixing,
+        {name: means.estimate(column) for name, column in columns.items()},
+        {name: Difference(d.mean, d.low, d.high, corrected[name]) for name, d in differences.items()},
+        _regrets(mixing, of_event),
+    )
+
+
+def _regrets(mixing: FloatArray, of_event: FloatArray) -> list[Regret]:
+    """Regret after each tenth of N events; `of_event`: (N, S)."""
+    regrets = []
+    for events in sorted({len(mixing) * part // REGRETS for part in range(1, REGRETS + 1)} - {0}):
+        alone = of_event[:events].mean(axis=0)
+        best = int(alone.argmax())
+        regrets.append(Regret(events, float(mixing[:events].mean()), SINGLE_EXPERTS[best], float(alone[best])))
+    return regrets
 
 
 def _differences(means: Means, metric: int, names: Sequence[str], best: str) -> dict[str, Difference]:

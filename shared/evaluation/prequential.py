@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model import ranking
-from shared.model.served import Scores, served_scores
+from shared.model.mixture import SINGLE_EXPERTS, single_places
+from shared.model.served import FloatArray, Scores, served_scores
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.state.histories import UNCOUNTED_KINDS, Window
 from shared.state.stream import Seen, Stream
@@ -55,6 +56,7 @@ class Judgement:
 
     outcome: Outcome
     rankings: tuple[Ranking, ...] = ()  # one of each policy, in their order; empty where it was not judged
+    experts: tuple[float, ...] = ()  # the place by each of `SINGLE_EXPERTS` alone, where these were judged, too
     has_history: bool = False  # whether the user had any; without, trending answers
     question: int = -1  # counted from 0; the same for all of one user's whole day
     again: bool = False  # whether the product is one of the day's set that came already
@@ -113,10 +115,16 @@ class Prequential:
         self._questions = 0
         self._judged = 0
 
-    def judge(self, state: StateVector, policies: Sequence[Scores | None]) -> Judgement:
+    def judge(
+        self, state: StateVector, policies: Sequence[Scores | None], experts: FloatArray | None = None
+    ) -> Judgement:
         """Rank the whole catalogue as each policy would have answered just before this event; None: trending.
 
         Of the event, only the user, the product, the kind and the time are read.
+
+        Args:
+            experts: weights of the tally's experts, (C, E), each of which is judged alone beside the policies; None:
+                they are not.
         """
         if not state.user_id:
             return Judgement(Outcome.GUEST)
@@ -146,6 +154,7 @@ class Prequential:
         return Judgement(
             Outcome.JUDGED if known else Outcome.UNKNOWN,
             tuple(rankings),
+            () if experts is None else self._places_by_experts(experts, window, out, chosen),
             has_history=window is not None,
             question=before.question,
             again=row in before.came,
@@ -214,6 +223,13 @@ class Prequential:
         seconds = self._clock() - start
         bits = -float(np.log2(self.known.shares()[top]).mean()) if len(top) else float("nan")
         return Ranking(float("inf") if row is None else ranking.rank(values, row), top, bits, seconds)
+
+    def _places_by_experts(
+        self, weights: FloatArray, window: Window | None, out: NDArray[np.int32], row: int | None
+    ) -> tuple[float, ...]:
+        if row is None:
+            return (float("inf"),) * len(SINGLE_EXPERTS)
+        return tuple(single_places(self.known, window, weights, len(self._products), row, out).tolist())
 
 
 def top_at_random(values: NDArray[np.float32], k: int, seed: int, serial: int) -> NDArray[np.int64]:

@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
+from shared.model.ranking import place_of
 from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 from shared.state.histories import Histories, Window
 from shared.state.tally import (
     HALF_LIVES_DAYS,
     PAIR_ONE,
     SMOOTHING,
+    TRENDING,
     USERS,
     Counts,
     Float32Cube,
@@ -45,6 +47,15 @@ SESSIONS = POPULARITY + len(RELATIONS) * LAGS
 EXPERTS = SESSIONS + 1
 # What experts do together, in the order of what `groups` gives.
 GROUPS = ("popularity", "next", "together", "itself", "sessions")
+
+# Each group alone, popularity at each half-life alone, is a single expert: what the mixture must not stay behind.
+SINGLE_EXPERTS = (
+    "trending",
+    *(f"popular-{days:g}d" if days >= 1 else f"popular-{24 * days:g}h" for days in HALF_LIVES_DAYS),
+    *GROUPS[1:],
+)
+# What trending popularity counts beside a single expert: it orders products of which that one says nothing.
+BESIDE_SINGLE = 0.001
 
 # The least that popularity counts: no product has probability 0.
 LEAST = 1e-9
@@ -184,6 +195,29 @@ def groups(known: Known, window: Window | None, weights: FloatArray, products: i
     result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, _room(known, products)), np.float32)
     _groups(known.tally.arrays, _rings(known), view, weights, known.tally.size, result)
     return result
+
+
+def single_places(
+    known: Known, window: Window | None, weights: FloatArray, products: int, product: int, masked: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The place at which each of `SINGLE_EXPERTS` alone ranks one product, (S,): 1 is best, ties at half.
+
+    Infinite where the product is masked.
+
+    Args:
+        weights: (C, E); they say how much each lag counts within a relation.
+        products: A, as in `mix`.
+        masked: (n,) rows that are not ranked.
+    """
+    view, context = _seen(known, window)
+    members: FloatArray = np.zeros((len(SINGLE_EXPERTS) - POPULARITY, _room(known, products)), np.float32)
+    beside: FloatArray = np.zeros(products, np.float32)
+    places = np.zeros(len(SINGLE_EXPERTS))
+    _single_places(
+        known.tally.arrays, _rings(known), view, weights[context], known.tally.size, product, masked, beside, members,
+        places,
+    )  # fmt: skip
+    return places
 
 
 def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[np.float64]:
@@ -376,6 +410,22 @@ def _mix(
 
 
 @compiled
+def _relations(
+    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
+) -> None:
+    """Add what the relations and the sessions say, each to a row of its own."""
+    for lag in range(len(view.products)):
+        row = view.products[lag]
+        if row >= 0:
+            at = POPULARITY + lag
+            _relate(t, row, weights[at], 0.0, size, out[NEXT])
+            _relate(t, row, 0.0, weights[at + LAGS], size, out[TOGETHER])
+            out[ITSELF, row] += weights[at + 2 * LAGS]
+    if len(view.products):
+        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[len(RELATIONS)], -1)
+
+
+@compiled
 def _groups(
     t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
 ) -> None:
@@ -384,15 +434,52 @@ def _groups(
         alone[:] = 0.0
         alone[h] = max(weights[h], np.float32(LEAST))
         _popular(t, alone, size, out[h])
-    for lag in range(len(view.products)):
-        row = view.products[lag]
-        if row >= 0:
-            at = POPULARITY + lag
-            _relate(t, row, weights[at], 0.0, size, out[POPULARITY + NEXT])
-            _relate(t, row, 0.0, weights[at + LAGS], size, out[POPULARITY + TOGETHER])
-            out[POPULARITY + ITSELF, row] += weights[at + 2 * LAGS]
-    if len(view.products):
-        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[POPULARITY + 3], -1)
+    _relations(t, rings, view, weights, size, out[POPULARITY:])
+
+
+@compiled
+def _single_places(
+    t: Counts,
+    rings: Rings,
+    view: View,
+    weights: ReadOnlyVector[np.float32],
+    size: int,
+    product: int,
+    masked: ReadOnlyVector[np.int32],
+    beside: Vector[np.float32],
+    members: Matrix[np.float32],
+    places: Vector[np.float64],
+) -> None:
+    """Fill the places.
+
+    Args:
+        beside: (A,) zeros.
+        members: (S - POPULARITY, A) zeros.
+        places: (S,)
+    """
+    alone = np.ones(EXPERTS, np.float32)
+    for relation in range(len(RELATIONS)):  # of the lags that say something, each counts its share
+        at = POPULARITY + relation * LAGS
+        total = np.float32(0.0)
+        for lag in range(len(view.products)):
+            if view.products[lag] >= 0:
+                total += weights[at + lag]
+        if total > 0.0:
+            for lag in range(len(view.products)):
+                alone[at + lag] = weights[at + lag] / total
+    _relations(t, rings, view, alone, size, members)
+    total_trending = total_of(t, TRENDING)
+    factor = np.float32(BESIDE_SINGLE / total_trending) if total_trending > 0.0 else np.float32(0.0)
+    for row in range(size):
+        beside[row] = factor * t.popular[TRENDING, row]
+    for row in masked:
+        beside[row] = -np.inf
+    for h in range(POPULARITY):
+        total_popular = total_of(t, h)
+        factor = np.float32(1.0 / total_popular) if total_popular > 0.0 else np.float32(0.0)
+        places[h] = place_of(product, t.popular[h], factor, beside, size)
+    for member in range(len(members)):
+        places[POPULARITY + member] = place_of(product, members[member], np.float32(1.0), beside, len(beside))
 
 
 @compiled

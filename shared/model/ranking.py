@@ -132,6 +132,33 @@ def rank(values: FloatArray, row: int) -> float:
     return 1.0 + better + equal / 2.0
 
 
+@compiled
+def place_of(
+    product: int, values: Vector[np.float32], factor: np.float32, beside: Vector[np.float32], known: int
+) -> float:
+    """As `rank`, by values times a factor plus what stands beside them.
+
+    Args:
+        product: row.
+        values: no fewer than the known; 0 is taken for rows beyond.
+        beside: (A,) -inf of what is masked.
+        known: rows with a value.
+    """
+    none = np.float32(0.0)
+    of_product = factor * (values[product] if product < known else none) + beside[product]
+    if of_product == -np.inf:
+        return np.inf
+    better, equal = 0, 0
+    for row in range(known):
+        value = factor * values[row] + beside[row]
+        better += value > of_product
+        equal += value == of_product
+    for row in range(known, len(beside)):
+        better += beside[row] > of_product
+        equal += beside[row] == of_product
+    return 1.0 + better + (equal - 1) / 2.0
+
+
 def hit(place: float, k: int) -> float:
     """HR@k of one event: 1 when the product is among the first `k`."""
     return float(place <= k)

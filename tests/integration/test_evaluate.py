@@ -9,12 +9,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from replay.order.ordered_copy import Selection
 from services.lab.datasets import Dataset, Describing, read_dataset
 from shared.log.records import DAY_MS
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.process.errors import Unusable
 from shared.process.terminal import Terminal
 from tests.support import console
@@ -89,6 +91,37 @@ def test_a_table_for_people_and_the_command_to_have_it_again(reviews: Path, tmp_
     estimate = document["policies"]["markov"]["ndcg@10"]
     assert estimate["low"] < estimate["mean"] < estimate["high"]
     assert estimate["mean"] > document["policies"]["trending"]["ndcg@10"]["high"]
+
+
+def test_each_expert_of_freshet_is_judged_alone_and_its_regret_is_told(reviews: Path, tmp_path: Path) -> None:
+    words = ("--policies", "trending,freshet", "--warm-up", "0.25", "--parquet", "rows.parquet", "--json", "out.json")
+    done = freshet(tmp_path, reviews.name, *words)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    experts, regrets = document["experts"], document["regret"]
+    assert (experts["of"], set(experts["ndcg@10"])) == ("freshet", set(SINGLE_EXPERTS))
+    best, served = experts["ndcg@10"][experts["best"]]["mean"], document["policies"]["freshet"]["ndcg@10"]["mean"]
+    assert best == max(estimate["mean"] for estimate in experts["ndcg@10"].values())
+    assert experts["ndcg@10"]["trending"]["mean"] == pytest.approx(document["policies"]["trending"]["ndcg@10"]["mean"])
+    above = experts["freshet above"][experts["best"]]
+    assert above["mean"] == pytest.approx(served - best)
+    assert above["low"] < above["mean"] < above["high"]
+    assert [regret["events"] for regret in regrets] == [document["judged"] * tenth // 10 for tenth in range(1, 11)]
+    assert regrets[-1] == {
+        "events": document["judged"], "mixing": pytest.approx(served), "best": experts["best"],
+        "expert": pytest.approx(best), "regret": pytest.approx(best - served),
+    }  # fmt: skip
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    alone = rows[rows.policy == "freshet"][f"place@{experts['best']}"]
+    assert np.where(alone <= 10, 1 / np.log2(1 + alone), 0).mean() == pytest.approx(best)
+    lines = done.stdout.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("one expert alone"))
+    assert lines[head + 1].startswith(experts["best"])
+    assert f"{regrets[-1]['regret']:+.4f}" in next(line for line in lines if f"{document['judged']} events  " in line)
+    assert max(map(len, lines[head : head + len(SINGLE_EXPERTS) + 13])) <= 80
+    without = evaluated(tmp_path, reviews.name, "--policies", SIMPLE, "--parquet", "simple.parquet")
+    assert (without["experts"], without["regret"]) == (None, None)
+    assert not [name for name in pd.read_parquet(tmp_path / "simple.parquet") if name.startswith("place@")]
 
 
 def test_events_more_than_a_day_ahead_of_the_clock_are_left_out_as_live(reviews: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from shared.evaluation.figures import (
 )
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
 from shared.log.records import DAY_MS
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from tests.support.states import START_MS
 
@@ -149,6 +150,46 @@ def test_the_mean_over_runs_with_other_seeds() -> None:
     figures = figures_of(first, {"a": [one, other]}, baselines=[], promoted=[], seed=3, draws=10)
     assert figures.policies["a"]["hr@1"].mean == pytest.approx((1 / 3 + 0 / 3) / 2)
     assert figures.differences == {}
+
+
+def test_experts_beside_the_policy_that_mixes_them_and_its_regret() -> None:
+    """Twenty events of two users. "next" is right on the first eight and "sessions" on the last ten; the mixture from
+    the fifth on.
+    """
+    record = JudgedEvents(["mix", "other"], 20, mixing="mix")
+    for n in range(20):
+        alone = tuple(
+            1.0 if (name, n < 8) == ("next", True) or (name, n >= 10) == ("sessions", True) else INF
+            for name in SINGLE_EXPERTS
+        )
+        rankings = (ranking(1.0 if n >= 4 else INF, [0]), ranking(INF, [0]))
+        judgement = Judgement(Outcome.JUDGED, rankings, alone, question=n)
+        record.note(state(("ann", "bob")[n % 2], START_MS + n, n), judgement, 0)
+        record.applied(0)
+    answers = {name: [record.answers(name)] for name in record.policies}
+    figures = figures_of(record, answers, baselines=["other"], promoted=[], seed=3, draws=50)
+    experts = figures.experts
+    assert experts is not None
+    assert (experts.mixing, experts.best) == ("mix", "sessions")
+    assert set(experts.estimates) == set(SINGLE_EXPERTS)
+    means = {name: estimate.mean for name, estimate in experts.estimates.items() if estimate.mean}
+    assert means == {"next": pytest.approx(8 / 20), "sessions": pytest.approx(10 / 20)}
+    assert experts.differences["sessions"].mean == pytest.approx(16 / 20 - 10 / 20), "above 0: the mixture is ahead"
+    assert experts.differences["sessions"].low <= experts.differences["sessions"].mean
+    assert [regret.events for regret in experts.regrets] == list(range(2, 21, 2))
+    assert [regret.best for regret in experts.regrets] == ["next"] * 9 + ["sessions"]
+    regrets = [regret.regret for regret in experts.regrets]
+    assert regrets[0] == 1.0, "above 0: an expert is ahead"
+    assert regrets[4] == pytest.approx(8 / 10 - 6 / 10)
+    assert regrets[5] == pytest.approx(8 / 12 - 8 / 12)
+    assert regrets[-1] == pytest.approx(10 / 20 - 16 / 20)
+
+
+def test_experts_stand_beside_no_policy_that_does_not_mix_them() -> None:
+    record = recorded()
+    assert record.experts.shape == (0, len(SINGLE_EXPERTS))
+    figures = figures_of(record, {"a": [record.answers("a")]}, baselines=[], promoted=[], seed=3, draws=10)
+    assert figures.experts is None
 
 
 def test_slices_by_what_was_known_before() -> None:

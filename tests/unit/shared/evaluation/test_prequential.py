@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content, ContentSettings
 from shared.evaluation.prequential import Judgement, Outcome, Prequential
 from shared.log.records import DAY_MS
+from shared.model.mixture import DEFAULT, SINGLE_EXPERTS
+from shared.model.served import COUNTED
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.registry import make
 from shared.state.histories import Window
@@ -108,6 +110,23 @@ def test_without_a_version_or_a_history_trending_is_what_is_served() -> None:
     assert version.histories == []
     judged = core.judge(event("new", "p0"), [version, None])
     assert (places(judged), judged.has_history) == ((2.0, 1.5), True)
+
+
+def test_experts_are_judged_alone_where_their_weights_are_given() -> None:
+    core = prequential(event("a", "p0"), event("a", "p1"), event("b", "p2"), event("c", "p2"), event("me", "p0"))
+    state = event("me", "p1")
+    assert core.judge(state, [None]).experts == ()
+    judgement = core.judge(state, [COUNTED], DEFAULT)
+    by_name = dict(zip(SINGLE_EXPERTS, judgement.experts, strict=True))
+    # p1 followed p0 once; p0 and p2 have two views, p1 has one.
+    assert (by_name["next"], by_name["together"], by_name["trending"], by_name["itself"]) == (1, 1, 3, 3)
+    assert core.judge(event("me", "p9"), [None], DEFAULT).experts == (INF,) * len(SINGLE_EXPERTS), (
+        "a miss for them, too"
+    )
+    assert set(core.judge(event("new", "p1"), [None], DEFAULT).experts) == {3}, (
+        "who has no history gets what is trending"
+    )
+    assert core.judge(event("", "p1"), [None], DEFAULT).experts == ()
 
 
 def test_masked_products_are_never_ranked_and_no_question() -> None:

@@ -27,15 +27,15 @@ def lines(figures: Figures, recent_events: int, *, unlearned: float = 0.0) -> li
         f"  Before each event was learned, every policy ranked the whole catalogue:\n"
         f"  {judged:,.0f} events judged, {by_version:,.0f} of them ({by_version / judged:.0%}) by a learned version.",
         "  The others came before the first version, or from users without a history;",
-        "  these get what is trending. So compare the policies by the first row.",
+        "  counts alone answer these. So compare the policies by the first row.",
         f"  {unknown:,.0f} were of a product not known before: a miss for each.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         *_others(figures),
     ]
     if unlearned:
         account += [
-            f"  The learner had not yet learned {unlearned:,.0f} events: its versions knew less",
-            "  than the baselines, which count every event at once.",
+            f"  The learner had not yet learned {unlearned:,.0f} events. What is served counts them",
+            "  all the same; only its network and its weights are older.",
         ]
     account += [
         "",
@@ -85,9 +85,8 @@ def _sentences(figures: Figures) -> list[str]:
         sentences.append("Trending is ahead of it.")
     if markov > learned:
         sentences += [
-            "Markov is ahead of it: it counts with every event; a version knows nothing",
-            "that came after it was made. `freshet evaluate` compares policies that each",
-            "learn with every event.",
+            "Markov is ahead of it, though both count every event at once: `freshet evaluate`",
+            "shows how each of the learned policy's experts does alone.",
         ]
     return sentences
 

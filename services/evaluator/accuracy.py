@@ -1,4 +1,4 @@
-"""How well what was judged was ranked: hit ratio, NDCG, reciprocal rank, coverage, novelty, and the metrics of it."""
+"""How well what was judged was ranked: HR, NDCG, reciprocal rank, coverage, novelty, regret, and the metrics of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.evaluation.prequential import TOP, Judgement, Outcome
 from shared.log.ordered import ReaderMetrics
 from shared.model import format, ranking
+from shared.model.mixture import SINGLE_EXPERTS
 from shared.process.telemetry import SECONDS_BUCKETS, Ready, TallyMetrics
 
 # Simple policies that learn each event as it comes.
 BASELINES = ("trending", "repeat", "markov")
-# `learned` is what is served, so it is trending wherever no version scored the products.
+# `learned` is what is served: where no version answers, the tally's experts by their default weights.
 POLICIES = ("learned", *BASELINES)
 # All judged events; those that a version judged; the newest so many judged ones.
 WINDOWS = ("all", "learned", "recent")
@@ -23,6 +24,9 @@ KS = (5, 10, 20)
 
 # Why a version does not judge. Announced at other positions than its manifest's, it could judge what it has learned.
 REASONS = (*format.REASONS, "positions")
+
+# What single experts are compared by.
+EXPERT_K = 10
 
 _COLUMNS = 2 * len(KS) + 1  # hit at each k, NDCG at each k, reciprocal rank
 
@@ -40,9 +44,17 @@ class Accuracy:
         self._newest: NDArray[np.float64] = np.zeros((recent_events, len(POLICIES), _COLUMNS))  # (N, P, C)
         self._tops: NDArray[np.int64] = np.full((recent_events, len(POLICIES), TOP), -1, np.int64)  # (N, P, TOP)
         self._bits: NDArray[np.float64] = np.full((recent_events, len(POLICIES)), np.nan)  # (N, P)
+        # NDCG at `EXPERT_K` of S single experts: sums, sums, and a ring.
+        self._experts_all: NDArray[np.float64] = np.zeros(len(SINGLE_EXPERTS))
+        self._experts_learned: NDArray[np.float64] = np.zeros(len(SINGLE_EXPERTS))
+        self._newest_experts: NDArray[np.float64] = np.zeros((recent_events, len(SINGLE_EXPERTS)))  # (N, S)
 
     def note(self, judgement: Judgement, *, by_version: bool) -> None:
-        """Count one judged event that each of `POLICIES` ranked; `by_version`: a learned version scored it."""
+        """Count one judged event that each of `POLICIES` and each single expert ranked.
+
+        Args:
+            by_version: a learned version scored it.
+        """
         if not judgement.is_judged:
             raise ValueError(f"an event that was not judged: {judgement.outcome}")
         slot = self.judged % self._recent
@@ -51,10 +63,13 @@ class Accuracy:
             self._tops[slot, p] = -1
             self._tops[slot, p, : len(ranked.top)] = ranked.top
             self._bits[slot, p] = ranked.bits
+        self._newest_experts[slot] = [ranking.ndcg(place, EXPERT_K) for place in judgement.experts]
         self._all += self._newest[slot]
+        self._experts_all += self._newest_experts[slot]
         self.judged += 1
         if by_version:
             self._learned += self._newest[slot]
+            self._experts_learned += self._newest_experts[slot]
             self.by_version += 1
 
     def hit(self, policy: str, window: str, k: int) -> float:
@@ -68,6 +83,20 @@ class Accuracy:
     def mrr(self, policy: str, window: str) -> float:
         """Mean reciprocal rank; NaN before anything was judged."""
         return self._mean(policy, window, 2 * len(KS))
+
+    def experts(self, window: str) -> NDArray[np.float64]:
+        """NDCG@10 of each of `SINGLE_EXPERTS` alone, (S,); NaN before anything was judged."""
+        if window == "recent":
+            events, sums = min(self.judged, self._recent), self._newest_experts.sum(axis=0)
+        elif window == "all":
+            events, sums = self.judged, self._experts_all
+        else:
+            events, sums = self.by_version, self._experts_learned
+        return sums / events if events else np.full(len(SINGLE_EXPERTS), np.nan)
+
+    def regret(self, window: str) -> float:
+        """How far the window's best single expert is above what is served; NaN before anything was judged."""
+        return float(self.experts(window).max()) - self.ndcg("learned", window, EXPERT_K)
 
     def coverage(self, policy: str, known: int) -> float:
         """Share of the `known` products among the first `TOP` of the recent window's answers; NaN before any."""
@@ -138,6 +167,17 @@ class EvaluatorMetrics:
         self.hit = gauge("freshet_evaluator_hit_ratio", "HR@k; NaN before any.", ["k", "policy", "window"])
         self.ndcg = gauge("freshet_evaluator_ndcg_ratio", "NDCG@k; NaN before any.", ["k", "policy", "window"])
         self.mrr = gauge("freshet_evaluator_mrr_ratio", "Mean reciprocal rank; NaN before any.", ["policy", "window"])
+        self.expert_ndcg = gauge(
+            "freshet_evaluator_expert_ndcg_ratio",
+            "NDCG@10 of each expert of the served mixture alone; NaN before any.",
+            ["expert", "window"],
+        )
+        self.regret = gauge(
+            "freshet_evaluator_regret_ratio",
+            "NDCG@10 of the window's best single expert less that of what is served: above 0, an expert is ahead; NaN "
+            "before any.",
+            ["window"],
+        )
         self.coverage = gauge(
             "freshet_evaluator_coverage_ratio",
             "Share of the known products among the first k of the recent window's answers; NaN before any.",
@@ -189,6 +229,10 @@ class EvaluatorMetrics:
 
     def show(self, accuracy: Accuracy, known: int) -> None:
         """Set every figure of accuracy; `known`: products with an event, or listed."""
+        for window in WINDOWS:
+            for expert, ndcg in zip(SINGLE_EXPERTS, accuracy.experts(window).tolist(), strict=True):
+                self.expert_ndcg.labels(expert, window).set(ndcg)
+            self.regret.labels(window).set(accuracy.regret(window))
         for policy in POLICIES:
             for window in WINDOWS:
                 for k in KS:

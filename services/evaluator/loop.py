@@ -20,6 +20,8 @@ from shared.log.merge import Positioned
 from shared.log.ordered import OrderedReader
 from shared.log.records import parse_product
 from shared.log.topics import Topics
+from shared.model.mixture import DEFAULT
+from shared.model.served import COUNTED
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, StateVector
 from shared.policies.registry import make
 from shared.process.errors import BadEvent
@@ -39,8 +41,8 @@ class Evaluator:
     """Keeps nothing: each start reads all topics from their beginning, as far back as they are kept.
 
     On such a backlog each version judges from its positions on, as if it had been published then. Versions removed in
-    the meantime can't judge; events that only they would have judged count as served by trending. The products are
-    those of this moment, since their topic keeps no others.
+    the meantime can't judge; events that only they would have judged count as served without a version. The products
+    are those of this moment, since their topic keeps no others.
     """
 
     def __init__(
@@ -113,7 +115,9 @@ class Evaluator:
     def _judge(self, state: StateVector) -> None:
         start = time.perf_counter()
         version = self._judging.scorer
-        judgement = self.prequential.judge(state, [version, *self._baselines])
+        served = COUNTED if version is None else version  # as inference serves
+        experts = DEFAULT if served.mixture is None else served.mixture
+        judgement = self.prequential.judge(state, [served, *self._baselines], experts)
         by_version = version is not None and judgement.has_history
         if judgement.is_judged:
             self.accuracy.note(judgement, by_version=by_version)

@@ -52,6 +52,28 @@ LEARNING = Dashboard(
                 empty=_NOT_JUDGED,
             ),
             Panel(
+                title="Is a single expert ahead of what is served?",
+                about="Regret: NDCG@10 of the best expert alone minus that of what is served, on the same events. "
+                "Below 0 the mixture is ahead. Recent above 0.02 for an hour: see the alert ExpertAhead.",
+                unit="percentunit",
+                queries=[Query("freshet_evaluator_regret_ratio", "{{window}}")],
+                empty=_NOT_JUDGED,
+                minimum=None,
+                steps=[(0.02, RED)],
+            ),
+            Panel(
+                title="How well would each expert do alone?",
+                about="NDCG@10 of each part of the mixture, with a trace of what is trending, beside what is served. "
+                "popular-6h: popularity that halves in 6 hours; next, together, itself: what followed or came near the "
+                "user's products, and these again; sessions: what users with newest events like these did.",
+                unit="percentunit",
+                queries=[
+                    Query('freshet_evaluator_expert_ndcg_ratio{window="$window"}', "{{expert}}"),
+                    Query('freshet_evaluator_ndcg_ratio{k="10",window="$window",policy="learned"}', "served"),
+                ],
+                empty=_NOT_JUDGED,
+            ),
+            Panel(
                 title="What is the mean reciprocal rank?",
                 about="Mean of 1 / place of the next product.",
                 unit="percentunit",
@@ -121,7 +143,9 @@ LEARNING = Dashboard(
             ),
             Panel(
                 title="How much does each part of the answer count?",
-                about="Weights of popularity and of each relation between products, learned, summing to 1.",
+                about="Weights of the experts that count, learned, summing to 1: popularity at all half-lives; what "
+                "followed the user's products (next), came near them (together), or is one of them (itself); and what "
+                "users with newest events like these did (sessions).",
                 unit="percentunit",
                 queries=[Query("freshet_trainer_mixture_ratio", "{{part}}")],
                 empty=_AWAY,

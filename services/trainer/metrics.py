@@ -61,7 +61,7 @@ class TrainerMetrics:
         self.epsilon = gauge("freshet_trainer_epsilon", "Exploration rate.")
         self.mixture = gauge(
             "freshet_trainer_mixture_ratio",
-            "What popularity and each relation between products count, summing to 1.",
+            "What popularity, next, together, itself and sessions count in the mixture, summing to 1.",
             ["part"],
         )
         self.buffer_size = gauge("freshet_trainer_buffer_size", "Transitions in the replay buffer.")

@@ -6,7 +6,7 @@ import { ratio, whole } from "./words.js";
 
 const AGAIN_MS = 3000;
 const POLICIES = {
-  learned: "as served; trending where no model answers",
+  learned: "as served; counts where no model answers",
   trending: "popular now",
   repeat: "products from the user’s history",
   markov: "what most often follows the last product",

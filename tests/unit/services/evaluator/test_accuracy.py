@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy
+from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy, EvaluatorMetrics
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
+from shared.model.mixture import SINGLE_EXPERTS
 
 INF = float("inf")
 
@@ -22,14 +25,16 @@ def judged(
     *,
     top: tuple[Sequence[int], Sequence[int]] = ((), ()),
     bits: tuple[float, float] = (math.nan, math.nan),
+    experts: Mapping[str, float] = MappingProxyType({}),
 ) -> Judgement:
-    """Of the two policies; the others miss."""
+    """Of the two policies; the others miss, and so do experts that have no place."""
     ranked = [
         Ranking(place, np.array(rows, np.int64), own_bits)
         for place, rows, own_bits in zip((learned, trending), top, bits, strict=True)
     ]
     others = [Ranking(INF, np.zeros(0, np.int64), math.nan)] * (len(POLICIES) - 2)
-    return Judgement(Outcome.JUDGED, (*ranked, *others), has_history=True)
+    alone = tuple(experts.get(name, INF) for name in SINGLE_EXPERTS)
+    return Judgement(Outcome.JUDGED, (*ranked, *others), alone, has_history=True)
 
 
 def test_before_anything_was_judged_there_is_no_figure() -> None:
@@ -87,3 +92,39 @@ def test_recent_is_the_mean_of_the_newest(places: list[float], recent: int) -> N
 def test_only_what_was_judged_counts() -> None:
     with pytest.raises(ValueError, match="not judged"):
         Accuracy(3).note(Judgement(Outcome.MASKED), by_version=False)
+
+
+def test_regret_is_what_the_best_single_expert_is_ahead_of_what_is_served() -> None:
+    accuracy = Accuracy(2)
+    assert all(math.isnan(accuracy.regret(window)) for window in WINDOWS)
+    accuracy.note(judged(INF, 1.0, experts={"next": 1.0, "sessions": 3.0}), by_version=False)
+    accuracy.note(judged(1.0, 1.0, experts={"next": INF, "sessions": 3.0}), by_version=True)
+    accuracy.note(judged(1.0, 1.0, experts={"itself": 3.0, "next": 11.0}), by_version=True)
+    alone = {window: dict(zip(SINGLE_EXPERTS, accuracy.experts(window).tolist(), strict=True)) for window in WINDOWS}
+    assert (alone["all"]["next"], alone["all"]["sessions"], alone["all"]["trending"]) == pytest.approx(
+        (1 / 3, 1 / 3, 0)
+    )
+    assert (alone["learned"]["sessions"], alone["learned"]["itself"]) == pytest.approx((1 / 4, 1 / 4))
+    assert alone["recent"] == alone["learned"], "the newest two"
+    assert accuracy.regret("all") == pytest.approx(1 / 3 - 2 / 3), "trending is no expert of the mixture"
+    assert accuracy.regret("recent") == pytest.approx(1 / 4 - 1)
+    behind = Accuracy(2)
+    behind.note(judged(INF, INF, experts={"together": 1.0}), by_version=True)
+    assert behind.regret("recent") == 1.0, "above 0: an expert is ahead"
+
+
+def test_experts_and_regret_are_shown() -> None:
+    registry, accuracy = CollectorRegistry(), Accuracy(2)
+    metrics = EvaluatorMetrics(registry)
+
+    def shown(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"freshet_evaluator_{name}_ratio", labels)
+
+    assert math.isnan(shown("regret", window="recent") or 0.0)
+    for expert in SINGLE_EXPERTS:
+        assert math.isnan(shown("expert_ndcg", expert=expert, window="learned") or 0.0)
+    accuracy.note(judged(3.0, 1.0, experts={"next": 1.0}), by_version=True)
+    metrics.show(accuracy, 10)
+    assert [shown("regret", window=window) for window in WINDOWS] == [0.5] * 3
+    assert shown("expert_ndcg", expert="next", window="all") == 1.0
+    assert shown("expert_ndcg", expert="popular-6h", window="all") == 0.0

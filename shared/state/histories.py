@@ -99,6 +99,11 @@ class Histories:
         """The user's row, None when no event of the user was applied."""
         return self._rows.get(user_id)
 
+    def row_of(self, user_id: str) -> int:
+        """The user's row; a new one, without events, when there is none."""
+        row = self._rows.get(user_id)
+        return self._add_user(user_id) if row is None else row
+
     def is_late(self, state: pb.StateVector) -> bool:
         """Whether a later event of the same user was applied already."""
         row = self._rows.get(state.user_id)
@@ -116,9 +121,7 @@ class Histories:
     def apply(self, state: pb.StateVector, product: int) -> int:
         """Append one event and return the user's row."""
         user_id, kind, event_time_ms = state.user_id, state.kind, state.event_time_ms
-        row = self._rows.get(user_id)
-        if row is None:
-            row = self._add_user(user_id)
+        row = self.row_of(user_id)
         count, previous_ms = int(self._counts[row]), int(self._newest[row])
         slot = count % self.length
         self.late += event_time_ms < previous_ms

@@ -40,10 +40,10 @@ class Known:
         """Apply one event, which is no tick; its product's row. A guest's event is in no history."""
         product = self.products.row_of(state.product_id)
         histories = self.histories
-        row = histories.row(state.user_id) if state.user_id else None
-        self.tally.fold(state, product, histories, -1 if row is None else row)
-        if state.user_id:
-            self.tally.note_user(state, product, histories.apply(state, product))
+        user = histories.row_of(state.user_id) if state.user_id else -1
+        self.tally.fold(state, product, histories, user)
+        if user >= 0:
+            histories.apply(state, product)
         self.products.count(product, state.event_time_ms)
         self._shares = None
         return product

@@ -130,7 +130,7 @@ class Tally:
         Args:
             product: row.
             histories: of all users.
-            user: row, -1 of a guest and of a user's first event.
+            user: row, -1 of a guest.
         """
         self.grow_to(product + 1)
         if disappoints(state):
@@ -139,16 +139,9 @@ class Tally:
         self._make_room(partition)
         products, times, kinds, kept, counts = histories.rings
         _fold(
-            self.arrays, product, state.kind, state.event_time_ms, partition, user,
+            self.arrays, product, state.kind, state.event_time_ms, partition, max(0, state.source_offset), user,
             int(counts[user]) if user >= 0 else 0, products, times, kinds, kept, self.most_pairs,
         )  # fmt: skip
-
-    def note_user(self, state: pb.StateVector, product: int, user: int) -> None:
-        """Count the user, now in `histories`, among the product's newest."""
-        if disappoints(state):
-            return
-        place = (max(0, state.source_partition) << 48) | max(0, state.source_offset)
-        _note_user(self.arrays, product, user, state.event_time_ms, place)
 
     def grow_to(self, products: int) -> None:
         """Give a place to every product up to `products`."""
@@ -341,14 +334,11 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
     t.pair_totals[0] += following
     t.pair_totals[1] += near
     start, size = t.starts[q, product], t.sizes[q, product]
-    least, weakest = MOST_PAIRED + 1, 0
     for slot in range(start, start + size):
         if t.neighbours[slot] == neighbour:
             t.following[slot] = min(MOST_PAIRED, t.following[slot] + following)
             t.together[slot] = min(MOST_PAIRED, t.together[slot] + near)
             return
-        if t.together[slot] < least:
-            least, weakest = t.together[slot], slot
     room = t.rooms[q, product]
     if size == room:
         larger = LEAST_ROOM if room == 0 else 2 * room
@@ -358,6 +348,10 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
             t.used[3 + 2 * q] += 1
             return
         else:  # the least of the neighbours makes room, of equals the first
+            weakest = start
+            for slot in range(start, start + size):
+                if t.together[slot] < t.together[weakest]:
+                    weakest = slot
             t.neighbours[weakest] = neighbour
             t.following[weakest] = following
             t.together[weakest] = near
@@ -367,61 +361,6 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
     t.following[slot] = following
     t.together[slot] = near
     t.sizes[q, product] = size + 1
-
-
-@compiled
-def _fold(
-    t: Counts,
-    product: int,
-    kind: int,
-    time_ms: int,
-    partition: int,
-    user: int,
-    events: int,
-    products: Matrix[np.int32],
-    times: Matrix[np.int64],
-    kinds: Matrix[np.uint8],
-    features: Float32Cube,
-    most_pairs: int,
-) -> None:
-    """Count one event.
-
-    Args:
-        events: of the user before it.
-        products, times, kinds, features: of all users' histories, as rings.
-    """
-    length = products.shape[1]
-    kept = min(events, length)
-    repeats = 0
-    again = False
-    for lag in range(kept):
-        slot = (events - 1 - lag) % length
-        if products[user, slot] == product and abs(time_ms - times[user, slot]) < REPEAT_MS:
-            repeats += 1
-            again = again or kinds[user, slot] == kind
-    if not again:
-        count(t, product, time_ms)
-    if repeats >= PAIRED_REPEATS:
-        return
-    following, together = float(PAIR_ONE), float(PAIR_ONE)
-    silenced = np.empty(PAIRED, np.int32)  # products that disappointed
-    count_silenced = 0
-    for lag in range(min(kept, PAIRED)):
-        slot = (events - 1 - lag) % length
-        before = products[user, slot]
-        argues = before != product
-        for n in range(count_silenced):
-            argues = argues and silenced[n] != before
-        if kinds[user, slot] == RETURN or kinds[user, slot] == DISLIKE or disappointed(features[user, slot]):
-            silenced[count_silenced] = before
-            count_silenced += 1
-            argues = False
-        if argues:
-            near = int(together + 0.5)
-            _pair(t, partition, before, product, int(following + 0.5), near, most_pairs)
-            _pair(t, partition, product, before, 0, near, most_pairs)
-        following *= NEXT_DECAY
-        together *= TOGETHER_DECAY
 
 
 @compiled
@@ -476,6 +415,65 @@ def _note_user(t: Counts, product: int, user: int, time_ms: int, place: int) -> 
     t.users[slot] = user
     t.user_times[slot] = time_ms
     t.user_places[slot] = place
+
+
+@compiled
+def _fold(
+    t: Counts,
+    product: int,
+    kind: int,
+    time_ms: int,
+    partition: int,
+    offset: int,
+    user: int,
+    events: int,
+    products: Matrix[np.int32],
+    times: Matrix[np.int64],
+    kinds: Matrix[np.uint8],
+    features: Float32Cube,
+    most_pairs: int,
+) -> None:
+    """Count one event.
+
+    Args:
+        user: row, -1 of a guest.
+        events: of the user before it.
+        products, times, kinds, features: of all users' histories, as rings.
+    """
+    if user >= 0:
+        _note_user(t, product, user, time_ms, (partition << 48) | offset)
+    length = products.shape[1]
+    kept = min(events, length)
+    repeats = 0
+    again = False
+    for lag in range(kept):
+        slot = (events - 1 - lag) % length
+        if products[user, slot] == product and abs(time_ms - times[user, slot]) < REPEAT_MS:
+            repeats += 1
+            again = again or kinds[user, slot] == kind
+    if not again:
+        count(t, product, time_ms)
+    if repeats >= PAIRED_REPEATS:
+        return
+    following, together = float(PAIR_ONE), float(PAIR_ONE)
+    silenced = np.empty(PAIRED, np.int32)  # products that disappointed
+    count_silenced = 0
+    for lag in range(min(kept, PAIRED)):
+        slot = (events - 1 - lag) % length
+        before = products[user, slot]
+        argues = before != product
+        for n in range(count_silenced):
+            argues = argues and silenced[n] != before
+        if kinds[user, slot] == RETURN or kinds[user, slot] == DISLIKE or disappointed(features[user, slot]):
+            silenced[count_silenced] = before
+            count_silenced += 1
+            argues = False
+        if argues:
+            near = int(together + 0.5)
+            _pair(t, partition, before, product, int(following + 0.5), near, most_pairs)
+            _pair(t, partition, product, before, 0, near, most_pairs)
+        following *= NEXT_DECAY
+        together *= TOGETHER_DECAY
 
 
 def _empty(half_lives_ms: NDArray[np.float64], products: int, partitions: int, pairs: int, users: int) -> Counts:

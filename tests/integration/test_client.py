@@ -166,7 +166,7 @@ def test_the_service_answers_each_call(kafka: KafkaSettings, tmp_path: Path, cal
         assert shown.position.partition == again.position.partition
         assert shown.position.offset >= again.position.offset
         assert set(shown.product_ids) == {"lamp-1", "lamp-2"}
-        assert (shown.strategy, shown.fallback, shown.model_version) == ("trending", "no_model", "")
+        assert (shown.strategy, shown.fallback, shown.model_version) == ("counted", "no_model", "")
         shop("recommend", "ann", after=guest.position)
 
         answered = shop(

@@ -26,6 +26,8 @@ from tests.bench.shop import user_ids, write_learned
 from tests.support import states
 from tests.support.inference import Inference, environment, eventually, running
 from tests.support.link import Link
+from tests.support.processes import kafka_environment
+from tests.support.processes import running as service
 from tests.support.states import review
 from tests.support.versions import announce, point, tiny_version, withdraw
 from tests.support.writing import writer
@@ -41,7 +43,7 @@ def ids(answer: pb.RecommendResponse) -> list[str]:
 
 def send_state(kafka: KafkaSettings, event: ev.Event, position: ev.LogPosition) -> None:
     """What features would write for an event that was recorded."""
-    state = review(event.user_id, event.product_id, 400, rating=event.rating)
+    state = review(event.user_id, event.product_id, 400, rating=event.rating if event.HasField("rating") else 4.0)
     state.event_id = event.event_id
     state.source_partition, state.source_offset = position.partition, position.offset
     state.recorded_ms = time.time_ns() // 1_000_000
@@ -72,15 +74,17 @@ def inference(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Inference]:
         yield service
 
 
-def test_trending_answers_until_there_is_a_version_and_for_users_without_history(
+def test_counts_answer_until_there_is_a_version_and_trending_for_users_without_history(
     kafka: KafkaSettings, inference: Inference, tmp_path: Path
 ) -> None:
     answer = inference.recommend("ann")
     assert ids(answer) == ["p1"]  # p0 was reviewed already
-    assert (answer.strategy, answer.fallback) == (pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL)
+    assert (answer.strategy, answer.fallback) == (pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL)
     assert answer.model_version == ""
     assert answer.products[0].propensity == 1.0
-    assert ids(inference.recommend("new")) == ["p1", "p0"]  # two reviews against one
+    answer = inference.recommend("new")
+    assert ids(answer) == ["p1", "p0"]  # two reviews against one
+    assert (answer.strategy, answer.fallback) == (pb.STRATEGY_TRENDING, pb.FALLBACK_NO_MODEL)
 
     announce(kafka, tiny_version(tmp_path / "models", "v1", {"p0": 1.0, "p1": 5.0, "p9": 9.0}))
     eventually(lambda: inference.serving() == "v1")
@@ -103,7 +107,51 @@ def test_trending_answers_until_there_is_a_version_and_for_users_without_history
     assert series["freshet_inference_model_swaps_total"] == 1
     assert series["freshet_inference_ready"] == 1
     assert series['freshet_inference_requests_total{code="OK",method="Recommend"}'] == 6
-    assert series['freshet_inference_recommendations_total{fallback="no_model",strategy="trending"}'] == 2
+    assert series['freshet_inference_recommendations_total{fallback="no_model",strategy="counted"}'] == 1
+    assert series['freshet_inference_recommendations_total{fallback="no_model",strategy="trending"}'] == 1
+    assert series["freshet_inference_tally_bytes"] > 0
+    assert series["freshet_inference_tally_refused_pairs"] == 0
+
+
+def test_without_a_trainer_an_event_changes_the_next_answer(kafka: KafkaSettings, tmp_path: Path) -> None:
+    """A shop where lamps lead to bulbs and desks to chairs, all as popular: real features, and nobody who learns."""
+
+    def views(user: str, *products: str) -> list[ev.Event]:
+        return [ev.Event(kind=ev.EVENT_KIND_VIEW, user_id=user, product_id=product) for product in products]
+
+    with (
+        service("services.features", kafka_environment(kafka), tmp_path / "features.log"),
+        running(kafka, tmp_path) as inference,
+    ):
+        record, explained = inference.stub.RecordEvents, pb.Wishes(explain=True)
+        others = [views(f"u{n}", "lamp", "bulb") + views(f"v{n}", "desk", "chair") for n in range(5)]
+        events = [event for of_two in others for event in of_two]
+        for recorded in record(pb.RecordEventsRequest(events=events), timeout=20).events:
+            after = pb.RecommendRequest(user_id="stranger", after_position=recorded.position)
+            assert inference.stub.Recommend(after, timeout=30).strategy == pb.STRATEGY_TRENDING
+        assert inference.recommend("ann").strategy == pb.STRATEGY_TRENDING
+
+        leads_to = {"lamp": ("bulb", "chair"), "desk": ("chair", "bulb")}
+        for product, (first, second) in leads_to.items():
+            [recorded] = record(pb.RecordEventsRequest(events=views("ann", product)), timeout=20).events
+            request = pb.RecommendRequest(user_id="ann", after_position=recorded.position, wishes=explained)
+            answer = inference.stub.Recommend(request, timeout=30)
+            assert (answer.strategy, answer.fallback) == (pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL)
+            assert ids(answer).index(first) < ids(answer).index(second)
+            reasons = {reason.part: reason for p in answer.products if p.product_id == first for reason in p.reasons}
+            strongest = max(reasons.values(), key=lambda reason: reason.score)
+            assert strongest.part == pb.PART_CO_OCCURRENCE
+            assert strongest.events[0].product_id == product
+
+        again = record(pb.RecordEventsRequest(events=views("ann", "lamp", "lamp")), timeout=20).events[-1]
+        request = pb.RecommendRequest(user_id="ann", after_position=again.position, wishes=explained)
+        of_itself = {
+            product.product_id: (reason.times, {event.product_id for event in reason.events})
+            for product in inference.stub.Recommend(request, timeout=30).products
+            for reason in product.reasons
+            if reason.part == pb.PART_ITSELF
+        }
+        assert of_itself == {"lamp": (3, {"lamp"}), "desk": (1, {"desk"})}, "how often each was viewed"
 
 
 def test_a_caller_sees_its_own_writes(kafka: KafkaSettings, inference: Inference) -> None:
@@ -346,7 +394,7 @@ def test_sigterm_finishes_the_calls_in_flight(kafka: KafkaSettings, inference: I
     inference.process.terminate()
     eventually(lambda: inference.health() != health_pb2.HealthCheckResponse.SERVING)
     send_state(kafka, ev.Event(user_id="bob", product_id="p0", event_id="e"), place)
-    assert waiting.result().strategy == pb.STRATEGY_TRENDING
+    assert waiting.result().strategy == pb.STRATEGY_COUNTED
     assert inference.process.wait(30) == 0
     assert "Traceback" not in inference.log
 

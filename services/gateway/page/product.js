@@ -69,7 +69,7 @@ export function showProduct(root, { product: id }, query, signal) {
               { class: "lineage" },
               answer.model_version
                 ? ["Ranked by model ", h("code", {}, answer.model_version), "."]
-                : "No model yet: ranked by category, text, brand and price.",
+                : "No model yet: ranked by what goes together, and by likeness.",
             )
           : empty("No related products", h("p", {}, "They appear with events, or with products of the same category.")),
       );

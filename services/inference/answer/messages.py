@@ -58,10 +58,13 @@ def add_reasons(
     for part, *of_products in reasons:
         for message, score, count, places, adds in zip(messages, *of_products, strict=True):
             if count:
-                past = message.reasons.add(part=part, score=score).events
+                reason = message.reasons.add(part=part, score=score)
                 for at, added in zip(places[:count], adds, strict=False):
                     product_id, kind, at_ms = events[at]
-                    past.add(product_id=product_id, kind=kind, event_time_ms=at_ms, score=added)
+                    reason.events.add(product_id=product_id, kind=kind, event_time_ms=at_ms, score=added)
+                if part == pb.PART_ITSELF:
+                    first = events[places[0]]
+                    reason.times = sum(event[:2] == first[:2] for event in events)
             elif abs(score) > NOTHING:
                 message.reasons.add(part=part, score=score)
 

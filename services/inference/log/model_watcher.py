@@ -24,6 +24,7 @@ from shared.process.settings import KafkaSettings
 log = logging.getLogger("inference")
 
 POLL_SECONDS = 0.1
+NO_VERSION = "answers from counts"  # what is kept where a version is refused before any was served
 # A missing folder may still appear, on a shared file system for example.
 RETRY_SECONDS = 5.0
 
@@ -114,7 +115,7 @@ class ModelWatcher(threading.Thread):
             log.error(
                 "live/serving names %s, which is not a version; keeping %s",
                 pinned,
-                self.serving.announced.version_id if self.serving else "trending",
+                self.serving.announced.version_id if self.serving else NO_VERSION,
             )
         chosen = self._published.choose(
             self._loaded,
@@ -139,5 +140,5 @@ class ModelWatcher(threading.Thread):
 
     def _reject(self, version: ModelVersion, error: BadEvent) -> None:
         self._metrics.rejected.labels(error.reason).inc()
-        stays = self.serving.announced.version_id if self.serving else "trending"
+        stays = self.serving.announced.version_id if self.serving else NO_VERSION
         log.error("can't serve %s (%s): %s; keeping %s", version.version_id, error.reason, error, stays)

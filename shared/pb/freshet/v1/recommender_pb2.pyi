@@ -757,7 +757,7 @@ class SimilarProductsResponse(_message.Message):
     PRODUCTS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
-    """empty before the first version: then content alone decides"""
+    """empty before the first version: then counts and content decide"""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedProduct]:
         """most similar first"""

@@ -106,6 +106,28 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
     assert not recommend(viewer, SlateRequest(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
 
 
+def test_before_any_version_reasons_say_how_often_the_user_had_the_very_product() -> None:
+    bought = [view("ann", "p0", day) for day in (1, 2, 3)]
+    for state in bought[1:]:
+        state.kind = ev.EVENT_KIND_PURCHASE
+    knowledge = knowledge_of(*bought, view("ann", "p1", 4), view("bob", "p2", 5))
+    viewer = viewer_of("ann", [], knowledge)
+    request = SlateRequest(10, pb.Wishes(explain=True))
+    answer = recommend(viewer, request, knowledge=knowledge, version=None)
+    assert (answer.strategy, answer.fallback) == (pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL)
+    events = past_events("ann", viewer, knowledge)
+    products = recommended(answer.places, request.wishes, knowledge.catalogue, answer.reasons, events)
+    of_itself = {p.product_id: r for p in products for r in p.reasons if r.part == pb.PART_ITSELF}
+    assert {product: reason.times for product, reason in of_itself.items()} == {"p0": 2, "p1": 1}
+    assert of_itself["p0"].events[0].kind == ev.EVENT_KIND_PURCHASE, "the newest adds most: bought twice"
+    assert all(r.times == 0 for p in products for r in p.reasons if r.part != pb.PART_ITSELF)
+    beside = [(p.product_id, r.events) for p in products for r in p.reasons if r.part == pb.PART_CO_OCCURRENCE]
+    assert all(product not in {event.product_id for event in past} for product, past in beside), "never with itself"
+    assert recommend(viewer_of("", [], knowledge), request, knowledge=knowledge, version=None).strategy == (
+        pb.STRATEGY_TRENDING
+    )
+
+
 def test_a_product_of_a_moment_ago_has_a_place_unless_a_setting_says_otherwise() -> None:
     for placing in (True, False):
         knowledge = knowledge_of(*(view("", f"p{n % 3}", 1) for n in range(60)), placing=placing)

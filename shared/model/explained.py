@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, by_event, newest_arguing, sessions_of
-from shared.model.mixture import popularity as popularity_of
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, newest_arguing, separate
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.process.compiled import Matrix, ReadOnlyMatrix, Vector, compiled
 from shared.state.histories import Window
+from shared.state.tally import Float32Cube
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -62,10 +63,10 @@ class Reasons(NamedTuple):
     """One part of the scores of K products, and the events that add most to it: at most M, the strongest first."""
 
     part: pb.Part.ValueType
-    scores: Sequence[float]  # (K,)
-    counts: Sequence[int]  # (K,) events that are given for each
-    places: Sequence[Sequence[int]]  # (K, M) their places in the window; those beyond the count mean nothing
-    adds: Sequence[Sequence[float]]  # (K, M) what they add to the part; likewise
+    scores: FloatArray  # (K,)
+    counts: IntArray  # (K,) events that are given for each
+    places: IntArray  # (K, M) their places in the window; those beyond the count mean nothing
+    adds: FloatArray  # (K, M) what they add to the part; likewise
 
 
 def explain(
@@ -108,7 +109,39 @@ def explain(
     if boosts is not None:
         parts[pb.PART_BOOST] = boosts[rows]
     length = 0 if window is None else int(window.lengths[0])
-    return _reasons(length, parts, _of_equal_length(events))
+    return _reasons(length, len(rows), parts, events)
+
+
+@compiled
+def _share_out(
+    popular: Vector[np.float32],
+    by_relation: Float32Cube,
+    sessions: Vector[np.float32],
+    co_occurrence: Vector[np.float32],
+    itself: Vector[np.float32],
+    neighbours: Vector[np.float32],
+) -> None:
+    """Fill in the parts, (K,); what each event adds to them takes the place of what it added to the mixture.
+
+    Args:
+        by_relation: (3, n, K); what is at `NEXT` is then that of both relations.
+    """
+    n = by_relation.shape[1]
+    for k in range(len(popular)):
+        others = sessions[k]
+        for event in range(n):
+            others += by_relation[NEXT, event, k] + by_relation[TOGETHER, event, k] + by_relation[ITSELF, event, k]
+        if not others > 0.0:
+            by_relation[:, :, k] = 0.0
+            continue
+        each = np.float32(np.log1p(others / popular[k])) / others
+        for event in range(n):
+            beside = (by_relation[NEXT, event, k] + by_relation[TOGETHER, event, k]) * each
+            by_relation[NEXT, event, k] = beside
+            by_relation[ITSELF, event, k] *= each
+            co_occurrence[k] += beside
+            itself[k] += by_relation[ITSELF, event, k]
+        neighbours[k] = sessions[k] * each
 
 
 def _mixed(
@@ -124,20 +157,15 @@ def _mixed(
     log(mixture) - log(popularity) is shared out by how much each adds to the mixture: what goes with other products
     of the history, these products themselves, and the neighbours' sessions.
     """
-    popular = popularity_of(known, window, experts, rows)  # (K,)
+    popular, by_relation, sessions = separate(known, window, experts, rows)
     parts[pb.PART_TRENDING] = np.log(popular)
     if window is None or not window.lengths[0]:
         return
-    by_relation = by_event(known, window, experts, rows)  # (3, n, K)
-    sessions = sessions_of(known, window, experts, rows)  # (K,)
-    others = by_relation.sum(axis=(0, 1)) + sessions
-    more: FloatArray = np.log1p(others / popular, dtype=np.float32)
-    each = np.divide(more, others, out=np.zeros_like(more), where=others > 0.0)
-    beside = (by_relation[NEXT] + by_relation[TOGETHER]) * each
-    itself = by_relation[ITSELF] * each
-    parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = beside.sum(axis=0), beside
-    parts[pb.PART_ITSELF], events[pb.PART_ITSELF] = itself.sum(axis=0), itself
-    parts[pb.PART_NEIGHBOURS] = sessions * each
+    co_occurrence, itself, neighbours = (np.zeros(len(rows), np.float32) for _ in range(3))
+    _share_out(popular, by_relation, sessions, co_occurrence, itself, neighbours)
+    parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = co_occurrence, by_relation[NEXT]
+    parts[pb.PART_ITSELF], events[pb.PART_ITSELF] = itself, by_relation[ITSELF]
+    parts[pb.PART_NEIGHBOURS] = neighbours
 
 
 def _popularity(logs: FloatArray, weight: float) -> FloatArray:
@@ -203,54 +231,68 @@ def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> Fl
     return result
 
 
-def _of_equal_length(events: Mapping[pb.Part.ValueType, FloatArray]) -> dict[pb.Part.ValueType, FloatArray]:
-    """What the newest n events add, (n, K): all for the largest n; an event that a part does not read adds nothing."""
-    n = max((len(adds) for adds in events.values()), default=0)
-    return {part: np.pad(adds, ((n - len(adds), 0), (0, 0))) for part, adds in events.items()}
+@compiled
+def _strongest(
+    events: ReadOnlyMatrix[np.float32],
+    length: int,
+    counts: Vector[np.int64],
+    places: Matrix[np.int64],
+    adds: Matrix[np.float32],
+) -> None:
+    """Fill in the events that add most to one part of each product.
+
+    Args:
+        events: (n, K) what the newest n events add.
+        length: of the window.
+        counts: (K,) how many are given.
+        places: (K, M) in the window; 0 at first, as `adds`.
+    """
+    n, m = len(events), places.shape[1]
+    for k in range(len(counts)):
+        strongest = np.float32(0.0)
+        for place in range(min(m, n)):
+            best = -1
+            for event in range(n):
+                taken = False
+                for before in range(place):
+                    taken = taken or places[k, before] == event
+                if not taken and (best < 0 or abs(events[event, k]) > abs(events[best, k])):
+                    best = event
+            size = abs(events[best, k])
+            if place == 0:
+                strongest = size
+            if not size > max(np.float32(LEAST_SHARE) * strongest, np.float32(NOTHING)):
+                break
+            places[k, place] = best
+            adds[k, place] = events[best, k]
+            counts[k] = place + 1
+        for place in range(counts[k]):
+            places[k, place] += length - n
 
 
 def _reasons(
-    length: int, parts: Mapping[pb.Part.ValueType, FloatArray], events: Mapping[pb.Part.ValueType, FloatArray]
+    length: int,
+    products: int,
+    parts: Mapping[pb.Part.ValueType, FloatArray],
+    events: Mapping[pb.Part.ValueType, FloatArray],
 ) -> list[Reasons]:
     """As `explain` gives them.
 
     Args:
         length: of the window.
+        products: K.
         parts: what each adds, (K,).
-        events: what the newest n events of the window add to some of the parts, (n, K).
+        events: what the newest n events of the window add to some of the parts, (n, K); n may differ.
     """
-    of_events = zip(events, *_strongest(np.stack(list(events.values())), length), strict=True) if events else ()
-    strongest = {part: of_part for part, *of_part in of_events}
-    no_events: list[Any] = [[0] * len(parts[pb.PART_TRENDING]), *[[()] * len(parts[pb.PART_TRENDING])] * 2]
-    return [Reasons(part, parts[part].tolist(), *strongest.get(part, no_events)) for part in sorted(parts)]
-
-
-def _strongest(adds: FloatArray, length: int) -> tuple[list[Any], list[Any], list[Any]]:
-    """The events that add most to each part of each product: how many, their places in the window, what they add.
-
-    Args:
-        adds: (P, n, K)
-        length: of the window, whose newest n events these are.
-
-    Returns:
-        (P, K), (P, K, M), (P, K, M)
-    """
-    p, n, k = adds.shape
-    flat = np.ascontiguousarray(adds.transpose(0, 2, 1)).reshape(p * k, n)
-    sizes = np.abs(flat)
-    of_product = np.arange(0, p * k * n, n)
-    best: IntArray = np.empty((p * k, min(MOST_EVENTS, n)), np.int64)
-    for place in range(best.shape[1]):  # of three this is quicker than sorting all
-        best[:, place] = sizes.argmax(axis=1)
-        sizes.ravel()[of_product + best[:, place]] = -1.0
-    strongest = flat.ravel()[of_product[:, None] + best]
-    sizes = np.abs(strongest)
-    counts = (sizes > np.maximum(LEAST_SHARE * sizes[:, :1], NOTHING)).sum(axis=1)
-    return (
-        counts.reshape(p, k).tolist(),
-        (best + (length - n)).reshape(p, k, -1).tolist(),
-        strongest.reshape(p, k, -1).tolist(),
-    )
+    counts = np.zeros((len(parts), products), np.int64)
+    places = np.zeros((len(parts), products, MOST_EVENTS), np.int64)
+    adds = np.zeros((len(parts), products, MOST_EVENTS), np.float32)
+    reasons = []
+    for n, part in enumerate(sorted(parts)):
+        if part in events:
+            _strongest(np.ascontiguousarray(events[part]), length, counts[n], places[n], adds[n])
+        reasons.append(Reasons(part, parts[part], counts[n], places[n], adds[n]))
+    return reasons
 
 
 class HeadVectors:

@@ -228,41 +228,30 @@ def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[
     return result
 
 
-def by_event(known: Known, window: Window, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
-    """What each event of a window adds to `mix` of some products, (3, n, K): by relation, oldest first.
+class Separated(NamedTuple):
+    """What made `mix` of K products; all together is that."""
+
+    popularity: FloatArray  # (K,)
+    by_event: FloatArray  # (3, n, K) by relation: what each event of the window adds, oldest first
+    sessions: FloatArray  # (K,) what the neighbours' sessions add
+
+
+def separate(known: Known, window: Window | None, weights: FloatArray, rows: NDArray[np.int64]) -> Separated:
+    """What made `mix` of some products.
 
     Args:
-        rows: (K,)
+        window, weights: as in `mix`.
+        rows: (K,), each once.
     """
     view, context = _seen(known, window)
-    result: FloatArray = np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32)
-    _by_event(known.tally.arrays, view, weights[context], rows, known.tally.size, result)
-    return result[:, ::-1]
-
-
-def sessions_of(known: Known, window: Window, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
-    """What the neighbours' sessions add to `mix` of some products, (K,)."""
-    view, context = _seen(known, window)
-    result: FloatArray = np.zeros(max(known.tally.size, 1 + int(rows.max(initial=0))), np.float32)
-    if len(view.products):
-        _listen(known.tally.arrays, _rings(known), view, float(weights[context, SESSIONS]), result, -1)
-    return result[rows]
-
-
-def popularity(known: Known, window: Window | None, weights: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
-    """What popularity adds to `mix` of some products, (K,)."""
-    _, context = _seen(known, window)
-    tally = known.tally
-    have = rows < tally.size
-    places = np.where(have, rows, 0)
-    result: FloatArray = np.zeros(len(rows), np.float32)
-    rest = 0.0
-    for h, weight in enumerate(weights[context, :POPULARITY].tolist()):
-        counts, total = tally.weights(h)
-        rest += weight * SMOOTHING if total > 0.0 else weight
-        if total > 0.0:
-            result += np.where(have, np.float32(weight * (1.0 - SMOOTHING) / total) * counts[places], np.float32(0.0))
-    return result + np.float32(max(rest, LEAST) / max(1, tally.size))
+    size = max(known.tally.size, 1 + int(rows.max(initial=0)))
+    popular, sessions = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
+    events: FloatArray = np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32)
+    _separate(
+        known.tally.arrays, _rings(known), view, weights[context], rows, known.tally.size, np.zeros(size, np.float32),
+        popular, sessions, events,
+    )  # fmt: skip
+    return Separated(popular, events, sessions)
 
 
 def _room(known: Known, products: int) -> int:
@@ -296,8 +285,8 @@ def _divisor(total: int, of_all: int, products: int) -> float:
 
 
 @compiled
-def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
-    """Add popularity at all half-lives."""
+def _factors(t: Counts, weights: ReadOnlyVector[np.float32], size: int) -> tuple[NDArray[np.float32], np.float32]:
+    """What each half-life's counts are multiplied with, (H,), and what every product gets."""
     factors = np.zeros(POPULARITY, np.float32)
     rest = 0.0
     for h in range(POPULARITY):
@@ -308,7 +297,13 @@ def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vec
         rest += weight * SMOOTHING if total > 0.0 else weight
         if total > 0.0:
             factors[h] = weight * (1.0 - SMOOTHING) / total
-    evenly = np.float32(max(rest, LEAST) / max(1, size))
+    return factors, np.float32(max(rest, LEAST) / max(1, size))
+
+
+@compiled
+def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
+    """Add popularity at all half-lives."""
+    factors, evenly = _factors(t, weights, size)
     f0, f1, f2, f3, f4 = factors
     p0, p1, p2, p3, p4 = t.popular[0], t.popular[1], t.popular[2], t.popular[3], t.popular[4]
     for product in range(size):  # all at once: memory is read and written once
@@ -523,26 +518,59 @@ def _of_product(t: Counts, rings: Rings, view: View, product: int, size: int, ou
 
 
 @compiled
-def _by_event(
+def _separate(
     t: Counts,
+    rings: Rings,
     view: View,
     weights: ReadOnlyVector[np.float32],
     rows: ReadOnlyVector[np.int64],
     size: int,
-    out: Float32Cube,
+    room: Vector[np.float32],
+    popular: Vector[np.float32],
+    sessions: Vector[np.float32],
+    events: Float32Cube,
 ) -> None:
+    """Fill in what makes the mixture of some products.
+
+    Args:
+        room: 0 for each product.
+        events: (3, n, K) oldest first.
+    """
+    factors, evenly = _factors(t, weights, size)
+    for k in range(len(rows)):
+        if rows[k] < size:
+            for h in range(POPULARITY):
+                popular[k] += factors[h] * t.popular[h, rows[k]]
+        popular[k] += evenly
+    if not len(view.products):
+        return
+    if weights[SESSIONS] > 0.0:
+        _listen(t, rings, view, weights[SESSIONS], room, -1)
+    for k in range(len(rows)):
+        sessions[k] = room[rows[k]]
+    place = np.full(len(room), -1, np.int32)  # row → k
+    for k in range(len(rows)):
+        place[rows[k]] = k
     for lag in range(len(view.products)):
         row = view.products[lag]
         if row < 0:
             continue
-        at = POPULARITY + lag
+        following, together = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        for q in range(t.starts.shape[0]):
+            start = t.starts[q, row]
+            for slot in range(start, start + t.sizes[q, row]):
+                k = place[t.neighbours[slot]]
+                if k >= 0:
+                    following[k] += t.following[slot]
+                    together[k] += t.together[slot]
+        at, n = POPULARITY + lag, len(view.products) - 1 - lag
         a = weights[at] / _divisor(t.next_totals[row], t.pair_totals[0], size)
         b = weights[at + LAGS] / _divisor(t.together_totals[row], t.pair_totals[1], size)
         for k in range(len(rows)):
-            following, together = _beside(t, row, rows[k])
-            out[NEXT, lag, k] = a * following
-            out[TOGETHER, lag, k] = b * together
-            out[ITSELF, lag, k] = weights[at + 2 * LAGS] if row == rows[k] else 0.0
+            events[NEXT, n, k] = a * following[k]
+            events[TOGETHER, n, k] = b * together[k]
+        if place[row] >= 0:
+            events[ITSELF, n, place[row]] = weights[at + 2 * LAGS]
 
 
 @compiled

@@ -135,12 +135,14 @@ class Servicer(RecommenderServiceServicer):
         self._metrics.recommendations(answer.strategy, answer.fallback).inc()
         events = past_events(user_id, viewer, knowledge) if answer.reasons else []
         response = pb.RecommendResponse(
-            products=messages.recommended(answer.places, slate.wishes, knowledge.catalogue, answer.reasons, events),
             model_version=answer.model_version,
             strategy=answer.strategy,
             fallback=answer.fallback,
             position=knowledge.positions.newest_of(user_id) if user_id else None,
             request_id=uuid4().hex,
+        )
+        response.MergeFromString(
+            messages.written(answer.places, slate.wishes, knowledge.catalogue, answer.reasons, events)
         )
         self._answer_time.took(time.perf_counter() - start)
         return response

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.json_format import ParseDict
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.inference.answer.messages import past_events, recommended
+from services.inference.answer.messages import PastEvent, past_events, recommended
 from services.inference.answer.recommend import (
+    PlacedProduct,
     SlateRequest,
     explore,
     likeness,
@@ -23,6 +26,7 @@ from services.inference.answer.recommend import (
 )
 from services.inference.knowledge.knowledge import Knowledge
 from shared.log.records import DAY_MS, kinds_of
+from shared.model.explained import NOTHING, Reasons
 from shared.model.scoring import load_scorer
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -278,3 +282,61 @@ def test_exploration_goes_by_the_diversified_order() -> None:
     explored = place(values, request, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
     assert [p.row for p in explored] == [0, 2, 3, 1]
     assert [p.propensity for p in explored] == pytest.approx([1.0] * 4)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+NUMBERS = st.floats(-100.0, 100.0, width=32)
+
+
+@given(st.data())
+def test_what_is_written_is_what_messages_made_one_by_one_say(data: st.DataObject) -> None:
+    ids = data.draw(st.lists(TEXTS, min_size=1, max_size=5, unique=True))
+    knowledge = knowledge_of(*(view("", product, 1) for product in ids))
+    catalogue, fields = knowledge.catalogue, list(ev.Product.DESCRIPTOR.fields_by_name)
+    for product in data.draw(st.sets(st.sampled_from(ids))):
+        price = data.draw(st.none() | st.floats(0.0, 1e9))
+        texts = data.draw(st.lists(TEXTS, max_size=3))
+        listed = ev.Product(
+            product_id=product, title="".join(texts), categories=texts, price=price, description="d" * 300
+        )
+        listed.listed_ms = data.draw(st.integers(1, 7_258_118_399_999))
+        catalogue.upsert(listed)
+    paths = data.draw(st.lists(st.sampled_from(fields), max_size=4))
+    rows = data.draw(st.permutations(range(len(ids))))
+    places = [
+        PlacedProduct(row, data.draw(NUMBERS), data.draw(st.booleans()), data.draw(st.floats(0.001, 1))) for row in rows
+    ]
+    events: list[PastEvent] = [
+        (data.draw(st.sampled_from(ids)), ev.EventKind.Value(kind), data.draw(st.integers(0, 7_258_118_399_999)))
+        for kind in data.draw(st.lists(st.sampled_from(ev.EventKind.keys()), max_size=4))
+    ]
+    reasons = [
+        Reasons(
+            part,
+            np.array([data.draw(NUMBERS) for _ in rows], np.float32),
+            np.array([data.draw(st.integers(0, min(3, len(events)))) for _ in rows], np.int64),
+            np.array([[data.draw(st.integers(0, max(0, len(events) - 1))) for _ in range(3)] for _ in rows], np.int64),
+            np.array([[data.draw(NUMBERS) for _ in range(3)] for _ in rows], np.float32),
+        )
+        for part in sorted(data.draw(st.sets(st.sampled_from(pb.Part.values()[1:]))))
+    ]
+    products = []
+    for k, (row, score_, explored, propensity) in enumerate(places):
+        message = pb.RecommendedProduct(product_id=ids[row], score=score_, explored=explored, propensity=propensity)
+        if paths:
+            message.product.CopyFrom(catalogue.product(row))
+            for name in set(fields) - set(paths):
+                message.product.ClearField(name)  # type: ignore[arg-type]
+        for part, scores, counts, at, adds in reasons:
+            if not counts[k] and abs(scores[k]) <= NOTHING:
+                continue
+            reason = message.reasons.add(part=part, score=scores[k])
+            for n in range(counts[k]):
+                product, kind, at_ms = events[at[k, n]]
+                reason.events.add(product_id=product, kind=kind, event_time_ms=at_ms, score=adds[k, n])
+            if part == pb.PART_ITSELF and counts[k]:
+                reason.times = sum(event[:2] == events[at[k, 0]][:2] for event in events)
+        products.append(message)
+    wishes = pb.Wishes()
+    wishes.product_fields.paths.extend(paths)
+    assert list(recommended(places, wishes, catalogue, reasons, events)) == products

@@ -28,13 +28,11 @@ from shared.model.mixture import (
     TOGETHER,
     View,
     blend_gains,
-    by_event,
     context_of,
     expert_shares,
     groups,
     mix,
-    popularity,
-    sessions_of,
+    separate,
 )
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.state.histories import Histories, Window
@@ -100,20 +98,20 @@ WEIGHTS = weights_of(popularity=[0.1, 0.2, 0.05, 0.05, 0.1], next=0.2, together=
 def test_what_is_popular_is_all_that_is_said_to_nobody_in_particular() -> None:
     known = known_of(*TINY)
     assert mix(known, None, WEIGHTS, 3) == pytest.approx(0.5 * POPULAR)
-    assert popularity(known, None, WEIGHTS, ROWS) == pytest.approx(0.5 * POPULAR)
+    assert separate(known, None, WEIGHTS, ROWS).popularity == pytest.approx(0.5 * POPULAR)
     assert expert_shares(known, None, 0).tolist() == pytest.approx([POPULAR[0]] * POPULARITY + [0.0] * 61)
 
 
 def test_each_expert_after_one_product_by_hand() -> None:
     known = known_of(*TINY)
     window = looked_at(known, "p0")
-    assert popularity(known, window, WEIGHTS, ROWS) == pytest.approx(0.5 * POPULAR)
-    of_event = by_event(known, window, WEIGHTS, ROWS)
+    assert separate(known, window, WEIGHTS, ROWS).popularity == pytest.approx(0.5 * POPULAR)
+    of_event = separate(known, window, WEIGHTS, ROWS).by_event
     assert of_event[NEXT] == pytest.approx(0.2 * FOLLOWING[None])
     assert of_event[TOGETHER] == pytest.approx(0.15 * NEAR[None])
     assert of_event[ITSELF].tolist() == pytest.approx(np.array([[0.05, 0.0, 0.0]]))
     # Both who had p0 are neighbours, of two events each.
-    assert sessions_of(known, window, WEIGHTS, ROWS) == pytest.approx(0.1 * COUNTS)
+    assert separate(known, window, WEIGHTS, ROWS).sessions == pytest.approx(0.1 * COUNTS)
     whole = 0.5 * POPULAR + 0.2 * FOLLOWING + 0.15 * NEAR + [0.05, 0.0, 0.0] + 0.1 * COUNTS
     assert mix(known, window, WEIGHTS, 3) == pytest.approx(whole)
     shares = expert_shares(known, window, 1)
@@ -131,7 +129,7 @@ def test_each_expert_after_one_product_by_hand() -> None:
 def test_what_came_near_counts_both_ways_and_what_followed_one_way() -> None:
     known = known_of(*TINY)
     window = looked_at(known, "p1")
-    following, near, _ = by_event(known, window, WEIGHTS, ROWS)[:, 0]
+    following, near, _ = separate(known, window, WEIGHTS, ROWS).by_event[:, 0]
     assert following.tolist() == [0.0, 0.0, 0.0]
     assert near == pytest.approx(0.15 * np.array([1, 0, 0]) / (4**0.7 * (4 / 3) ** 0.3))
 
@@ -164,12 +162,12 @@ def test_lags_count_from_the_newest_and_events_beyond_the_last_lag_say_nothing()
     histories = Histories(LAGS + 5, frozenset())
     for product in (2, 1, *[0] * (LAGS - 2), 2):
         row = histories.apply(event("guest", f"p{product}"), product)
-    of_event = by_event(known, histories.window(row), weights, ROWS)[ITSELF]
+    of_event = separate(known, histories.window(row), weights, ROWS).by_event[ITSELF]
     assert of_event.shape == (LAGS, 3)
     assert of_event[0].tolist() == [0.0, 0.5, 0.0], "the oldest that is read"
     assert of_event[-1].tolist() == [0.0, 0.0, 1.0]
     assert not of_event[1:-1].any()
-    expected = by_event(known, histories.window(row), weights, ROWS).sum(axis=(0, 1))
+    expected = separate(known, histories.window(row), weights, ROWS).by_event.sum(axis=(0, 1))
     assert mix(known, histories.window(row), weights, 3) == pytest.approx(expected, abs=1e-6)
 
 
@@ -186,9 +184,10 @@ def test_what_disappointed_argues_for_nothing_nor_do_earlier_events_with_it(sorr
         for state in states:
             row = histories.apply(state, rows[state.product_id])
         window = histories.window(row)
-        total = mix(known, window, WEIGHTS, 3) - popularity(known, window, WEIGHTS, ROWS)
+        total = mix(known, window, WEIGHTS, 3) - separate(known, window, WEIGHTS, ROWS).popularity
         assert total == pytest.approx(
-            by_event(known, window, WEIGHTS, ROWS).sum(axis=(0, 1)) + sessions_of(known, window, WEIGHTS, ROWS)
+            separate(known, window, WEIGHTS, ROWS).by_event.sum(axis=(0, 1))
+            + separate(known, window, WEIGHTS, ROWS).sessions
         )
         shares = [float(expert_shares(known, window, row)[POPULARITY:].sum()) for row in range(3)]
         assert [share > 0.0 for share in shares] == [value > 0.0 for value in total.round(6).tolist()]
@@ -212,9 +211,9 @@ def test_products_without_a_place_say_nothing_and_get_what_is_spread_evenly() ->
     rows = np.array([1, 3, 2000])
     evenly = 0.5 * 0.05 / 3
     assert mix(known, window, WEIGHTS, 5)[3:] == pytest.approx(evenly)
-    assert popularity(known, window, WEIGHTS, rows)[1:] == pytest.approx(evenly)
-    assert not by_event(known, window, WEIGHTS, rows)[..., 1:].any()
-    assert not sessions_of(known, window, WEIGHTS, rows)[1:].any()
+    assert separate(known, window, WEIGHTS, rows).popularity[1:] == pytest.approx(evenly)
+    assert not separate(known, window, WEIGHTS, rows).by_event[..., 1:].any()
+    assert not separate(known, window, WEIGHTS, rows).sessions[1:].any()
     for row in (3, 2000, 100_000):
         assert WEIGHTS[1] @ expert_shares(known, window, row) == pytest.approx(evenly)
 
@@ -255,7 +254,7 @@ def test_a_window_is_weighed_by_its_own_context() -> None:
         window = looked_at(known, *["p0", "p1"][:length], since_ms=since_ms)
         expected = (1 + context_of(length, since_ms)) * POPULAR
         assert mix(known, window, weights, 3) == pytest.approx(expected, rel=1e-5)
-        assert popularity(known, window, weights, ROWS) == pytest.approx(expected, rel=1e-5)
+        assert separate(known, window, weights, ROWS).popularity == pytest.approx(expected, rel=1e-5)
     assert mix(known, None, weights, 3) == pytest.approx(POPULAR)
 
 
@@ -313,10 +312,10 @@ def test_whoever_takes_the_mixture_apart_finds_the_same_whole(made: Shopping) ->
         assert groups(known, window, made.weights[context], size).sum(axis=0) == pytest.approx(whole, abs=1e-5)
         by_product = [made.weights[context] @ expert_shares(known, window, row) for row in range(size)]
         assert by_product == pytest.approx(whole.tolist(), abs=1e-5)
-        parts = popularity(known, window, made.weights, rows)
+        parts = separate(known, window, made.weights, rows).popularity
         if window is not None:
-            parts = parts + by_event(known, window, made.weights, rows).sum(axis=(0, 1))
-            parts = parts + sessions_of(known, window, made.weights, rows)
+            parts = parts + separate(known, window, made.weights, rows).by_event.sum(axis=(0, 1))
+            parts = parts + separate(known, window, made.weights, rows).sessions
         assert parts == pytest.approx(whole, abs=1e-5)
 
 
@@ -331,7 +330,10 @@ def test_what_is_compiled_computes_what_is_written(made: Shopping) -> None:
         shapes: dict[Any, tuple[Any, ...]] = {
             mixture._mix: (t, rings, view, weights, size, np.zeros(size, np.float32)),
             mixture._groups: (t, rings, view, weights, size, np.zeros((POPULARITY + 4, size), np.float32)),
-            mixture._by_event: (t, view, weights, rows, size, np.zeros((3, len(view.products), size), np.float32)),
+            mixture._separate: (
+                *(t, rings, view, weights, rows, size, np.zeros(size, np.float32), np.zeros(size, np.float32)),
+                *(np.zeros(size, np.float32), np.zeros((3, len(view.products), size), np.float32)),
+            ),
         }
         for row in rows[:2].tolist():
             of_product = (t, rings, view, row, size, np.zeros(EXPERTS))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from shared.evaluation.figures import (
     event_metrics,
 )
 from shared.model.mixture import SINGLE_EXPERTS
+from shared.policies.contract import Gauges
 from shared.process.errors import Unusable
 from shared.state.histories import USER_CLASSES
 
@@ -75,6 +76,7 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
         _slices(figures),
         _unseen(figures, context),
         _speeds(speeds),
+        _parts(result),
         _notes(result, figures, context),
     )
     for part in parts:
@@ -200,6 +202,22 @@ def _speeds(speeds: Mapping[str, Speed]) -> Iterator[str]:
         yield _row(name, f"{ranking}{speed.updates_per_second:>13,.0f}")
 
 
+def _parts(result: Result) -> Iterator[str]:
+    """What share of its score each part of a policy had at the end: a part without any has proven nothing."""
+    for name, runs in result.parts.items():
+        each = ", ".join(f"{part} {share:.1%}" for part, share in _mean_parts(runs, "mixture").items())
+        yield f"{name}: the mixture after {result.updates[name] // len(runs):,} events: {each};"
+        heads = ", ".join(f"{weight:.2f} · {head}" for head, weight in _mean_parts(runs, "heads").items())
+        events = sum(gauges.validated for gauges in runs) // len(runs)
+        yield f"  beside its logarithm the heads {heads}, chosen on the last {events:,} events that validated."
+
+
+def _mean_parts(runs: Sequence[Gauges], what: Literal["mixture", "heads"]) -> dict[str, float]:
+    """The mean over runs of each part's weight."""
+    of_runs: list[Mapping[str, float]] = [getattr(gauges, what) for gauges in runs]
+    return {part: sum(weights[part] for weights in of_runs) / len(of_runs) for part in of_runs[0]}
+
+
 def _notes(result: Result, figures: Figures, context: Context) -> Iterator[str]:
     yield f"between: {LEVEL:.0%} of {DRAWS:,} draws of users, the same for all; p corrected for several (Holm)."
     yield "lower half, top tenth: share of the places shown that went to the less popular half of the products, and to"
@@ -290,6 +308,15 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         "catalogue": {name: asdict(values) for name, values in figures.catalogue.items()},
         "consumed": figures.consumed,
         "promoted": result.promoted,
+        "parts": {
+            name: {
+                "mixture": _mean_parts(runs, "mixture"),
+                "heads": _mean_parts(runs, "heads"),
+                "events": result.updates[name] // len(runs),
+                "validated": sum(gauges.validated for gauges in runs) // len(runs),
+            }
+            for name, runs in result.parts.items()
+        },
         "claims": not is_small(result, figures) and len(context.seeds) >= LEAST_SEEDS,
         "notes": context.notes,
         "speed": {name: asdict(values) for name, values in speeds.items()},

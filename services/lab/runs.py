@@ -19,6 +19,7 @@ from shared.evaluation.contest import Answers, Contest, JudgedEvents, Options, c
 from shared.evaluation.figures import PRIMARY, Figures, Speed, figures_of, speed_of
 from shared.evaluation.protocols import Variant, leave_one_out
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
+from shared.policies.contract import Gauges
 from shared.policies.registry import class_of
 from shared.process.terminal import Forecast, Terminal, bar
 from shared.state.shop import StreamSettings
@@ -64,6 +65,7 @@ class Result:
     failures: dict[str, str]  # policy → why it has no row
     learn_seconds: dict[str, float]
     updates: dict[str, int]  # events learned, in all runs of the policy
+    parts: dict[str, list[Gauges]]  # policy that weighs its parts → of each run, at its end
     promoted: list[str]  # products that spam of the first run praised
     promoted_rows: list[int]
     product_ids: list[str]  # row → product_id, of the first run
@@ -194,6 +196,7 @@ def _first(contest: Contest, promoted: list[str]) -> Result:
         failures={},
         learn_seconds={},
         updates={},
+        parts={},
         promoted=promoted,
         promoted_rows=[stream.rows[product] for product in promoted],
         product_ids=stream.products,
@@ -211,6 +214,9 @@ def _take(result: Result, contest: Contest) -> None:
         result.answers.setdefault(name, []).append(contest.record.answers(name))
         result.learn_seconds[name] = result.learn_seconds.get(name, 0.0) + contest.learn_seconds[name]
         result.updates[name] = result.updates.get(name, 0) + contest.updates
+        gauges = contest.policies[name].gauges()
+        if gauges.mixture:
+            result.parts.setdefault(name, []).append(gauges)
 
 
 @contextmanager

@@ -94,14 +94,14 @@ class Contest:
         self.updates = 0  # events learned from
         self.users = 0  # whose these were
         self.learn_seconds = dict.fromkeys(names, 0.0)
+        self._clock = clock
+        self._tell = tell
         self.policies: dict[str, Policy] = {
-            name: make(name, self.stream, seed, **(options or {}).get(name, {})) for name in names
+            name: self._made(name, seed, (options or {}).get(name, {})) for name in names
         }
         # Of the policy whose mixture they are in, the tally's experts are judged alone, too.
         self._mixing = next((policy for policy in self.policies.values() if policy.mixture is not None), None)
         self.record = JudgedEvents(names, events, "" if self._mixing is None else self._mixing.name)
-        self._clock = clock
-        self._tell = tell
 
     def judge(self, state: StateVector, later: Sequence[str] | None = None) -> None:
         """Have every policy rank an event, and keep what it answers; spam is not judged.
@@ -133,6 +133,17 @@ class Contest:
         for name, policy in self.policies.items():
             if name not in but:
                 self._timed(name, partial(policy.learn, seen))
+
+    def _made(self, name: str, seed: int, options: Mapping[str, Any]) -> Policy:
+        """A policy. That it looks at events before they are applied takes time, too, and may fail."""
+        looks = self.stream.on_each
+        before = len(looks)
+        policy = make(name, self.stream, seed, **options)
+        looks[before:] = [partial(self._have_look, name, look) for look in looks[before:]]
+        return policy
+
+    def _have_look(self, name: str, look: Callable[[StateVector], object], state: StateVector) -> None:
+        self._timed(name, partial(look, state))
 
     def follow(self, state: StateVector) -> None:
         """Apply an event to its user's history alone."""

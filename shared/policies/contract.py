@@ -61,7 +61,9 @@ class Gauges:
 
     epsilon: float = 0.0
     buffer_size: int = 0  # transitions in the replay buffer
-    mixture: Mapping[str, float] = field(default_factory=dict)  # part of the mixture → its weight
+    mixture: Mapping[str, float] = field(default_factory=dict)  # part of the mixture that is served → its weight
+    heads: Mapping[str, float] = field(default_factory=dict)  # head → its weight beside the mixture's logarithm
+    validated: int = 0  # events of late that chose these
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,23 @@ def test_leave_one_out_on_sequences(sequences: Path, tmp_path: Path, variant: st
     assert document["policies"]["markov"]["hr@10"]["mean"] > 0
 
 
+def test_what_share_each_part_of_freshet_had_is_told_and_of_how_many_events(reviews: Path, tmp_path: Path) -> None:
+    done = freshet(tmp_path, reviews.name, "--policies", "trending,freshet", "--seeds", "2", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "out.json").read_text())["parts"]
+    assert list(parts) == ["freshet"]
+    mixture = parts["freshet"]["mixture"]
+    assert list(mixture) == ["popularity", "next", "together", "itself", "sessions"]
+    assert sum(mixture.values()) == pytest.approx(1.0)
+    assert (parts["freshet"]["events"], parts["freshet"]["heads"]) == (400, {"ce": 0.0, "q": 0.0})
+    each = ", ".join(f"{part} {share:.1%}" for part, share in mixture.items())
+    assert f"freshet: the mixture after 400 events: {each};" in done.stdout
+    assert (
+        f"  beside its logarithm the heads 0.00 · ce, 0.00 · q, chosen on the last {parts['freshet']['validated']} "
+        in done.stdout
+    )
+
+
 def test_freshet_and_the_model_of_whole_sequences_have_names_of_their_own(sequences: Path, tmp_path: Path) -> None:
     options = ("--set", "markov-sasrec.whole.most=1", "--set", "freshet.dimension=8")
     document = evaluated(tmp_path, sequences.name, "--policies", "markov,freshet,markov-sasrec", *options)

@@ -154,8 +154,14 @@ class FreshetPolicy:
         return learned_of(self)
 
     def gauges(self) -> Gauges:
-        """The exploration rate, the replay buffer and the mixture."""
-        return Gauges(epsilon=self.epsilon, buffer_size=len(self.buffer), mixture=self.weights.shares())
+        """The exploration rate, the replay buffer, the mixture and the heads."""
+        return Gauges(
+            epsilon=self.epsilon,
+            buffer_size=len(self.buffer),
+            mixture=self.weights.shares(),
+            heads={"ce": self.choice.ce, "q": self.choice.q},
+            validated=self.choice.events,
+        )
 
     def snapshot(self) -> PolicySnapshot:
         """Everything but the stream."""

@@ -57,6 +57,13 @@ def _blends() -> FloatArray:
 
 BLENDS = _blends()
 
+# Which experts say something in a context, (C, E), and which contexts borrow what blends gained, (C, 1): the first is
+# that of users without a history, to whom popularity alone speaks.
+_SAYS = np.ones((CONTEXTS, EXPERTS))
+_SAYS[0, POPULARITY:] = 0.0
+_LENDS = np.ones((CONTEXTS, 1))
+_LENDS[0] = 0.0
+
 
 class Weights:
     """What each expert counts in each context: C contexts, E experts, B blends."""
@@ -74,26 +81,18 @@ class Weights:
     def served(self) -> FloatArray:
         """What is served, (C, E): the weights, times what the leading blend makes of them; not to be changed."""
         if self._served is None:
-            leading = BLENDS[[self.leading(context) for context in range(CONTEXTS)]]  # (C, MEMBERS)
-            self._served = (self._mixed() * _spread(leading)).astype(np.float32)
+            everywhere = slice(None)
+            leading = BLENDS[self._leading(everywhere)]  # (C, MEMBERS)
+            self._served = (self._mixed(everywhere) * _spread(leading)).astype(np.float32)
         return self._served
 
     def mixed(self, context: int) -> NDArray[np.float64]:
         """The weights of one context, (E,), summing to 1."""
-        everywhere = self._all / self._all.sum()
-        if context == 0:
-            everywhere = np.concatenate([everywhere[:POPULARITY], np.zeros(EXPERTS - POPULARITY)])
-            everywhere /= everywhere.sum()
-        held = self._held[context] + BORROWED * everywhere
-        weights: NDArray[np.float64] = held / held.sum()
-        return weights
+        return self._mixed(context)
 
     def leading(self, context: int) -> int:
         """The blend that did best in a context, of equals the first."""
-        ranked = self._gains[context].copy()
-        if self._all_ranked and context:
-            ranked += BORROWED_GAINS * self._all_gains / self._all_ranked
-        return int((ranked - 1e-9 * np.arange(len(ranked))).argmax())
+        return int(self._leading(context))
 
     def note(self, shares: NDArray[np.float64], length: int, context: int) -> None:
         """Learn from one event.
@@ -132,8 +131,14 @@ class Weights:
         self._served = None
 
     def shares(self) -> dict[str, float]:
-        """What each member counts for users with a history, over all contexts, to be watched; they sum to 1."""
-        weights = self._all / self._all.sum()
+        """What each group of experts counts in what is served to users with a history, to be watched; they sum to 1.
+
+        Contexts count by the events that they had of late.
+        """
+        events = self._held[1:].sum(axis=1)  # (C - 1,)
+        served = self.served()[1:].astype(np.float64)
+        each = served / served.sum(axis=1, keepdims=True)
+        weights = events @ each / events.sum() if events.any() else each.mean(axis=0)
         of_relations = weights[POPULARITY:SESSIONS].reshape(-1, LAGS).sum(axis=1).tolist()
         return {
             "popularity": float(weights[:POPULARITY].sum()),
@@ -160,8 +165,18 @@ class Weights:
         self._all_ranked = float(arrays["all_ranked"][0])
         self._served = None
 
-    def _mixed(self) -> NDArray[np.float64]:
-        return np.stack([self.mixed(context) for context in range(CONTEXTS)])
+    def _mixed(self, contexts: int | slice) -> NDArray[np.float64]:
+        lent = self._all / self._all.sum() * _SAYS[contexts]  # (…, E)
+        held = self._held[contexts] + BORROWED * lent / lent.sum(axis=-1, keepdims=True)
+        weights: NDArray[np.float64] = held / held.sum(axis=-1, keepdims=True)
+        return weights
+
+    def _leading(self, contexts: int | slice) -> NDArray[np.int64]:
+        ranked = self._gains[contexts] + 0.0  # (…, B)
+        if self._all_ranked:
+            ranked += _LENDS[contexts] * (BORROWED_GAINS * self._all_gains / self._all_ranked)
+        leading: NDArray[np.int64] = (ranked - 1e-9 * np.arange(len(BLENDS))).argmax(axis=-1)
+        return leading
 
 
 def _possible(length: int) -> NDArray[np.bool_]:

@@ -174,6 +174,25 @@ def test_a_policy_that_can_not_be_fitted_has_no_figures_and_stops_nobody() -> No
     assert run.record.size == 210
 
 
+def test_what_a_policy_does_before_an_event_is_applied_takes_time_and_may_fail_like_learning() -> None:
+    seconds = iter(range(1_000_000))
+    states = shopping(40)
+    run = contest(["trending", "freshet"], states, clock=lambda: float(next(seconds)))
+    for state in states[:20]:
+        run.learn(state)
+    assert run.learn_seconds == {"trending": 20.0, "freshet": 40.0}, "it looks at an event, then learns from it"
+    policy = run.policies["freshet"]
+
+    def fail(*_: object) -> None:
+        raise Unusable("memory: too many products")
+
+    policy.weights.note = fail  # type: ignore[attr-defined]
+    for state in states[20:]:
+        run.learn(state)
+    assert run.failures == {"freshet": "memory: too many products"}
+    assert run.updates == 40
+
+
 def test_temporal_learns_before_the_moment_and_nothing_after_it() -> None:
     states, policy = shopping(200, products=30), Counting()
     run = with_policy(policy, states)

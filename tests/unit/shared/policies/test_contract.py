@@ -16,7 +16,7 @@ from shared.log.records import DAY_MS
 from shared.model import ranking
 from shared.model.files import read_version, write_version
 from shared.model.format import Manifest
-from shared.model.mixture import POPULARITY
+from shared.model.mixture import GROUPS, POPULARITY
 from shared.model.scoring import Scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
@@ -197,6 +197,9 @@ def test_what_can_be_watched_is_the_learners(name: str) -> None:
     gauges = learned(name, 300)[1].gauges()
     assert (gauges.buffer_size > 0) == (0.0 < gauges.epsilon < 1.0) == (name in ("dqn", "freshet"))
     assert (sum(gauges.mixture.values()) == pytest.approx(1.0)) == (name == "freshet")
+    assert set(gauges.mixture) == (set(GROUPS) if name == "freshet" else set())
+    assert set(gauges.heads) == ({"ce", "q"} if name == "freshet" else set())
+    assert (gauges.validated > 0) == (name == "freshet")
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:

@@ -72,6 +72,21 @@ def test_the_weights_move_to_the_expert_that_tells_the_truth_and_forget_what_was
     assert sum(weights.shares().values()) == pytest.approx(1.0)
 
 
+def test_what_is_watched_is_what_is_served_by_the_events_of_each_context() -> None:
+    weights = Weights()
+    assert weights.shares()["next"] == pytest.approx(DEFAULT[1, POPULARITY : POPULARITY + LAGS].sum(), rel=1e-5)
+    for _ in range(3000):
+        weights.note(shares(following={0: 0.2}), LAGS, A_CONTEXT)
+    for _ in range(100):
+        weights.note(shares(sessions=0.2), LAGS, ANOTHER)
+    assert weights.shares()["next"] > 10 * weights.shares()["sessions"] > 0.1
+    before = weights.shares()["sessions"]
+    weights.note_ranked(members_with(MEMBERS - 1), 0, NOTHING, A_CONTEXT)
+    assert weights.leading(A_CONTEXT) != 0
+    assert weights.shares()["sessions"] > 2 * before, "the blend that leads turns the others down"
+    assert sum(weights.shares().values()) == pytest.approx(1.0)
+
+
 def test_a_short_history_says_nothing_of_what_longer_ones_hold() -> None:
     weights = Weights()
     beyond = weights.mixed(A_CONTEXT).reshape(-1)[POPULARITY:SESSIONS].reshape(-1, LAGS)[:, 1:].copy()

@@ -26,7 +26,7 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 from shared.process.settings import load
 from shared.state import tally as module
-from shared.state.histories import UNCOUNTED_KINDS, UNSAID, Histories
+from shared.state.histories import UNCOUNTED_KINDS, UNSAID, Histories, disappoints, features_of
 from shared.state.known import Known, KnownProducts
 from shared.state.stream import Stream, StreamSettings
 from shared.state.tally import EPOCH, PAIR_ONE, REPEAT_MS, SLOTS, SMOOTHING, TRENDING, USERS, Tally
@@ -325,6 +325,19 @@ def test_nor_do_the_events_before_with_what_disappointed_later(how: str) -> None
     it.apply(view("u", "bought", START + 3, kind=pb.EVENT_KIND_PURCHASE, reward=0.7))
     it.apply(view("u", "another", START + 4))
     assert ("another", 1.0, 1.0) in pairs(it, "bought"), "bought again, it was liked after all"
+
+
+@given(
+    st.sampled_from((VIEW, REVIEW, pb.EVENT_KIND_RATING)),
+    st.none() | st.floats(1.0, 5.0, width=32),
+    st.floats(-1.0, 1.0, width=32),
+)
+def test_an_event_disappoints_in_a_history_as_it_did_when_it_came(
+    kind: int, stars: float | None, reward: float
+) -> None:
+    imputed = (pb.IMPUTED_RATING,) if stars is None else ()
+    state = view("u", "p", kind=kind, rating=3.0 if stars is None else stars, reward=reward, imputed=imputed)
+    assert module.disappointed(np.array(features_of(state, 0), np.float32)) == disappoints(state)
 
 
 class Shop:

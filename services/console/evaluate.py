@@ -28,6 +28,9 @@ figure ranks the whole catalogue known at that moment; none is sampled.
                  files of lines `user product product …`. gru4rec, sasrec and markov-sasrec learn whole sequences at
                  once; all others, freshet too, learn event by event, as from a stream.
 
+With freshet among the policies, each expert of its mixture is judged alone, too, and the regret against the best of
+them is told over time.
+
 A user's products of one whole day are predicted as a set from the state at the day's start; ties count half; a product
 without an event before is a miss. The same data, seed and command give the same figures, bit for bit on one machine,
 except for the speeds. Off-policy estimates (IPS, doubly robust) are not made here: they need logged propensities, which

@@ -164,6 +164,7 @@ class Rings(NamedTuple):
     """All users' histories, as rings."""
 
     products: Matrix[np.int32]  # (U, T)
+    features: Float32Cube  # (U, T, F)
     events: Vector[np.int64]  # (U,) applied in all
 
 
@@ -267,8 +268,8 @@ def _seen(known: Known, window: Window | None) -> tuple[View, int]:
 
 
 def _rings(known: Known) -> Rings:
-    products, _, _, _, events = known.histories.rings
-    return Rings(products, events)
+    products, _, _, features, events = known.histories.rings
+    return Rings(products, features, events)
 
 
 @compiled
@@ -382,6 +383,8 @@ def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.f
                 continue
             for slot in range(kept):
                 other = rings.products[user, slot]
+                if disappointed(rings.features[user, slot]):
+                    continue  # nor does it leave more to the others
                 if other == product:
                     of_product += counts
                 if other < len(out):

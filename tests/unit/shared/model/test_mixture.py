@@ -146,6 +146,20 @@ def test_nobody_is_the_neighbour_of_himself_and_earlier_matches_count_less() -> 
     assert guest > shares[0], "to a guest b is a neighbour, too"
 
 
+def test_what_disappointed_a_neighbour_is_not_passed_on() -> None:
+    window_of = [*TINY, event("c", "p0")]
+    glad, sorry = (known_of(*window_of, event("c", "p1", rating=rating)) for rating in (5.0, 1.0))
+    of_glad, of_sorry = (
+        [float(expert_shares(known, looked_at(known, "p0"), row)[SESSIONS]) for row in range(3)]
+        for known in (glad, sorry)
+    )
+    assert of_glad == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+    assert of_sorry == pytest.approx([3 / 6, 1 / 6, 1 / 6])
+    only = weights_of(sessions=1.0)
+    whole = mix(sorry, looked_at(sorry, "p0"), only, 3)
+    assert whole == pytest.approx(of_sorry, abs=1e-6)
+
+
 def test_of_more_neighbours_than_are_listened_to_the_likest_are() -> None:
     many = [event(f"u{n}", product) for n in range(LISTENED) for product in ("p0", "p1")]
     both = [event("both", product) for product in ("p0", "p3", "p2")]

@@ -23,6 +23,7 @@ from shared.model.scoring import Scorer
 from shared.model.served import COUNTED, SIMILAR, Places, Served, served, similar
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
+from shared.process.compiled import Matrix, Vector, compiled
 from shared.state.histories import EVENT_FEATURES, UNSAID, Window, features_of
 
 FloatArray = NDArray[np.float32]
@@ -319,23 +320,45 @@ def likeness(rows: NDArray[np.int64], attributes: Attributes, version: Scorer | 
         return similarity
     vectors = version.vectors(rows)  # (P, D)
     learned = vectors.any(axis=1)
-    cosine = np.maximum(vectors @ vectors.T, 0.0)
-    if named.all() and learned.all():
-        counts: FloatArray | np.float32 = np.float32(2.0)
-    else:
-        counts = np.maximum(np.outer(named, named).astype(np.float32) + np.outer(learned, learned), 1.0)
-    result: FloatArray = (similarity + cosine) / counts
-    return result
+    _with_cosines(named, learned, vectors @ vectors.T, similarity)
+    return similarity
+
+
+@compiled
+def _with_cosines(
+    named: Vector[np.bool_], learned: Vector[np.bool_], cosines: Matrix[np.float32], similarity: Matrix[np.float32]
+) -> None:
+    """Make the similarity the mean of itself and the cosine, where both products have both."""
+    for a in range(len(named)):
+        for b in range(len(named)):
+            both = (named[a] and named[b]) + (learned[a] and learned[b])
+            cosine = max(cosines[a, b], np.float32(0.0))
+            similarity[a, b] = (similarity[a, b] + cosine) / np.float32(max(both, 1))
 
 
 def _attribute_similarity(rows: NDArray[np.int64], attributes: Attributes) -> tuple[NDArray[np.bool_], FloatArray]:
     """Which products have categories or a brand, (P,), and the cosines of these, (P, P)."""
     tags, weights = attributes.tags[rows], attributes.weights[rows]  # (P, K)
-    codes, places = tags.ravel(), np.arange(tags.size)
-    winner: NDArray[np.int64] = np.empty(attributes.codes + 1, np.int64)  # code → one of its places; last: no tag
-    winner[codes] = places
-    winners = winner[codes]
-    column = (np.cumsum(winners == places) - 1)[winners]  # of each place: codes renumbered without gaps
-    spread: FloatArray = np.zeros((len(rows), int(column.max(initial=-1)) + 1), np.float32)
-    spread[places // tags.shape[1], column] = weights.ravel()
-    return np.any(weights, axis=1), np.matmul(spread, spread.T)
+    similarity: FloatArray = np.empty((len(rows), len(rows)), np.float32)
+    _tag_cosines(tags, weights, attributes.codes, similarity)
+    return np.any(weights, axis=1), similarity
+
+
+@compiled
+def _tag_cosines(tags: Matrix[np.int32], weights: Matrix[np.float32], codes: int, out: Matrix[np.float32]) -> None:
+    """Fill in Σ w_a w_b over the tags that two products have in common, (P, P).
+
+    Args:
+        tags: (P, K) codes, each once; -1 where there is none, at weight 0.
+    """
+    of_code = np.zeros(codes + 1, np.float32)  # the weights of one product's tags; last: no tag
+    for a in range(len(tags)):
+        for k in range(tags.shape[1]):
+            of_code[tags[a, k]] = weights[a, k]
+        for b in range(a, len(tags)):
+            total = np.float32(0.0)
+            for k in range(tags.shape[1]):
+                total += of_code[tags[b, k]] * weights[b, k]
+            out[a, b] = out[b, a] = total
+        for k in range(tags.shape[1]):
+            of_code[tags[a, k]] = np.float32(0.0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
-from shared.log.limits import Check, check, limits_of
+from shared.log.limits import Check, check, check_of, limits_of
 from shared.log.records import AHEAD_MS, check_fields
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_TICK, Event, Product
@@ -14,6 +15,11 @@ from shared.process.errors import BadRequest
 
 PRODUCT_FIELDS = tuple(Product.DESCRIPTOR.fields_by_name)
 DEFAULT_COUNT = limits_of(pb.Wishes, "count").zero_means
+# Checked wishes are kept by their bytes: a shop's pages send the same few again and again.
+KEPT_WISHES, KEPT_BYTES = 256, 4096
+_check_but_wishes = Check(
+    pb.RecommendRequest.DESCRIPTOR, [name for name in pb.RecommendRequest.DESCRIPTOR.fields_by_name if name != "wishes"]
+)
 _check_events = Check(pb.RecordEventsRequest.DESCRIPTOR, deep=False)  # events are checked once completed
 
 
@@ -23,8 +29,9 @@ def recommend_wishes(request: pb.RecommendRequest, partitions: int) -> pb.Wishes
     Raises:
         BadRequest: a field is invalid.
     """
-    check(request)
-    check_wishes(request.wishes)
+    _check_but_wishes(request)
+    content = request.wishes.SerializeToString()
+    (_check_content if len(content) <= KEPT_BYTES else _check_content.__wrapped__)(content)
     if request.HasField("after_position") and request.after_position.partition >= partitions:
         raise BadRequest("after_position.partition", f"0 to {partitions - 1}, got {request.after_position.partition}")
     if not request.count and not request.exclude_product_ids:
@@ -38,6 +45,13 @@ def recommend_wishes(request: pb.RecommendRequest, partitions: int) -> pb.Wishes
     wishes.count = wishes.count or request.count
     wishes.exclude_product_ids.extend(request.exclude_product_ids)
     return wishes
+
+
+@lru_cache(KEPT_WISHES)  # of what is refused nothing is kept
+def _check_content(content: bytes) -> None:
+    wishes = pb.Wishes.FromString(content)
+    check_of(pb.Wishes.DESCRIPTOR)(wishes, "wishes")
+    check_wishes(wishes)
 
 
 def wanted(wishes: pb.Wishes) -> int:

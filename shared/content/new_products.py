@@ -323,6 +323,25 @@ class ColdProducts:
             )
 
 
+@compiled
+def _group(rows: ReadOnlyVector[np.int32], starts: Vector[np.int64], order: Vector[np.int64]) -> None:
+    """Fill in the order in which equal rows lie side by side, ascending, and where each row's begin in it.
+
+    Args:
+        rows: (N,)
+        starts: (A + 1,) 0 at first; above all rows.
+        order: (N,)
+    """
+    for row in rows:
+        starts[row + 1] += 1
+    for row in range(1, len(starts)):
+        starts[row] += starts[row - 1]
+    ends = starts.copy()
+    for n in range(len(rows)):
+        order[ends[rows[n]]] = n
+        ends[rows[n]] += 1
+
+
 class Discount:
     """How much less often new products are chosen than those beside them: all together, and each by itself.
 
@@ -355,9 +374,9 @@ class Discount:
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
         self._grow_to(width)
         flat, due = beside.ravel(), calls.ravel().astype(np.float64)
-        order = np.argsort(flat)
+        self._starts, order = np.zeros(width + 1, np.int64), np.empty(flat.size, np.int64)
+        _group(flat, self._starts, order)
         self._rows, self._calls = rows.repeat(beside.shape[1])[order], due[order]
-        self._starts = np.searchsorted(flat[order], np.arange(width + 1))
         self._first = np.bincount(beside[new].ravel(), calls[new].ravel(), width).astype(np.float64)
 
     def count(self, row: int, *, is_first: bool) -> None:

@@ -7,6 +7,7 @@ function writes them instead, from the last byte to the first, so that each mess
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple, cast
 
@@ -212,6 +213,7 @@ def _write(slate: _Slate, why: _Why, out: Vector[np.uint8]) -> int:
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 
+@lru_cache(16)  # never changed
 def _no_reasons(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     nothing = np.zeros((0, count), np.int64)
     of_events = np.zeros((0, count, MOST_EVENTS), np.int64)

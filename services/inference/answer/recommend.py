@@ -319,7 +319,7 @@ def likeness(rows: NDArray[np.int64], attributes: Attributes, version: Scorer | 
     if version is None:
         return similarity
     vectors = version.vectors(rows)  # (P, D)
-    learned = vectors.any(axis=1)
+    learned: NDArray[np.bool_] = np.any(vectors, axis=1)
     _with_cosines(named, learned, vectors @ vectors.T, similarity)
     return similarity
 

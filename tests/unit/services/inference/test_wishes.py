@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from services.inference.calls.requests import check_wishes
+from services.inference.calls.requests import check_wishes, recommend_wishes
 from shared.log.limits import check
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.errors import BadRequest
@@ -54,3 +54,12 @@ def test_a_refusal_says_where_and_what(wishes: dict[str, Any], message: str) -> 
 
 def test_an_empty_mask_asks_for_no_fields() -> None:
     check_wishes(pb.Wishes(product_fields={"paths": []}))
+
+
+def test_wishes_that_passed_are_kept_and_what_is_refused_is_refused_again() -> None:
+    good, bad = ({"filter": {"price": {"at_least": least, "at_most": 5}}} for least in (4, 6))
+    for _ in range(2):
+        wishes = ParseDict(good, pb.Wishes())
+        assert recommend_wishes(pb.RecommendRequest(user_id="ann", wishes=wishes), 1) == wishes
+        with pytest.raises(BadRequest, match="at_most"):
+            recommend_wishes(pb.RecommendRequest(user_id="ann", wishes=ParseDict(bad, pb.Wishes())), 1)

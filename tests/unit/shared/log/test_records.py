@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.log.records import REASONS, check_event
+from shared.log.records import AHEAD_MS, DAY_MS, FUTURE_TIME, REASONS, check_event, check_not_ahead
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.errors import BadEvent
 
@@ -83,7 +83,17 @@ def test_a_wrong_one_is_refused_with_its_reason_and_field(reason: str, field: st
 
 
 def test_the_reasons_are_all_used_and_all_named() -> None:
-    assert {reason for reason, _, _ in BAD} == set(REASONS)
+    # That an event lies ahead is seen beside its record's time alone, see `check_not_ahead`.
+    assert {reason for reason, _, _ in BAD} | {FUTURE_TIME} == set(REASONS)
+
+
+@pytest.mark.parametrize("past", [0, DAY_MS])
+def test_an_event_may_lie_a_day_ahead_of_its_record_and_no_further(past: int) -> None:
+    clock_ms = 1_700_000_000_000
+    check_not_ahead(pb.Event(event_time_ms=clock_ms + AHEAD_MS - past), clock_ms)
+    with pytest.raises(BadEvent) as refused:
+        check_not_ahead(pb.Event(event_time_ms=clock_ms + AHEAD_MS + 1 + past), clock_ms)
+    assert refused.value.reason == FUTURE_TIME
 
 
 @given(st.binary(max_size=60))

@@ -25,18 +25,16 @@ from tests.bench.__main__ import DATA
 RESULTS = Path(__file__).parent / "results"
 METRIC = "ndcg@10"
 
-# How much popularity counts is all that a baseline of counts can be told: chosen on the first half of a stream.
+# What baselines of counts can be told is chosen on the first half of a stream; `freshet` is told nothing.
 CHOSEN = [
     "--warm-up", "0.5",
     "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
-    "--set", "repeat.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
+    "--set", "vmis-knn.popularity_weight=0.001,0.1,0.5", "--set", "vmis-knn.last=1,4",
 ]  # fmt: skip
 SEEDS = ["--seeds", "3"]
-COUNTED = "trending,repeat,markov,itemknn,ease,freshet"
-STREAMED = "trending,repeat,markov,itemknn,ease,ials,bpr,gru4rec,sasrec,dqn,freshet"
-FITTED = "trending,repeat,markov,itemknn,ease,ials,bpr,freshet"
+COUNTED = "trending,repeat,markov,vmis-knn,itemknn,freshet"
 # The weight that the first half of Musical Instruments chose, on its whole stream.
-SPARE, POPULAR = "trending,markov,freshet", ["--set", "markov.popularity_weight=0.9"]
+SPARE, POPULAR = "trending,markov,vmis-knn,freshet", ["--set", "markov.popularity_weight=0.9"]
 # On whole sequences, and of counts there: chosen by the last products but one.
 SEQUENCES = "trending,markov,markov-sasrec"
 ROOT = ["--set", "markov.power=0.5", "--set", "markov.shrink=5"]
@@ -52,13 +50,15 @@ class Run:
     data: Path  # in the folder of datasets
     policies: str
     words: Sequence[str]
+    mapping: str = ""  # which column is what, where the file does not say
 
 
+STARS = "[columns]\nuser = 1\nproduct = 2\nrating = 3\ntime = 4\n[file]\nheader = false\n"
 MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
 RUNS = {
-    "musical-instruments": Run("Musical Instruments 2014", MUSIC, STREAMED, [*CHOSEN, *SEEDS]),
+    "musical-instruments": Run("Musical Instruments 2014", MUSIC, COUNTED, [*CHOSEN, *SEEDS]),
     "musical-instruments-temporal": Run(
-        "Musical Instruments 2014", MUSIC, STREAMED, ["--protocol", "temporal", *CHOSEN[2:], *SEEDS]
+        "Musical Instruments 2014", MUSIC, COUNTED, ["--protocol", "temporal", *CHOSEN[2:]]
     ),
     "musical-instruments-whole": Run("Musical Instruments 2014, whole", MUSIC, SPARE, POPULAR),
     "musical-instruments-spam": Run("Musical Instruments 2014, 5 % spam", MUSIC, SPARE, [*POPULAR, "--spam", "0.05"]),
@@ -71,11 +71,14 @@ RUNS = {
         "Taobao, three tenths of the users", Path("taobao/UserBehavior_users815_84475.csv.gz"), COUNTED,
         [*CHOSEN, *SEEDS, "--users-sample", "0.3"],
     ),
-    "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), FITTED, SEEDS),
-    "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), FITTED, SEEDS),
-    "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), FITTED, SEEDS),
+    "movielens": Run(
+        "MovieLens 100k", Path("movielens-100k/u.data.tsv.gz"), COUNTED, CHOSEN, STARS
+    ),
+    "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), COUNTED, []),
+    "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), COUNTED, []),
+    "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), COUNTED, []),
     "fine-foods": Run(
-        "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), FITTED, SEEDS
+        "Fine Foods, first 5,003", Path("finefoods/Reviews_first5k.csv.gz"), COUNTED, []
     ),
     "beauty-strict": Run("Beauty 2014", BEAUTY, SEQUENCES, ROOT),
     "beauty-all-but-last": Run("Beauty 2014", BEAUTY, SEQUENCES, [*ROOT, *ALL_BUT_LAST]),
@@ -107,10 +110,13 @@ def _make(name: str, run: Run) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         (here / run.data.name).symlink_to(DATA / run.data)
+        if run.mapping:
+            (here / f"{name}.toml").write_text(run.mapping)
+        named = ["--mapping", f"{name}.toml"] if run.mapping else []
         words = [sys.executable, "-m", "services.console", "evaluate", run.data.name, "--policies", run.policies]
         root = Path(__file__).parents[2]
         environ = os.environ | {"PYTHONPATH": str(root)}
-        subprocess.run([*words, *run.words, "--json", f"{name}.json"], cwd=here, env=environ, check=True)
+        subprocess.run([*words, *named, *run.words, "--json", f"{name}.json"], cwd=here, env=environ, check=True)
         RESULTS.mkdir(exist_ok=True)
         shutil.copy(here / f"{name}.json", RESULTS)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shared.content.likeness import Likeness, tokens_of
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.arrays import grown
-from shared.process.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
@@ -166,19 +166,21 @@ class Counts:
     Attributes:
         events: how many, of all products.
         products: how many have an event.
+        of_row: (A,) each one's.
+        faded: how much content counts beside so many events, 1 with none, 0 at the most.
     """
 
     def __init__(self, settings: ContentSettings) -> None:
         self.events = 0
         self.products = 0
         self._most = settings.events
-        self._of_row: IntArray = np.zeros(1024, np.int32)  # (A,)
+        self.of_row: IntArray = np.zeros(1024, np.int32)  # (A,)
         n = np.arange(self._most + 1)  # a product's own events → how much content counts beside them
         faded = settings.prior / (settings.prior + n) * (1.0 - n / self._most)
-        self._faded: FloatArray = faded.astype(np.float32)
+        self.faded: FloatArray = faded.astype(np.float32)
 
     def __getitem__(self, row: int) -> int:
-        return int(self._of_row[row]) if row < len(self._of_row) else 0
+        return int(self.of_row[row]) if row < len(self.of_row) else 0
 
     def is_cold(self, row: int) -> bool:
         """Whether content counts yet."""
@@ -186,31 +188,31 @@ class Counts:
 
     def add(self, row: int) -> None:
         """Count one event of a product that is cold."""
-        if row >= len(self._of_row):
+        if row >= len(self.of_row):
             self.grow_to(row + 1)
-        self.products += not self._of_row[row]
-        self._of_row[row] += 1
+        self.products += not self.of_row[row]
+        self.of_row[row] += 1
         self.events += 1
 
     def of(self, rows: NDArray[np.integer]) -> IntArray:
         """Events of each row, in the shape of `rows`, for all of which there is room."""
-        events: IntArray = self._of_row[rows]
+        events: IntArray = self.of_row[rows]
         return events
 
     def fading(self, events: IntArray) -> FloatArray:
         """How much content counts beside so many events, in their shape: 1 with none, 0 from that number on."""
-        weights: FloatArray = self._faded.take(events)
+        weights: FloatArray = self.faded.take(events)
         return weights
 
     def resume(self, events: NDArray[np.integer]) -> None:
         """Go on from the events of each product, (A,); called before anything else."""
         self.grow_to(len(events))
-        self._of_row[: len(events)] = np.minimum(events, self._most)
-        self.events, self.products = int(self._of_row.sum()), int(np.count_nonzero(self._of_row))
+        self.of_row[: len(events)] = np.minimum(events, self._most)
+        self.events, self.products = int(self.of_row.sum()), int(np.count_nonzero(self.of_row))
 
     def grow_to(self, products: int) -> None:
         """Have room for so many."""
-        self._of_row = grown(self._of_row, products)
+        self.of_row = grown(self.of_row, products)
 
 
 class Weighed(NamedTuple):
@@ -220,6 +222,48 @@ class Weighed(NamedTuple):
     beside: IntArray  # (C, K) rows
     weights: FloatArray  # (C, K), those of each product sum to 1
     trust: FloatArray  # (C,) in those beside each
+
+
+@compiled
+def _weigh(
+    cold: ReadOnlyVector[np.int32],
+    neighbours: ReadOnlyMatrix[np.int32],
+    like: ReadOnlyMatrix[np.float32],
+    events: ReadOnlyVector[np.int32],
+    faded: ReadOnlyVector[np.float32],
+    doubt: np.float32,
+    rows: Vector[np.int32],
+    beside: Matrix[np.int32],
+    weights: Matrix[np.float32],
+    trust: Vector[np.float32],
+) -> int:
+    """Fill in `Weighed`'s; how many there are.
+
+    Args:
+        cold: (C,) rows, each once.
+        neighbours, like: (C, K) those beside each, and how like it they are.
+        events, faded: as `Counts` has them; there is room for all rows.
+    """
+    place_of = np.full(1 + cold.max() if len(cold) else 0, -1, np.int32)  # row → place
+    for place in range(len(cold)):
+        place_of[cold[place]] = place
+    have = 0
+    for row in range(len(place_of)):
+        place = place_of[row]
+        if place < 0:
+            continue
+        total = np.float32(0.0)
+        for k in range(like.shape[1]):
+            weights[have, k] = like[place, k] * (np.float32(1.0) - faded[events[neighbours[place, k]]])
+            total += weights[have, k]
+        if not total > 0.0:
+            continue
+        rows[have], trust[have] = row, total / (total + doubt)
+        for k in range(like.shape[1]):
+            beside[have, k] = neighbours[place, k]
+            weights[have, k] /= total
+        have += 1
+    return have
 
 
 class ColdProducts:
@@ -302,15 +346,14 @@ class ColdProducts:
         self._weighed = None
 
     def _weigh(self) -> Weighed:
-        count = len(self._place)
-        weights = self._like[:count] * self._known(self._beside[:count])
-        total = weights.sum(axis=1)
-        have = np.flatnonzero(total)
-        have = have[np.argsort(self._rows[have])]
-        rows, total, beside = self._rows[have], total[have], self._beside[have]
-        trust = total / (total + np.float32(self._settings.doubt))
-        weights = weights[have] / total[:, None]
-        return Weighed(rows, beside, weights, trust)
+        count, k = len(self._place), self._settings.neighbours
+        rows, beside = np.empty(count, np.int32), np.empty((count, k), np.int32)
+        weights, trust = np.empty((count, k), np.float32), np.empty(count, np.float32)
+        have = _weigh(
+            self._rows[:count], self._beside[:count], self._like[:count], self._counts.of_row, self._counts.faded,
+            np.float32(self._settings.doubt), rows, beside, weights, trust,
+        )  # fmt: skip
+        return Weighed(rows[:have], beside[:have], weights[:have], trust[:have])
 
     def _known(self, rows: IntArray) -> FloatArray:
         """How much products' own events count, [0, 1]."""
@@ -324,22 +367,37 @@ class ColdProducts:
 
 
 @compiled
-def _group(rows: ReadOnlyVector[np.int32], starts: Vector[np.int64], order: Vector[np.int64]) -> None:
-    """Fill in the order in which equal rows lie side by side, ascending, and where each row's begin in it.
+def _relate(
+    rows: ReadOnlyVector[np.int32],
+    beside: ReadOnlyMatrix[np.int32],
+    calls: ReadOnlyMatrix[np.float32],
+    new: ReadOnlyVector[np.bool_],
+    starts: Vector[np.int64],
+    called: Vector[np.int32],
+    due: Vector[np.float64],
+    first: Vector[np.float64],
+) -> None:
+    """Fill in what an event of each product makes due, side by side in the order of the products.
 
     Args:
-        rows: (N,)
+        rows, beside, calls, new: as `Discount.relate` takes them.
         starts: (A + 1,) 0 at first; above all rows.
-        order: (N,)
+        called, due: (C · K,)
+        first: (A,) 0 at first.
     """
-    for row in rows:
-        starts[row + 1] += 1
+    for place in range(len(rows)):
+        for k in range(beside.shape[1]):
+            starts[beside[place, k] + 1] += 1
     for row in range(1, len(starts)):
         starts[row] += starts[row - 1]
     ends = starts.copy()
-    for n in range(len(rows)):
-        order[ends[rows[n]]] = n
-        ends[rows[n]] += 1
+    for place in range(len(rows)):
+        for k in range(beside.shape[1]):
+            row = beside[place, k]
+            called[ends[row]], due[ends[row]] = rows[place], calls[place, k]
+            ends[row] += 1
+            if new[place]:
+                first[row] += calls[place, k]
 
 
 class Discount:
@@ -373,11 +431,9 @@ class Discount:
         """
         width = 1 + max(int(rows.max(initial=0)), int(beside.max(initial=0)))
         self._grow_to(width)
-        flat, due = beside.ravel(), calls.ravel().astype(np.float64)
-        self._starts, order = np.zeros(width + 1, np.int64), np.empty(flat.size, np.int64)
-        _group(flat, self._starts, order)
-        self._rows, self._calls = rows.repeat(beside.shape[1])[order], due[order]
-        self._first = np.bincount(beside[new].ravel(), calls[new].ravel(), width).astype(np.float64)
+        self._starts, self._first = np.zeros(width + 1, np.int64), np.zeros(width)
+        self._rows, self._calls = np.empty(beside.size, np.int32), np.empty(beside.size)
+        _relate(rows, beside, calls, new, self._starts, self._rows, self._calls, self._first)
 
     def count(self, row: int, *, is_first: bool) -> None:
         """Learn from an event just before it is counted; `is_first`: the first of a product that has neighbours."""

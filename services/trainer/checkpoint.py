@@ -31,7 +31,7 @@ from shared.state.tally import MEANING
 
 log = logging.getLogger("trainer")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 KEPT = 2
 TENSORS = "learner.safetensors"
 STATE = "state.json"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, newest_arguing, separate
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, separate
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.compiled import Matrix, ReadOnlyMatrix, Vector, compiled
@@ -183,15 +183,8 @@ def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntA
     counted = np.float32(scored.popularity_weight) * scored.shares[rows]
     part: FloatArray = np.log1p(related / counted, dtype=np.float32)
     each = np.divide(part, related, out=np.zeros_like(part), where=related > 0.0)
-    return part, by_event * each * _argue(window, len(by_event))[:, None]
-
-
-def _argue(window: Window, n: int) -> NDArray[np.bool_]:
-    """Which of the newest n events may be given for what goes with their products, (n,): none that disappointed."""
-    products = np.empty(n, np.int32)
-    end = int(window.lengths[0])
-    newest_arguing(window.products[0], window.features[0], end, np.iinfo(np.int32).max, products)
-    return products[::-1] >= 0
+    argues = window.arguing()
+    return part, by_event * each * argues[len(argues) - len(by_event) :, None]
 
 
 def _learned(

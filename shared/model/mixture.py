@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from shared.log.records import DAY_MS
 from shared.model.ranking import place_of
 from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
-from shared.state.histories import Histories, Window
+from shared.state.histories import ARGUES, Histories, Window
 from shared.state.tally import (
     HALF_LIVES_DAYS,
     PAIR_ONE,
@@ -33,7 +33,6 @@ from shared.state.tally import (
     Counts,
     Float32Cube,
     Tally,
-    disappointed,
     total_of,
 )
 
@@ -120,27 +119,18 @@ DEFAULT = default_weights()
 
 @compiled
 def newest_arguing(
-    products: ReadOnlyVector[np.int32],
-    features: ReadOnlyMatrix[np.float32],
-    end: int,
-    places: int,
-    out: Vector[np.int32],
+    products: ReadOnlyVector[np.int32], argues: ReadOnlyVector[np.bool_], places: int, out: Vector[np.int32]
 ) -> None:
-    """Fill in the products of the newest events before `end`, the newest first; -1 for those that argue for nothing:
-    what disappointed, and earlier events with the same.
+    """Fill in the products of the newest events, the newest first; -1 for those that argue for nothing.
+
+    Args:
+        products: of n events or more.
+        argues: (n,)
+        places: products beyond have none.
     """
-    silenced = np.empty(len(out), np.int32)
-    count = 0
-    for n in range(len(out)):
-        product = products[end - 1 - n]
-        argues = product < places
-        for other in range(count):
-            argues = argues and silenced[other] != product
-        if disappointed(features[end - 1 - n]):
-            silenced[count] = product
-            count += 1
-            argues = False
-        out[n] = product if argues else -1
+    for lag in range(len(out)):
+        n = len(argues) - 1 - lag
+        out[lag] = products[n] if argues[n] and products[n] < places else -1
 
 
 class View(NamedTuple):
@@ -153,7 +143,7 @@ class View(NamedTuple):
     def of(cls, window: Window, products: int) -> View:
         """Of a window of one user; `products`: places of the tally."""
         newest = np.empty(min(LAGS, int(window.lengths[0])), np.int32)
-        newest_arguing(window.products[0], window.features[0], int(window.lengths[0]), products, newest)
+        newest_arguing(window.products[0], window.arguing(), products, newest)
         return cls(newest, window.user)
 
 
@@ -164,7 +154,7 @@ class Rings(NamedTuple):
     """All users' histories, as rings."""
 
     products: Matrix[np.int32]  # (U, T)
-    features: Float32Cube  # (U, T, F)
+    argues: Matrix[np.uint8]  # (U, T)
     events: Vector[np.int64]  # (U,) applied in all
 
 
@@ -268,8 +258,8 @@ def _seen(known: Known, window: Window | None) -> tuple[View, int]:
 
 
 def _rings(known: Known) -> Rings:
-    products, _, _, features, events = known.histories.rings
-    return Rings(products, features, events)
+    products, _, _, argues, events = known.histories.rings
+    return Rings(products, argues, events)
 
 
 @compiled
@@ -382,9 +372,9 @@ def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.f
                 total += counts * kept
                 continue
             for slot in range(kept):
-                other = rings.products[user, slot]
-                if disappointed(rings.features[user, slot]):
+                if rings.argues[user, slot] != ARGUES:
                     continue  # nor does it leave more to the others
+                other = rings.products[user, slot]
                 if other == product:
                     of_product += counts
                 if other < len(out):

@@ -36,6 +36,9 @@ UNPRICED_KINDS = frozenset({pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_RATING})
 # Sending a product back or asking not to see it is no sign that it is wanted.
 UNCOUNTED_KINDS = frozenset({pb.EVENT_KIND_TICK, pb.EVENT_KIND_RETURN, pb.EVENT_KIND_DISLIKE})
 DISLIKED_STARS = 2.0
+# What an event of a history argues for: nothing, since it disappointed; nothing, since a later event with its product
+# did; its product.
+DISAPPOINTED, SILENCED, ARGUES = 0, 1, 2
 
 # Imputed where all that is known of an event is who did what with which product, and when.
 UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
@@ -58,6 +61,16 @@ class Window:
     lengths: NDArray[np.int32]  # (B,)
     user: int = -1  # row of the only user; -1: a guest, or there are several
     since_ms: int = 0  # time since the newest event of the only user
+    argues: NDArray[np.bool_] | None = None  # (B, T) events that argue for their products; None: as the features say
+
+    def arguing(self) -> NDArray[np.bool_]:
+        """Which events of the only user argue for their products, oldest first, (n,)."""
+        n = int(self.lengths[0])
+        if self.argues is not None:
+            return self.argues[0, :n]
+        of = self.features[0, :n].T  # (F, n)
+        disliked = (of[HAS_RATING] > 0.0) & (of[RATING] <= (DISLIKED_STARS - 3.0) / 2.0)
+        return _arguing(self.products[0, :n], disliked | (of[REWARD] < 0.0))
 
     def newest(self, length: int) -> Window:
         """The newest `length` events of a window of one user."""
@@ -70,6 +83,7 @@ class Window:
             products=self.products[:, newest],
             features=self.features[:, newest],
             lengths=np.array([length], np.int32),
+            argues=None if self.argues is None else self.argues[:, newest],
         )
 
 
@@ -90,6 +104,7 @@ class Histories:
         self._features: NDArray[np.float32] = np.zeros((users, length, len(EVENT_FEATURES)), np.float32)
         self._times: NDArray[np.int64] = np.zeros((users, length), np.int64)  # ms
         self._kinds: NDArray[np.uint8] = np.zeros((users, length), np.uint8)
+        self._argues: NDArray[np.uint8] = np.zeros((users, length), np.uint8)
         self._counts: NDArray[np.int64] = np.zeros(users, np.int64)  # events applied in all
         self._newest: NDArray[np.int64] = np.zeros(users, np.int64)  # latest event time, ms
         self.late = 0  # events applied to these arrays that were late
@@ -112,11 +127,11 @@ class Histories:
     @property
     def rings(
         self,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-        """Products, times, kinds, (U, T), and features, (U, T, F), as they are kept, and how many events were applied,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+        """Products, times, kinds and what events argue for, (U, T), as they are kept, and how many events were applied,
         (U,): a user's event n lies at n modulo T. Not to be changed.
         """
-        return self._products, self._times, self._kinds, self._features, self._counts
+        return self._products, self._times, self._kinds, self._argues, self._counts
 
     def apply(self, state: pb.StateVector, product: int) -> int:
         """Append one event and return the user's row."""
@@ -131,6 +146,11 @@ class Histories:
         self._features[row, slot] = features_of(state, previous_ms)
         self._times[row, slot] = event_time_ms
         self._kinds[row, slot] = kind
+        if disappoints(state):
+            self._argues[row, (self._products[row] == product) & (self._argues[row] == ARGUES)] = SILENCED
+            self._argues[row, slot] = DISAPPOINTED
+        else:
+            self._argues[row, slot] = ARGUES
         self._counts[row] = count + 1
         if kind in self.masked_kinds:
             self._masked[row].append(product)
@@ -169,10 +189,14 @@ class Histories:
                 np.array([self.length], np.int32),
                 row,
                 since_ms,
+                _unrolled(self._argues[row : row + 1], oldest) == ARGUES,
             )
         slots = self._slots(row)
+        argues = self._argues[row, slots] == ARGUES
         if before_ms is not None:
             slots = slots[self._times[row, slots] < before_ms]
+            # What disappointed later is not known yet.
+            argues = _arguing(self._products[row, slots], self._argues[row, slots] == DISAPPOINTED)
             if now_ms is not None and len(slots):
                 since_ms = max(0, now_ms - int(self._times[row, slots].max()))
         n = len(slots)
@@ -180,7 +204,9 @@ class Histories:
         features = np.zeros((1, self.length, len(EVENT_FEATURES)), np.float32)
         products[0, :n] = self._products[row, slots]
         features[0, :n] = self._features[row, slots]
-        return Window(products, features, np.array([n], np.int32), row, since_ms)
+        padded = np.zeros((1, self.length), np.bool_)
+        padded[0, :n] = argues
+        return Window(products, features, np.array([n], np.int32), row, since_ms, padded)
 
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
@@ -198,6 +224,7 @@ class Histories:
             "features": self._features[:n].copy(),
             "times": self._times[:n].copy(),
             "kinds": self._kinds[:n].copy(),
+            "argues": self._argues[:n].copy(),
             "counts": self._counts[:n].copy(),
             "newest": self._newest[:n].copy(),
             "masked": np.frombuffer(b"".join(masked), np.int32),
@@ -220,6 +247,7 @@ class Histories:
         histories._features[:n] = arrays["features"]
         histories._times[:n] = arrays["times"]
         histories._kinds[:n] = arrays["kinds"]
+        histories._argues[:n] = arrays["argues"]
         histories._counts[:n] = arrays["counts"]
         histories._newest[:n] = arrays["newest"]
         histories.latest_ms = int(arrays["newest"].max(initial=0))
@@ -232,7 +260,7 @@ class Histories:
     def _add_user(self, user_id: str) -> int:
         row = len(self.users)
         if row == len(self._counts):
-            for name in ("_products", "_features", "_times", "_kinds", "_counts", "_newest"):
+            for name in ("_products", "_features", "_times", "_kinds", "_argues", "_counts", "_newest"):
                 setattr(self, name, grown(getattr(self, name), row + 1, -1 if name == "_products" else 0))
         self.users.append(user_id)
         self._rows[user_id] = row
@@ -243,6 +271,16 @@ class Histories:
 def _unrolled(ring: NDArray[Any], oldest: int) -> NDArray[Any]:
     """A full ring, (1, T, …), from its oldest entry on."""
     return np.concatenate([ring[:, oldest:], ring[:, :oldest]], axis=1)
+
+
+def _arguing(products: NDArray[np.int32], disappointed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of some events, oldest first, argue for their products: none that disappointed, nor those before it with
+    the same product, (n,).
+    """
+    argues = ~disappointed
+    for n in np.flatnonzero(disappointed).tolist():
+        argues[:n] &= products[:n] != products[n]
+    return argues
 
 
 def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
@@ -268,7 +306,8 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
 
 def disappoints(state: pb.StateVector) -> bool:
     """Whether an event says that the user did not like the product: sent back, not wanted, one or two stars, or a
-    reward below 0. Such an event is no sign of popularity, and argues for nothing.
+    reward below 0. Such an event is no sign of popularity, and argues for nothing, nor do those before it with its
+    product.
     """
     if state.kind in UNCOUNTED_KINDS or state.reward < 0.0:
         return True

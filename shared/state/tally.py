@@ -26,7 +26,7 @@ from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.arrays import capacity, grown
 from shared.process.compiled import Form, Matrix, Vector, compiled
-from shared.state.histories import DISLIKED_STARS, HAS_RATING, RATING, REWARD, UNCOUNTED_KINDS, Histories, disappoints
+from shared.state.histories import ARGUES, DISLIKED_STARS, UNCOUNTED_KINDS, Histories, disappoints
 from shared.state.shop import StreamSettings
 
 # Half-lives of popularity, days; that of `trending`, which the shop chooses, comes before them.
@@ -65,10 +65,6 @@ MEANING = (
     f"{REPEAT_MS} ms; pairs within {PAIRED}, decay {NEXT_DECAY:g} and {TOGETHER_DECAY:g}, {PAIRED_REPEATS} a day, 1 is "
     f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars"
 )
-
-RETURN, DISLIKE = int(pb.EVENT_KIND_RETURN), int(pb.EVENT_KIND_DISLIKE)
-# What `DISLIKED_STARS` are among the features of a history.
-DISLIKED = (DISLIKED_STARS - 3.0) / 2.0
 
 NEVER = -(1 << 62)
 NONE = -1
@@ -137,10 +133,10 @@ class Tally:
             return
         partition = max(0, state.source_partition)
         self._make_room(partition)
-        products, times, kinds, kept, counts = histories.rings
+        products, times, kinds, argues, counts = histories.rings
         _fold(
             self.arrays, product, state.kind, state.event_time_ms, partition, max(0, state.source_offset), user,
-            int(counts[user]) if user >= 0 else 0, products, times, kinds, kept, self.most_pairs,
+            int(counts[user]) if user >= 0 else 0, products, times, kinds, argues, self.most_pairs,
         )  # fmt: skip
 
     def grow_to(self, products: int) -> None:
@@ -233,17 +229,6 @@ class Tally:
                 user_places=grown(arrays.user_places, room),
             )
         self.arrays = arrays
-
-
-@compiled
-def disappointed(features: NDArray[np.float32]) -> bool:
-    """Whether an event of a history says that the user did not like the product: one or two stars, or a negative
-    reward, as returns and dislikes have. Such an event argues for nothing, nor do those before it with its product.
-
-    Args:
-        features: (F,)
-    """
-    return bool(features[REWARD] < 0.0 or (features[HAS_RATING] > 0.0 and features[RATING] <= DISLIKED))
 
 
 @compiled
@@ -430,7 +415,7 @@ def _fold(
     products: Matrix[np.int32],
     times: Matrix[np.int64],
     kinds: Matrix[np.uint8],
-    features: Float32Cube,
+    argues: Matrix[np.uint8],
     most_pairs: int,
 ) -> None:
     """Count one event.
@@ -438,7 +423,7 @@ def _fold(
     Args:
         user: row, -1 of a guest.
         events: of the user before it.
-        products, times, kinds, features: of all users' histories, as rings.
+        products, times, kinds, argues: of all users' histories, as rings.
     """
     if user >= 0:
         _note_user(t, product, user, time_ms, (partition << 48) | offset)
@@ -456,19 +441,10 @@ def _fold(
     if repeats >= PAIRED_REPEATS:
         return
     following, together = float(PAIR_ONE), float(PAIR_ONE)
-    silenced = np.empty(PAIRED, np.int32)  # products that disappointed
-    count_silenced = 0
     for lag in range(min(kept, PAIRED)):
         slot = (events - 1 - lag) % length
         before = products[user, slot]
-        argues = before != product
-        for n in range(count_silenced):
-            argues = argues and silenced[n] != before
-        if kinds[user, slot] == RETURN or kinds[user, slot] == DISLIKE or disappointed(features[user, slot]):
-            silenced[count_silenced] = before
-            count_silenced += 1
-            argues = False
-        if argues:
+        if before != product and argues[user, slot] == ARGUES:
             near = int(together + 0.5)
             _pair(t, partition, before, product, int(following + 0.5), near, most_pairs)
             _pair(t, partition, product, before, 0, near, most_pairs)

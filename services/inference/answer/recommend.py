@@ -157,8 +157,9 @@ def _views(user_id: str, count: int, newest_ms: int, knowledge: Knowledge) -> ND
 
 def _appended(window: Window | None, products: NDArray[np.int32], features: NDArray[np.float32]) -> Window:
     """The window with these events appended, cut to its length from the left."""
+    argues = np.ones(len(products), np.bool_)
     if window is None:
-        return Window(products[None], features[None], np.array([len(products)], np.int32))
+        return Window(products[None], features[None], np.array([len(products)], np.int32), argues=argues[None])
     length = window.products.shape[1]
     kept = min(int(window.lengths[0]), length - len(products))
     end = int(window.lengths[0])
@@ -167,6 +168,7 @@ def _appended(window: Window | None, products: NDArray[np.int32], features: NDAr
         np.concatenate([window.features[:, end - kept : end], features[None]], axis=1),
         np.array([kept + len(products)], np.int32),
         window.user,
+        argues=np.concatenate([window.arguing()[end - kept :], argues])[None],
     )
 
 

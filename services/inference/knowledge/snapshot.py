@@ -39,7 +39,7 @@ from shared.state.shop import ShopSettings, StreamSettings
 from shared.state.tally import MEANING, Tally
 
 log = logging.getLogger("inference")
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 TENSORS = "knowledge.safetensors"
 MANIFEST = "manifest.json"
 CONTENT, TALLY = "content/", "tally/"  # prefixes of the names of their arrays

@@ -235,7 +235,9 @@ def test_likeness_is_the_mean_of_what_both_products_have() -> None:
 @pytest.mark.parametrize("views", [1, 2, 6])
 def test_a_session_is_seen_as_its_views_would_be(user: str, views: int) -> None:
     """The same window as if they had been applied, with the shop's reward of a view and no invented values."""
-    past = [review("ann", "p0", 1), review("ann", "p1", 2), view("bob", "p2", 9, reward=0.2)]
+    sent_back = review("ann", "p1", 3, reward=0.0)
+    sent_back.kind = ev.EVENT_KIND_RETURN
+    past = [review("ann", "p0", 1), review("ann", "p1", 2), sent_back, view("bob", "p2", 9, reward=0.2)]
     session = [f"p{n % 3}" for n in range(views)]
     knowledge = knowledge_of(*past)
     viewer = viewer_of(user, ["never seen", *session], knowledge)
@@ -249,6 +251,7 @@ def test_a_session_is_seen_as_its_views_would_be(user: str, views: int) -> None:
     assert viewer.window.products[0, :n].tolist() == expected.products[0, :n].tolist()
     compared = [column for column, name in enumerate(EVENT_FEATURES) if name not in FUTURE_FEATURES]
     assert np.array_equal(viewer.window.features[0, :n, compared], expected.features[0, :n, compared])
+    assert viewer.window.arguing().tolist() == expected.arguing().tolist()
     assert viewer.session == min(views, 4)
     catalogue = knowledge.catalogue
     assert {catalogue.ids[row] for row in viewer.seen} == {*session, *(["p0", "p1"] if user else [])}

@@ -160,6 +160,19 @@ def test_what_disappointed_a_neighbour_is_not_passed_on() -> None:
     assert whole == pytest.approx(of_sorry, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "sorry", [{"rating": 1.0}, {"kind": RETURN, "reward": 0.0}, {"kind": pb.EVENT_KIND_DISLIKE, "reward": 0.3}]
+)
+def test_nor_is_what_a_neighbour_bought_and_was_sorry_about_later(sorry: dict[str, Any]) -> None:
+    bought = [*TINY, event("c", "p0"), event("c", "p1", kind=PURCHASE)]
+    shares = [
+        [float(expert_shares(known, looked_at(known, "p0"), row)[SESSIONS]) for row in range(3)]
+        for known in (known_of(*bought), known_of(*bought, event("c", "p1", **sorry)))
+    ]
+    assert shares[0] == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+    assert shares[1] == pytest.approx([3 / 7, 1 / 7, 1 / 7])
+
+
 def test_of_more_neighbours_than_are_listened_to_the_likest_are() -> None:
     many = [event(f"u{n}", product) for n in range(LISTENED) for product in ("p0", "p1")]
     both = [event("both", product) for product in ("p0", "p3", "p2")]
@@ -187,7 +200,14 @@ def test_lags_count_from_the_newest_and_events_beyond_the_last_lag_say_nothing()
 
 @pytest.mark.parametrize(
     "sorry",
-    [{"rating": 1.0, "reward": 0.5}, {"rating": 2.0}, {"reward": -0.1}, {"kind": RETURN, "reward": -0.7}],
+    [
+        {"rating": 1.0, "reward": 0.5},
+        {"rating": 2.0},
+        {"reward": -0.1},
+        {"kind": RETURN, "reward": -0.7},
+        {"kind": RETURN, "reward": 0.0},
+        {"kind": pb.EVENT_KIND_DISLIKE, "reward": 0.3},
+    ],
 )
 def test_what_disappointed_argues_for_nothing_nor_do_earlier_events_with_it(sorry: dict[str, Any]) -> None:
     known = known_of(*TINY)

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from shared.log.records import DAY_MS, kinds_of, masked_kinds_of
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.state.histories import EVENT_FEATURES, GAP_CAP_DAYS, Histories, UserClass, features_of, user_class
+from shared.state.histories import (
+    ARGUES,
+    DISAPPOINTED,
+    EVENT_FEATURES,
+    GAP_CAP_DAYS,
+    SILENCED,
+    Histories,
+    UserClass,
+    features_of,
+    user_class,
+)
 from tests.support.states import START_MS, review
 
 REVIEWS = kinds_of(["review"])
@@ -121,6 +131,39 @@ def test_a_short_window_is_padded_at_its_end() -> None:
     assert not window.features[0, 1:].any()
     assert window.products.dtype == window.lengths.dtype == np.int32
     assert window.features.dtype == np.float32
+
+
+def test_what_disappointed_argues_for_nothing_nor_does_what_came_before_it_with_its_product() -> None:
+    histories = Histories(4, REVIEWS)
+
+    def arguing(before_day: int | None = None) -> list[bool]:
+        before_ms = None if before_day is None else START_MS + before_day * DAY_MS
+        window = histories.window(0, before_ms=before_ms)
+        assert window.newest(2).arguing().tolist() == window.arguing().tolist()[-2:]
+        again = Histories.from_arrays(histories.users, histories.to_arrays(), REVIEWS)
+        assert again.window(0, before_ms=before_ms).arguing().tolist() == window.arguing().tolist()
+        return list(window.arguing().tolist())
+
+    def come(product: int, day: int, kind: pb.EventKind.ValueType = pb.EVENT_KIND_REVIEW, **fields: float) -> None:
+        state = review("u", f"p{product}", day, **fields)
+        state.kind = kind
+        histories.apply(state, product)
+
+    come(0, 0)
+    come(1, 1)
+    come(0, 2, pb.EVENT_KIND_RETURN, reward=0.0)  # sent back, at no cost
+    assert arguing() == [False, True, False]
+    assert arguing(before_day=2) == [True, True], "that it would be sent back nobody knew"
+    come(0, 3)
+    assert arguing() == [False, True, False, True], "liked after all"
+    come(1, 4, rating=1.0)
+    assert arguing() == [False, False, True, False]
+    assert arguing(before_day=4) == [True, False, True]
+    come(0, 5)
+    come(1, 6)
+    assert arguing() == [True, False, True, True]
+    come(1, 7, pb.EVENT_KIND_DISLIKE, reward=0.3)
+    assert histories.rings[3][0].tolist() == [DISAPPOINTED, ARGUES, SILENCED, DISAPPOINTED], "a ring: 4 events a turn"
 
 
 def test_a_window_before_a_time_holds_nothing_of_that_time() -> None:

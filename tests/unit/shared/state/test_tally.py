@@ -26,7 +26,7 @@ from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.pb.freshet.v1 import recommender_pb2 as calls
 from shared.process.settings import load
 from shared.state import tally as module
-from shared.state.histories import UNCOUNTED_KINDS, UNSAID, Histories, disappoints, features_of
+from shared.state.histories import UNCOUNTED_KINDS, UNSAID, Histories, Window, disappoints, features_of
 from shared.state.known import Known, KnownProducts
 from shared.state.stream import Stream, StreamSettings
 from shared.state.tally import EPOCH, PAIR_ONE, REPEAT_MS, SLOTS, SMOOTHING, TRENDING, USERS, Tally
@@ -337,7 +337,10 @@ def test_an_event_disappoints_in_a_history_as_it_did_when_it_came(
 ) -> None:
     imputed = (pb.IMPUTED_RATING,) if stars is None else ()
     state = view("u", "p", kind=kind, rating=3.0 if stars is None else stars, reward=reward, imputed=imputed)
-    assert module.disappointed(np.array(features_of(state, 0), np.float32)) == disappoints(state)
+    of_features = Window(
+        np.zeros((1, 1), np.int32), np.array([[features_of(state, 0)]], np.float32), np.ones(1, np.int32)
+    )
+    assert of_features.arguing().tolist() == [not disappoints(state)]
 
 
 class Shop:
@@ -487,7 +490,7 @@ def test_what_was_kept_counts_on() -> None:
     assert counted(first) == counted(whole)
 
 
-COMPILED = ("disappointed", "_both", "total_of", "_begin", "count", "_class", "_move", "_pair", "_fold", "_move_users")
+COMPILED = ("_both", "total_of", "_begin", "count", "_class", "_move", "_pair", "_fold", "_move_users")
 
 events = st.tuples(
     st.integers(0, 4),  # user

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -293,6 +293,11 @@ def past_events(user_id: str, viewer: Viewer, knowledge: Knowledge) -> list[Past
     ids, histories, end = knowledge.catalogue.ids, knowledge.histories, int(viewer.window.lengths[0])
     logged = end - viewer.session
     row = histories.row(user_id) if logged else None
-    kept = histories.recent(row)[-logged:] if row is not None else []
-    events = [(ids[product], cast("EventKind.ValueType", kind), at_ms) for product, kind, at_ms, _ in kept]
-    return events + [(ids[row], EVENT_KIND_VIEW, 0) for row in viewer.window.products[0, logged:end].tolist()]
+    events: list[PastEvent] = []
+    if row is not None:
+        products, times, kinds, _, counts = histories.rings
+        slots = np.arange(counts[row] - logged, counts[row]) % histories.length
+        kept = (column[row].take(slots).tolist() for column in (products, kinds, times))
+        events = [(ids[product], kind, at_ms) for product, kind, at_ms in zip(*kept, strict=True)]
+    viewed = viewer.window.products[0, logged:end].tolist() if viewer.session else ()
+    return events + [(ids[product], EVENT_KIND_VIEW, 0) for product in viewed]

@@ -85,8 +85,8 @@ def _sentences(figures: Figures) -> list[str]:
         sentences.append("Trending is ahead of it.")
     if markov > learned:
         sentences += [
-            "Markov is ahead of it, though both count every event at once: `freshet evaluate`",
-            "shows how each of the learned policy's experts does alone.",
+            "Markov is ahead of it, though both count every event at once:",
+            "`freshet evaluate` shows how each of the learned policy's experts does alone.",
         ]
     return sentences
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
         assert os.getpriority(os.PRIO_PROCESS, trainer.process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)
         address = re.search(r"gRPC on (\S+:[0-9]+)", inference.log)
         assert address is not None
+        replay.process.send_signal(signal.SIGSTOP)  # so that it can't end first, however slow the machine
         with grpc.insecure_channel(address[1]) as channel:
             shop = RecommenderServiceStub(channel)
             # Today, years after everything the backfill will bring.
@@ -56,6 +58,7 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
             known = shop.GetUser(pb.GetUserRequest(user_id=ann), timeout=20)
             assert known.events < events_of_ann, "the backfill is not through"
             assert "today's" in {event.product_id for event in known.history}
+        replay.process.send_signal(signal.SIGCONT)
         # Learned before the backfill is through: nothing waits for the years in between.
         eventually(lambda: figure(evaluator, "freshet_evaluator_guest_events_total") == 1)
         assert replay.process.poll() is None

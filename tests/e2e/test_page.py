@@ -380,7 +380,7 @@ def test_a_product_without_a_title_is_looked_up_again_after_a_while(
 ) -> None:
     watched.expected.append("404")
     late, newcomer = f"late-{uuid.uuid4()}", str(uuid.uuid4())
-    record(system, newcomer, {"kind": "EVENT_KIND_CLICK", "product_id": late})
+    record(system, newcomer, {"kind": "EVENT_KIND_DISLIKE", "product_id": late})  # so that no list brings its title
 
     def get_product() -> Answer:
         return system.gateway.ask("/v1/get-product", {"product_id": late})

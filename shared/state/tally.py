@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.arrays import capacity, grown
-from shared.process.compiled import Form, Matrix, Vector, compiled
+from shared.process.compiled import Form, Matrix, ReadOnlyVector, Vector, compiled
 from shared.state.histories import ARGUES, DISLIKED_STARS, UNCOUNTED_KINDS, Histories, disappoints
 from shared.state.shop import StreamSettings
 
@@ -312,6 +312,29 @@ def _move(t: Counts, q: int, product: int, room: int) -> int:
 
 
 @compiled
+def _place(values: ReadOnlyVector[np.int32], value: int) -> int:
+    """Where a value stands first, -1: nowhere. The first loop, which does not stop, is the one that runs fast."""
+    stands = False
+    wanted = np.int32(value)
+    for n in range(len(values)):
+        stands |= values[n] == wanted
+    if stands:
+        for n in range(len(values)):
+            if values[n] == wanted:
+                return n
+    return NONE
+
+
+@compiled
+def _place_of_least(values: ReadOnlyVector[np.int32]) -> int:
+    """Where the least of the values stands first."""
+    least = values[0]
+    for n in range(len(values)):
+        least = min(least, values[n])
+    return _place(values, least)
+
+
+@compiled
 def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near: int, most_pairs: int) -> None:
     """Count a neighbour of a product in one partition's slots."""
     t.next_totals[product] += following
@@ -319,11 +342,11 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
     t.pair_totals[0] += following
     t.pair_totals[1] += near
     start, size = t.starts[q, product], t.sizes[q, product]
-    for slot in range(start, start + size):
-        if t.neighbours[slot] == neighbour:
-            t.following[slot] = min(MOST_PAIRED, t.following[slot] + following)
-            t.together[slot] = min(MOST_PAIRED, t.together[slot] + near)
-            return
+    slot = start + _place(t.neighbours[start : start + size], neighbour)
+    if slot >= start:
+        t.following[slot] = min(MOST_PAIRED, t.following[slot] + following)
+        t.together[slot] = min(MOST_PAIRED, t.together[slot] + near)
+        return
     room = t.rooms[q, product]
     if size == room:
         larger = LEAST_ROOM if room == 0 else 2 * room
@@ -333,10 +356,7 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
             t.used[3 + 2 * q] += 1
             return
         else:  # the least of the neighbours makes room, of equals the first
-            weakest = start
-            for slot in range(start, start + size):
-                if t.together[slot] < t.together[weakest]:
-                    weakest = slot
+            weakest = start + _place_of_least(t.together[start : start + size])
             t.neighbours[weakest] = neighbour
             t.following[weakest] = following
             t.together[weakest] = near
@@ -375,27 +395,25 @@ def _move_users(t: Counts, product: int, room: int) -> int:
 def _note_user(t: Counts, product: int, user: int, time_ms: int, place: int) -> None:
     """Put a user among the product's newest, or keep the newer of the user's two events."""
     start, size, room = t.user_starts[product], t.user_sizes[product], t.user_rooms[product]
-    oldest = start
-    for slot in range(start, start + size):
-        if t.users[slot] == user:
-            if time_ms > t.user_times[slot] or (time_ms == t.user_times[slot] and place > t.user_places[slot]):
-                t.user_times[slot], t.user_places[slot] = time_ms, place
-            return
-        if t.user_times[slot] < t.user_times[oldest] or (
-            t.user_times[slot] == t.user_times[oldest] and t.user_places[slot] < t.user_places[oldest]
-        ):
-            oldest = slot
+    slot = start + _place(t.users[start : start + size], user)
+    if slot >= start:
+        if time_ms > t.user_times[slot] or (time_ms == t.user_times[slot] and place > t.user_places[slot]):
+            t.user_times[slot], t.user_places[slot] = time_ms, place
+        return
     slot = start + size
-    if size == room:
-        if room == USERS:
-            older = t.user_times[oldest]
-            if time_ms < older or (time_ms == older and place < t.user_places[oldest]):
-                return
-            slot = oldest
-        else:
-            larger = LEAST_ROOM if room == 0 else 2 * room
-            slot = _move_users(t, product, larger) + size
-    if slot != oldest or size < USERS:
+    if size == USERS:  # the oldest makes room, unless this event is older
+        slot = start
+        for other in range(start, start + size):
+            if t.user_times[other] < t.user_times[slot] or (
+                t.user_times[other] == t.user_times[slot] and t.user_places[other] < t.user_places[slot]
+            ):
+                slot = other
+        older = t.user_times[slot]
+        if time_ms < older or (time_ms == older and place < t.user_places[slot]):
+            return
+    else:
+        if size == room:
+            slot = _move_users(t, product, LEAST_ROOM if room == 0 else 2 * room) + size
         t.user_sizes[product] = size + 1
     t.users[slot] = user
     t.user_times[slot] = time_ms

@@ -490,7 +490,10 @@ def test_what_was_kept_counts_on() -> None:
     assert counted(first) == counted(whole)
 
 
-COMPILED = ("_both", "total_of", "_begin", "count", "_class", "_move", "_pair", "_fold", "_move_users")
+COMPILED = (
+    "_both", "total_of", "_begin", "count", "_class", "_move", "_place", "_place_of_least", "_pair", "_fold",
+    "_move_users",
+)  # fmt: skip
 
 events = st.tuples(
     st.integers(0, 4),  # user

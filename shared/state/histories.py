@@ -69,8 +69,8 @@ class Window:
         if self.argues is not None:
             return self.argues[0, :n]
         of = self.features[0, :n].T  # (F, n)
-        disliked = (of[HAS_RATING] > 0.0) & (of[RATING] <= (DISLIKED_STARS - 3.0) / 2.0)
-        return _arguing(self.products[0, :n], disliked | (of[REWARD] < 0.0))
+        disliked = of[RATING] <= (DISLIKED_STARS - 3.0) / 2.0
+        return _arguing(self.products[0, :n], np.where(of[HAS_RATING] > 0.0, disliked, of[REWARD] < 0.0))
 
     def newest(self, length: int) -> Window:
         """The newest `length` events of a window of one user."""
@@ -305,13 +305,13 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
 
 
 def disappoints(state: pb.StateVector) -> bool:
-    """Whether an event says that the user did not like the product: sent back, not wanted, one or two stars, or a
-    reward below 0. Such an event is no sign of popularity, and argues for nothing, nor do those before it with its
-    product.
+    """Whether an event says that the user did not like the product: sent back, not wanted, one or two stars; a reward
+    below 0 where there are no stars, since words alone mislead. Such an event is no sign of popularity, and argues for
+    nothing, nor do those before it with its product.
     """
-    if state.kind in UNCOUNTED_KINDS or state.reward < 0.0:
+    if state.kind in UNCOUNTED_KINDS:
         return True
-    return state.rating <= DISLIKED_STARS and pb.IMPUTED_RATING not in state.imputed
+    return state.reward < 0.0 if pb.IMPUTED_RATING in state.imputed else state.rating <= DISLIKED_STARS
 
 
 def user_class(events: int, newest_ms: int, now_ms: int) -> UserClass:

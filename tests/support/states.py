@@ -16,7 +16,7 @@ START_MS = 1_300_000_000_000
 
 
 def review(user: str, product: str, day: int, *, reward: float = 0.5, rating: float = 4.0) -> pb.StateVector:
-    """One user's review of one product, `day` days after the start."""
+    """One user's review of one product, `day` days after the start; a rating of 0: no stars."""
     return pb.StateVector(
         user_id=user,
         product_id=product,
@@ -25,6 +25,7 @@ def review(user: str, product: str, day: int, *, reward: float = 0.5, rating: fl
         rating=rating,
         sentiment=reward,
         reward=reward,
+        imputed=() if rating else (pb.IMPUTED_RATING,),
     )
 
 

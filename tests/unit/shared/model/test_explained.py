@@ -142,7 +142,7 @@ def test_itself_is_told_by_events_with_the_very_product_and_co_occurrence_by_oth
     assert with_itself > 20
 
 
-SORRY = {"one star": {"rating": 1.0}, "a sorry text": {"reward": -0.3}}
+SORRY = {"one star": {"rating": 1.0}, "a sorry text without stars": {"reward": -0.3, "rating": 0.0}}
 
 
 @pytest.mark.parametrize("sorry", SORRY)

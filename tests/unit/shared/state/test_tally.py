@@ -299,7 +299,7 @@ DISAPPOINTING = {
     "a dislike": {"kind": pb.EVENT_KIND_DISLIKE, "reward": -1.0},
     "one star": {"kind": pb.EVENT_KIND_RATING, "rating": 1.0, "reward": -1.0, "imputed": ()},
     "two stars, kindly said": {"kind": REVIEW, "rating": 2.0, "reward": 0.1, "imputed": ()},
-    "a sad review": {"kind": REVIEW, "rating": 3.0, "reward": -0.2, "imputed": ()},
+    "a sad review without stars": {"kind": REVIEW, "reward": -0.2, "imputed": (pb.IMPUTED_RATING,)},
 }
 
 

@@ -328,7 +328,7 @@ def test_disliked_and_returned_products_are_no_choices_to_imitate() -> None:
         state.kind = kind
         learner.apply(state)
     learner.apply(review("u", "two stars", 1, rating=2.0))
-    learner.apply(review("u", "a sorry text", 1, reward=-0.1))
+    learner.apply(review("u", "a sorry text without stars", 1, reward=-0.1, rating=0.0))
     assert freshet(learner).buffer.to_arrays()["chosen"].tolist() == [True, False, False, True, False, False]
 
 

@@ -39,6 +39,9 @@ def test_live_events_are_learned_and_served_while_the_backfill_runs(kafka: Kafka
         system.environment["FRESHET_TRAINER_NICENESS"] = "1"
         trainer, evaluator = system.start("services.trainer"), system.start("services.evaluator")
         inference = system.start("services.inference")
+        for service, name in ((trainer, "trainer"), (evaluator, "evaluator"), (inference, "inference")):
+            ready = f"freshet_{name}_ready"
+            service.wait_for(lambda service=service, ready=ready: figure(service, ready) == 1, "the log")
         replay = system.start("replay", "run", str(reviews), "--rate", "50")  # half a minute
         trainer.wait_for(lambda: figure(trainer, LEARNED) > 50, "the backfill")
         assert os.getpriority(os.PRIO_PROCESS, trainer.process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)

@@ -31,8 +31,7 @@ CHOSEN = [
     "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
     "--set", "vmis-knn.popularity_weight=0.001,0.1,0.5", "--set", "vmis-knn.last=1,4",
 ]  # fmt: skip
-SEEDS = ["--seeds", "3"]
-COUNTED = "trending,repeat,markov,vmis-knn,itemknn,freshet"
+COUNTED = "trending,repeat,markov,vmis-knn,freshet"
 # The weight that the first half of Musical Instruments chose, on its whole stream.
 SPARE, POPULAR = "trending,markov,vmis-knn,freshet", ["--set", "markov.popularity_weight=0.9"]
 # On whole sequences, and of counts there: chosen by the last products but one.
@@ -56,20 +55,20 @@ class Run:
 STARS = "[columns]\nuser = 1\nproduct = 2\nrating = 3\ntime = 4\n[file]\nheader = false\n"
 MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
 RUNS = {
-    "musical-instruments": Run("Musical Instruments 2014", MUSIC, COUNTED, [*CHOSEN, *SEEDS]),
+    "musical-instruments": Run("Musical Instruments 2014", MUSIC, COUNTED, CHOSEN),
     "musical-instruments-temporal": Run(
         "Musical Instruments 2014", MUSIC, COUNTED, ["--protocol", "temporal", *CHOSEN[2:]]
     ),
     "musical-instruments-whole": Run("Musical Instruments 2014, whole", MUSIC, SPARE, POPULAR),
     "musical-instruments-spam": Run("Musical Instruments 2014, 5 % spam", MUSIC, SPARE, [*POPULAR, "--spam", "0.05"]),
-    "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, [*CHOSEN, *SEEDS]),
+    "tablets": Run("Tablets", Path("tablets/reviews_tablets.json.gz"), COUNTED, CHOSEN),
     "online-retail": Run(
         "Online Retail, a tenth of the users", Path("online-retail/online_retail_541909.csv.gz"), COUNTED,
-        [*CHOSEN, *SEEDS, "--users-sample", "0.1"],
+        [*CHOSEN, "--users-sample", "0.1"],
     ),
     "taobao": Run(
         "Taobao, three tenths of the users", Path("taobao/UserBehavior_users815_84475.csv.gz"), COUNTED,
-        [*CHOSEN, *SEEDS, "--users-sample", "0.3"],
+        [*CHOSEN, "--users-sample", "0.3"],
     ),
     "movielens": Run(
         "MovieLens 100k", Path("movielens-100k/u.data.tsv.gz"), COUNTED, CHOSEN, STARS

@@ -127,7 +127,7 @@ def test_the_serving_image_is_slim_and_holds_no_torch(stack: Stack) -> None:
         size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
         say(f"image of {service}: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of it above its base")
         if service == "inference":
-            assert size - base < 270e6, "with the 130 MB of python:3.11-slim it must stay below 400 MB"
+            assert size - base < 420e6, "with the 130 MB of python:3.11-slim, and 205 of numba, below 550 MB"
     for service in ("inference", "features", "replay", "gateway"):
         result = subprocess.run(
             ["docker", "exec", stack.containers(service)[0], "python", "-c", "import torch"],

@@ -134,6 +134,14 @@ class CountedProducer:
                 self._producer.poll(0.1)
                 if on_wait is not None:
                     on_wait()
+            except KafkaException as error:
+                # A partition that the topic lacks is refused at once when that is known, else by a delivery report.
+                refusal = error.args[0]
+                if refusal.code() != KafkaError._UNKNOWN_PARTITION:
+                    raise
+                self.failed += 1
+                self.last_error = refusal.str()
+                break
         self.sent += 1
         self._producer.poll(0)
 

@@ -74,6 +74,8 @@ def test_what_the_broker_does_not_take_is_told(kafka: KafkaSettings) -> None:
         producer.flush(20)
     assert (producer.acknowledged, producer.failed) == (1, 1)
     assert producer.last_error
+    producer.send(Topics.of(kafka).events, key=b"k", value=b"v", partition=99)  # by now that is known beforehand
+    assert (producer.acknowledged, producer.failed, producer.in_flight) == (1, 2, 0)
 
 
 def test_what_nobody_acknowledges_is_told() -> None:

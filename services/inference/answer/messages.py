@@ -220,17 +220,6 @@ def _no_reasons(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDA
     return nothing.astype(np.float64), nothing, of_events, of_events.astype(np.float32)
 
 
-def recommended(
-    places: Sequence[PlacedProduct],
-    wishes: pb.Wishes,
-    catalogue: Catalogue,
-    reasons: Sequence[Reasons] = (),
-    events: Sequence[PastEvent] = (),
-) -> Sequence[pb.RecommendedProduct]:
-    """The products of a response, as `written`."""
-    return pb.RecommendResponse.FromString(written(places, wishes, catalogue, reasons, events)).products
-
-
 def written(
     places: Sequence[PlacedProduct],
     wishes: pb.Wishes,

@@ -99,7 +99,7 @@ class Servicer(RecommenderServiceServicer):
         knowledge, wishes = self._knowledge, requests.trending_wishes(request)
         slate = SlateRequest(requests.wanted(wishes), wishes)
         places, reasons = choose(score(None, None, wishes, knowledge, None), NOBODY, slate, knowledge, None)
-        return pb.TrendingResponse(products=messages.recommended(places, wishes, knowledge.catalogue, reasons))
+        return pb.TrendingResponse.FromString(messages.written(places, wishes, knowledge.catalogue, reasons))
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
         """The products that go with a product, for any user."""
@@ -116,10 +116,9 @@ class Servicer(RecommenderServiceServicer):
         scored = score_similar(row, version, viewer.window, wishes, knowledge)
         places, reasons = choose(scored, viewer, slate, knowledge, version)
         events = past_events("", viewer, knowledge) if reasons else []
-        return pb.SimilarProductsResponse(
-            products=messages.recommended(places, wishes, knowledge.catalogue, reasons, events),
-            model_version=version.manifest.version_id if version is not None else "",
-        )
+        response = pb.SimilarProductsResponse(model_version=version.manifest.version_id if version is not None else "")
+        response.MergeFromString(messages.written(places, wishes, knowledge.catalogue, reasons, events))
+        return response
 
     def _answer(self, user_id: str, session: Sequence[str], slate: SlateRequest) -> pb.RecommendResponse:
         start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.answer.messages import PastEvent, past_events, recommended
+from services.inference.answer.messages import PastEvent, past_events, written
 from services.inference.answer.recommend import (
     PlacedProduct,
     SlateRequest,
@@ -37,6 +38,11 @@ from tests.support.versions import tiny_version
 
 NOBODY = np.zeros(0, np.int32)
 UNSAID = [ev.IMPUTED_PRICE, ev.IMPUTED_HELPFULNESS, ev.IMPUTED_RATING, ev.IMPUTED_SENTIMENT]
+
+
+def recommended(*answer: Any) -> Sequence[pb.RecommendedProduct]:
+    """The products that `written` writes."""
+    return pb.RecommendResponse.FromString(written(*answer)).products
 
 
 def view(user: str, product: str, day: float, reward: float = 0.05) -> ev.StateVector:

@@ -138,8 +138,10 @@ class _CacheBesideSource(FunctionCache):  # type: ignore[misc]
     _impl_class = _PlaceBesideSource
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        # Not before: a function may call one that is defined below it.
-        self._cache_file._source_stamp = made_of(self._py_func)
+        # Not before: a function may call one that is defined below it. The version is compared before anything is
+        # unpickled, so that what names a type that has gone since is stale and no error.
+        stamp = made_of(self._py_func)
+        self._cache_file._source_stamp, self._cache_file._version = stamp, f"{numba.__version__} {stamp}"
         return super().load_overload(signature, target)
 
     def save_overload(self, signature: Any, result: Any) -> None:

@@ -194,6 +194,22 @@ def test_a_change_in_another_file_that_it_rests_on_compiles_it_again(
     assert compile_in(copy)[:3] == (answer, 2, 0)
 
 
+def test_a_type_that_has_gone_compiles_again_what_took_it(tmp_path: Path) -> None:
+    def outer(kind: str) -> str:
+        pair = f"class {kind}(NamedTuple):\n    values: Vector[np.float64]\n"
+        taking = OUTER.replace("values: Vector[np.float64]", f"pair: {kind}").replace(
+            "scaled(values)", "scaled(pair.values)"
+        )
+        taking = taking.replace("answer(np.ones(1))", f"answer({kind}(np.ones(1)))")
+        return "from typing import NamedTuple\n" + taking.replace("@compiled", f"{pair}\n@compiled")
+
+    write(tmp_path)
+    for kind in ("Pair", "Renamed"):
+        (tmp_path / "shared/outer.py").write_text(outer(kind))
+        assert compile_in(tmp_path)[0] == 2.0
+        assert compile_in(tmp_path, write_nothing)[1:3] == (0, 1)
+
+
 def test_where_nothing_can_be_kept_it_is_compiled_at_each_start_and_says_so(built: Path) -> None:
     answer, new, kept, done = compile_in(built, write_nothing, NUMBA_CPU_NAME="generic")  # not what it was built for
     assert (answer, new, kept) == (2.0, 2, 0)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.mixture import ITSELF, NEXT, TOGETHER, Known, separate
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, separate
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.process.compiled import Matrix, ReadOnlyMatrix, Vector, compiled
 from shared.state.histories import Window
+from shared.state.known import Known
 from shared.state.tally import Float32Cube
 
 FloatArray = NDArray[np.float32]

@@ -15,7 +15,7 @@ Pure. The loops are compiled.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 from shared.log.records import DAY_MS
 from shared.model.ranking import place_of
 from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
-from shared.state.histories import ARGUES, Histories, Window
+from shared.state.histories import ARGUES, Window
+from shared.state.known import Known
 from shared.state.tally import (
     HALF_LIVES_DAYS,
     PAIR_ONE,
     SMOOTHING,
     TRENDING,
     USERS,
-    Counts,
     Float32Cube,
-    Tally,
+    TallyArrays,
     total_of,
 )
 
@@ -62,8 +62,8 @@ LEAST = 1e-9
 # says more than it would as a share, one that was seen once says less.
 SHRINK, POWER = 3.0, 0.7
 
-# Neighbours: products of the history that are looked up, users that are listened to, how much less an earlier match
-# counts for each event, and how much rare products count more.
+# Neighbours: products of the history that are looked up, users that are listened to, and how much less an earlier match
+# counts for each event.
 LAST, LISTENED, MATCH_DECAY = 4, 100, 0.1
 TABLE = 2048  # more than twice LAST * USERS is room enough to find users fast
 
@@ -76,13 +76,6 @@ EXPERT_NAMES = (
     f"popularity trending {' '.join(f'{days:g}' for days in HALF_LIVES_DAYS)} days; next, together, itself by "
     f"{LAGS} lags; sessions; {CONTEXTS} contexts"
 )
-
-
-class Known(Protocol):
-    """What the tally and the histories say, such as `shared.state.known.Known`."""
-
-    tally: Tally
-    histories: Histories
 
 
 def context_of(length: int, since_ms: int) -> int:
@@ -131,6 +124,11 @@ def newest_arguing(
     for lag in range(len(out)):
         n = len(argues) - 1 - lag
         out[lag] = products[n] if argues[n] and products[n] < places else -1
+
+
+def context_at(window: Window | None) -> int:
+    """The context of a window of one user; None: nothing is known of the user."""
+    return 0 if window is None else context_of(int(window.lengths[0]), window.since_ms)
 
 
 class View(NamedTuple):
@@ -252,9 +250,7 @@ def _room(known: Known, products: int) -> int:
 
 
 def _seen(known: Known, window: Window | None) -> tuple[View, int]:
-    if window is None or not window.lengths[0]:
-        return NOBODY, 0
-    return View.of(window, known.tally.size), context_of(int(window.lengths[0]), window.since_ms)
+    return NOBODY if window is None else View.of(window, known.tally.size), context_at(window)
 
 
 def _rings(known: Known) -> Rings:
@@ -276,7 +272,7 @@ def _divisor(total: int, of_all: int, products: int) -> float:
 
 
 @compiled
-def _factors(t: Counts, weights: ReadOnlyVector[np.float32], size: int) -> tuple[NDArray[np.float32], np.float32]:
+def _factors(t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int) -> tuple[NDArray[np.float32], np.float32]:
     """What each half-life's counts are multiplied with, (H,), and what every product gets."""
     factors = np.zeros(POPULARITY, np.float32)
     rest = 0.0
@@ -292,7 +288,7 @@ def _factors(t: Counts, weights: ReadOnlyVector[np.float32], size: int) -> tuple
 
 
 @compiled
-def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
+def _popular(t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
     """Add popularity at all half-lives."""
     factors, evenly = _factors(t, weights, size)
     f0, f1, f2, f3, f4 = factors
@@ -306,7 +302,9 @@ def _popular(t: Counts, weights: ReadOnlyVector[np.float32], size: int, out: Vec
 
 
 @compiled
-def _relate(t: Counts, product: int, following: float, together: float, size: int, out: Vector[np.float32]) -> None:
+def _relate(
+    t: TallyArrays, product: int, following: float, together: float, size: int, out: Vector[np.float32]
+) -> None:
     """Add what followed a product, and what came near it."""
     a = np.float32(following / _divisor(t.next_totals[product], t.pair_totals[0], size))
     b = np.float32(together / _divisor(t.together_totals[product], t.pair_totals[1], size))
@@ -317,7 +315,7 @@ def _relate(t: Counts, product: int, following: float, together: float, size: in
 
 
 @compiled
-def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.float32], product: int) -> float:
+def _listen(t: TallyArrays, rings: Rings, view: View, weight: float, out: Vector[np.float32], product: int) -> float:
     """Add what the neighbours' sessions hold, as shares times a weight; the share of one product, times the weight.
 
     Args:
@@ -384,7 +382,7 @@ def _listen(t: Counts, rings: Rings, view: View, weight: float, out: Vector[np.f
 
 @compiled
 def _mix(
-    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]
+    t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]
 ) -> None:
     _popular(t, weights, size, out)
     for lag in range(len(view.products)):
@@ -399,7 +397,7 @@ def _mix(
 
 @compiled
 def _relations(
-    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
+    t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
 ) -> None:
     """Add what the relations and the sessions say, each to a row of its own."""
     for lag in range(len(view.products)):
@@ -415,7 +413,7 @@ def _relations(
 
 @compiled
 def _groups(
-    t: Counts, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
+    t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
 ) -> None:
     alone = np.zeros(POPULARITY, np.float32)
     for h in range(POPULARITY):
@@ -427,7 +425,7 @@ def _groups(
 
 @compiled
 def _single_places(
-    t: Counts,
+    t: TallyArrays,
     rings: Rings,
     view: View,
     weights: ReadOnlyVector[np.float32],
@@ -471,7 +469,7 @@ def _single_places(
 
 
 @compiled
-def _share(t: Counts, h: int, product: int, size: int) -> float:
+def _share(t: TallyArrays, h: int, product: int, size: int) -> float:
     total = total_of(t, h)
     evenly = 1.0 / max(1, size)
     if total <= 0.0:
@@ -481,7 +479,7 @@ def _share(t: Counts, h: int, product: int, size: int) -> float:
 
 
 @compiled
-def _beside(t: Counts, row: int, product: int) -> tuple[int, int]:
+def _beside(t: TallyArrays, row: int, product: int) -> tuple[int, int]:
     """How often a product followed another, and came near it."""
     following, together = 0, 0
     for q in range(t.starts.shape[0]):
@@ -494,7 +492,7 @@ def _beside(t: Counts, row: int, product: int) -> tuple[int, int]:
 
 
 @compiled
-def _of_product(t: Counts, rings: Rings, view: View, product: int, size: int, out: Vector[np.float64]) -> None:
+def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: int, out: Vector[np.float64]) -> None:
     for h in range(POPULARITY):
         out[h] = _share(t, h, product, size)
     for lag in range(len(view.products)):
@@ -512,7 +510,7 @@ def _of_product(t: Counts, rings: Rings, view: View, product: int, size: int, ou
 
 @compiled
 def _separate(
-    t: Counts,
+    t: TallyArrays,
     rings: Rings,
     view: View,
     weights: ReadOnlyVector[np.float32],
@@ -583,10 +581,10 @@ def blend_gains(
         gains: (B,) is filled.
     """
     products = members.shape[1]
-    open_ = np.ones(products, np.bool_)
+    beside = np.zeros(products, np.float32)
     for row in masked:
-        open_[row] = False
-    open_[product] = True
+        beside[row] = -np.inf
+    beside[product] = np.float32(0.0)
     values = np.empty(products, np.float32)
     for blend in range(len(blends)):
         values[:] = np.float32(0.0)
@@ -594,10 +592,5 @@ def blend_gains(
             weight = blends[blend, member]
             for row in range(products):
                 values[row] += weight * members[member, row]
-        value = values[product]
-        better, equal = 0, 0
-        for row in range(products):
-            better += open_[row] and values[row] > value
-            equal += open_[row] and values[row] == value
-        place = 1.0 + better + (equal - 1) / 2.0
+        place = place_of(product, values, np.float32(1.0), beside, products)
         gains[blend] = 1.0 / np.log2(1.0 + place) if place <= 10.0 else 0.0

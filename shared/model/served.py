@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
-from shared.model.mixture import DEFAULT, Known
+from shared.model.mixture import DEFAULT
 from shared.model.mixture import mix as mixture_of
 from shared.state.histories import Window
+from shared.state.known import Known
 
 FloatArray = NDArray[np.float32]
 

@@ -192,8 +192,9 @@ class Histories:
                 _unrolled(self._argues[row : row + 1], oldest) == ARGUES,
             )
         slots = self._slots(row)
-        argues = self._argues[row, slots] == ARGUES
-        if before_ms is not None:
+        if before_ms is None:
+            argues = self._argues[row, slots] == ARGUES
+        else:
             slots = slots[self._times[row, slots] < before_ms]
             # What disappointed later is not known yet.
             argues = _arguing(self._products[row, slots], self._argues[row, slots] == DISAPPOINTED)

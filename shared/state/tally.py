@@ -73,7 +73,7 @@ Int64Cube: TypeAlias = Annotated[NDArray[np.int64], Form(3)]
 Float32Cube: TypeAlias = Annotated[NDArray[np.float32], Form(3)]
 
 
-class Counts(NamedTuple):
+class TallyArrays(NamedTuple):
     """All arrays: H half-lives, A products, Q partitions, N pairs, V newest users."""
 
     half_lives_ms: Vector[np.float64]  # (H,)
@@ -102,7 +102,7 @@ class Counts(NamedTuple):
 
 
 class Tally:
-    """Counts of the events applied so far.
+    """TallyArrays of the events applied so far.
 
     Args:
         trending_half_life_ms: of the popularity that `trending` goes by, the first of all.
@@ -232,20 +232,20 @@ class Tally:
 
 
 @compiled
-def _both(t: Counts, h: int, product: int) -> float:
+def _both(t: TallyArrays, h: int, product: int) -> float:
     side = t.epochs[h] & 1
     return float((t.counts[h, side, product] + t.counts[h, 1 - side, product] / ONE) / ONE)
 
 
 @compiled
-def total_of(t: Counts, h: int) -> float:
+def total_of(t: TallyArrays, h: int) -> float:
     """The decayed count of all products, in units of the newest epoch."""
     side = t.epochs[h] & 1
     return float((t.totals[h, side] + t.totals[h, 1 - side] / ONE) / ONE)
 
 
 @compiled
-def _begin(t: Counts, h: int, epoch: int) -> None:
+def _begin(t: TallyArrays, h: int, epoch: int) -> None:
     """Begin an epoch: the one before the last falls away."""
     side = epoch & 1
     t.counts[h, side, :] = 0
@@ -259,7 +259,7 @@ def _begin(t: Counts, h: int, epoch: int) -> None:
 
 
 @compiled
-def count(t: Counts, product: int, time_ms: int) -> None:
+def count(t: TallyArrays, product: int, time_ms: int) -> None:
     """Count an event of a product at every half-life."""
     for h in range(len(t.half_lives_ms)):
         half_life = t.half_lives_ms[h]
@@ -288,27 +288,47 @@ def _class(room: int) -> int:
 
 
 @compiled
-def _move(t: Counts, q: int, product: int, room: int) -> int:
+def _take_room(free: Vector[np.int32], chained: Vector[np.int32], used: Vector[np.int64], which: int, room: int) -> int:
+    """Where a room begins that nobody uses.
+
+    Args:
+        free: (CLASSES,) the first such room of each size.
+        chained: (N,) at the begin of each, the next one.
+        which: of the numbers of `used`, the one that counts these.
+    """
+    place = _class(room)
+    start = int(free[place])
+    if start == NONE:
+        start = int(used[which])
+        used[which] += room
+    else:
+        free[place] = chained[start]
+    return start
+
+
+@compiled
+def _leave_room(free: Vector[np.int32], chained: Vector[np.int32], start: int, room: int) -> None:
+    """Nobody uses a room any more."""
+    place = _class(room)
+    chained[start] = free[place]
+    free[place] = start
+
+
+@compiled
+def _move(t: TallyArrays, q: int, product: int, room: int) -> int:
     """Give a product's slots another room; where it begins."""
     before, start = t.rooms[q, product], t.starts[q, product]
-    place = _class(room)
-    free = t.free[place]
-    if free == NONE:
-        free = t.used[0]
-        t.used[0] += room
-    else:
-        t.free[place] = t.neighbours[free]
+    free = _take_room(t.free, t.neighbours, t.used, 0, room)
     for slot in range(before):
         t.neighbours[free + slot] = t.neighbours[start + slot]
         t.following[free + slot] = t.following[start + slot]
         t.together[free + slot] = t.together[start + slot]
     if before:
-        t.neighbours[start] = t.free[_class(before)]
-        t.free[_class(before)] = start
+        _leave_room(t.free, t.neighbours, start, before)
     t.used[2 + 2 * q] += room - before
     t.starts[q, product] = free
     t.rooms[q, product] = room
-    return int(free)
+    return free
 
 
 @compiled
@@ -335,7 +355,7 @@ def _place_of_least(values: ReadOnlyVector[np.int32]) -> int:
 
 
 @compiled
-def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near: int, most_pairs: int) -> None:
+def _pair(t: TallyArrays, q: int, product: int, neighbour: int, following: int, near: int, most_pairs: int) -> None:
     """Count a neighbour of a product in one partition's slots."""
     t.next_totals[product] += following
     t.together_totals[product] += near
@@ -369,30 +389,23 @@ def _pair(t: Counts, q: int, product: int, neighbour: int, following: int, near:
 
 
 @compiled
-def _move_users(t: Counts, product: int, room: int) -> int:
+def _move_users(t: TallyArrays, product: int, room: int) -> int:
     """Give a product's newest users another room; where it begins."""
     before, start = t.user_rooms[product], t.user_starts[product]
-    place = _class(room)
-    free = t.user_free[place]
-    if free == NONE:
-        free = t.used[1]
-        t.used[1] += room
-    else:
-        t.user_free[place] = t.users[free]
+    free = _take_room(t.user_free, t.users, t.used, 1, room)
     for slot in range(before):
         t.users[free + slot] = t.users[start + slot]
         t.user_times[free + slot] = t.user_times[start + slot]
         t.user_places[free + slot] = t.user_places[start + slot]
     if before:
-        t.users[start] = t.user_free[_class(before)]
-        t.user_free[_class(before)] = start
+        _leave_room(t.user_free, t.users, start, before)
     t.user_starts[product] = free
     t.user_rooms[product] = room
-    return int(free)
+    return free
 
 
 @compiled
-def _note_user(t: Counts, product: int, user: int, time_ms: int, place: int) -> None:
+def _note_user(t: TallyArrays, product: int, user: int, time_ms: int, place: int) -> None:
     """Put a user among the product's newest, or keep the newer of the user's two events."""
     start, size, room = t.user_starts[product], t.user_sizes[product], t.user_rooms[product]
     slot = start + _place(t.users[start : start + size], user)
@@ -422,7 +435,7 @@ def _note_user(t: Counts, product: int, user: int, time_ms: int, place: int) -> 
 
 @compiled
 def _fold(
-    t: Counts,
+    t: TallyArrays,
     product: int,
     kind: int,
     time_ms: int,
@@ -470,9 +483,9 @@ def _fold(
         together *= TOGETHER_DECAY
 
 
-def _empty(half_lives_ms: NDArray[np.float64], products: int, partitions: int, pairs: int, users: int) -> Counts:
+def _empty(half_lives_ms: NDArray[np.float64], products: int, partitions: int, pairs: int, users: int) -> TallyArrays:
     h, a, q = len(half_lives_ms), products, partitions
-    return Counts(
+    return TallyArrays(
         half_lives_ms=half_lives_ms,
         epochs=np.full(h, NEVER, np.int64),
         counts=np.zeros((h, 2, a), np.int64),
@@ -517,12 +530,12 @@ def _part(name: str, products: int, pairs: int, users: int) -> Any:
     return slice(0, users) if name in _OF_USERS else slice(None)
 
 
-def _with_products(arrays: Counts, products: int) -> Counts:
+def _with_products(arrays: TallyArrays, products: int) -> TallyArrays:
     larger = {name: grown(getattr(arrays, name), products, axis=axis) for name, axis in _OF_PRODUCTS.items()}
     return arrays._replace(**larger)
 
 
-def _with_partitions(arrays: Counts, partitions: int) -> Counts:
+def _with_partitions(arrays: TallyArrays, partitions: int) -> TallyArrays:
     more = partitions - len(arrays.starts)
     tables = {name: np.pad(getattr(arrays, name), ((0, more), (0, 0))) for name in ("starts", "sizes", "rooms")}
     return arrays._replace(**tables, used=np.pad(arrays.used, (0, 2 * more)))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shared.log.records import DAY_MS
 from shared.model.format import Golden, Parts
-from shared.model.mixture import LAGS, context_of, expert_shares, groups, mix
+from shared.model.mixture import LAGS, context_at, expert_shares, groups, mix
 from shared.model.served import FloatArray, logs
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import (
@@ -36,7 +36,7 @@ from shared.policies.freshet.network import HEADS, folded, to_onnx
 from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.settings import FreshetSettings, steps_after
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
-from shared.policies.freshet.weights import Weights
+from shared.policies.freshet.weights import ExpertWeights
 from shared.process.arrays import without_prefix
 from shared.state.histories import EVENT_FEATURES, Window, disappoints
 from shared.state.stream import Seen, Stream
@@ -69,7 +69,7 @@ class FreshetPolicy:
         self.buffer = ReplayBuffer(self.settings.buffer_size, stream.histories.length, len(EVENT_FEATURES))
         self.eras = PopularityEras()
         self.eras.note(0, np.zeros(0, np.float32), oldest=0)
-        self.weights = Weights()
+        self.weights = ExpertWeights()
         self.validation = Validation(self.settings.holdout_size)
         self.choice: Choice = UNDECIDED
         self.dqn = DoubleDQN(self.settings, self.generator)
@@ -120,7 +120,7 @@ class FreshetPolicy:
             if row in masked:
                 return
         length = 0 if window is None else int(window.lengths[0])
-        context = context_of(length, 0 if window is None else window.since_ms)
+        context = context_at(window)
         serial = stream.assembler.serial
         if window is not None and length and serial % self.settings.holdout_every == 0:
             self._validate(window, row, state.reward, masked)

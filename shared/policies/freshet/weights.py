@@ -65,7 +65,7 @@ _LENDS = np.ones((CONTEXTS, 1))
 _LENDS[0] = 0.0
 
 
-class Weights:
+class ExpertWeights:
     """What each expert counts in each context: C contexts, E experts, B blends."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.model.mixture import CONTEXTS, DEFAULT, EXPERTS, ITSELF, LAGS, NEXT, POPULARITY, SESSIONS, TOGETHER
-from shared.policies.freshet.weights import BLENDS, BORROWED, BORROWED_GAINS, MEMBERS, MEMORY, PRIOR, Weights
+from shared.policies.freshet.weights import BLENDS, BORROWED, BORROWED_GAINS, MEMBERS, MEMORY, PRIOR, ExpertWeights
 
 FloatArray = NDArray[np.float32]
 KEPT = 1.0 - 1.0 / MEMORY
@@ -35,14 +35,14 @@ def shares(**of: float | dict[int, float]) -> NDArray[np.float64]:
 
 
 def test_before_any_event_the_default_is_served_where_there_is_a_history() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     assert weights.served()[1:] == pytest.approx(DEFAULT[1:])
     assert weights.served()[0, :POPULARITY] == pytest.approx(1.0 / POPULARITY), "each half-life alike"
     assert not weights.served()[0, POPULARITY:].any()
 
 
 def test_one_event_is_shared_out_by_how_probable_each_expert_held_it() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     before = weights.mixed(A_CONTEXT)
     held = shares(popularity=0.1, following={0: 0.4}, itself={0: 1.0}, sessions=0.3)
     weights.note(held, LAGS, A_CONTEXT)
@@ -59,7 +59,7 @@ def test_one_event_is_shared_out_by_how_probable_each_expert_held_it() -> None:
 
 
 def test_the_weights_move_to_the_expert_that_tells_the_truth_and_forget_what_was_long_ago() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     for _ in range(3000):
         weights.note(shares(popularity=0.01, following={1: 0.2}), LAGS, A_CONTEXT)
     assert weights.mixed(A_CONTEXT)[lag(NEXT, 1)] > 0.8
@@ -73,7 +73,7 @@ def test_the_weights_move_to_the_expert_that_tells_the_truth_and_forget_what_was
 
 
 def test_what_is_watched_is_what_is_served_by_the_events_of_each_context() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     assert weights.shares()["next"] == pytest.approx(DEFAULT[1, POPULARITY : POPULARITY + LAGS].sum(), rel=1e-5)
     for _ in range(3000):
         weights.note(shares(following={0: 0.2}), LAGS, A_CONTEXT)
@@ -88,7 +88,7 @@ def test_what_is_watched_is_what_is_served_by_the_events_of_each_context() -> No
 
 
 def test_a_short_history_says_nothing_of_what_longer_ones_hold() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     beyond = weights.mixed(A_CONTEXT).reshape(-1)[POPULARITY:SESSIONS].reshape(-1, LAGS)[:, 1:].copy()
     for _ in range(2000):
         weights.note(shares(popularity=0.1, following={0: 0.4}), 1, A_CONTEXT)
@@ -99,7 +99,7 @@ def test_a_short_history_says_nothing_of_what_longer_ones_hold() -> None:
 
 
 def test_a_context_borrows_from_all_with_a_history_until_it_knows_better() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     nobody = weights.mixed(0)
     for _ in range(5000):
         weights.note(shares(following={0: 0.5}), LAGS, A_CONTEXT)
@@ -136,7 +136,7 @@ def members_with(best: int, products: int = 30) -> FloatArray:
 
 
 def test_the_leading_blend_is_served_in_its_context_and_lends_its_lead_to_others() -> None:
-    weights = Weights()
+    weights = ExpertWeights()
     weights.note_ranked(members_with(POPULARITY), 0, NOTHING, A_CONTEXT)
     leading = weights.leading(A_CONTEXT)
     assert leading != 0
@@ -155,7 +155,7 @@ def test_the_leading_blend_is_served_in_its_context_and_lends_its_lead_to_others
 @pytest.mark.parametrize("events", [0, 3000])
 def test_an_expert_alone_that_is_ahead_leads_before_long(best: int, events: int) -> None:
     """The regret is bounded: all that came before is halved after MEMORY · ln 2 events, 1,387, so these outweigh it."""
-    weights = Weights()
+    weights = ExpertWeights()
     other = (best + 1) % MEMBERS
     for _ in range(events):  # another one was ahead for long
         weights.note_ranked(members_with(other), 0, NOTHING, A_CONTEXT)
@@ -173,7 +173,7 @@ def test_an_expert_alone_that_is_ahead_leads_before_long(best: int, events: int)
 def test_masked_products_do_not_count_for_a_blend() -> None:
     gains = {}
     for masked in (NOTHING, np.arange(1, 30, dtype=np.int32)):
-        weights = Weights()
+        weights = ExpertWeights()
         weights.note_ranked(members_with(POPULARITY), 0, masked, A_CONTEXT)
         gains[len(masked)] = weights.to_arrays()["gains"][A_CONTEXT]
     assert gains[0].min() == 0.0
@@ -183,13 +183,13 @@ def test_masked_products_do_not_count_for_a_blend() -> None:
 def test_it_goes_on_from_what_it_kept_bit_for_bit() -> None:
     rng = np.random.default_rng(4)
 
-    def learn(weights: Weights, events: int) -> None:
+    def learn(weights: ExpertWeights, events: int) -> None:
         for _ in range(events):
             context, length = int(rng.integers(0, CONTEXTS)), int(rng.integers(0, LAGS + 1))
             weights.note(rng.random(EXPERTS) * (rng.random(EXPERTS) < 0.3), length if context else 0, context)
             weights.note_ranked(rng.random((MEMBERS, 12), np.float32), int(rng.integers(12)), NOTHING, context)
 
-    whole, again = Weights(), Weights()
+    whole, again = ExpertWeights(), ExpertWeights()
     learn(whole, 200)
     kept = whole.to_arrays()
     again.restore(kept)

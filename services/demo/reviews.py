@@ -247,7 +247,7 @@ def read_people(kafka: KafkaSettings) -> dict[str, Person]:
     people: dict[str, Person] = {}
 
     def count(message: Message) -> None:
-        state = parse_state(message.value())
+        state = parse_state(message.value(), kafka.partitions)
         if state.kind != EVENT_KIND_TICK and state.user_id:
             known = people.get(state.user_id, Person(state.user_id, 0, 0))
             newest_ms = max(known.newest_ms, state.event_time_ms)

@@ -114,7 +114,7 @@ class OrderedReader:
 
     def _push(self, message: Message) -> None:
         partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-        state = parse_state(message.value())
+        state = parse_state(message.value(), len(self.positions))
         if not is_live(state):
             self._in_the_way.pop(partition, None)
         self.newest_ms = max(self.newest_ms, state.event_time_ms)

@@ -127,8 +127,11 @@ def key_of(event: Event) -> bytes:
     return (event.user_id or event.product_id).encode()
 
 
-def parse_state(value: bytes | None) -> StateVector:
+def parse_state(value: bytes | None, partitions: int) -> StateVector:
     """The state vector in a record's value.
+
+    Args:
+        partitions: that the topic of the events has. Whoever counts by partition makes room for each.
 
     Raises:
         BadEvent: it is none, or holds what features never writes.
@@ -143,7 +146,7 @@ def parse_state(value: bytes | None) -> StateVector:
         raise BadEvent("no_kind", f"kind {state.kind} is unknown")
     if not 0 < state.event_time_ms < END_MS:
         raise BadEvent("bad_time", f"event_time_ms {state.event_time_ms} is not between 1970 and 2200")
-    if state.source_offset < 0 or state.source_partition < 0:
+    if state.source_offset < 0 or not 0 <= state.source_partition < partitions:
         raise BadEvent("bad_place", f"partition {state.source_partition}, offset {state.source_offset} is no place")
     if state.kind == EVENT_KIND_TICK:
         return state

@@ -76,13 +76,15 @@ def poison(kafka: KafkaSettings, rng: random.Random) -> dict[str, list[Record]]:
     state = next(message for message in mutations.OTHER_SCHEMAS if isinstance(message, pb.StateVector))
     states = junk(rng, pb.StateVector)
     while len(states) < BROKEN_STATES:
-        states += refused(lambda _, value: parse_state(value), [(b"u1", mutations.mutated(rng, state))])
+        states += refused(
+            lambda _, value: parse_state(value, kafka.partitions), [(b"u1", mutations.mutated(rng, state))]
+        )
     models = junk(rng, pb.ModelVersion)
     models += [(key, b"\xff") for key in (b"version/v1", b"version/../v1", b"live/serving", b"live/other")]
     published = PublishedVersions()
     return {
         topics.events: refused(lambda _, value: parse_event(value, time.time_ns() // 1_000_000), junk(rng, pb.Event)),
-        topics.states: refused(lambda _, value: parse_state(value), states),
+        topics.states: refused(lambda _, value: parse_state(value, kafka.partitions), states),
         topics.products: refused(parse_product, catalogue),
         topics.models: refused(published.apply, models),
         topics.impressions: junk(rng, pb.Pointer),

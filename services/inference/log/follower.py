@@ -160,7 +160,7 @@ class Follower(threading.Thread):
             return
         partition = int(message.partition() or 0)
         self._positions[partition] = int(message.offset() or 0) + 1
-        self._apply_state(parse_state(message.value()), partition)
+        self._apply_state(parse_state(message.value(), self._knowledge.positions.partitions), partition)
 
     def _count_unreadable(self, message: Message, _: BadEvent) -> None:
         self._metrics.unreadable.labels("products" if message.topic() == self._topics.products else "states").inc()

@@ -294,7 +294,7 @@ ANY_EVENTS = st.builds(
 @given(ANY_EVENTS)
 def test_any_event_gives_a_state_in_range(any_event: pb.Event) -> None:
     state = describe(parse_event(any_event.SerializeToString(), ORIGIN.recorded_ms), ORIGIN, SETTINGS, SENTIMENT)
-    assert parse_state(state.SerializeToString()) == state
+    assert parse_state(state.SerializeToString(), ORIGIN.partition + 1) == state
     assert 0.0 <= state.price_scaled <= 1.0
     assert 0.0 <= state.helpfulness_scaled <= 1.0
     assert 1.0 <= state.rating <= 5.0
@@ -311,7 +311,7 @@ def test_any_bytes_are_an_event_or_have_a_reason_that_is_counted(junk: bytes) ->
     except BadEvent as error:
         assert error.reason in METRICS.dead_letters
         return
-    parse_state(describe(any_event, ORIGIN, SETTINGS, SENTIMENT).SerializeToString())
+    parse_state(describe(any_event, ORIGIN, SETTINGS, SENTIMENT).SerializeToString(), ORIGIN.partition + 1)
 
 
 def test_every_label_value_is_known_before_the_first_event() -> None:

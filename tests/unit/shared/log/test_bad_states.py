@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {
     "rating": 3.0,
 }
 
+PARTITIONS = 3
+
 
 def state(**fields: Any) -> bytes:
     return pb.StateVector(**(GOOD | fields)).SerializeToString()
@@ -45,6 +47,8 @@ def state(**fields: Any) -> bytes:
         ("bad_time", state(event_time_ms=2**63 - 1)),  # all that is trending would count for nothing beside it
         ("bad_place", state(source_offset=-1)),
         ("bad_place", state(source_partition=-1)),
+        ("bad_place", state(source_partition=PARTITIONS)),
+        ("bad_place", state(source_partition=2**31 - 1)),  # room would be made for so many
         *(
             ("no_kind", other.SerializeToString())
             for other in OTHER_SCHEMAS
@@ -59,23 +63,25 @@ def state(**fields: Any) -> bytes:
 )
 def test_a_state_that_features_never_writes_is_refused(reason: str, value: bytes | None) -> None:
     with pytest.raises(BadEvent) as refused:
-        parse_state(value)
+        parse_state(value, PARTITIONS)
     assert refused.value.reason == reason
 
 
 def test_what_features_writes_passes() -> None:
     for name, bounds in BOUNDS.items():
         for value in bounds:
-            parse_state(state(**{name: value}))
-    parse_state(state(user_id=""))  # a guest's
-    parse_state(pb.StateVector(kind=pb.EVENT_KIND_TICK, event_time_ms=1, source_offset=2**62).SerializeToString())
+            parse_state(state(**{name: value}), PARTITIONS)
+    parse_state(state(user_id=""), PARTITIONS)  # a guest's
+    parse_state(
+        pb.StateVector(kind=pb.EVENT_KIND_TICK, event_time_ms=1, source_offset=2**62).SerializeToString(), PARTITIONS
+    )
 
 
 @given(st.integers(0, 2**32))
 def test_whatever_is_read_as_a_state_can_be_learned_from(seed: int) -> None:
     rng = random.Random(seed)
     try:
-        read = parse_state(mutated(rng, pb.StateVector.FromString(state())))
+        read = parse_state(mutated(rng, pb.StateVector.FromString(state())), PARTITIONS)
     except BadEvent:
         return
     if read.kind != pb.EVENT_KIND_TICK:

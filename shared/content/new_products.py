@@ -22,6 +22,7 @@ from shared.content.likeness import Likeness, tokens_of
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.process.arrays import grown
 from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.process.elementary import exp_of, log_of
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
@@ -30,6 +31,8 @@ FloatArray = NDArray[np.float32]
 UNWEIGHED = 0.02
 # Shares below e to this, as a part of the largest, are as good as none.
 LEAST = np.float32(-80.0)
+# Products whose sums are added up together: they stay in the processor's cache.
+BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +52,81 @@ class ContentSettings:
 
 
 @compiled
-def _borrowed(
-    share: ReadOnlyVector[np.float32],
-    rows: ReadOnlyVector[np.int32],
-    beside: ReadOnlyMatrix[np.int32],
-    weights: ReadOnlyMatrix[np.float32],
-    counts: ReadOnlyVector[np.float32],
-    of_all: np.float32,
-    out: Vector[np.float32],
-) -> int:
-    """Fill in what cold products borrow from those beside them, beside their own share; of how many.
+def _total(terms: Vector[np.float32], count: int) -> float:
+    """The sum of the first terms, one half added to the other again and again; they are changed."""
+    while count > 1:
+        half = (count + 1) // 2
+        for n in range(count - half):
+            terms[n] += terms[half + n]
+        count = half
+    return float(terms[0])
 
-    Args:
-        share: (A,)
-        rows: (C,) ascending; the first that has no share ends it.
-        beside: (C, K) rows; those without a share lend nothing.
-        weights: (C, K)
-        counts: (C,) how much content counts for each, times `of_all`.
-        out: (C,)
+
+@compiled
+def _greatest(values: ReadOnlyVector[np.float32]) -> np.float32:
+    """The greatest of at least one."""
+    count = min(BLOCK, len(values))
+    most = values[:count].copy()
+    for begin in range(BLOCK, len(values), BLOCK):
+        block = values[begin : begin + BLOCK]
+        for n in range(len(block)):
+            most[n] = max(most[n], block[n])
+    while count > 1:
+        half = (count + 1) // 2
+        for n in range(count - half):
+            most[n] = max(most[n], most[half + n])
+        count = half
+    return most[0]
+
+
+@compiled
+def _shares_of(
+    values: ReadOnlyVector[np.float32], popularity: ReadOnlyVector[np.float32], shares: Vector[np.float32]
+) -> tuple[float, float]:
+    """Fill in e to the values less the greatest; Σ popularity · these values, and Σ share, in twice the precision."""
+    greatest = _greatest(values)
+    cross, total = 0.0, 0.0
+    crosses, totals = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    for begin in range(0, len(values), BLOCK):
+        block, share, popular = values[begin : begin + BLOCK], shares[begin : begin + BLOCK], popularity[begin:]
+        for n in range(len(block)):
+            below = max(block[n] - greatest, LEAST)
+            share[n] = totals[n] = exp_of(below)
+            crosses[n] = popular[n] * below
+        cross += _total(crosses, len(block))
+        total += _total(totals, len(block))
+    return cross, total
+
+
+class Lent(NamedTuple):
+    """What C cold products borrow from those beside them, as compiled functions read it."""
+
+    rows: Vector[np.int32]  # (C,) ascending
+    beside: Matrix[np.int32]  # (C, K) rows
+    weights: Matrix[np.float32]  # (C, K)
+    counts: Vector[np.float32]  # (C,) how much content counts for each
+    left: float  # what a calibrated policy's shares leave of popularity, at least
+    entropy: float  # of popularity
+
+
+@compiled
+def _added(
+    values: ReadOnlyVector[np.float32], popularity: ReadOnlyVector[np.float32], lent: Lent, out: Vector[np.float32]
+) -> int:
+    """Fill in what content adds to the scores of cold products, (C,); of how many.
+
+    Those without a score, which have the last rows, get nothing; nor do they lend.
+
+    What passes from product to product must be probabilities, and content counts as far as e to the scores are such:
+    wholly where they leave popular products `left` of their popularity or more, on average; else proportionally less.
+    A policy may give popular products that it never counted after a history next to nothing, only to rank them behind
+    all others; what then seems likelier than they are is not. What shares leave is exp(-KL(popularity || shares)): w or
+    more where popularity is mixed in with weight w.
     """
+    rows, beside = lent.rows, lent.beside
+    share = np.empty(len(values), np.float32)
+    cross, total = _shares_of(values, popularity, share)
+    of_all = np.float32(min(1.0, math.exp(cross + lent.entropy - math.log(total)) / lent.left))
     for place in range(len(rows)):
         if rows[place] >= len(share):
             return place
@@ -75,8 +134,8 @@ def _borrowed(
         for k in range(beside.shape[1]):
             row = beside[place, k]
             if row < len(share):
-                borrowed += weights[place, k] * share[row]
-        out[place] = counts[place] * of_all * borrowed / share[rows[place]]
+                borrowed += lent.weights[place, k] * share[row]
+        out[place] = log_of(np.float32(1.0) + lent.counts[place] * of_all * borrowed / share[rows[place]])
     return len(rows)
 
 
@@ -150,14 +209,10 @@ class Content:
             self._shares = self._counts.fading(events) * trust * self._discount.of(rows, events)
         if self._popularity is not popularity:
             self._popularity, self._entropy = popularity, entropy_of(popularity)
-        logs = values - values.max()  # (A,) below the largest
-        np.maximum(logs, LEAST, out=logs)
-        share = np.exp(logs)
-        counts = np.float32(believed(popularity, logs, share, self.settings.popularity_left, self._entropy))
-        ratios: FloatArray = np.empty(len(rows), np.float32)
-        # Some cold products may have come after these scores: they have the last rows.
-        ratios = ratios[: _borrowed(share, rows, beside, weights, self._shares, counts, ratios)]
-        return rows[: len(ratios)], np.log1p(ratios, out=ratios)
+        lent = Lent(rows, beside, weights, self._shares, self.settings.popularity_left, self._entropy)
+        more: FloatArray = np.empty(len(rows), np.float32)
+        more = more[: _added(values, popularity, lent, more)]
+        return rows[: len(more)], more
 
 
 class Counts:
@@ -478,48 +533,6 @@ class Discount:
         self._due = grown(self._due, products)
 
 
-@compiled
-def _sums(
-    popularity: ReadOnlyVector[np.float32], logs: ReadOnlyVector[np.float32], shares: ReadOnlyVector[np.float32]
-) -> tuple[float, float]:
-    """Σ popularity · log, and Σ share: 16 sums side by side of 4,096 products, added up in twice the precision."""
-    cross, total = 0.0, 0.0
-    for begin in range(0, len(popularity), 4096):
-        p, of_log, of_share = popularity[begin : begin + 4096], logs[begin : begin + 4096], shares[begin : begin + 4096]
-        crosses, totals = np.zeros(16, np.float32), np.zeros(16, np.float32)
-        whole = len(p) // 16 * 16
-        for n in range(0, whole, 16):
-            for lane in range(16):
-                crosses[lane] += p[n + lane] * of_log[n + lane]
-                totals[lane] += of_share[n + lane]
-        for n in range(whole, len(p)):
-            crosses[n - whole] += p[n] * of_log[n]
-            totals[n - whole] += of_share[n]
-        for lane in range(16):
-            cross += crosses[lane]
-            total += totals[lane]
-    return cross, total
-
-
 def entropy_of(popularity: FloatArray) -> float:
     """-Σ p log p of shares, each above 0."""
-    return -_sums(popularity, np.log(popularity), popularity)[0]
-
-
-def believed(popularity: FloatArray, logs: FloatArray, shares: FloatArray, least: float, entropy: float) -> float:
-    """How far a policy's shares are probabilities, which those passed from product to product must be, (0, 1].
-
-    1 where the shares leave popular products `least` of their popularity or more, on average; else proportionally less.
-    A policy may give popular products that it never counted after a history next to nothing, only to rank them behind
-    all others; what then seems likelier than they are is not. What shares leave is exp(-KL(popularity || shares)): w or
-    more where popularity is mixed in with weight w.
-
-    Args:
-        popularity: (A,) shares, each above 0.
-        logs: (A,) of the policy's shares, none above 0; up to a constant.
-        shares: (A,) themselves; likewise.
-        least: (0, 1].
-        entropy: of popularity.
-    """
-    cross, total = _sums(popularity, logs, shares)
-    return min(1.0, math.exp(cross + entropy - math.log(total)) / least)
+    return -float(np.dot(popularity, np.log(popularity)))

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content
 from shared.model.mixture import DEFAULT
 from shared.model.mixture import mix as mixture_of
+from shared.process.compiled import ReadOnlyVector, Vector, compiled
+from shared.process.elementary import log_of
 from shared.state.histories import Window
 from shared.state.known import Known
 
@@ -79,6 +81,7 @@ class Served:
     content: FloatArray  # (C,) and what it added
 
 
+NEVER = np.float32(-np.inf)  # what a version says of a product that it does not know
 _NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
 _NOTHING: FloatArray = np.zeros(0, np.float32)
 
@@ -112,7 +115,7 @@ def served(
     """
     shares = popularity.shares()
     known_user = window is not None and bool(window.lengths[0])
-    popularity_weight, experts, related, learned, mean = 1.0, None, None, None, np.float32(0.0)
+    popularity_weight, experts, related, learned = 1.0, None, None, None
     mixture = shares
     if version is not None and known_user:
         learned = version.scores(cast(Window, window))  # (A0,), A0 <= A
@@ -127,12 +130,11 @@ def served(
             if popularity_weight:
                 related = version.related(cast(Window, window))
                 mixture = mix(shares, popularity_weight, related)
-    result = logs(mixture) if popularity_weight else np.zeros_like(shares)
-    if learned is not None:
-        mean = _add(learned, mixture, result)
+    result = np.empty_like(shares)
+    mean = _join(mixture, _NOTHING if learned is None else learned, bool(popularity_weight), result)
     rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
     result[rows] += content
-    return Served(result, shares, experts, popularity_weight, related, learned, float(mean), rows, content)
+    return Served(result, shares, experts, popularity_weight, related, learned, mean, rows, content)
 
 
 class Counted:
@@ -200,17 +202,45 @@ def similar(
     return replace(scored, values=values, content_rows=placed, content=added[placed])
 
 
-def _add(learned: FloatArray, mixture: FloatArray, result: FloatArray) -> np.float32:
-    """Add what was learned to the result, (A,), and its mean to products of which nothing was; the mean."""
-    if len(learned) == len(result) and learned.min() > -np.inf:  # it knows them all
-        result += learned
-        return np.float32(0.0)
-    known = learned > -np.inf
-    weights = mixture[: len(learned)][known]
-    mean = np.float32(weights @ learned[known] / weights.sum()) if len(weights) else np.float32(0.0)
-    result[: len(learned)] += np.where(known, learned, mean)
-    result[len(learned) :] += mean
-    return mean
+@compiled
+def _join(
+    mixture: ReadOnlyVector[np.float32],
+    learned: ReadOnlyVector[np.float32],
+    counted: bool,
+    out: Vector[np.float32],
+) -> float:
+    """Fill in log(mixture), what was learned, and its mean where nothing was; the mean.
+
+    Args:
+        mixture: (A,)
+        learned: (A0,), A0 <= A; -inf of products of which nothing was.
+        counted: whether there is a logarithm.
+    """
+    whole, unknown = len(learned), np.int32(0)
+    for row in range(whole):
+        unknown += np.int32(learned[row] == NEVER)
+    if counted:
+        for row in range(len(out)):
+            out[row] = log_of(mixture[row])
+    else:
+        out[:] = np.float32(0.0)
+    if not unknown:
+        for row in range(whole):
+            out[row] += learned[row]
+        if whole == len(out):
+            return 0.0
+    total, weighted = 0.0, 0.0
+    for row in range(whole):
+        if learned[row] > NEVER:
+            total += mixture[row]
+            weighted += mixture[row] * learned[row]
+    mean = np.float32(weighted / total if total > 0.0 else 0.0)
+    if unknown:
+        for row in range(whole):
+            out[row] += learned[row] if learned[row] > NEVER else mean
+    for row in range(whole, len(out)):
+        out[row] += mean
+    return float(mean)
 
 
 def mix(shares: FloatArray, popularity_weight: float, related: FloatArray) -> FloatArray:

@@ -76,7 +76,7 @@ def _greatest(values: ReadOnlyVector[np.float32]) -> np.float32:
         for n in range(count - half):
             most[n] = max(most[n], most[half + n])
         count = half
-    return most[0]
+    return np.float32(most[0])
 
 
 @compiled

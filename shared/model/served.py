@@ -6,8 +6,8 @@ product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,7 @@ class Places(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """The scores of the whole catalogue for one user, and what they are made of."""
 
     values: FloatArray  # (A,)
@@ -199,7 +198,7 @@ def similar(
     added[rows] += likely
     values[rows] += likely
     placed = np.flatnonzero(added).astype(np.int32)
-    return replace(scored, values=values, content_rows=placed, content=added[placed])
+    return scored._replace(values=values, content_rows=placed, content=added[placed])
 
 
 @compiled

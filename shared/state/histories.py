@@ -6,10 +6,9 @@ import math
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +51,7 @@ OCCASIONAL_EVENTS, REGULAR_EVENTS, LAPSED_DAYS = 3, 10, 180
 USERS_AT_ONCE = 10_000  # whose masks are joined in one go
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The recent events of B users, oldest first, padded at the end."""
 
     products: NDArray[np.int32]  # (B, T) rows, -1 where padded
@@ -78,8 +76,7 @@ class Window:
         if n <= length:
             return self
         newest = slice(n - length, n)
-        return replace(
-            self,
+        return self._replace(
             products=self.products[:, newest],
             features=self.features[:, newest],
             lengths=np.array([length], np.int32),

@@ -112,7 +112,7 @@ class KnownProducts:
                 self._left_out[row] = None
                 self._not_recommended = None
                 self._bits.append(0)
-                self._add_row()
+                self._add_row(product_id)
                 self.ids.append(product_id)  # last: a thread that sees the id finds the rest
                 self.rows[product_id] = row
         return row
@@ -158,7 +158,7 @@ class KnownProducts:
         for row in np.flatnonzero(events_seen).tolist():
             self._set(row, _HAD_EVENT)
 
-    def _add_row(self) -> None:
+    def _add_row(self, product_id: str) -> None:
         """Make room for what else is known of one product more; the lock is held."""
 
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.inference.answer.recommend import PlacedProduct, Viewer
-from services.inference.knowledge.catalogue import Catalogue
+from services.inference.answer.recommend import Slate, Viewer
+from services.inference.knowledge.catalogue import NO_TEXTS, Catalogue, Texts
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model.explained import MOST_EVENTS, NOTHING, Reasons
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -43,28 +42,6 @@ ITSELF = int(pb.PART_ITSELF)
 MOST_OF_MESSAGE = 64
 
 
-class _Texts(NamedTuple):
-    """Texts one after the other."""
-
-    content: Vector[np.uint8]
-    ends: Vector[np.int64]  # (N,)
-
-    @classmethod
-    def of(cls, texts: Sequence[bytes]) -> _Texts:
-        return cls(np.frombuffer(bytearray().join(texts), np.uint8), np.array([*accumulate(map(len, texts))], np.int64))
-
-
-class _Slate(NamedTuple):
-    """K products, in the order of their places."""
-
-    ids: _Texts
-    scores: Vector[np.float64]
-    explored: Vector[np.bool_]
-    propensities: Vector[np.float64]
-    records: _Texts  # of the catalogue; all are empty where no fields are wanted
-    fields: int  # bits of the fields that are wanted, by number; 0: none
-
-
 class _Why(NamedTuple):
     """P parts of K scores, and the E events they refer to."""
 
@@ -73,7 +50,7 @@ class _Why(NamedTuple):
     counts: Matrix[np.int64]  # (P, K)
     places: Int64Cube  # (P, K, M)
     adds: Float32Cube  # (P, K, M)
-    ids: _Texts
+    ids: Texts
     kinds: Vector[np.int64]  # (E,)
     times: Vector[np.int64]  # (E,) ms
 
@@ -99,7 +76,7 @@ def _put_double(out: Vector[np.uint8], at: int, value: float, tag: int) -> int:
 
 
 @compiled
-def _put_text(out: Vector[np.uint8], at: int, texts: _Texts, n: int, tag: int) -> int:
+def _put_text(out: Vector[np.uint8], at: int, texts: Texts, n: int, tag: int) -> int:
     begin = texts.ends[n - 1] if n else 0
     length = texts.ends[n] - begin
     for place in range(length):
@@ -119,7 +96,7 @@ def _number(content: Vector[np.uint8], at: int) -> tuple[int, int]:
 
 
 @compiled
-def _put_fields(out: Vector[np.uint8], at: int, records: _Texts, n: int, fields: int) -> int:
+def _put_fields(out: Vector[np.uint8], at: int, records: Texts, n: int, fields: int) -> int:
     """Put those fields of a record that are wanted, as it has them, without the length of them all."""
     content, end = records.content, records.ends[n]
     size = 0
@@ -191,23 +168,34 @@ def _put_reasons(out: Vector[np.uint8], at: int, why: _Why, k: int) -> int:
 
 
 @compiled
-def _write(slate: _Slate, why: _Why, out: Vector[np.uint8]) -> int:
-    """Write all products up to the end of the buffer; where they begin."""
-    at = len(out)
-    for k in range(len(slate.scores) - 1, -1, -1):
+def _write(slate: Slate, names: Texts, records: Texts, fields: int, why: _Why, of_reason: int) -> NDArray[np.uint8]:
+    """All products, one after the other.
+
+    Args:
+        names: of all products.
+        records: (K,) of the catalogue; all are empty where no fields are wanted.
+        fields: bits of the fields that are wanted, by number; 0: none.
+        of_reason: bytes that a reason takes at most.
+    """
+    room = len(slate.rows) * MOST_OF_MESSAGE + len(records.content) + why.scores.size * of_reason
+    for row in slate.rows:
+        room += names.ends[row] - (names.ends[row - 1] if row else 0)
+    out = np.empty(room, np.uint8)
+    at = room
+    for k in range(len(slate.rows) - 1, -1, -1):
         end = at
         at = _put_reasons(out, at, why, k)
-        if slate.fields:
+        if fields:
             before = at
-            at = _put_fields(out, at, slate.records, k, slate.fields)
+            at = _put_fields(out, at, records, k, fields)
             at = _put_number(out, _put_number(out, at, before - at), FIELDS)
         at = _put_double(out, at, slate.propensities[k], PROPENSITY)
         if slate.explored[k]:
             at = _put_number(out, _put_number(out, at, 1), EXPLORED)
-        at = _put_double(out, at, slate.scores[k], SCORE)
-        at = _put_text(out, at, slate.ids, k, PRODUCT_ID)
+        at = _put_double(out, at, float(slate.scores[k]), SCORE)
+        at = _put_text(out, at, names, slate.rows[k], PRODUCT_ID)
         at = _put_number(out, _put_number(out, at, end - at), PRODUCTS)
-    return at
+    return out[at:]
 
 
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -221,7 +209,7 @@ def _no_reasons(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDA
 
 
 def written(
-    places: Sequence[PlacedProduct],
+    slate: Slate,
     wishes: pb.Wishes,
     catalogue: Catalogue,
     reasons: Sequence[Reasons] = (),
@@ -233,25 +221,16 @@ def written(
         reasons: of the slate's scores.
         events: of the window; reasons refer to them by index.
     """
-    if not places:
+    count = len(slate.rows)
+    if not count:
         return b""
-    rows, scores, explored, propensities = zip(*places, strict=True)
     paths = wishes.product_fields.paths
-    records = [_record(row, catalogue) if paths else b"" for row in rows]
-    slate = _Slate(
-        _Texts.of([catalogue.ids[row].encode() for row in rows]),
-        np.array(scores, np.float64),
-        np.array(explored, np.bool_),
-        np.array(propensities, np.float64),
-        _Texts.of(records),
-        sum({1 << Product.DESCRIPTOR.fields_by_name[path].number for path in paths}),
-    )
-    why = _why(reasons, events, len(rows))
+    records = Texts.of([_record(row, catalogue) for row in slate.rows.tolist()]) if paths else NO_TEXTS
+    fields = sum({1 << Product.DESCRIPTOR.fields_by_name[path].number for path in paths})
+    why = _why(reasons, events, count)
     longest = max((len(product_id) for product_id, _, _ in events), default=0) * 4  # of UTF-8
     of_reason = MOST_OF_MESSAGE + why.adds.shape[2] * (MOST_OF_MESSAGE + longest)
-    room = len(slate.ids.content) + len(slate.records.content) + len(rows) * MOST_OF_MESSAGE
-    buffer: NDArray[np.uint8] = np.empty(room + why.scores.size * of_reason, np.uint8)
-    return buffer[_write(slate, why, buffer) :].tobytes()
+    return _write(slate, catalogue.names, records, fields, why, of_reason).tobytes()
 
 
 def _record(row: int, catalogue: Catalogue) -> bytes:
@@ -261,7 +240,7 @@ def _record(row: int, catalogue: Catalogue) -> bytes:
 
 def _why(reasons: Sequence[Reasons], events: Sequence[PastEvent], count: int) -> _Why:
     if not reasons:
-        return _Why(_NONE, *_no_reasons(count), _Texts.of([]), _NONE, _NONE)
+        return _Why(_NONE, *_no_reasons(count), Texts.of([]), _NONE, _NONE)
     ids, kinds, times = zip(*events, strict=True) if events else ((), (), ())
     return _Why(
         np.array([of_part.part for of_part in reasons], np.int64),
@@ -269,7 +248,7 @@ def _why(reasons: Sequence[Reasons], events: Sequence[PastEvent], count: int) ->
         np.array([of_part.counts for of_part in reasons], np.int64),
         np.array([of_part.places for of_part in reasons], np.int64),
         np.array([of_part.adds for of_part in reasons], np.float32),
-        _Texts.of([product_id.encode() for product_id in ids]),
+        Texts.of([product_id.encode() for product_id in ids]),
         np.array(kinds, np.int64),
         np.array(times, np.int64),
     )

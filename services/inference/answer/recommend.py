@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,24 +40,26 @@ class SlateRequest:
     wishes: pb.Wishes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A slate, best first, and where it comes from."""
+class Answer(NamedTuple):
+    """A slate, and where it comes from."""
 
-    places: Sequence[PlacedProduct]
+    slate: Slate
     reasons: Sequence[Reasons]  # of the scores, where requested
     strategy: pb.Strategy.ValueType
     fallback: pb.Fallback.ValueType
     model_version: str
 
 
-class PlacedProduct(NamedTuple):
-    """A product of the slate, and how it was placed."""
+class Slate(NamedTuple):
+    """K products, best first, and how each was placed."""
 
-    row: int
-    score: float
-    explored: bool = False
-    propensity: float = 1.0
+    rows: Vector[np.int64]  # (K,)
+    scores: Vector[np.float32]  # (K,)
+    explored: Vector[np.bool_]  # (K,)
+    propensities: Vector[np.float64]  # (K,)
+
+
+NOTHING_PLACED = Slate(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_), np.zeros(0))
 
 
 class Viewer(NamedTuple):
@@ -73,8 +76,7 @@ class Viewer(NamedTuple):
     session: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredProducts:
+class ScoredProducts(NamedTuple):
     """Every product's score, and the parts it is made of."""
 
     served: Served
@@ -107,17 +109,17 @@ def recommend(
         strategy = pb.STRATEGY_LEARNED
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
-        return Answer([], [], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
+        return Answer(NOTHING_PLACED, [], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
     scored = score(version, viewer.window, slate.wishes, knowledge, knowledge.places)
     epsilon = version.manifest.epsilon if version is not None and learned else 0.0
-    places, reasons = choose(scored, viewer, slate, knowledge, version, epsilon=epsilon, rng=rng)
-    if not places:
+    placed, reasons = choose(scored, viewer, slate, knowledge, version, epsilon=epsilon, rng=rng)
+    if not len(placed.rows):
         fallback = pb.FALLBACK_NOTHING_LEFT
     elif version is None:
         fallback = pb.FALLBACK_NO_MODEL
     else:
         fallback = pb.FALLBACK_UNSPECIFIED if learned else pb.FALLBACK_UNKNOWN_USER
-    return Answer(places, reasons, strategy, fallback, model_version)
+    return Answer(placed, reasons, strategy, fallback, model_version)
 
 
 def viewer_of(user_id: str, session: Sequence[str], knowledge: Knowledge) -> Viewer:
@@ -218,7 +220,7 @@ def choose(
     *,
     epsilon: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[list[PlacedProduct], list[Reasons]]:
+) -> tuple[Slate, list[Reasons]]:
     """The slate, best first, and the reasons of its scores where requested.
 
     Args:
@@ -226,11 +228,11 @@ def choose(
         epsilon, rng: as in `place`.
     """
     limit(scored.values, viewer.seen, slate, knowledge)
-    places = place(scored.values, slate, knowledge, version, epsilon=epsilon, rng=rng)
-    if not places or not slate.wishes.explain:
-        return places, []
-    rows = np.array([placed.row for placed in places], np.int64)
-    return places, explain(scored.served, version, viewer.window, rows, knowledge, scored.boosts, scored.popularity_out)
+    placed = place(scored.values, slate, knowledge, version, epsilon=epsilon, rng=rng)
+    if not len(placed.rows) or not slate.wishes.explain:
+        return placed, []
+    out = scored.popularity_out
+    return placed, explain(scored.served, version, viewer.window, placed.rows, knowledge, scored.boosts, out)
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], slate: SlateRequest, knowledge: Knowledge) -> None:
@@ -255,12 +257,17 @@ def place(
     *,
     epsilon: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> list[PlacedProduct]:
+) -> Slate:
     """Choose and order the slate by score, with diversity where requested, and exploration where `rng` is given."""
     order = ordered(values, slate.count, slate.wishes.diversity, knowledge.catalogue.attributes, version)
     if epsilon and rng is not None:
         return explore(values, order, slate.count, epsilon, rng)
-    return list(map(PlacedProduct, order.tolist(), values[order].tolist()))
+    return Slate(order, values[order], *_unexplored(len(order)))
+
+
+@lru_cache(64)  # never changed
+def _unexplored(count: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    return np.zeros(count, np.bool_), np.ones(count)
 
 
 def ordered(
@@ -280,7 +287,7 @@ def ordered(
 
 def explore(
     values: FloatArray, order: NDArray[np.int64], count: int, epsilon: float, rng: np.random.Generator
-) -> list[PlacedProduct]:
+) -> Slate:
     """Fill each place with a random remaining candidate with probability `epsilon`, else with the next in order.
 
     A product's propensity is exact, given the places above: epsilon / remaining, and 1 - epsilon more for the next.
@@ -295,20 +302,22 @@ def explore(
     place_in_pool[pool] = np.arange(left)
     in_order = iter(order.tolist())
     best = next(in_order, None)
-    placed: list[PlacedProduct] = []
+    rows: list[int] = []
+    explored, propensities = [], []
     taken: set[int] = set()
-    while left and len(placed) < count and best is not None:
-        explored = bool(rng.random() < epsilon)
-        row = int(pool[rng.integers(left)]) if explored else best
-        propensity = epsilon / left + (1.0 - epsilon if row == best else 0.0)
-        placed.append(PlacedProduct(row, float(values[row]), explored, propensity))
+    while left and len(rows) < count and best is not None:
+        explored.append(bool(rng.random() < epsilon))
+        row = int(pool[rng.integers(left)]) if explored[-1] else best
+        propensities.append(epsilon / left + (1.0 - epsilon if row == best else 0.0))
+        rows.append(row)
         taken.add(row)
         left -= 1
         hole, last = int(place_in_pool[row]), int(pool[left])
         pool[hole], place_in_pool[last] = last, hole
         while best in taken:
             best = next(in_order, None)
-    return placed
+    placed = np.array(rows, np.int64)
+    return Slate(placed, values[placed], np.array(explored, np.bool_), np.array(propensities, np.float64))
 
 
 def likeness(rows: NDArray[np.int64], attributes: Attributes, version: Scorer | None) -> FloatArray:

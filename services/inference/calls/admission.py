@@ -84,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._metrics = metrics
         self._most_calls = most_calls
         self._shedding = shedding
-        self._calls = 0  # in flight
+        self._in_flight = _InFlight()
         self._wrapped: dict[str, Any] = {}  # handlers of the service's methods, by name
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -102,80 +102,120 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             make = partial(grpc.unary_unary_rpc_method_handler, self._single(handler.unary_unary, method))
         self._wrapped[name] = make(
             request_deserializer=_decoding(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+            response_serializer=_encoding(handler.response_serializer),
         )
         return self._wrapped[name]
 
     def _single(self, answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         turns = self._shedding.turns if method in COMPUTING else None
+        calls = self._calls_of(method)
 
         async def single(request: Any, context: Context) -> Any:
-            outcome = _Outcome(method, self._metrics)
-            with outcome.caught(), self._counted():
+            with _Call(calls) as call:
+                call.admit()
                 if turns is not None:
                     await turns.take()
                 return await answer(_checked(request), context)
-            return await context.abort(outcome.code, outcome.message)
+            return await context.abort(call.code, call.message)
 
         return single
 
     def _streamed(
         self, answer: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
+        calls = self._calls_of(method)
+
         async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
-            outcome = _Outcome(method, self._metrics)
-            with outcome.caught(), self._counted():
+            with _Call(calls) as call:
+                call.admit()
                 async with aclosing(answer(_checked(request), context)) as responses:
                     async for response in responses:
                         yield response
                 return
-            await context.abort(outcome.code, outcome.message)
+            await context.abort(call.code, call.message)
 
         return streamed
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self._calls >= self._most_calls:
+    def _calls_of(self, method: str) -> _Calls:
+        return _Calls(method, self._in_flight, self._most_calls, self._metrics)
+
+
+class _InFlight:
+    """How many calls are in flight, of all methods together."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+class _Calls:
+    """What all calls of one method have in common."""
+
+    __slots__ = ("in_flight", "method", "most", "ok", "requests", "seconds")
+
+    def __init__(self, method: str, in_flight: _InFlight, most: int, metrics: InferenceMetrics) -> None:
+        self.method = method
+        self.in_flight = in_flight
+        self.most = most
+        self.requests = metrics.requests
+        self.ok = metrics.requests.labels(method, StatusCode.OK.name)  # to look it up takes longer than to count
+        self.seconds = metrics.request_seconds.labels(method)
+
+
+class _Call:
+    """Around one call: what it raises becomes the status that it ends with; it is counted and timed.
+
+    Attributes:
+        code, message: of the status.
+    """
+
+    __slots__ = ("_calls", "_start", "code", "message")
+
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+        self.code = StatusCode.OK
+        self.message = ""
+
+    def __enter__(self) -> _Call:
+        self._calls.in_flight.calls += 1
+        self._start = time.perf_counter()
+        return self
+
+    def admit(self) -> None:
+        """Go on, unless too many are in flight.
+
+        Raises:
+            Refusal: they are.
+        """
+        others, most = self._calls.in_flight.calls - 1, self._calls.most
+        if others >= most:
             raise Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._calls} calls are in flight already: try again in a moment; "
+                StatusCode.RESOURCE_EXHAUSTED,
+                f"{others} calls are in flight already: try again in a moment; "
                 "FRESHET_INFERENCE_MAXIMUM_CONCURRENT_RPCS sets the limit",
             )
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
+        calls = self._calls
+        calls.in_flight.calls -= 1
+        if error is not None:
+            self._end_with(error)
+        code = self.code
+        (calls.ok if code is StatusCode.OK else calls.requests.labels(calls.method, code.name)).inc()
+        calls.seconds.observe(time.perf_counter() - self._start)
+        return isinstance(error, Exception) and code is not StatusCode.CANCELLED
 
-class _Outcome:
-    """The status that a call ends with; counted and timed."""
-
-    def __init__(self, method: str, metrics: InferenceMetrics) -> None:
-        self._metrics = metrics
-        self.code = grpc.StatusCode.OK
-        self.message = ""
-        self._method = method
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Turn what the call raises into its status; a cancellation passes on."""
-        start = time.perf_counter()
-        try:
-            yield
-        except BadRequest as error:
-            self.code, self.message = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-        except Refusal as error:
+    def _end_with(self, error: BaseException) -> None:
+        if isinstance(error, BadRequest):
+            self.code, self.message = StatusCode.INVALID_ARGUMENT, str(error)
+        elif isinstance(error, Refusal):
             self.code, self.message = error.code, str(error)
-        except (asyncio.CancelledError, GeneratorExit):  # the client disconnected, or its deadline passed
-            self.code = grpc.StatusCode.CANCELLED
-            raise
-        except Exception:  # the boundary of a call: its failure becomes a status and a line in the log
-            log.exception("%s failed", self._method)
-            self.code, self.message = grpc.StatusCode.INTERNAL, "internal error of inference; see its log"
-        finally:
-            self._metrics.requests.labels(self._method, self.code.name).inc()
-            self._metrics.request_seconds.labels(self._method).observe(time.perf_counter() - start)
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.code = StatusCode.CANCELLED  # the client disconnected, or its deadline passed; it passes on
+        elif isinstance(error, Exception):  # the boundary of a call: its failure becomes a status and a line in the log
+            log.error("%s failed", self._calls.method, exc_info=error)
+            self.code, self.message = StatusCode.INTERNAL, "internal error of inference; see its log"
 
 
 def _decoding(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -188,6 +228,11 @@ def _decoding(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return error
 
     return decoded
+
+
+def _encoding(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Encode a response, unless it is on the wire's form already."""
+    return lambda response: response if isinstance(response, bytes) else encode(response)
 
 
 def _checked(request: Any) -> Any:

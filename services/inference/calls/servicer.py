@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from secrets import token_hex
 from typing import cast
-from uuid import uuid4
 
 import numpy as np
 from grpc import StatusCode
@@ -41,6 +41,8 @@ NOBODY = Viewer(None, np.zeros(0, np.int32))
 class Servicer(RecommenderServiceServicer):
     """Answers from `Knowledge` and the version that serves when the answer is computed.
 
+    Where products are answered, the response is what goes over the wire: gRPC sends bytes as they are.
+
     `ready` is set once the log has been read to its end; before, half a history could recommend products to hide.
     """
 
@@ -67,7 +69,9 @@ class Servicer(RecommenderServiceServicer):
         self._waiting_room = WaitingRoom(settings.calls_per_connection // 2)
         self._listing: CatalogueListing | None = None  # made by the first call that needs it
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+    async def Recommend(  # type: ignore[override]
+        self, request: pb.RecommendRequest, context: Context
+    ) -> bytes:
         """The best products for one user or session now."""
         wishes = requests.recommend_wishes(request, self._knowledge.positions.partitions)
         self._refuse_unless_ready()
@@ -87,21 +91,26 @@ class Servicer(RecommenderServiceServicer):
         slate = SlateRequest(requests.wanted(request.wishes), request.wishes)
         for user_id in request.user_ids:
             await self._turns.take()
-            yield pb.BatchRecommendResponse(user_id=user_id, response=self._answer(user_id, (), slate))
+            response = pb.RecommendResponse.FromString(self._answer(user_id, (), slate))
+            yield pb.BatchRecommendResponse(user_id=user_id, response=response)
             await asyncio.sleep(0)
 
-    async def Trending(self, request: pb.TrendingRequest, context: Context) -> pb.TrendingResponse:
+    async def Trending(  # type: ignore[override]
+        self, request: pb.TrendingRequest, context: Context
+    ) -> bytes:
         """What is popular now."""
         check(request)
         check_wishes(request.wishes)
         self._refuse_unless_ready()
         self._refuse_if_late(context)
         knowledge, wishes = self._knowledge, requests.trending_wishes(request)
-        slate = SlateRequest(requests.wanted(wishes), wishes)
-        places, reasons = choose(score(None, None, wishes, knowledge, None), NOBODY, slate, knowledge, None)
-        return pb.TrendingResponse.FromString(messages.written(places, wishes, knowledge.catalogue, reasons))
+        wanted = SlateRequest(requests.wanted(wishes), wishes)
+        slate, reasons = choose(score(None, None, wishes, knowledge, None), NOBODY, wanted, knowledge, None)
+        return messages.written(slate, wishes, knowledge.catalogue, reasons)
 
-    async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
+    async def SimilarProducts(  # type: ignore[override]
+        self, request: pb.SimilarProductsRequest, context: Context
+    ) -> bytes:
         """The products that go with a product, for any user."""
         check(request)
         check_wishes(request.wishes)
@@ -110,23 +119,23 @@ class Servicer(RecommenderServiceServicer):
         row, knowledge, wishes = self._row_of(request.product_id), self._knowledge, request.wishes
         serving = self._watcher.serving
         version = serving.scorer if serving else None
-        slate = SlateRequest(requests.wanted(wishes), wishes)
+        wanted = SlateRequest(requests.wanted(wishes), wishes)
         viewer = viewer_of("", [request.product_id], knowledge)
         assert viewer.window is not None, "the product has a row"  # noqa: S101
         scored = score_similar(row, version, viewer.window, wishes, knowledge)
-        places, reasons = choose(scored, viewer, slate, knowledge, version)
+        slate, reasons = choose(scored, viewer, wanted, knowledge, version)
         events = past_events("", viewer, knowledge) if reasons else []
         response = pb.SimilarProductsResponse(model_version=version.manifest.version_id if version is not None else "")
-        response.MergeFromString(messages.written(places, wishes, knowledge.catalogue, reasons, events))
-        return response
+        return response.SerializeToString() + messages.written(slate, wishes, knowledge.catalogue, reasons, events)
 
-    def _answer(self, user_id: str, session: Sequence[str], slate: SlateRequest) -> pb.RecommendResponse:
+    def _answer(self, user_id: str, session: Sequence[str], wanted: SlateRequest) -> bytes:
+        """A `RecommendResponse` on the wire."""
         start = time.perf_counter()
         knowledge, serving = self._knowledge, self._watcher.serving  # read once: a swap must not mix two versions
         viewer = viewer_of(user_id, session, knowledge)
         answer = recommend(
             viewer,
-            slate,
+            wanted,
             knowledge=knowledge,
             version=serving.scorer if serving else None,
             rng=self._rng,
@@ -138,13 +147,11 @@ class Servicer(RecommenderServiceServicer):
             strategy=answer.strategy,
             fallback=answer.fallback,
             position=knowledge.positions.newest_of(user_id) if user_id else None,
-            request_id=uuid4().hex,
+            request_id=token_hex(16),
         )
-        response.MergeFromString(
-            messages.written(answer.places, slate.wishes, knowledge.catalogue, answer.reasons, events)
-        )
+        products = messages.written(answer.slate, wanted.wishes, knowledge.catalogue, answer.reasons, events)
         self._answer_time.took(time.perf_counter() - start)
-        return response
+        return response.SerializeToString() + products
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         """Append events to the log."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from shared.content.new_products import Content
 from shared.log.records import END_MS
 from shared.pb.freshet.v1.events_pb2 import Availability, Product
 from shared.process.arrays import grown
+from shared.process.compiled import Vector
 from shared.state.known import KnownProducts
 
 # Categories of a product that its similarity counts: the narrowest, which say most.
@@ -29,6 +31,7 @@ class Catalogue(KnownProducts):
 
     Attributes:
         content: the products' content vectors, and their numbers of events up to a bound.
+        names: row → its id, UTF-8.
         records: row → its `Product`, serialised; None where it was removed, or is known only from events.
         removed: rows of removed products.
         attributes: columns derived from the records.
@@ -38,6 +41,7 @@ class Catalogue(KnownProducts):
     def __init__(self) -> None:
         self.content: Content = Content()
         super().__init__(self.content)
+        self.names = Texts(np.zeros(16_384, np.uint8), np.zeros(1024, np.int64))
         self.records: list[bytes | None] = []
         self.removed: set[int] = set()
         self.attributes = Attributes()
@@ -121,7 +125,8 @@ class Catalogue(KnownProducts):
         listed = self.attributes.listed_ms[:rows]
         return np.where(listed > 0, listed, self.first_event_ms(rows))
 
-    def _add_row(self) -> None:
+    def _add_row(self, product_id: str) -> None:
+        self.names = self.names.with_one(len(self.ids), product_id.encode())
         self.records.append(None)
 
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
@@ -135,6 +140,29 @@ class Catalogue(KnownProducts):
             self._bars = grown(self._bars, rows)
             self._events = grown(self._events, rows)
             self._first_event_ms = grown(self._first_event_ms, rows)
+
+
+class Texts(NamedTuple):
+    """Texts one after the other, as compiled functions read them."""
+
+    content: Vector[np.uint8]
+    ends: Vector[np.int64]  # (N,) there may be room for more
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes]) -> Texts:
+        """These."""
+        return cls(np.frombuffer(bytearray().join(texts), np.uint8), np.array([*accumulate(map(len, texts))], np.int64))
+
+    def with_one(self, n: int, text: bytes) -> Texts:
+        """The first `n` of these and one more; these stay as they are."""
+        begin = int(self.ends[n - 1]) if n else 0
+        longer = Texts(grown(self.content, begin + len(text)), grown(self.ends, n + 1))
+        longer.content[begin : begin + len(text)] = np.frombuffer(text, np.uint8)
+        longer.ends[n] = begin + len(text)
+        return longer
+
+
+NO_TEXTS = Texts.of([])
 
 
 class Attributes:

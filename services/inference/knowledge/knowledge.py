@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
 from services.inference.knowledge.catalogue import Catalogue
 from services.inference.knowledge.filters import Masks
@@ -21,6 +22,11 @@ from shared.state.known import Known
 from shared.state.tally import Tally
 
 STOPPING = "the service is stopping: try again"
+
+
+@lru_cache(16_384)  # who asks once asks again
+def _partition_of(user_id: str, partitions: int) -> int:
+    return partition_of(user_id.encode(), partitions)
 
 
 class Positions:
@@ -46,7 +52,7 @@ class Positions:
 
     def newest_of(self, user_id: str) -> LogPosition | None:
         """The newest applied record of the user's partition; None before the first."""
-        partition = partition_of(user_id.encode(), self.partitions)
+        partition = _partition_of(user_id, self.partitions)
         offset = self._marks[partition].source_offset
         return LogPosition(partition=partition, offset=offset) if offset >= 0 else None
 

@@ -57,7 +57,7 @@ def test_a_call_whose_deadline_has_passed_is_refused(call: str, request_: Any, e
 
     def ask(left_seconds: float | None) -> Any:
         context = SimpleNamespace(time_remaining=lambda: left_seconds)
-        return asyncio.run(getattr(servicer, call)(request_, context))
+        return getattr(pb, f"{call}Response").FromString(asyncio.run(getattr(servicer, call)(request_, context)))
 
     with pytest.raises(Refusal, match=r"deadline: 0\.0 ms are left") as refused:
         ask(0.0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from services.inference.answer.messages import PastEvent, past_events, written
 from services.inference.answer.recommend import (
-    PlacedProduct,
+    Slate,
     SlateRequest,
     explore,
     likeness,
@@ -80,7 +80,12 @@ def shop() -> Knowledge:
 def placed(knowledge: Knowledge, wishes: dict[str, Any], *, count: int = 10) -> dict[str, float]:
     request = SlateRequest(count, ParseDict(wishes, pb.Wishes()))
     answer = recommend(viewer_of("", [], knowledge), request, knowledge=knowledge, version=None)
-    return {knowledge.catalogue.ids[p.row]: p.score for p in answer.places}
+    return scores_of(answer.slate, knowledge)
+
+
+def scores_of(slate: Slate, knowledge: Knowledge) -> dict[str, float]:
+    ids = [knowledge.catalogue.ids[row] for row in slate.rows]
+    return dict(zip(ids, slate.scores.tolist(), strict=True))
 
 
 def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
     )
     answer = recommend(viewer, request, knowledge=knowledge, version=version)
     (product,) = recommended(
-        answer.places, request.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
+        answer.slate, request.wishes, catalogue, answer.reasons, past_events("ann", viewer, knowledge)
     )
     assert product.product_id == "p7"
     assert sum(reason.score for reason in product.reasons) == pytest.approx(product.score, abs=1e-4)
@@ -126,7 +131,7 @@ def test_before_any_version_reasons_say_how_often_the_user_had_the_very_product(
     answer = recommend(viewer, request, knowledge=knowledge, version=None)
     assert (answer.strategy, answer.fallback) == (pb.STRATEGY_COUNTED, pb.FALLBACK_NO_MODEL)
     events = past_events("ann", viewer, knowledge)
-    products = recommended(answer.places, request.wishes, knowledge.catalogue, answer.reasons, events)
+    products = recommended(answer.slate, request.wishes, knowledge.catalogue, answer.reasons, events)
     of_itself = {p.product_id: r for p in products for r in p.reasons if r.part == pb.PART_ITSELF}
     assert {product: reason.times for product, reason in of_itself.items()} == {"p0": 2, "p1": 1}
     assert of_itself["p0"].events[0].kind == ev.EVENT_KIND_PURCHASE, "the newest adds most: bought twice"
@@ -274,13 +279,13 @@ def test_exploration_has_the_propensities_that_it_says() -> None:
     order = np.array([3, 1])  # not the order of the scores
     rng = np.random.default_rng(1)
     draws = [explore(values, order, 2, 0.4, rng) for _ in range(4000)]
-    first = {row: sum(d[0].row == row for d in draws) / len(draws) for row in (0, 1, 3, 4)}
+    first = {row: sum(d.rows[0] == row for d in draws) / len(draws) for row in (0, 1, 3, 4)}
     assert first == pytest.approx({0: 0.1, 1: 0.1, 3: 0.7, 4: 0.1}, abs=0.03)
     for draw in draws:
-        assert [p.score for p in draw] == [float(values[p.row]) for p in draw]
-        assert draw[0].propensity == pytest.approx(0.7 if draw[0].row == 3 else 0.1)
-        following = 1 if draw[0].row == 3 else 3
-        assert draw[1].propensity == pytest.approx(0.4 / 3 + (0.6 if draw[1].row == following else 0.0))
+        assert draw.scores.tolist() == values[draw.rows].tolist()
+        assert draw.propensities[0] == pytest.approx(0.7 if draw.rows[0] == 3 else 0.1)
+        following = 1 if draw.rows[0] == 3 else 3
+        assert draw.propensities[1] == pytest.approx(0.4 / 3 + (0.6 if draw.rows[1] == following else 0.0))
 
 
 def test_exploration_goes_by_the_diversified_order() -> None:
@@ -289,8 +294,8 @@ def test_exploration_goes_by_the_diversified_order() -> None:
     values = score(None, None, request.wishes, knowledge, None).values
     limit(values, NOBODY, request, knowledge)
     explored = place(values, request, knowledge, None, epsilon=1e-12, rng=np.random.default_rng(1))
-    assert [p.row for p in explored] == [0, 2, 3, 1]
-    assert [p.propensity for p in explored] == pytest.approx([1.0] * 4)
+    assert explored.rows.tolist() == [0, 2, 3, 1]
+    assert explored.propensities == pytest.approx(np.ones(4))
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -313,9 +318,9 @@ def test_what_is_written_is_what_messages_made_one_by_one_say(data: st.DataObjec
         catalogue.upsert(listed)
     paths = data.draw(st.lists(st.sampled_from(fields), max_size=4))
     rows = data.draw(st.permutations(range(len(ids))))
-    places = [
-        PlacedProduct(row, data.draw(NUMBERS), data.draw(st.booleans()), data.draw(st.floats(0.001, 1))) for row in rows
-    ]
+    places = [(row, data.draw(NUMBERS), data.draw(st.booleans()), data.draw(st.floats(0.001, 1))) for row in rows]
+    columns = zip((np.int64, np.float32, np.bool_, np.float64), zip(*places, strict=True), strict=True)
+    slate = Slate(*(np.array(values, kind) for kind, values in columns))
     events: list[PastEvent] = [
         (data.draw(st.sampled_from(ids)), ev.EventKind.Value(kind), data.draw(st.integers(0, 7_258_118_399_999)))
         for kind in data.draw(st.lists(st.sampled_from(ev.EventKind.keys()), max_size=4))
@@ -349,4 +354,4 @@ def test_what_is_written_is_what_messages_made_one_by_one_say(data: st.DataObjec
         products.append(message)
     wishes = pb.Wishes()
     wishes.product_fields.paths.extend(paths)
-    assert list(recommended(places, wishes, catalogue, reasons, events)) == products
+    assert list(recommended(slate, wishes, catalogue, reasons, events)) == products

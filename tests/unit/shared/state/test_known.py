@@ -177,7 +177,7 @@ def test_a_guests_event_counts_for_products_alone_and_another_for_a_history_alon
 class Hesitant(KnownProducts):
     """Lets other threads go first in the middle of giving a product its row."""
 
-    def _add_row(self) -> None:
+    def _add_row(self, product_id: str) -> None:  # noqa: ARG002
         time.sleep(0.0001)
 
 

@@ -1,24 +1,24 @@
 """What made the scores that were served: parts that add up to them, and the past events that made each part. Pure.
 
-`explain` gives the reasons; `HeadVectors` is how a version separates what its heads add.
+`explain` gives the reasons; `HeadVectors` is how a version separates what its heads add. The loops are compiled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, cast
+from typing import Annotated, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
-from shared.model.mixture import ITSELF, NEXT, TOGETHER, separate
+from shared.model.mixture import ITSELF, NEXT, TOGETHER, Separated, separate
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.compiled import Matrix, ReadOnlyMatrix, Vector, compiled
+from shared.process.compiled import Form, Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 from shared.state.histories import Window
 from shared.state.known import Known
-from shared.state.tally import Float32Cube
+from shared.state.tally import Float32Cube, Int64Cube
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -30,17 +30,21 @@ LEAST_SHARE = 0.1
 # Smaller parts of a score are rounding.
 NOTHING = 1e-6
 
+# The parts, as compiled functions know them.
+PARTS = 1 + max(pb.Part.values())
+TRENDING, CO_OCCURRENCE, SEQUENCE = int(pb.PART_TRENDING), int(pb.PART_CO_OCCURRENCE), int(pb.PART_SEQUENCE)
+VALUE, SENTIMENT, CONTENT = int(pb.PART_Q), int(pb.PART_SENTIMENT), int(pb.PART_CONTENT)
+BOOST, OF_ITSELF, NEIGHBOURS = int(pb.PART_BOOST), int(pb.PART_ITSELF), int(pb.PART_NEIGHBOURS)
+
 # What encoders say of a sequence, what they say of values to come, and what was learned of a product for all users.
-GROUPS = SEQUENCE, ACTION_VALUES, ALONE = "sequence", "values", "alone"
+GROUPS = OF_SEQUENCE, OF_VALUES, ALONE = 0, 1, 2
+
+# By group, way, event and product: (G, W, n + 1, K).
+ByHead: TypeAlias = Annotated[NDArray[np.float32], Form(4)]
 
 
 class Explains(Protocol):
     """A version that separates what it adds, such as `shared.model.scoring.Scorer`."""
-
-    @property
-    def products(self) -> int:
-        """Rows that can be scored; A0."""
-        ...
 
     @property
     def history_length(self) -> int:
@@ -51,23 +55,36 @@ class Explains(Protocol):
         """What each event of a window of one user adds to `related` of some products, (n, K), oldest first."""
         ...
 
-    def by_head(self, window: Window, rows: IntArray) -> Mapping[str, FloatArray]:
-        """What each of `GROUPS` adds to some products before any event and after each, (W, n + 1, K).
+    def by_head(self, window: Window, rows: IntArray) -> ByHead:
+        """What each of `GROUPS` adds to some products before any event and after each, (G, W, n + 1, K).
 
         As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
-        had sentiment W is 2, and [1] is as if they had none.
+        had sentiment W is 2, and [:, 1] is as if they had none. What it gives of unknown products means nothing.
         """
         ...
 
 
 class Reasons(NamedTuple):
-    """One part of the scores of K products, and the events that add most to it: at most M, the strongest first."""
+    """What made the scores of K products, by `Part`: what each part adds, and the M events at most that add most to it.
 
-    part: pb.Part.ValueType
-    scores: FloatArray  # (K,)
-    counts: IntArray  # (K,) events that are given for each
-    places: IntArray  # (K, M) their places in the window; those beyond the count mean nothing
-    adds: FloatArray  # (K, M) what they add to the part; likewise
+    A part of which no more than `NOTHING` came, and no event tells, is no reason.
+    """
+
+    scores: Matrix[np.float32]  # (P, K)
+    counts: Matrix[np.int64]  # (P, K) events that are given for each, the strongest first
+    places: Int64Cube  # (P, K, M) their places in the window; those beyond the count mean nothing
+    adds: Float32Cube  # (P, K, M) what they add to the part; likewise
+
+    @classmethod
+    def none(cls, products: int) -> Reasons:
+        """Of scores of which nothing is said."""
+        scores, counts = np.zeros((PARTS, products), np.float32), np.zeros((PARTS, products), np.int64)
+        events = PARTS, products, MOST_EVENTS
+        return cls(scores, counts, np.zeros(events, np.int64), np.zeros(events, np.float32))
+
+
+_NO_HEADS: FloatArray = np.zeros((len(GROUPS), 1, 1, 0), np.float32)
+_NO_VALUES: FloatArray = np.zeros(0, np.float32)
 
 
 def explain(
@@ -78,8 +95,8 @@ def explain(
     popularity: Popularity,
     boosts: FloatArray | None = None,
     popularity_out: float = 0.0,
-) -> list[Reasons]:
-    """The reasons of some products' scores, in the order of `Part`; those of one product add up to its score.
+) -> Reasons:
+    """The reasons of some products' scores; the parts of one product add up to its score.
 
     What each past event adds: to co-occurrence its share of the sum; to the encoder's parts what it changed when it
     came, so that with what the encoder says before any event these add up to the part. Leaving out each event in turn
@@ -87,95 +104,88 @@ def explain(
 
     Args:
         scored: of the version after this window.
-        rows: (K,) of products.
+        rows: (K,) of products, each once.
         popularity: what the scores were made of.
         boosts: (A,) that were added to these scores.
         popularity_out: how much of log-popularity was subtracted from them.
     """
-    parts: dict[pb.Part.ValueType, FloatArray] = {}
-    events: dict[pb.Part.ValueType, FloatArray] = {}  # (n, K) of the newest n
-    logs: FloatArray = np.log(scored.shares[rows])
-    if scored.experts is None:
-        parts[pb.PART_TRENDING] = _popularity(logs, scored.popularity_weight)
-    else:
-        _mixed(cast(Known, popularity), scored.experts, window, rows, parts, events)
-    if version is not None and window is not None and scored.learned is not None:
-        if scored.popularity_weight and scored.experts is None:
-            parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = _co_occurrence(scored, version, window, rows)
-        _learned(scored, scored.learned, version, window, rows, parts, events)
-    if popularity_out:
-        parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] - np.float32(popularity_out) * logs
-    if len(scored.content_rows):
-        parts[pb.PART_CONTENT] = _of_rows(scored.content_rows, scored.content, rows)
-    if boosts is not None:
-        parts[pb.PART_BOOST] = boosts[rows]
+    reasons, heads, learned = Reasons.none(len(rows)), _NO_HEADS, _NO_VALUES
     length = 0 if window is None else int(window.lengths[0])
-    return _reasons(length, len(rows), parts, events)
+    if scored.experts is not None:
+        _mixed(separate(cast(Known, popularity), window, scored.experts, rows), length, reasons)
+    elif scored.popularity_weight:
+        reasons.scores[TRENDING] = np.log(scored.shares[rows]) + np.float32(np.log(scored.popularity_weight))
+    if version is not None and window is not None and scored.learned is not None:
+        heads, learned = version.by_head(window, rows), scored.learned
+        if scored.popularity_weight and scored.experts is None:
+            _co_occurrence(scored, version, window, rows, reasons)
+    _learned(heads, learned, rows, scored.average, length, reasons)
+    _added(
+        rows, scored.content_rows, scored.content, _NO_VALUES if boosts is None else boosts, scored.shares,
+        popularity_out, reasons,
+    )  # fmt: skip
+    return reasons
 
 
 @compiled
-def _share_out(
-    popular: Vector[np.float32],
-    by_relation: Float32Cube,
-    sessions: Vector[np.float32],
-    co_occurrence: Vector[np.float32],
-    itself: Vector[np.float32],
-    neighbours: Vector[np.float32],
-) -> None:
-    """Fill in the parts, (K,); what each event adds to them takes the place of what it added to the mixture.
+def _strongest(adds: ReadOnlyVector[np.float32], length: int, part: int, k: int, reasons: Reasons) -> None:
+    """Give the events that add most to one part of a product.
 
     Args:
-        by_relation: (3, n, K); what is at `NEXT` is then that of both relations.
+        adds: (n,) what the newest n events add.
+        length: of the window.
+        reasons: nothing is said of this part yet.
     """
-    n = by_relation.shape[1]
-    for k in range(len(popular)):
-        others = sessions[k]
-        for event in range(n):
-            others += by_relation[NEXT, event, k] + by_relation[TOGETHER, event, k] + by_relation[ITSELF, event, k]
-        if not others > 0.0:
-            by_relation[:, :, k] = 0.0
+    places, given, count = reasons.places[part, k], reasons.adds[part, k], 0
+    for event in range(len(adds)):
+        size = abs(adds[event])
+        place = count
+        while place > 0 and size > abs(given[place - 1]):
+            place -= 1
+        if place == len(given) or not size > np.float32(NOTHING):
             continue
-        each = np.float32(np.log1p(others / popular[k])) / others
-        for event in range(n):
-            beside = (by_relation[NEXT, event, k] + by_relation[TOGETHER, event, k]) * each
-            by_relation[NEXT, event, k] = beside
-            by_relation[ITSELF, event, k] *= each
-            co_occurrence[k] += beside
-            itself[k] += by_relation[ITSELF, event, k]
-        neighbours[k] = sessions[k] * each
+        count = min(count + 1, len(given))
+        for behind in range(count - 1, place, -1):
+            given[behind], places[behind] = given[behind - 1], places[behind - 1]
+        given[place], places[place] = adds[event], event + length - len(adds)
+    while count > 1 and not abs(given[count - 1]) > np.float32(LEAST_SHARE) * abs(given[0]):
+        count -= 1
+    reasons.counts[part, k] = count
 
 
-def _mixed(
-    known: Known,
-    experts: FloatArray,
-    window: Window | None,
-    rows: IntArray,
-    parts: dict[pb.Part.ValueType, FloatArray],
-    events: dict[pb.Part.ValueType, FloatArray],
-) -> None:
+@compiled
+def _mixed(separated: Separated, length: int, reasons: Reasons) -> None:
     """Put in what the tally's experts add: log(popularity), and what the others make of it, shared out among them.
 
     log(mixture) - log(popularity) is shared out by how much each adds to the mixture: what goes with other products
     of the history, these products themselves, and the neighbours' sessions.
+
+    Args:
+        length: of the window.
     """
-    popular, by_relation, sessions = separate(known, window, experts, rows)
-    parts[pb.PART_TRENDING] = np.log(popular)
-    if window is None or not window.lengths[0]:
-        return
-    co_occurrence, itself, neighbours = (np.zeros(len(rows), np.float32) for _ in range(3))
-    _share_out(popular, by_relation, sessions, co_occurrence, itself, neighbours)
-    parts[pb.PART_CO_OCCURRENCE], events[pb.PART_CO_OCCURRENCE] = co_occurrence, by_relation[NEXT]
-    parts[pb.PART_ITSELF], events[pb.PART_ITSELF] = itself, by_relation[ITSELF]
-    parts[pb.PART_NEIGHBOURS] = neighbours
+    popular, by_event, sessions = separated
+    n = by_event.shape[1]
+    beside, itself = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for k in range(len(popular)):
+        reasons.scores[TRENDING, k] = np.log(popular[k])
+        others = sessions[k]
+        for event in range(n):
+            others += by_event[NEXT, event, k] + by_event[TOGETHER, event, k] + by_event[ITSELF, event, k]
+        if not others > 0.0:
+            continue
+        each = np.float32(np.log1p(others / popular[k])) / others
+        for event in range(n):
+            beside[event] = (by_event[NEXT, event, k] + by_event[TOGETHER, event, k]) * each
+            itself[event] = by_event[ITSELF, event, k] * each
+            reasons.scores[CO_OCCURRENCE, k] += beside[event]
+            reasons.scores[OF_ITSELF, k] += itself[event]
+        reasons.scores[NEIGHBOURS, k] = sessions[k] * each
+        _strongest(beside, length, CO_OCCURRENCE, k, reasons)
+        _strongest(itself, length, OF_ITSELF, k, reasons)
 
 
-def _popularity(logs: FloatArray, weight: float) -> FloatArray:
-    """log(w_p · share), (K,); nothing where popularity does not count."""
-    return logs + np.float32(np.log(weight)) if weight else np.zeros_like(logs)
-
-
-def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-    """log(mixture) - log(w_p · share), (K,), and each past event's share of it, (n, K).
+def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray, reasons: Reasons) -> None:
+    """Put in log(mixture) - log(w_p · share), and each past event's share of it.
 
     Versions of this kind count what disappointed, too; but nobody is told that a product goes with one he disliked.
     """
@@ -183,110 +193,95 @@ def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntA
     related = by_event.sum(axis=0)
     counted = np.float32(scored.popularity_weight) * scored.shares[rows]
     part: FloatArray = np.log1p(related / counted, dtype=np.float32)
+    reasons.scores[CO_OCCURRENCE] = part
     each = np.divide(part, related, out=np.zeros_like(part), where=related > 0.0)
     argues = window.arguing()
-    return part, by_event * each * argues[len(argues) - len(by_event) :, None]
-
-
-def _learned(
-    scored: Served,
-    learned: FloatArray,
-    version: Explains,
-    window: Window,
-    rows: IntArray,
-    parts: dict[pb.Part.ValueType, FloatArray],
-    events: dict[pb.Part.ValueType, FloatArray],
-) -> None:
-    """Put in what the heads add."""
-    k = len(rows)
-    known = np.flatnonzero((rows < len(learned)) & (learned[np.minimum(rows, len(learned) - 1)] > -np.inf))
-    heads = version.by_head(window, rows[known])
-    n = heads[ALONE].shape[1] - 1
-
-    def put(part: pb.Part.ValueType, after: FloatArray, unknown: float) -> None:
-        parts[part], events[part] = np.full(k, unknown, np.float32), np.zeros((n, k), np.float32)
-        parts[part][known], events[part][:, known] = after[-1], after[1:] - after[:-1]
-
-    alone = np.zeros(k, np.float32)
-    alone[known] = heads[ALONE][-1, -1]
-    parts[pb.PART_TRENDING] = parts[pb.PART_TRENDING] + alone
-    put(pb.PART_SEQUENCE, heads[SEQUENCE][-1], scored.average)
-    put(pb.PART_Q, heads[ACTION_VALUES][-1], 0.0)
-    if len(heads[ALONE]) > 1:
-        felt = heads[SEQUENCE] + heads[ACTION_VALUES]
-        put(pb.PART_SENTIMENT, felt[0] - felt[1], 0.0)
-
-
-def _of_rows(known: NDArray[np.int32], values: FloatArray, rows: IntArray) -> FloatArray:
-    """The values of some rows, (K,); 0 for those not among the known ones, which are in ascending order."""
-    rows = rows.astype(known.dtype)  # else numpy would convert all of `known`
-    places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    result: FloatArray = np.where(known[places] == rows, values[places], np.float32(0.0))
-    return result
+    adds = (by_event * each).T * argues[len(argues) - len(by_event) :]
+    _tell(np.ascontiguousarray(adds), len(argues), CO_OCCURRENCE, reasons)
 
 
 @compiled
-def _strongest(
-    events: ReadOnlyMatrix[np.float32],
+def _tell(adds: ReadOnlyMatrix[np.float32], length: int, part: int, reasons: Reasons) -> None:
+    """Give the events that add most to one part of each product.
+
+    Args:
+        adds: (K, n) what the newest n events add.
+        length: of the window.
+    """
+    for k in range(len(adds)):
+        _strongest(adds[k], length, part, k, reasons)
+
+
+@compiled
+def _felt(heads: ByHead, events: int, k: int) -> np.float32:
+    """What sentiment adds after so many events."""
+    with_it = heads[OF_SEQUENCE, 0, events, k] + heads[OF_VALUES, 0, events, k]
+    return np.float32(with_it - (heads[OF_SEQUENCE, 1, events, k] + heads[OF_VALUES, 1, events, k]))
+
+
+@compiled
+def _learned(
+    heads: ByHead,
+    learned: ReadOnlyVector[np.float32],
+    rows: ReadOnlyVector[np.int64],
+    average: float,
     length: int,
-    counts: Vector[np.int64],
-    places: Matrix[np.int64],
-    adds: Matrix[np.float32],
+    reasons: Reasons,
 ) -> None:
-    """Fill in the events that add most to one part of each product.
+    """Put in what the heads add.
 
     Args:
-        events: (n, K) what the newest n events add.
+        heads: as `Explains.by_head` gives it.
+        learned: (A0,) as in `Served`.
+        average: what products get that the version does not know.
         length: of the window.
-        counts: (K,) how many are given.
-        places: (K, M) in the window; 0 at first, as `adds`.
     """
-    n, m = len(events), places.shape[1]
-    for k in range(len(counts)):
-        strongest = np.float32(0.0)
-        for place in range(min(m, n)):
-            best = -1
+    ways, n = heads.shape[1], heads.shape[2] - 1
+    adds = np.zeros(n, np.float32)
+    for k in range(len(rows)):
+        if rows[k] >= len(learned) or learned[rows[k]] == -np.inf:
+            reasons.scores[SEQUENCE, k] = average
+            continue
+        reasons.scores[TRENDING, k] += heads[ALONE, 0, n, k]
+        for group, part in ((OF_SEQUENCE, SEQUENCE), (OF_VALUES, VALUE)):
+            after = heads[group, ways - 1]
+            reasons.scores[part, k] = after[n, k]
             for event in range(n):
-                taken = False
-                for before in range(place):
-                    taken = taken or places[k, before] == event
-                if not taken and (best < 0 or abs(events[event, k]) > abs(events[best, k])):
-                    best = event
-            size = abs(events[best, k])
-            if place == 0:
-                strongest = size
-            if not size > max(np.float32(LEAST_SHARE) * strongest, np.float32(NOTHING)):
-                break
-            places[k, place] = best
-            adds[k, place] = events[best, k]
-            counts[k] = place + 1
-        for place in range(counts[k]):
-            places[k, place] += length - n
+                adds[event] = after[event + 1, k] - after[event, k]
+            _strongest(adds, length, part, k, reasons)
+        if ways > 1:
+            felt = _felt(heads, 0, k)
+            for event in range(n):
+                before, felt = felt, _felt(heads, event + 1, k)
+                adds[event] = felt - before
+            reasons.scores[SENTIMENT, k] = felt
+            _strongest(adds, length, SENTIMENT, k, reasons)
 
 
-def _reasons(
-    length: int,
-    products: int,
-    parts: Mapping[pb.Part.ValueType, FloatArray],
-    events: Mapping[pb.Part.ValueType, FloatArray],
-) -> list[Reasons]:
-    """As `explain` gives them.
+@compiled
+def _added(
+    rows: ReadOnlyVector[np.int64],
+    content_rows: ReadOnlyVector[np.int32],
+    content: ReadOnlyVector[np.float32],
+    boosts: ReadOnlyVector[np.float32],
+    shares: ReadOnlyVector[np.float32],
+    popularity_out: float,
+    reasons: Reasons,
+) -> None:
+    """Put in what is added to products one by one: content, boosts, and less of popularity.
 
     Args:
-        length: of the window.
-        products: K.
-        parts: what each adds, (K,).
-        events: what the newest n events of the window add to some of the parts, (n, K); n may differ.
+        content_rows, content, shares: as in `Served`.
+        boosts: (A,); empty: there are none.
     """
-    counts = np.zeros((len(parts), products), np.int64)
-    places = np.zeros((len(parts), products, MOST_EVENTS), np.int64)
-    adds = np.zeros((len(parts), products, MOST_EVENTS), np.float32)
-    reasons = []
-    for n, part in enumerate(sorted(parts)):
-        if part in events:
-            _strongest(np.ascontiguousarray(events[part]), length, counts[n], places[n], adds[n])
-        reasons.append(Reasons(part, parts[part], counts[n], places[n], adds[n]))
-    return reasons
+    for k in range(len(rows)):
+        if popularity_out:
+            reasons.scores[TRENDING, k] -= np.float32(popularity_out) * np.log(shares[rows[k]])
+        place = np.searchsorted(content_rows, rows[k])
+        if place < len(content_rows) and content_rows[place] == rows[k]:
+            reasons.scores[CONTENT, k] = content[place]
+        if len(boosts):
+            reasons.scores[BOOST, k] = boosts[rows[k]]
 
 
 class HeadVectors:
@@ -307,34 +302,116 @@ class HeadVectors:
         self._alone: FloatArray = sum((heads[h] * parts.biases[h] for h in alone), zeros).astype(np.float32)  # (A,)
         counted = [head for head in heads if head in parts.outputs and heads[head]]
         self._only_values = counted == [VALUES]
-        self._values: NDArray[np.float16] | None = None  # (A, D), weighted where the query is not
+        self._values: NDArray[np.uint16] = np.zeros((0, 0), np.uint16)  # (A, D) bits, weighted where the query is not
         self._values_bias = zeros  # (A,) weighted
         self._block = 0  # of the values' query, where queries lie side by side
         if VALUES in counted and not self._only_values:
             weight = heads[VALUES]
-            self._values = (parts.outputs[VALUES] * (weight if one_query else 1.0)).astype(np.float16)
+            halves = (parts.outputs[VALUES] * (weight if one_query else 1.0)).astype(np.float16)
+            self._values = np.ascontiguousarray(halves).view(np.uint16)
             self._values_bias = (weight * parts.biases[VALUES]).astype(np.float32)
             self._block = 0 if one_query else counted.index(VALUES)
 
     def split(
-        self, queries: FloatArray, vectors: FloatArray, biases: FloatArray, rows: NDArray[np.int32]
-    ) -> dict[str, FloatArray]:
-        """What each of `GROUPS` adds, (…, K).
+        self,
+        after_each: ByHead,
+        vectors: FloatArray,
+        biases: FloatArray,
+        version_rows: NDArray[np.int32],
+        rows: IntArray,
+    ) -> ByHead:
+        """What each of `GROUPS` adds before any event and after each, (G, W, n + 1, K); zeros of unknown products.
 
         Args:
-            queries: (…, Q·D) of all heads that count, weighted.
-            vectors: (Q·D, K) of the products, of all heads.
-            biases: (K,) of all heads.
-            rows: (K,) the version's.
+            after_each: (W, n, Q·D) queries of all heads that count, weighted.
+            vectors: (Q·D, A0) of the caller's products, of all heads.
+            biases: (A0,) of all heads.
+            version_rows: (A0 or more,) the caller's row → the version's, -1 where it has none.
+            rows: (K,) the caller's.
         """
-        alone = np.broadcast_to(self._alone[rows], (*queries.shape[:-1], len(rows)))
-        rest: FloatArray = queries @ vectors + (biases - self._alone[rows])
-        if self._only_values:
-            return {SEQUENCE: np.zeros_like(rest), ACTION_VALUES: rest, ALONE: alone}
-        if self._values is None:
-            return {SEQUENCE: rest, ACTION_VALUES: np.zeros_like(rest), ALONE: alone}
-        vectors_q = self._values[rows].astype(np.float32)  # (K, D)
-        d = vectors_q.shape[1]
-        query = queries[..., self._block * d : (self._block + 1) * d]
-        values: FloatArray = query @ vectors_q.T + self._values_bias[rows]
-        return {SEQUENCE: rest - values, ACTION_VALUES: values, ALONE: alone}
+        ways, n, _ = after_each.shape
+        result: ByHead = np.zeros((len(GROUPS), ways, n + 1, len(rows)), np.float32)
+        _split(
+            after_each, vectors, biases, version_rows, rows, self._alone, self._values, self._values_bias, self._block,
+            OF_VALUES if self._only_values else OF_SEQUENCE, result,
+        )  # fmt: skip
+        return result
+
+
+# Half-precision numbers times this are those whose bits begin alike, at single precision.
+_HALF = np.float32(2.0**112)
+
+
+@compiled
+def _add_products(
+    query: ReadOnlyVector[np.float32], vectors: ReadOnlyMatrix[np.float32], out: Vector[np.float32]
+) -> None:
+    """Add the query's product with each of K vectors, (D, K), to what is there, (K,)."""
+    whole = len(query) // 4 * 4
+    for i in range(0, whole, 4):  # four at a time: sums are read and written a fourth as often
+        q0, q1, q2, q3 = query[i], query[i + 1], query[i + 2], query[i + 3]
+        v0, v1, v2, v3 = vectors[i], vectors[i + 1], vectors[i + 2], vectors[i + 3]
+        for k in range(len(out)):
+            out[k] += q0 * v0[k] + q1 * v1[k] + q2 * v2[k] + q3 * v3[k]
+    for i in range(whole, len(query)):
+        for k in range(len(out)):
+            out[k] += query[i] * vectors[i, k]
+
+
+@compiled
+def _split(
+    after_each: Float32Cube,
+    vectors: ReadOnlyMatrix[np.float32],
+    biases: ReadOnlyVector[np.float32],
+    version_rows: ReadOnlyVector[np.int32],
+    rows: ReadOnlyVector[np.int64],
+    alone: ReadOnlyVector[np.float32],
+    values: ReadOnlyMatrix[np.uint16],
+    values_bias: ReadOnlyVector[np.float32],
+    block: int,
+    rest: int,
+    out: ByHead,
+) -> None:
+    """Fill in what each group adds, as `HeadVectors.split` gives it.
+
+    Args:
+        values: (A, D) bits of half-precision numbers; empty: they are not told apart.
+        block: of the values' query in the queries.
+        rest: the group to which all belongs that is not told apart.
+        out: 0 at first.
+    """
+    ways, n, width = after_each.shape
+    products = np.zeros((width, len(rows)), np.float32)
+    bias = np.zeros(len(rows), np.float32)
+    d = values.shape[1]
+    of_values = np.zeros((d, len(rows)), np.float32)
+    bias_of_values = np.zeros(len(rows), np.float32)
+    bits = np.zeros(1, np.int32)
+    number = bits.view(np.float32)
+    for k in range(len(rows)):
+        row = rows[k]
+        place = version_rows[row] if row < len(biases) else -1
+        if place < 0:
+            continue
+        bias[k] = biases[row] - alone[place]
+        for i in range(width):
+            products[i, k] = vectors[i, row]
+        if d:
+            bias_of_values[k] = values_bias[place]
+            for i in range(d):
+                half = np.int32(values[place, i])
+                bits[0] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
+                of_values[i, k] = number[0] * _HALF
+        out[ALONE, :, :, k] = alone[place]
+    for way in range(ways):
+        for events in range(n + 1):
+            of_all, of_these = out[rest, way, events], out[OF_VALUES, way, events]
+            of_all[:] = bias
+            if events:
+                _add_products(after_each[way, events - 1], products, of_all)
+            if d:
+                of_these[:] = bias_of_values
+                if events:
+                    _add_products(after_each[way, events - 1, block * d : (block + 1) * d], of_values, of_these)
+                for k in range(len(rows)):
+                    of_all[k] -= of_these[k]

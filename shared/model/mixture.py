@@ -220,9 +220,9 @@ def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[
 class Separated(NamedTuple):
     """What made `mix` of K products; all together is that."""
 
-    popularity: FloatArray  # (K,)
-    by_event: FloatArray  # (3, n, K) by relation: what each event of the window adds, oldest first
-    sessions: FloatArray  # (K,) what the neighbours' sessions add
+    popularity: Vector[np.float32]  # (K,)
+    by_event: Float32Cube  # (3, n, K) by relation: what each event of the window adds, oldest first
+    sessions: Vector[np.float32]  # (K,) what the neighbours' sessions add
 
 
 def separate(known: Known, window: Window | None, weights: FloatArray, rows: NDArray[np.int64]) -> Separated:
@@ -233,14 +233,13 @@ def separate(known: Known, window: Window | None, weights: FloatArray, rows: NDA
         rows: (K,), each once.
     """
     view, context = _seen(known, window)
-    size = max(known.tally.size, 1 + int(rows.max(initial=0)))
-    popular, sessions = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
-    events: FloatArray = np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32)
-    _separate(
-        known.tally.arrays, _rings(known), view, weights[context], rows, known.tally.size, np.zeros(size, np.float32),
-        popular, sessions, events,
-    )  # fmt: skip
-    return Separated(popular, events, sessions)
+    result = Separated(
+        np.zeros(len(rows), np.float32),
+        np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32),
+        np.zeros(len(rows), np.float32),
+    )
+    _separate(known.tally.arrays, _rings(known), view, weights[context], rows, known.tally.size, result)
+    return result
 
 
 def _room(known: Known, products: int) -> int:
@@ -315,12 +314,8 @@ def _relate(
 
 
 @compiled
-def _listen(t: TallyArrays, rings: Rings, view: View, weight: float, out: Vector[np.float32], product: int) -> float:
-    """Add what the neighbours' sessions hold, as shares times a weight; the share of one product, times the weight.
-
-    Args:
-        product: -1: none.
-    """
+def _neighbours(t: TallyArrays, view: View) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The users that are listened to, and how much an event of each counts."""
     last = min(len(view.products), LAST)
     users = np.empty(last * USERS, np.int64)
     likeness = np.empty(last * USERS)
@@ -351,33 +346,85 @@ def _listen(t: TallyArrays, rings: Rings, view: View, weight: float, out: Vector
                 users[place], likeness[place], match[place] = user, 0.0, lag
                 count += 1
             likeness[place] += (last - lag) / last
-    if not count:
-        return 0.0
-    least = 0.0
-    if count > LISTENED:
-        least = np.partition(likeness[:count], count - LISTENED)[count - LISTENED]
-    total, of_product = 0.0, 0.0
+    least = np.partition(likeness[:count], count - LISTENED)[count - LISTENED] if count > LISTENED else 0.0
+    listened = 0
+    for place in range(count):
+        if likeness[place] >= least:
+            users[listened] = users[place]
+            likeness[listened] = likeness[place] * (1.0 - MATCH_DECAY * match[place])
+            listened += 1
+    return users[:listened], likeness[:listened]
+
+
+@compiled
+def _counted(rings: Rings, users: ReadOnlyVector[np.int64], counts: ReadOnlyVector[np.float64]) -> float:
+    """What all events of some users count together."""
+    total, length = 0.0, rings.products.shape[1]
+    for place in range(len(users)):
+        total += counts[place] * min(rings.events[users[place]], length)
+    return total
+
+
+@compiled
+def _listen(t: TallyArrays, rings: Rings, view: View, weight: float, out: Vector[np.float32]) -> None:
+    """Add what the neighbours' sessions hold, as shares times a weight."""
+    users, counts = _neighbours(t, view)
+    if not len(users):
+        return
+    factor = np.float32(weight / _counted(rings, users, counts))
     length = rings.products.shape[1]
-    for pass_ in range(2):
-        factor = np.float32(weight / total) if pass_ else np.float32(0.0)
-        for place in range(count):
-            if likeness[place] < least:
-                continue
-            counts = likeness[place] * (1.0 - MATCH_DECAY * match[place])
-            user = users[place]
-            kept = min(rings.events[user], length)
-            if not pass_:
-                total += counts * kept
-                continue
-            for slot in range(kept):
-                if rings.argues[user, slot] != ARGUES:
-                    continue  # nor does it leave more to the others
+    for place in range(len(users)):
+        user, adds = users[place], factor * np.float32(counts[place])
+        for slot in range(min(rings.events[user], length)):
+            if rings.argues[user, slot] == ARGUES:  # what does not leaves no more to the others
                 other = rings.products[user, slot]
-                if other == product:
-                    of_product += counts
                 if other < len(out):
-                    out[other] += factor * np.float32(counts)
-    return of_product * weight / total
+                    out[other] += adds
+
+
+@compiled
+def _places(rows: ReadOnlyVector[np.int64]) -> NDArray[np.int16]:
+    """Where each row is among some, each once, by open addressing: a table that stays in the processor's cache."""
+    size = 256
+    while size < 8 * len(rows):
+        size *= 2
+    table = np.full(size, -1, np.int16)
+    for k in range(len(rows)):
+        key = rows[k] & (size - 1)
+        while table[key] >= 0:
+            key = (key + 1) & (size - 1)
+        table[key] = k
+    return table
+
+
+@compiled
+def _place(table: ReadOnlyVector[np.int16], rows: ReadOnlyVector[np.int64], row: int) -> int:
+    """Where a row is among those of the table, -1: nowhere."""
+    key = row & (len(table) - 1)
+    while table[key] >= 0 and rows[table[key]] != row:
+        key = (key + 1) & (len(table) - 1)
+    return int(table[key])
+
+
+@compiled
+def _heard(
+    t: TallyArrays, rings: Rings, view: View, rows: ReadOnlyVector[np.int64], table: ReadOnlyVector[np.int16]
+) -> NDArray[np.float64]:
+    """The share that the neighbours' sessions hold of some products, (K,).
+
+    Args:
+        table: as `_places` gives it.
+    """
+    users, counts = _neighbours(t, view)
+    shares = np.zeros(len(rows))
+    length = rings.products.shape[1]
+    for place in range(len(users)):
+        user = users[place]
+        for slot in range(min(rings.events[user], length)):
+            k = _place(table, rows, rings.products[user, slot])
+            if k >= 0 and rings.argues[user, slot] == ARGUES:
+                shares[k] += counts[place]
+    return shares / _counted(rings, users, counts) if len(users) else shares
 
 
 @compiled
@@ -392,7 +439,7 @@ def _mix(
             _relate(t, row, weights[at], weights[at + LAGS], size, out)
             out[row] += weights[at + 2 * LAGS]
     if len(view.products) and weights[SESSIONS] > 0.0:
-        _listen(t, rings, view, weights[SESSIONS], out, -1)
+        _listen(t, rings, view, weights[SESSIONS], out)
 
 
 @compiled
@@ -408,7 +455,7 @@ def _relations(
             _relate(t, row, 0.0, weights[at + LAGS], size, out[TOGETHER])
             out[ITSELF, row] += weights[at + 2 * LAGS]
     if len(view.products):
-        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[len(RELATIONS)], -1)
+        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[len(RELATIONS)])
 
 
 @compiled
@@ -505,7 +552,8 @@ def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: in
         out[at + LAGS] = together / _divisor(t.together_totals[row], t.pair_totals[1], size)
         out[at + 2 * LAGS] = 1.0 if row == product else 0.0
     if len(view.products):
-        out[SESSIONS] = _listen(t, rings, view, 1.0, np.zeros(0, np.float32), product)
+        only = np.array([product])
+        out[SESSIONS] = _heard(t, rings, view, only, _places(only))[0]
 
 
 @compiled
@@ -516,17 +564,10 @@ def _separate(
     weights: ReadOnlyVector[np.float32],
     rows: ReadOnlyVector[np.int64],
     size: int,
-    room: Vector[np.float32],
-    popular: Vector[np.float32],
-    sessions: Vector[np.float32],
-    events: Float32Cube,
+    out: Separated,
 ) -> None:
-    """Fill in what makes the mixture of some products.
-
-    Args:
-        room: 0 for each product.
-        events: (3, n, K) oldest first.
-    """
+    """Fill in what makes the mixture of some products; `out` is 0 at first."""
+    popular, events, sessions = out
     factors, evenly = _factors(t, weights, size)
     for k in range(len(rows)):
         if rows[k] < size:
@@ -535,13 +576,9 @@ def _separate(
         popular[k] += evenly
     if not len(view.products):
         return
+    table = _places(rows)
     if weights[SESSIONS] > 0.0:
-        _listen(t, rings, view, weights[SESSIONS], room, -1)
-    for k in range(len(rows)):
-        sessions[k] = room[rows[k]]
-    place = np.full(len(room), -1, np.int32)  # row → k
-    for k in range(len(rows)):
-        place[rows[k]] = k
+        sessions[:] = _heard(t, rings, view, rows, table) * weights[SESSIONS]
     for lag in range(len(view.products)):
         row = view.products[lag]
         if row < 0:
@@ -550,7 +587,7 @@ def _separate(
         for q in range(t.starts.shape[0]):
             start = t.starts[q, row]
             for slot in range(start, start + t.sizes[q, row]):
-                k = place[t.neighbours[slot]]
+                k = _place(table, rows, t.neighbours[slot])
                 if k >= 0:
                     following[k] += t.following[slot]
                     together[k] += t.together[slot]
@@ -560,8 +597,9 @@ def _separate(
         for k in range(len(rows)):
             events[NEXT, n, k] = a * following[k]
             events[TOGETHER, n, k] = b * together[k]
-        if place[row] >= 0:
-            events[ITSELF, n, place[row]] = weights[at + 2 * LAGS]
+        itself = _place(table, rows, row)
+        if itself >= 0:
+            events[ITSELF, n, itself] = weights[at + 2 * LAGS]
 
 
 @compiled

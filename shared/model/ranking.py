@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.process.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 FloatArray = NDArray[np.float32]
 
@@ -169,40 +171,134 @@ def ndcg(place: float, k: int) -> float:
     return float(1.0 / np.log2(1.0 + place)) if place <= k else 0.0
 
 
+class Traits(NamedTuple):
+    """What makes products alike: tags with weights, such as categories, and directions, such as learned vectors."""
+
+    tags: Matrix[np.int32]  # (A, T) each once; -1 where there is none, at weight 0
+    weights: Matrix[np.float32]  # (A, T) of a product without tags 0, else of length 1
+    vectors: Matrix[np.float32]  # (V, D) of the first products; the last is that of all others
+    per_length: Vector[np.float32]  # (V,) 1 / length; 0 of a product without a direction
+
+
+class _Pool(NamedTuple):
+    """The traits of P products, one beside the other: what is done to all of them runs along memory."""
+
+    tags: Matrix[np.int32]  # (T, P)
+    weights: Matrix[np.float32]  # (T, P)
+    directions: Matrix[np.float32]  # (D, P) of length 1
+    has_tags: Vector[np.float32]  # (P,) 1, or 0
+    has_direction: Vector[np.float32]
+
+
+@compiled
+def _pool(traits: Traits, rows: ReadOnlyVector[np.int64]) -> _Pool:
+    count, last = len(rows), len(traits.vectors) - 1
+    tags = np.empty((traits.tags.shape[1], count), np.int32)
+    weights = np.empty((traits.tags.shape[1], count), np.float32)
+    directions = np.empty((traits.vectors.shape[1], count), np.float32)
+    has_tags, has_direction = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    for n in range(count):
+        row = rows[n]
+        for t in range(len(tags)):
+            tags[t, n], weights[t, n] = traits.tags[row, t], traits.weights[row, t]
+            if weights[t, n] > 0.0:
+                has_tags[n] = 1.0
+        row = min(row, last)
+        per_length = traits.per_length[row]
+        has_direction[n] = per_length > 0.0
+        for d in range(len(directions)):
+            directions[d, n] = traits.vectors[row, d] * per_length
+    return _Pool(tags, weights, directions, has_tags, has_direction)
+
+
+@compiled
+def _fill_likeness(pool: _Pool, place: int, out: Vector[np.float32]) -> None:
+    """Fill in how alike one of the products is to each, (P,), as `likeness` says."""
+    none = np.float32(0.0)
+    out[:] = none
+    for d in range(len(pool.directions)):
+        x, of_others = pool.directions[d, place], pool.directions[d]
+        for n in range(len(out)):
+            out[n] += x * of_others[n]
+    for n in range(len(out)):
+        out[n] = out[n] if out[n] > none else none
+    for t in range(len(pool.tags)):
+        tag, weight = pool.tags[t, place], pool.weights[t, place]
+        if tag < 0:
+            continue
+        for other in range(len(pool.tags)):
+            tags, weights = pool.tags[other], pool.weights[other]
+            for n in range(len(out)):
+                out[n] += weight * weights[n] if tags[n] == tag else none
+    has_tags, has_direction, both = pool.has_tags[place], pool.has_direction[place], np.float32(2.0)
+    for n in range(len(out)):
+        if has_tags * pool.has_tags[n] + has_direction * pool.has_direction[n] == both:
+            out[n] /= both
+
+
+@compiled
+def _fill_likenesses(traits: Traits, rows: ReadOnlyVector[np.int64], out: Matrix[np.float32]) -> None:
+    pool = _pool(traits, rows)
+    for place in range(len(rows)):
+        _fill_likeness(pool, place, out[place])
+
+
+def likeness(rows: NDArray[np.int64], traits: Traits) -> FloatArray:
+    """The similarity of each pair of P products, (P, P), [0, 1].
+
+    The mean of two cosines, that of their tags and that of their directions, where negative ones count 0; only one of
+    the two where a product lacks the other.
+    """
+    result: FloatArray = np.empty((len(rows), len(rows)), np.float32)
+    _fill_likenesses(traits, rows, result)
+    return result
+
+
 @compiled
 def _diversified(
-    gain: Vector[np.float32], likeness: ReadOnlyMatrix[np.float32], strength: np.float32, order: Vector[np.int64]
+    values: ReadOnlyVector[np.float32],
+    rows: ReadOnlyVector[np.int64],
+    traits: Traits,
+    strength: float,
+    order: Vector[np.int64],
 ) -> None:
-    """Fill in the order; `gain` is changed."""
-    worst = np.zeros(len(gain), np.float32)  # strength · greatest likeness to one above
+    """Fill in the order."""
+    pool, least = _pool(traits, rows), values[rows[-1]]
+    span = float(values[rows[0]]) - float(least)
+    factor = np.float32((1.0 - strength) / span if span > 0.0 else 0.0)
+    gain, alike = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    for n in range(len(rows)):
+        gain[n] = (values[rows[n]] - least) * factor
+    worst = np.zeros(len(rows), np.float32)  # strength · greatest likeness to one above
     for place in range(len(order)):
         best, most = -1, np.float32(-np.inf)
         for n in range(len(gain)):
             if gain[n] > -np.inf and (best < 0 or gain[n] - worst[n] > most):
                 best, most = n, gain[n] - worst[n]
-        order[place] = best
+        order[place] = rows[best]
         gain[best] = -np.inf
-        for n in range(len(gain)):
-            worst[n] = max(worst[n], likeness[best, n] * strength)
+        if place < len(order) - 1:
+            _fill_likeness(pool, best, alike)
+            for n in range(len(gain)):
+                worst[n] = max(worst[n], alike[n] * np.float32(strength))
 
 
-def diversified(scores: FloatArray, likeness: FloatArray, strength: float, count: int) -> NDArray[np.int64]:
-    """An order that repeats itself less: the first `count` of P products given best first, (min(count, P),).
+def diversified(
+    values: FloatArray, rows: NDArray[np.int64], traits: Traits, strength: float, count: int
+) -> NDArray[np.int64]:
+    """An order that repeats itself less: the first `count` of P rows given best first, (min(count, P),).
 
     Maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998): at each place the product with the highest
-    (1 - strength) · relevance - strength · its greatest likeness to any placed above. Relevance is the score, scaled to
-    [0, 1] between the worst and the best of those given. Ties go to the better score.
+    (1 - strength) · relevance - strength · its greatest `likeness` to any placed above. Relevance is the score, scaled
+    to [0, 1] between the worst and the best of those given. Ties go to the better score.
 
     Args:
-        scores: (P,) finite, descending.
-        likeness: (P, P), [0, 1], symmetric.
+        values: (A,) scores; of the rows finite, descending.
+        rows: (P,)
+        traits: of all these rows.
         strength: 0, the order stays, to 1, likeness alone decides all places but the first.
     """
-    places = min(count, len(scores))
-    if not strength or not places:
-        return np.arange(places)
-    span = float(scores[0]) - float(scores[-1])
-    gain = (scores - scores[-1]) * np.float32((1.0 - strength) / span if span else 0.0)  # (P,)
-    order: NDArray[np.int64] = np.empty(places, np.int64)
-    _diversified(gain, np.ascontiguousarray(likeness), np.float32(strength), order)
+    order: NDArray[np.int64] = np.empty(min(count, len(rows)), np.int64)
+    if len(order):
+        _diversified(values, rows, traits, strength, order)
     return order

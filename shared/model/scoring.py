@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from shared.model import ranking
-from shared.model.explained import HeadVectors
+from shared.model.explained import ByHead, HeadVectors
 from shared.model.files import read_version
 from shared.model.format import GOLDEN_TOLERANCE, Golden, Manifest, Parts
 from shared.model.neighbours import Beside, Related
@@ -89,7 +89,7 @@ class Scorer:
         ]
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
-        self._per_length: FloatArray | None = None  # (A + 1, 1) of `_input`, once it is asked for
+        self._per_length: FloatArray | None = None  # (A + 1,) of `_input`, once it is asked for
         if not self._encoder.one_query:
             for c, head in enumerate(np.array(list(manifest.heads))[self._encoder.counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
@@ -120,14 +120,15 @@ class Scorer:
         """What popularity counts in the mixture with `related`."""
         return self.manifest.popularity_weight
 
-    def vectors(self, rows: NDArray[np.int64]) -> FloatArray:
-        """What the encoder is given of each of these products, at length 1, (n, D); zeros where that is nothing."""
-        rows = np.minimum(rows, self.products)
+    def directions(self) -> tuple[FloatArray, FloatArray]:
+        """What the encoder is given of each product, (A + 1, D), the last for all beyond, and 1 / length, (A + 1,).
+
+        Both are zeros where that is nothing. Not to be changed.
+        """
         if self._per_length is None:
-            lengths = np.linalg.norm(self._input, axis=1, keepdims=True)
+            lengths = np.linalg.norm(self._input, axis=1)
             self._per_length = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        unit: FloatArray = self._input[rows] * self._per_length[rows]
-        return unit
+        return self._input, self._per_length
 
     def related(self, window: Window) -> FloatArray:
         """Weighted shares of the products that follow those of the history, (A,)."""
@@ -147,22 +148,19 @@ class Scorer:
             result[:, known] = self._related.by_event(self._beside(window, self._related), rows[known])
         return result
 
-    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> ByHead:
         """What each group of heads says of some products, weighted, before any event of one user and after each one.
 
         Args:
             window: as in `scores`; n events of it are read.
-            rows: (K,) the caller's, of products that the version knows.
+            rows: (K,) the caller's.
 
         Returns:
-            `shared.model.explained.GROUPS` → (W, n + 1, K); the last of each [0] add up to `scores`. Where texts had
-            sentiment W is 2, and [1] is as if they had none.
+            by `shared.model.explained.GROUPS`, (G, W, n + 1, K); the last of [:, 0] add up to `scores`. Where texts had
+            sentiment W is 2, and [:, 1] is as if they had none. Zeros of products that the version does not know.
         """
-        read = self._read(window)
-        after_each = self._after_each(read)  # (W, n, Q·D)
-        queries = np.zeros((len(after_each), after_each.shape[1] + 1, after_each.shape[2]), np.float32)
-        queries[:, 1:] = after_each
-        return self._heads.split(queries, self._items[:, rows], self._bias[rows], self._version_rows[rows])
+        after_each = self._after_each(self._read(window))
+        return self._heads.split(after_each, self._items, self._bias, self._version_rows, rows)
 
     def explains(self, window: Window) -> None:
         """Announce that `by_head` will be called, too: to encode all that it needs at once takes less time."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from replay.order.ordered_copy import Selection
-from services.inference.answer.recommend import likeness, ordered
+from services.inference.answer.recommend import ordered, traits
 from services.inference.knowledge.catalogue import Attributes
 from services.lab.datasets import Describing
 from services.lab.runs import one_thread
@@ -102,7 +102,7 @@ def _judge(
         rows = ordered(values, COUNT, strength, attributes, scorer)
         place = np.flatnonzero(rows == chosen)
         lists.ndcg.append(ranking.ndcg(1.0 + place[0], COUNT) if len(place) else 0.0)
-        alike = likeness(rows, attributes, scorer)
+        alike = ranking.likeness(rows, traits(len(values), attributes, scorer))
         lists.alike.append(float(np.mean([alike[a, b] for a, b in combinations(range(len(rows)), 2)])))
         lists.categories.append(len(np.unique(attributes.tags[rows, 0])))
 

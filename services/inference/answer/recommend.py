@@ -19,17 +19,19 @@ from services.inference.knowledge.catalogue import Attributes
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model import ranking
 from shared.model.explained import Reasons, explain
-from shared.model.ranking import diversified
+from shared.model.ranking import Traits
 from shared.model.scoring import Scorer
 from shared.model.served import COUNTED, SIMILAR, Places, Served, served, similar
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.compiled import Matrix, Vector, compiled
+from shared.process.compiled import Vector
 from shared.state.histories import EVENT_FEATURES, UNSAID, Window, features_of
 
 FloatArray = NDArray[np.float32]
 # Diversity chooses from a pool of this many times the slate's size, within these bounds.
 POOL, LEAST_POOL, MOST_POOL = 5, 50, 500
+# Of products of which nothing is learned.
+_NO_DIRECTIONS: tuple[FloatArray, FloatArray] = np.zeros((1, 0), np.float32), np.zeros(1, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Answer(NamedTuple):
     """A slate, and where it comes from."""
 
     slate: Slate
-    reasons: Sequence[Reasons]  # of the scores, where requested
+    reasons: Reasons | None  # of the scores; None: not requested
     strategy: pb.Strategy.ValueType
     fallback: pb.Fallback.ValueType
     model_version: str
@@ -109,7 +111,7 @@ def recommend(
         strategy = pb.STRATEGY_LEARNED
     model_version = version.manifest.version_id if version is not None and learned else ""
     if not knowledge.catalogue.known:
-        return Answer(NOTHING_PLACED, [], pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
+        return Answer(NOTHING_PLACED, None, pb.STRATEGY_TRENDING, pb.FALLBACK_EMPTY_CATALOGUE, "")
     scored = score(version, viewer.window, slate.wishes, knowledge, knowledge.places)
     epsilon = version.manifest.epsilon if version is not None and learned else 0.0
     placed, reasons = choose(scored, viewer, slate, knowledge, version, epsilon=epsilon, rng=rng)
@@ -220,7 +222,7 @@ def choose(
     *,
     epsilon: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[Slate, list[Reasons]]:
+) -> tuple[Slate, Reasons | None]:
     """The slate, best first, and the reasons of its scores where requested.
 
     Args:
@@ -230,7 +232,7 @@ def choose(
     limit(scored.values, viewer.seen, slate, knowledge)
     placed = place(scored.values, slate, knowledge, version, epsilon=epsilon, rng=rng)
     if not len(placed.rows) or not slate.wishes.explain:
-        return placed, []
+        return placed, None
     out = scored.popularity_out
     return placed, explain(scored.served, version, viewer.window, placed.rows, knowledge, scored.boosts, out)
 
@@ -280,9 +282,19 @@ def ordered(
     if not diversity:
         return ranking.top_k(values, count)
     pool = ranking.top_k(values, max(count, min(max(POOL * count, LEAST_POOL), MOST_POOL)))
-    head = pool[:MOST_POOL]
-    order = diversified(values[head], likeness(head, attributes, version), diversity, count)
-    return np.concatenate([head[order], pool[MOST_POOL:count]])
+    order = ranking.diversified(values, pool[:MOST_POOL], traits(len(values), attributes, version), diversity, count)
+    return order if count <= MOST_POOL else np.concatenate([order, pool[MOST_POOL:count]])
+
+
+def traits(rows: int, attributes: Attributes, version: Scorer | None) -> Traits:
+    """What makes products alike: their categories and brands (see `Attributes`), and what the version learned of them.
+
+    Args:
+        rows: of products.
+    """
+    attributes.grow_to(rows)
+    vectors, per_length = _NO_DIRECTIONS if version is None else version.directions()
+    return Traits(attributes.tags, attributes.weights, vectors, per_length)
 
 
 def explore(
@@ -318,58 +330,3 @@ def explore(
             best = next(in_order, None)
     placed = np.array(rows, np.int64)
     return Slate(placed, values[placed], np.array(explored, np.bool_), np.array(propensities, np.float64))
-
-
-def likeness(rows: NDArray[np.int64], attributes: Attributes, version: Scorer | None) -> FloatArray:
-    """The similarity of each pair of P products, (P, P), [0, 1].
-
-    The mean of two cosines, that of their categories and brands (see `Attributes`) and that of their learned vectors,
-    where negative ones count 0; only one of the two where a product lacks the other.
-    """
-    named, similarity = _attribute_similarity(rows, attributes)
-    if version is None:
-        return similarity
-    vectors = version.vectors(rows)  # (P, D)
-    learned: NDArray[np.bool_] = np.any(vectors, axis=1)
-    _with_cosines(named, learned, vectors @ vectors.T, similarity)
-    return similarity
-
-
-@compiled
-def _with_cosines(
-    named: Vector[np.bool_], learned: Vector[np.bool_], cosines: Matrix[np.float32], similarity: Matrix[np.float32]
-) -> None:
-    """Make the similarity the mean of itself and the cosine, where both products have both."""
-    for a in range(len(named)):
-        for b in range(len(named)):
-            both = (named[a] and named[b]) + (learned[a] and learned[b])
-            cosine = max(cosines[a, b], np.float32(0.0))
-            similarity[a, b] = (similarity[a, b] + cosine) / np.float32(max(both, 1))
-
-
-def _attribute_similarity(rows: NDArray[np.int64], attributes: Attributes) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Which products have categories or a brand, (P,), and the cosines of these, (P, P)."""
-    tags, weights = attributes.tags[rows], attributes.weights[rows]  # (P, K)
-    similarity: FloatArray = np.empty((len(rows), len(rows)), np.float32)
-    _tag_cosines(tags, weights, attributes.codes, similarity)
-    return np.any(weights, axis=1), similarity
-
-
-@compiled
-def _tag_cosines(tags: Matrix[np.int32], weights: Matrix[np.float32], codes: int, out: Matrix[np.float32]) -> None:
-    """Fill in Σ w_a w_b over the tags that two products have in common, (P, P).
-
-    Args:
-        tags: (P, K) codes, each once; -1 where there is none, at weight 0.
-    """
-    of_code = np.zeros(codes + 1, np.float32)  # the weights of one product's tags; last: no tag
-    for a in range(len(tags)):
-        for k in range(tags.shape[1]):
-            of_code[tags[a, k]] = weights[a, k]
-        for b in range(a, len(tags)):
-            total = np.float32(0.0)
-            for k in range(tags.shape[1]):
-                total += of_code[tags[b, k]] * weights[b, k]
-            out[a, b] = out[b, a] = total
-        for k in range(tags.shape[1]):
-            of_code[tags[a, k]] = np.float32(0.0)

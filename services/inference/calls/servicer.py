@@ -12,7 +12,7 @@ import numpy as np
 from grpc import StatusCode
 
 from services.inference.answer import messages
-from services.inference.answer.messages import past_events
+from services.inference.answer.messages import NO_EVENTS, past_events
 from services.inference.answer.recommend import SlateRequest, Viewer, choose, recommend, score, score_similar, viewer_of
 from services.inference.calls import requests
 from services.inference.calls.admission import AnswerTime, Context, Refusal, TurnQueue, WaitingRoom
@@ -124,7 +124,7 @@ class Servicer(RecommenderServiceServicer):
         assert viewer.window is not None, "the product has a row"  # noqa: S101
         scored = score_similar(row, version, viewer.window, wishes, knowledge)
         slate, reasons = choose(scored, viewer, wanted, knowledge, version)
-        events = past_events("", viewer, knowledge) if reasons else []
+        events = NO_EVENTS if reasons is None else past_events("", viewer, knowledge)
         response = pb.SimilarProductsResponse(model_version=version.manifest.version_id if version is not None else "")
         return response.SerializeToString() + messages.written(slate, wishes, knowledge.catalogue, reasons, events)
 
@@ -141,7 +141,7 @@ class Servicer(RecommenderServiceServicer):
             rng=self._rng,
         )
         self._metrics.recommendations(answer.strategy, answer.fallback).inc()
-        events = past_events(user_id, viewer, knowledge) if answer.reasons else []
+        events = NO_EVENTS if answer.reasons is None else past_events(user_id, viewer, knowledge)
         response = pb.RecommendResponse(
             model_version=answer.model_version,
             strategy=answer.strategy,

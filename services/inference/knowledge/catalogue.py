@@ -185,11 +185,6 @@ class Attributes:
         self._members: dict[int, set[int]] = {}  # a category's code → rows
         self._rows: dict[int, NDArray[np.int32]] = {}  # likewise, as arrays, until a member changes
 
-    @property
-    def codes(self) -> int:
-        """The number of codes."""
-        return len(self._codes)
-
     def grow_to(self, rows: int) -> None:
         """Make room for this many rows; the attributes of new ones are unknown."""
         if rows <= len(self.price):

@@ -13,21 +13,23 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.answer.messages import PastEvent, past_events, written
+from services.inference.answer.messages import PastEvents, past_events, written
 from services.inference.answer.recommend import (
     Slate,
     SlateRequest,
     explore,
-    likeness,
     limit,
     place,
     recommend,
     score,
+    traits,
     viewer_of,
 )
+from services.inference.knowledge.catalogue import Attributes
 from services.inference.knowledge.knowledge import Knowledge
 from shared.log.records import DAY_MS, kinds_of
-from shared.model.explained import NOTHING, Reasons
+from shared.model.explained import NOTHING, PARTS, Reasons
+from shared.model.ranking import likeness
 from shared.model.scoring import load_scorer
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
@@ -214,7 +216,7 @@ def test_likeness_by_hand() -> None:
         ("d", "", []),
     ):
         knowledge.catalogue.upsert(ev.Product(product_id=name, brand=brand, categories=categories))
-    alike = likeness(np.arange(4), knowledge.catalogue.attributes, None)
+    alike = likeness(np.arange(4), traits(4, knowledge.catalogue.attributes, None))
     # Categories weigh 1 and 2 of the root of 5, a brand 0.5, together of length 1.
     both, widest, brand = 1 / 1.25, (1 / 5) / 1.25, 0.25 / 1.25
     expected = [[1, both, widest + brand, 0], [both, 1, widest, 0], [widest + brand, widest, 1, 0], [0, 0, 0, 0]]
@@ -222,10 +224,10 @@ def test_likeness_by_hand() -> None:
 
 
 class Vectors:
-    """A version's vectors of three products; it has learned nothing of the third."""
+    """A version's vectors of two products; it has learned nothing of others."""
 
-    def vectors(self, rows: Any) -> Any:
-        return np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32)[rows]
+    def directions(self) -> Any:
+        return np.array([[2, 0], [0.6, 0.8], [0, 0]], np.float32), np.array([0.5, 1, 0], np.float32)
 
 
 def test_likeness_is_the_mean_of_what_both_products_have() -> None:
@@ -233,13 +235,21 @@ def test_likeness_is_the_mean_of_what_both_products_have() -> None:
     for name, categories in (("a", ["All"]), ("b", ["all"]), ("c", ["All"])):
         knowledge.catalogue.upsert(ev.Product(product_id=name, categories=categories))
     version: Any = Vectors()
-    alike = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    alike = likeness(np.arange(3), traits(3, knowledge.catalogue.attributes, version))
     assert alike == pytest.approx(np.array([[1, 0.8, 1], [0.8, 1, 1], [1, 1, 1]]), abs=1e-6)
     knowledge.catalogue.remove("c")
-    alike = likeness(np.arange(3), knowledge.catalogue.attributes, version)
+    alike = likeness(np.arange(3), traits(3, knowledge.catalogue.attributes, version))
     assert alike == pytest.approx(np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]), abs=1e-6)
     knowledge.catalogue.remove("b")
-    assert likeness(np.arange(2), knowledge.catalogue.attributes, version)[0, 1] == pytest.approx(0.6)
+    assert likeness(np.arange(2), traits(2, knowledge.catalogue.attributes, version))[0, 1] == pytest.approx(0.6)
+
+
+def test_products_that_only_events_name_are_told_apart_too() -> None:
+    attributes = Attributes(rows=2)
+    attributes.set(1, ev.Product(categories=["All"]))
+    of_all = traits(3000, attributes, None)
+    assert len(of_all.tags) >= 3000
+    assert likeness(np.array([1, 2999]), of_all).tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize("user", ["", "ann"])
@@ -300,6 +310,7 @@ def test_exploration_goes_by_the_diversified_order() -> None:
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 NUMBERS = st.floats(-100.0, 100.0, width=32)
+KINDS, TIMES = st.sampled_from(ev.EventKind.values()), st.integers(0, 7_258_118_399_999)
 
 
 @settings(deadline=None)  # the first draws are slow on a busy machine
@@ -321,20 +332,24 @@ def test_what_is_written_is_what_messages_made_one_by_one_say(data: st.DataObjec
     places = [(row, data.draw(NUMBERS), data.draw(st.booleans()), data.draw(st.floats(0.001, 1))) for row in rows]
     columns = zip((np.int64, np.float32, np.bool_, np.float64), zip(*places, strict=True), strict=True)
     slate = Slate(*(np.array(values, kind) for kind, values in columns))
-    events: list[PastEvent] = [
-        (data.draw(st.sampled_from(ids)), ev.EventKind.Value(kind), data.draw(st.integers(0, 7_258_118_399_999)))
-        for kind in data.draw(st.lists(st.sampled_from(ev.EventKind.keys()), max_size=4))
-    ]
-    reasons = [
-        Reasons(
-            part,
-            np.array([data.draw(NUMBERS) for _ in rows], np.float32),
-            np.array([data.draw(st.integers(0, min(3, len(events)))) for _ in rows], np.int64),
-            np.array([[data.draw(st.integers(0, max(0, len(events) - 1))) for _ in range(3)] for _ in rows], np.int64),
-            np.array([[data.draw(NUMBERS) for _ in range(3)] for _ in rows], np.float32),
-        )
-        for part in sorted(data.draw(st.sets(st.sampled_from(pb.Part.values()[1:]))))
-    ]
+    of_window = data.draw(st.lists(st.tuples(st.sampled_from(rows), KINDS, TIMES), max_size=6))
+    logged = data.draw(st.integers(0, len(of_window)))
+    first, length = data.draw(st.integers(0, 9)), len(of_window) + data.draw(st.integers(1, 3))
+    kinds, times = np.zeros(length, np.uint8), np.zeros(length, np.int64)
+    past = []  # (product_id, kind, ms)
+    for n, (row, kind, at_ms) in enumerate(of_window):
+        if n < logged:
+            kinds[(first + n) % length], times[(first + n) % length] = kind, at_ms
+        past.append((ids[row], *((kind, at_ms) if n < logged else (ev.EVENT_KIND_VIEW, 0))))
+    events = PastEvents(np.array([row for row, _, _ in of_window], np.int32), logged, first, kinds, times)
+    reasons = Reasons.none(len(rows))
+    for part in data.draw(st.sets(st.sampled_from(pb.Part.values()[1:]))):
+        for k in range(len(rows)):
+            reasons.scores[part, k] = data.draw(NUMBERS)
+            reasons.counts[part, k] = data.draw(st.integers(0, min(3, len(past))))
+            for n in range(reasons.counts[part, k]):
+                reasons.places[part, k, n] = data.draw(st.integers(0, len(past) - 1))
+                reasons.adds[part, k, n] = data.draw(NUMBERS)
     products = []
     for k, (row, score_, explored, propensity) in enumerate(places):
         message = pb.RecommendedProduct(product_id=ids[row], score=score_, explored=explored, propensity=propensity)
@@ -342,15 +357,16 @@ def test_what_is_written_is_what_messages_made_one_by_one_say(data: st.DataObjec
             message.product.CopyFrom(catalogue.product(row))
             for name in set(fields) - set(paths):
                 message.product.ClearField(name)  # type: ignore[arg-type]
-        for part, scores, counts, at, adds in reasons:
-            if not counts[k] and abs(scores[k]) <= NOTHING:
+        for part in range(PARTS):
+            scores, counts, at, adds = (of_all[part, k] for of_all in reasons)
+            if not counts and abs(scores) <= NOTHING:
                 continue
-            reason = message.reasons.add(part=part, score=scores[k])
-            for n in range(counts[k]):
-                product, kind, at_ms = events[at[k, n]]
-                reason.events.add(product_id=product, kind=kind, event_time_ms=at_ms, score=adds[k, n])
-            if part == pb.PART_ITSELF and counts[k]:
-                reason.times = sum(event[:2] == events[at[k, 0]][:2] for event in events)
+            reason = message.reasons.add(part=pb.Part.Name(part), score=scores)  # type: ignore[arg-type]
+            for n in range(counts):
+                product, kind, at_ms = past[at[n]]
+                reason.events.add(product_id=product, kind=kind, event_time_ms=at_ms, score=adds[n])
+            if part == pb.PART_ITSELF and counts:
+                reason.times = sum(event[:2] == past[at[0]][:2] for event in past)
         products.append(message)
     wishes = pb.Wishes()
     wishes.product_fields.paths.extend(paths)

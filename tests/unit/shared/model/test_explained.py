@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
-from shared.model.explained import ACTION_VALUES, ALONE, NOTHING, SEQUENCE, Reasons, explain
+from shared.model.explained import ALONE, GROUPS, MOST_EVENTS, NOTHING, OF_SEQUENCE, OF_VALUES, PARTS, Reasons, explain
 from shared.model.served import COUNTED, served
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import (
@@ -37,7 +36,7 @@ FloatArray = NDArray[np.float32]
 SENTIMENT = EVENT_FEATURES.index("sentiment")
 
 # What each policy's scores may be made of.
-PARTS = {
+OF_POLICIES = {
     "trending": {PART_TRENDING},
     **{name: {PART_TRENDING, PART_CO_OCCURRENCE} for name in ("repeat", "markov", "itemknn", "ease")},
     **{name: {PART_SEQUENCE} for name in ("ials", "bpr", "gru4rec", "sasrec")},
@@ -63,12 +62,11 @@ class Reason(NamedTuple):
     events: tuple[tuple[int, float], ...]
 
 
-def each(reasons_by_part: list[Reasons]) -> list[dict[int, Reason]]:
+def each(reasons: Reasons) -> list[dict[int, Reason]]:
     """Of each product its reasons by part."""
-    assert [reasons.part for reasons in reasons_by_part] == sorted({reasons.part for reasons in reasons_by_part})
-    of_each: list[dict[int, Reason]] = [{} for _ in reasons_by_part[0].scores]
-    for part, *of_products in reasons_by_part:
-        for of_one, score, count, places, adds in zip(of_each, *of_products, strict=True):
+    of_each: list[dict[int, Reason]] = [{} for _ in reasons.scores[0]]
+    for part in range(PARTS):
+        for of_one, score, count, places, adds in zip(of_each, *(of_all[part] for of_all in reasons), strict=True):
             if count or abs(score) > NOTHING:
                 of_one[part] = Reason(part, score, tuple(zip(places[:count], adds[:count], strict=True)))
     return of_each
@@ -95,9 +93,9 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
             given |= set(reasons)
             for reason in reasons.values():
-                assert len(reason.events) <= 3
+                assert len(reason.events) <= MOST_EVENTS
                 assert all(0 <= place < window.lengths[0] for place, _ in reason.events)
-    assert given == PARTS[name] | {PART_CONTENT, PART_BOOST}
+    assert given == OF_POLICIES[name] | {PART_CONTENT, PART_BOOST}
 
 
 def test_of_freshet_without_heads_the_tally_alone_is_the_reason() -> None:
@@ -113,9 +111,10 @@ def test_of_freshet_without_heads_the_tally_alone_is_the_reason() -> None:
                 given |= set(reasons)
         assert given == {PART_TRENDING, PART_CO_OCCURRENCE, PART_ITSELF, PART_NEIGHBOURS}
         scored = served(version, None, stream.known)
-        (reasons,) = explain(scored, None, None, rows, stream.known)
-        assert reasons.part == PART_TRENDING
-        assert reasons.scores == pytest.approx(scored.values.tolist(), abs=1e-5), "nobody's history"
+        reasons = explain(scored, None, None, rows, stream.known)
+        assert reasons.scores[PART_TRENDING] == pytest.approx(scored.values.tolist(), abs=1e-5), "nobody's history"
+        assert not np.delete(reasons.scores, PART_TRENDING, axis=0).any()
+        assert not reasons.counts.any()
 
 
 def test_itself_is_told_by_events_with_the_very_product_and_co_occurrence_by_others(tmp_path: Path) -> None:
@@ -170,28 +169,27 @@ class Separated:
     """A version that gives three products the scores it is made with, after a history of two events."""
 
     history_length = 2
-    products = 3
     mixture = None
 
-    def __init__(self, popularity_weight: float, related: FloatArray, heads: Mapping[str, FloatArray]) -> None:
+    def __init__(self, popularity_weight: float, related: FloatArray, heads: FloatArray) -> None:
         self.popularity_weight = popularity_weight
         self._related = related  # (2, 3)
-        self._heads = heads  # group → (1 or 2, 3, 3): as if no text had any sentiment, and as it was
+        self._heads = heads  # (G, 1 or 2, 3, 3): as if no text had any sentiment, and as it was
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
         total: FloatArray = self._related.sum(axis=0)
         return total
 
     def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        total: FloatArray = sum((head[-1, -1] for head in self._heads.values()), np.zeros(3, np.float32))
+        total: FloatArray = self._heads[:, -1, -1].sum(axis=0)
         return total
 
     def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:  # noqa: ARG002
         return np.pad(self._related, ((0, 0), (0, 1)))[:, np.minimum(rows, 3)]  # none of products that came later
 
-    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, FloatArray]:
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:
         ways = slice(None, None, -1) if window.features[0, :, SENTIMENT].any() else slice(1)
-        return {group: head[ways][..., rows] for group, head in self._heads.items()}
+        return np.ascontiguousarray(self._heads[:, ways][..., np.minimum(rows, 2)])
 
 
 def history(*sentiments: float) -> Window:
@@ -212,13 +210,12 @@ def array(*rows: object) -> FloatArray:
 
 
 def test_each_part_is_told_by_the_events_that_made_it() -> None:
-    nothing = np.zeros((2, 3, 3), np.float32)
-    sequence, values, alone = nothing.copy(), nothing.copy(), nothing.copy()
-    sequence[:, :, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
-    values[:, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
-    alone[:, :, 0] = 0.25
+    heads = np.zeros((len(GROUPS), 2, 3, 3), np.float32)
+    heads[OF_SEQUENCE, :, :, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
+    heads[OF_VALUES, :, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
+    heads[ALONE, :, :, 0] = 0.25
     related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
-    version = Separated(0.5, related, {SEQUENCE: sequence, ACTION_VALUES: values, ALONE: alone})
+    version = Separated(0.5, related, heads)
     trending, rows = popularity(0, 0, 1, 1, 2, 2), np.array([0, 1])
     shares = trending.shares()
     window = history(0.0, 0.0, 0.8)  # of three events, the oldest of which the version does not look at
@@ -249,10 +246,11 @@ def approx(numbers: list[float]) -> Any:
     st.booleans(),
 )
 def test_parts_add_up(heads: list[float], related: list[float], popularity_weight: float, feels: bool) -> None:
-    groups = dict(zip((SEQUENCE, ACTION_VALUES, ALONE), array(*heads).reshape(3, 1, 3, 3), strict=True))
-    twice = {group: np.concatenate([reasons, reasons + 1.0]) if feels else reasons for group, reasons in groups.items()}
-    twice[ALONE] = groups[ALONE].repeat(2, axis=0)
-    version = Separated(popularity_weight, array(*related).reshape(2, 3), twice)
+    groups = array(*heads).reshape(3, 1, 3, 3)
+    if feels:
+        groups = np.concatenate([groups, groups + np.float32(1.0)], axis=1)
+        groups[ALONE, 1] = groups[ALONE, 0]
+    version = Separated(popularity_weight, array(*related).reshape(2, 3), groups)
     trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
     scored = served(version, window, trending)
     for row, reasons in zip(rows, each(explain(scored, version, window, rows, trending)), strict=True):

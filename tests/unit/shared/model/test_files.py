@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from shared.model.explained import OF_SEQUENCE, OF_VALUES
 from shared.model.files import read_manifest, read_version, write_version
 from shared.model.format import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
 from shared.model.mixture import CONTEXTS, DEFAULT, EXPERT_NAMES
@@ -372,9 +373,9 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
     values = manifest.heads["q"] * (
         after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
     )  # (3, A)
-    by_head_ = scorer.by_head(two_events, rows.astype(np.int64))
-    assert np.allclose(by_head_["values"][0], values, atol=1e-2), "kept at half precision"
-    assert np.allclose(sum(part[0, -1] for part in by_head_.values()), wanted, atol=1e-4)
+    groups = scorer.by_head(two_events, rows.astype(np.int64))
+    assert np.allclose(groups[OF_VALUES, 0], values, atol=1e-2), "kept at half precision"
+    assert np.allclose(groups[:, 0, -1].sum(axis=0), wanted, atol=1e-4)
 
 
 def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -483,15 +484,13 @@ def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None
     groups = scorer.by_head(four_events, rows)
     for n in range(1, 5):
         part = Window(four_events.products, four_events.features, np.array([n], np.int32))
-        assert np.allclose(
-            sum(said_by_group[0, n] for said_by_group in groups.values()), scorer.scores(part)[rows], atol=1e-5
-        )
-    assert np.ptp(groups["sequence"][0], axis=0).min() > 1e-3, "the history counts"
+        assert np.allclose(groups[:, 0, n].sum(axis=0), scorer.scores(part)[rows], atol=1e-5)
+    assert np.ptp(groups[OF_SEQUENCE, 0], axis=0).min() > 1e-3, "the history counts"
     model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
     del model.graph.output[1]
     replace(folder, "encoder.onnx", model.SerializeToString())
     older = scorer_of(folder).by_head(four_events, rows)
-    assert all(np.allclose(older[group], groups[group], atol=1e-5) for group in groups)
+    assert np.allclose(older, groups, atol=1e-5)
 
 
 def test_what_each_event_shares_in_what_follows(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -353,6 +354,7 @@ def test_whoever_takes_the_mixture_apart_finds_the_same_whole(made: Shopping) ->
         assert parts == pytest.approx(whole, abs=1e-5)
 
 
+@settings(deadline=None)  # Python's own loops are slow on a busy machine
 @given(shopping())
 def test_what_is_compiled_computes_what_is_written(made: Shopping) -> None:
     known, size = made.known, made.known.tally.size
@@ -364,34 +366,49 @@ def test_what_is_compiled_computes_what_is_written(made: Shopping) -> None:
         shapes: dict[Any, tuple[Any, ...]] = {
             mixture._mix: (t, rings, view, weights, size, np.zeros(size, np.float32)),
             mixture._groups: (t, rings, view, weights, size, np.zeros((POPULARITY + 4, size), np.float32)),
-            mixture._separate: (
-                *(t, rings, view, weights, rows, size, np.zeros(size, np.float32), np.zeros(size, np.float32)),
-                *(np.zeros(size, np.float32), np.zeros((3, len(view.products), size), np.float32)),
-            ),
         }
         for row in rows[:2].tolist():
             of_product = (t, rings, view, row, size, np.zeros(EXPERTS))
             assert_same(mixture._of_product, of_product)
-            assert_same(mixture._listen, (t, rings, view, 0.3, np.zeros(size, np.float32), row))
         for row in view.products.tolist():
             if row >= 0:
                 assert_same(mixture._relate, (t, row, 0.2, 0.1, size, np.zeros(size, np.float32)))
+        assert_same(mixture._listen, (t, rings, view, 0.3, np.zeros(size, np.float32)))
+        assert_same(mixture._heard, (t, rings, view, rows, mixture._places(rows)))
+        separated = (size, (3, len(view.products), size), size)
+        parts = mixture.Separated(*(np.zeros(shape, np.float32) for shape in separated))
+        assert_same(mixture._separate, (t, rings, view, weights, rows, size, parts))
         assert_same(mixture._popular, (t, weights, size, np.zeros(size, np.float32)))
         for function, arguments in shapes.items():
             assert_same(function, arguments)
 
 
 def assert_same(function: Any, arguments: tuple[Any, ...]) -> None:
-    """Compiled and as Python runs it a function gives the same, and fills the last array alike, but for rounding."""
-    place = next(n for n in reversed(range(len(arguments))) if isinstance(arguments[n], np.ndarray))
+    """Compiled and as Python runs it a function gives the same, and fills the last array, or tuple of them, alike."""
+    place = next(n for n in reversed(range(len(arguments))) if isinstance(arguments[n], np.ndarray | tuple))
     filled = []
     for one in (function, function.py_func):
-        given_ones = list(arguments)
-        given_ones[place] = arguments[place].copy()
+        given_ones = [*arguments]
+        given_ones[place] = copy.deepcopy(arguments[place])
         filled.append((one(*given_ones), given_ones[place]))
     (value, array), (other_value, other_array) = filled
     assert value == (None if other_value is None else pytest.approx(other_value, rel=1e-6))
-    assert np.allclose(array, other_array, rtol=1e-6, atol=0.0)
+    arrays, others = ((filled,) if isinstance(filled, np.ndarray) else filled for filled in (array, other_array))
+    for of_one, of_other in zip(arrays, others, strict=True):
+        assert np.allclose(of_one, of_other, rtol=1e-6, atol=0.0)
+
+
+def test_places_are_found_among_rows_that_collide_and_nowhere_else() -> None:
+    rows = np.array([7, 7 + 256, 8, 7 + 512, 255, 511, 1_000_000, 0])
+    table = mixture._places(rows)
+    assert [mixture._place(table, rows, int(row)) for row in rows] == list(range(len(rows)))
+    assert [mixture._place(table, rows, row) for row in (9, 7 + 768, 256, 511 + 256, 1_000_001)] == [-1] * 5
+    many = np.arange(0, 40_000, 40)
+    table = mixture._places(many)
+    assert len(table) == 8192
+    assert [mixture._place(table, many, row) for row in range(40_000)] == [
+        -1 if row % 40 else row // 40 for row in range(40_000)
+    ]
 
 
 def test_blends_are_ranked_as_counting_ranks_them() -> None:

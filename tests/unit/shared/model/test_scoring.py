@@ -11,11 +11,13 @@ from shared.model.scoring import load_scorer
 from tests.support.versions import tiny_version
 
 
-def test_vectors_have_length_one_and_unknown_products_none(tmp_path: Path) -> None:
+def test_directions_are_what_was_learned_and_unknown_products_have_none(tmp_path: Path) -> None:
     announced = tiny_version(tmp_path, "v1", {"p0": 0.0, "p1": 0.0})
     rows = {"other": 0, "p1": 1, "p0": 2}
     scorer = load_scorer(tmp_path / "v1", announced.manifest_sha256, rows.__getitem__, lambda: len(rows))
     learned = read_version(tmp_path / "v1", announced.manifest_sha256)[1].input  # (2, D), of p0 and p1
-    vectors_ = scorer.vectors(np.array([2, 1, 0, 7]))
-    assert np.allclose(vectors_[:2], learned / np.linalg.norm(learned, axis=1, keepdims=True), atol=1e-6)
-    assert not vectors_[2:].any()
+    vectors, per_length = scorer.directions()
+    assert np.allclose(vectors[[2, 1]], learned)
+    assert np.allclose(per_length[[2, 1]], 1.0 / np.linalg.norm(learned, axis=1), atol=1e-6)
+    assert not vectors[[0, 3]].any(), "the product that the version does not know, and all beyond"
+    assert not per_length[[0, 3]].any()

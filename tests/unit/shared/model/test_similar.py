@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content, ContentSettings
 from shared.model import ranking
-from shared.model.explained import explain
+from shared.model.explained import GROUPS, explain
 from shared.model.served import SimilarSettings, similar
 from shared.pb.freshet.v1.events_pb2 import Product
 from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
@@ -58,9 +58,9 @@ def test_without_a_version_what_is_like_it_and_nothing_else() -> None:
     assert ranking.top_k(scored.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
     rows, likeness = content.likeness.beside(0)
     assert scored.values[rows].tolist() == likeness.tolist()
-    reasons = {reason.part: reason for reason in explain(scored, None, LOOKED, rows.astype(np.int64), trending)}
-    assert reasons.pop(PART_CONTENT).scores == pytest.approx(scored.values[rows].tolist())
-    assert not any(np.any(reason.scores) for reason in reasons.values())
+    reasons = explain(scored, None, LOOKED, rows.astype(np.int64), trending)
+    assert reasons.scores[PART_CONTENT] == pytest.approx(scored.values[rows].tolist())
+    assert not np.delete(reasons.scores, PART_CONTENT, axis=0).any()
 
 
 def test_popularity_is_taken_out_in_part() -> None:
@@ -87,20 +87,17 @@ def test_likeness_counts_beside_products_with_few_events_and_the_reasons_add_up(
     assert many.content_rows.tolist() == []
     rows = np.arange(5)
     reasons = explain(few, FollowsExplained(), LOOKED, rows, trending, popularity_out=0.25)
-    assert np.sum([reason.scores for reason in reasons], axis=0) == pytest.approx(few.values, abs=1e-4)
-    assert all(reasons[0].scores)
-    assert reasons[0].part == PART_TRENDING
+    assert reasons.scores.sum(axis=0) == pytest.approx(few.values, abs=1e-4)
+    assert reasons.scores[PART_TRENDING].all()
 
 
 class FollowsExplained(Follows):
     """The same, with what each part adds."""
 
-    products = 5
     history_length = 3
 
     def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.related(window)[None, rows]
 
-    def by_head(self, window: Window, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002
-        nothing = np.zeros((1, 2, len(rows)), np.float32)
-        return {"sequence": nothing, "values": nothing, "alone": nothing}
+    def by_head(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:  # noqa: ARG002
+        return np.zeros((len(GROUPS), 1, 2, len(rows)), np.float32)

@@ -110,10 +110,10 @@ class Lent(NamedTuple):
 
 
 @compiled
-def _added(
-    values: ReadOnlyVector[np.float32], popularity: ReadOnlyVector[np.float32], lent: Lent, out: Vector[np.float32]
+def _lend(
+    values: Vector[np.float32], popularity: ReadOnlyVector[np.float32], lent: Lent, out: Vector[np.float32]
 ) -> int:
-    """Fill in what content adds to the scores of cold products, (C,); of how many.
+    """Add what content adds to the scores of cold products, and fill it in, (C,); of how many.
 
     Those without a score, which have the last rows, get nothing; nor do they lend.
 
@@ -136,6 +136,7 @@ def _added(
             if row < len(share):
                 borrowed += lent.weights[place, k] * share[row]
         out[place] = log_of(np.float32(1.0) + lent.counts[place] * of_all * borrowed / share[rows[place]])
+        values[rows[place]] += out[place]
     return len(rows)
 
 
@@ -190,11 +191,11 @@ class Content:
         self._counts.grow_to(1 + int(rows.max(initial=0)))
         return self._counts.fading(self._counts.of(rows))
 
-    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
-        """What content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
+    def lend(self, values: FloatArray, popularity: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Add what content adds to the scores of cold products: their rows (C,), each once, and how much, (C,).
 
         Args:
-            values: (A,) scores without content.
+            values: (A,) scores without content; changed.
             popularity: (A,) shares, each above 0, to which the scores are compared.
         """
         weighed = self._cold.weighed()
@@ -211,7 +212,7 @@ class Content:
             self._popularity, self._entropy = popularity, entropy_of(popularity)
         lent = Lent(rows, beside, weights, self._shares, self.settings.popularity_left, self._entropy)
         more: FloatArray = np.empty(len(rows), np.float32)
-        more = more[: _added(values, popularity, lent, more)]
+        more = more[: _lend(values, popularity, lent, more)]
         return rows[: len(more)], more
 
 

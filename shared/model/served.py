@@ -56,11 +56,11 @@ class Popularity(Protocol):
 class Places(Protocol):
     """Where products belong that have few events or none, such as `shared.content.new_products.Content`."""
 
-    def added(self, values: FloatArray, popularity: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
-        """Rows (C,), each once, and what is added to their scores, (C,).
+    def lend(self, values: FloatArray, popularity: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+        """Add to the scores of some; their rows (C,), each once, and how much, (C,).
 
         Args:
-            values: (A,) scores without it.
+            values: (A,) scores without it; changed.
             popularity: (A,) shares.
         """
         ...
@@ -131,8 +131,7 @@ def served(
                 mixture = mix(shares, popularity_weight, related)
     result = np.empty_like(shares)
     mean = _join(mixture, _NOTHING if learned is None else learned, bool(popularity_weight), result)
-    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.added(result, shares)
-    result[rows] += content
+    rows, content = (_NO_ROWS, _NOTHING) if places is None else places.lend(result, shares)
     return Served(result, shares, experts, popularity_weight, related, learned, mean, rows, content)
 
 

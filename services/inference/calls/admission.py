@@ -58,8 +58,10 @@ QUIET_LOOPS = 14
 # While calls arrive, reading them takes at most this times the turn's computation: refusing alone helps nobody. gRPC
 # refuses unread calls at a lower cost.
 READING = 2.0
-# The round by which the turn's call has computed.
+# The round by which the turn's calls have computed.
 COMPUTED = 2
+# Calls that compute in one turn at most, one after the other: reading takes the same rounds after one as after four.
+TOGETHER = 4
 # Weight of the latest answer in the mean, and what a refused call takes off it, so that a slow moment is forgotten.
 LATEST_ANSWER, FORGOTTEN = 0.1, 0.1
 
@@ -272,7 +274,7 @@ class LoadShedding:
 
 
 class TurnQueue:
-    """A queue of calls, each of which computes without a pause in its turn.
+    """A queue of calls, each of which computes without a pause in its turn; a turn is of `TOGETHER` calls at most.
 
     Args:
         longest_seconds: a call that would wait longer in a standing queue is refused.
@@ -283,13 +285,14 @@ class TurnQueue:
         self._longest_seconds = longest_seconds
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._turn_seconds = 0.0  # decayed mean; 0: not measured yet
+        self._call_seconds = 0.0  # of a turn, shared out among its calls: decayed mean; 0: not measured yet
         self._empty_at = clock()  # when the queue was empty last
         self._refused_at = -SOBER_SECONDS
+        self._calls = 1  # of the turn
         self._arrived = 0  # calls since the turn began, ...
-        self._arrivals = 1.0  # ... and their decayed mean
+        self._arrivals = 1.0  # ... and for each of its calls, their decayed mean
         self._began = 0.0  # clock seconds at the turn's begin, ...
-        self._computed = 0.0  # ... and when its call had computed
+        self._computed = 0.0  # ... and when its calls had computed
         self._in_turn = False  # whether a turn is in progress
         self._loops = 0  # of the event loop since the turn began
         self._quiet_loops = LEAST_LOOPS  # rounds without a call after which none waits inside gRPC
@@ -298,7 +301,7 @@ class TurnQueue:
     @property
     def wait_seconds(self) -> float:
         """How long a call that arrives now would wait."""
-        return len(self._waiting) * self._turn_seconds
+        return len(self._waiting) * self._call_seconds
 
     def refuses(self) -> bool:
         """Whether the call that has just arrived is refused; otherwise it will `take` its turn."""
@@ -317,7 +320,7 @@ class TurnQueue:
     async def take(self) -> None:
         """Wait for the caller's turn, which lasts until its first pause."""
         if not self._in_turn:
-            self._begin()
+            self._begin(1)
             return
         if not self._waiting:
             self._empty_at = self._clock()
@@ -325,9 +328,9 @@ class TurnQueue:
         self._waiting.append(future)
         await future
 
-    def _begin(self) -> None:
-        self._arrivals += LATEST * (self._arrived - self._arrivals)
-        self._arrived = 0
+    def _begin(self, calls: int) -> None:
+        self._arrivals += LATEST * (self._arrived / self._calls - self._arrivals)
+        self._arrived, self._calls = 0, calls
         self._began, self._in_turn, self._loops = self._clock(), True, 0
         self._quiet, self._quiet_loops = 0, LEAST_LOOPS
         asyncio.get_running_loop().call_soon(self._look)
@@ -342,13 +345,16 @@ class TurnQueue:
             asyncio.get_running_loop().call_soon(self._look)
             return
         self._in_turn = False
-        while self._waiting:
+        turn: list[asyncio.Future[None]] = []
+        while self._waiting and len(turn) < TOGETHER:
             future = self._waiting.popleft()
             if not future.done():  # otherwise its client disconnected
-                self._measure(self._clock() - self._began)
-                self._begin()
-                future.set_result(None)
-                return
+                turn.append(future)
+        if turn:
+            self._measure((self._clock() - self._began) / self._calls)
+            self._begin(len(turn))
+        for future in turn:
+            future.set_result(None)
 
     def _is_over(self) -> bool:
         """Whether calls were read for long enough."""
@@ -357,8 +363,8 @@ class TurnQueue:
         return self._clock() - self._computed >= READING * (self._computed - self._began)
 
     def _measure(self, seconds: float) -> None:
-        mean = self._turn_seconds or seconds
-        self._turn_seconds = mean + LATEST * (min(seconds, SLOWEST * mean) - mean)
+        mean = self._call_seconds or seconds
+        self._call_seconds = mean + LATEST * (min(seconds, SLOWEST * mean) - mean)
 
 
 class WaitingRoom:

@@ -47,6 +47,6 @@ def test_new_products_are_placed_beside_what_is_popular_now() -> None:
     values = np.zeros(3, np.float32)
     values[rows] = [-0.01, -12.0, -15.0]
     assert knowledge.places is not None
-    placed, more = knowledge.places.added(values, knowledge.shares())
+    placed, more = knowledge.places.lend(values, knowledge.shares())
     assert placed.tolist() == [rows[2]]
     assert -15.0 < -15.0 + more[0] < -12.0

@@ -133,7 +133,7 @@ def test_what_was_learned_of_new_products_goes_on_too(tmp_path: Path) -> None:
         assert knowledge.places is not None
         scores = np.log(knowledge.shares())
         for _ in range(80):  # a few products get a place with each answer
-            rows, more = knowledge.places.added(scores, knowledge.shares())
+            rows, more = knowledge.places.lend(scores.copy(), knowledge.shares())
         return [*rows.tolist(), *more.tolist()]
 
     states = list(shoppers(400, products=60))

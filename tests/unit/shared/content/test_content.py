@@ -84,7 +84,7 @@ def believed(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def added(content: Content, *values: float, popularity: NDArray[np.float32] | None = None) -> dict[int, float]:
     scores = np.array(values, np.float32)
-    rows, more = content.added(scores, believed(scores) if popularity is None else popularity)
+    rows, more = content.lend(scores, believed(scores) if popularity is None else popularity)
     return dict(zip(rows.tolist(), more.tolist(), strict=True))
 
 
@@ -230,7 +230,10 @@ def test_content_never_takes_and_adds_no_more_than_those_beside_it_have(events: 
     settings = ContentSettings(neighbours=3, events=4, discount=1.0, discount_events=1e9)
     content = shop(*titles, events=events, settings=settings)
     values: NDArray[np.float32] = np.linspace(-5.0, -1.0, 6, dtype=np.float32)
-    rows, more = content.added(values, believed(values))
+    before = values.copy()
+    rows, more = content.lend(values, believed(values))
+    assert values[rows] == pytest.approx(before[rows] + more)
+    values = before
     assert (np.diff(rows) > 0).all()
     assert (more >= 0.0).all()
     assert (np.exp(values[rows] + more) <= np.exp(values[rows]) + np.exp(values.max()) + 1e-6).all()

@@ -105,7 +105,7 @@ def test_inference_and_evaluator_know_the_same_of_listed_products() -> None:
         judging.apply(state)
         values = np.log(serving.shares())
         contents = (serving.products.content, judging.known.products.content)
-        rows = [content.added(values, serving.shares()) for content in contents if content is not None]
+        rows = [content.lend(values.copy(), serving.shares()) for content in contents if content is not None]
         assert rows[0][0].tolist() == rows[1][0].tolist()
         assert rows[0][1].tolist() == rows[1][1].tolist()
     assert len(rows[0][0]), "content places some"

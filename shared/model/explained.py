@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from shared.model.format import VALUES, Parts
 from shared.model.mixture import ITSELF, NEXT, TOGETHER, Separated, separate
+from shared.model.ranking import fill_scores
 from shared.model.served import Popularity, Served
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.compiled import Form, Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.process.compiled import Form, Matrix, ReadOnlyMatrix, ReadOnlyVector, compiled
 from shared.state.histories import Window
 from shared.state.known import Known
 from shared.state.tally import Float32Cube, Int64Cube
@@ -39,7 +40,7 @@ BOOST, OF_ITSELF, NEIGHBOURS = int(pb.PART_BOOST), int(pb.PART_ITSELF), int(pb.P
 # What encoders say of a sequence, what they say of values to come, and what was learned of a product for all users.
 GROUPS = OF_SEQUENCE, OF_VALUES, ALONE = 0, 1, 2
 
-# By group, way, event and product: (G, W, n + 1, K).
+# By group, product, way and event: (G, K, W, n + 1).
 ByHead: TypeAlias = Annotated[NDArray[np.float32], Form(4)]
 
 
@@ -56,10 +57,10 @@ class Explains(Protocol):
         ...
 
     def by_head(self, window: Window, rows: IntArray) -> ByHead:
-        """What each of `GROUPS` adds to some products before any event and after each, (G, W, n + 1, K).
+        """What each of `GROUPS` adds to some products before any event and after each, (G, K, W, n + 1).
 
         As `related_by_event`, of the newest n events that count; quick for the window that was scored last. Where texts
-        had sentiment W is 2, and [:, 1] is as if they had none. What it gives of unknown products means nothing.
+        had sentiment W is 2, and [:, :, 1] is as if they had none. What it gives of unknown products means nothing.
         """
         ...
 
@@ -83,7 +84,7 @@ class Reasons(NamedTuple):
         return cls(scores, counts, np.zeros(events, np.int64), np.zeros(events, np.float32))
 
 
-_NO_HEADS: FloatArray = np.zeros((len(GROUPS), 1, 1, 0), np.float32)
+_NO_HEADS: FloatArray = np.zeros((len(GROUPS), 0, 1, 1), np.float32)
 _NO_VALUES: FloatArray = np.zeros(0, np.float32)
 
 
@@ -215,8 +216,8 @@ def _tell(adds: ReadOnlyMatrix[np.float32], length: int, part: int, reasons: Rea
 @compiled
 def _felt(heads: ByHead, events: int, k: int) -> np.float32:
     """What sentiment adds after so many events."""
-    with_it = heads[OF_SEQUENCE, 0, events, k] + heads[OF_VALUES, 0, events, k]
-    return np.float32(with_it - (heads[OF_SEQUENCE, 1, events, k] + heads[OF_VALUES, 1, events, k]))
+    sequence, values = heads[OF_SEQUENCE, k], heads[OF_VALUES, k]
+    return np.float32(sequence[0, events] + values[0, events] - (sequence[1, events] + values[1, events]))
 
 
 @compiled
@@ -236,18 +237,18 @@ def _learned(
         average: what products get that the version does not know.
         length: of the window.
     """
-    ways, n = heads.shape[1], heads.shape[2] - 1
+    ways, n = heads.shape[2], heads.shape[3] - 1
     adds = np.zeros(n, np.float32)
     for k in range(len(rows)):
         if rows[k] >= len(learned) or learned[rows[k]] == -np.inf:
             reasons.scores[SEQUENCE, k] = average
             continue
-        reasons.scores[TRENDING, k] += heads[ALONE, 0, n, k]
+        reasons.scores[TRENDING, k] += heads[ALONE, k, 0, n]
         for group, part in ((OF_SEQUENCE, SEQUENCE), (OF_VALUES, VALUE)):
-            after = heads[group, ways - 1]
-            reasons.scores[part, k] = after[n, k]
+            after = heads[group, k, ways - 1]
+            reasons.scores[part, k] = after[n]
             for event in range(n):
-                adds[event] = after[event + 1, k] - after[event, k]
+                adds[event] = after[event + 1] - after[event]
             _strongest(adds, length, part, k, reasons)
         if ways > 1:
             felt = _felt(heads, 0, k)
@@ -320,7 +321,7 @@ class HeadVectors:
         version_rows: NDArray[np.int32],
         rows: IntArray,
     ) -> ByHead:
-        """What each of `GROUPS` adds before any event and after each, (G, W, n + 1, K); zeros of unknown products.
+        """What each of `GROUPS` adds before any event and after each, (G, K, W, n + 1); zeros of unknown products.
 
         Args:
             after_each: (W, n, Q·D) queries of all heads that count, weighted.
@@ -330,7 +331,7 @@ class HeadVectors:
             rows: (K,) the caller's.
         """
         ways, n, _ = after_each.shape
-        result: ByHead = np.zeros((len(GROUPS), ways, n + 1, len(rows)), np.float32)
+        result: ByHead = np.zeros((len(GROUPS), len(rows), ways, n + 1), np.float32)
         _split(
             after_each, vectors, biases, version_rows, rows, self._alone, self._values, self._values_bias, self._block,
             OF_VALUES if self._only_values else OF_SEQUENCE, result,
@@ -340,22 +341,6 @@ class HeadVectors:
 
 # Half-precision numbers times this are those whose bits begin alike, at single precision.
 _HALF = np.float32(2.0**112)
-
-
-@compiled
-def _add_products(
-    query: ReadOnlyVector[np.float32], vectors: ReadOnlyMatrix[np.float32], out: Vector[np.float32]
-) -> None:
-    """Add the query's product with each of K vectors, (D, K), to what is there, (K,)."""
-    whole = len(query) // 4 * 4
-    for i in range(0, whole, 4):  # four at a time: sums are read and written a fourth as often
-        q0, q1, q2, q3 = query[i], query[i + 1], query[i + 2], query[i + 3]
-        v0, v1, v2, v3 = vectors[i], vectors[i + 1], vectors[i + 2], vectors[i + 3]
-        for k in range(len(out)):
-            out[k] += q0 * v0[k] + q1 * v1[k] + q2 * v2[k] + q3 * v3[k]
-    for i in range(whole, len(query)):
-        for k in range(len(out)):
-            out[k] += query[i] * vectors[i, k]
 
 
 @compiled
@@ -381,37 +366,33 @@ def _split(
         out: 0 at first.
     """
     ways, n, width = after_each.shape
-    products = np.zeros((width, len(rows)), np.float32)
-    bias = np.zeros(len(rows), np.float32)
-    d = values.shape[1]
-    of_values = np.zeros((d, len(rows)), np.float32)
-    bias_of_values = np.zeros(len(rows), np.float32)
-    bits = np.zeros(1, np.int32)
-    number = bits.view(np.float32)
+    d, shown = values.shape[1], ways * (n + 1)
+    queries = np.zeros((width, shown), np.float32)  # side by side, those before any event are 0
+    for way in range(ways):
+        for event in range(n):
+            for i in range(width):
+                queries[i, way * (n + 1) + event + 1] = after_each[way, event, i]
+    vector, bias = np.empty(width, np.float32), np.empty(shown, np.float32)
+    bits = np.empty(d, np.int32)
+    of_values = bits.view(np.float32)
     for k in range(len(rows)):
         row = rows[k]
         place = version_rows[row] if row < len(biases) else -1
         if place < 0:
             continue
-        bias[k] = biases[row] - alone[place]
+        out[ALONE, k] = alone[place]
         for i in range(width):
-            products[i, k] = vectors[i, row]
-        if d:
-            bias_of_values[k] = values_bias[place]
-            for i in range(d):
-                half = np.int32(values[place, i])
-                bits[0] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
-                of_values[i, k] = number[0] * _HALF
-        out[ALONE, :, :, k] = alone[place]
-    for way in range(ways):
-        for events in range(n + 1):
-            of_all, of_these = out[rest, way, events], out[OF_VALUES, way, events]
-            of_all[:] = bias
-            if events:
-                _add_products(after_each[way, events - 1], products, of_all)
-            if d:
-                of_these[:] = bias_of_values
-                if events:
-                    _add_products(after_each[way, events - 1, block * d : (block + 1) * d], of_values, of_these)
-                for k in range(len(rows)):
-                    of_all[k] -= of_these[k]
+            vector[i] = vectors[i, row]
+        bias[:] = biases[row] - alone[place]
+        of_all, of_these = out[rest, k].reshape(shown), out[OF_VALUES, k].reshape(shown)
+        fill_scores(vector, queries, bias, of_all)
+        if not d:
+            continue
+        for i in range(d):
+            half = np.int32(values[place, i])
+            bits[i] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
+        for i in range(d):
+            of_values[i] *= _HALF
+        bias[:] = values_bias[place]
+        fill_scores(of_values, queries[block * d : (block + 1) * d], bias, of_these)
+        of_all -= of_these

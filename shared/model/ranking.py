@@ -16,12 +16,13 @@ TOGETHER = 4096
 
 
 @compiled
-def _scores(
+def fill_scores(
     query: ReadOnlyVector[np.float32],
     items: ReadOnlyMatrix[np.float32],
     bias: ReadOnlyVector[np.float32],
     out: Vector[np.float32],
 ) -> None:
+    """Fill in the score of every product, as `scores` says."""
     whole = len(query) // 8 * 8
     for begin in range(0, len(out), TOGETHER):
         end = min(len(out), begin + TOGETHER)
@@ -54,7 +55,7 @@ def scores(query: FloatArray, items: FloatArray, bias: FloatArray) -> FloatArray
         bias: (A,) the heads' biases, weighted and summed.
     """
     result: FloatArray = np.empty(len(bias), np.float32)
-    _scores(np.ascontiguousarray(query), np.ascontiguousarray(items), bias, result)
+    fill_scores(np.ascontiguousarray(query), np.ascontiguousarray(items), bias, result)
     return result
 
 
@@ -215,11 +216,7 @@ def _pool(traits: Traits, rows: ReadOnlyVector[np.int64]) -> _Pool:
 def _fill_likeness(pool: _Pool, place: int, out: Vector[np.float32]) -> None:
     """Fill in how alike one of the products is to each, (P,), as `likeness` says."""
     none = np.float32(0.0)
-    out[:] = none
-    for d in range(len(pool.directions)):
-        x, of_others = pool.directions[d, place], pool.directions[d]
-        for n in range(len(out)):
-            out[n] += x * of_others[n]
+    fill_scores(pool.directions[:, place].copy(), pool.directions, np.zeros(len(out), np.float32), out)
     for n in range(len(out)):
         out[n] = out[n] if out[n] > none else none
     for t in range(len(pool.tags)):

@@ -156,8 +156,8 @@ class Scorer:
             rows: (K,) the caller's.
 
         Returns:
-            by `shared.model.explained.GROUPS`, (G, W, n + 1, K); the last of [:, 0] add up to `scores`. Where texts had
-            sentiment W is 2, and [:, 1] is as if they had none. Zeros of products that the version does not know.
+            by `shared.model.explained.GROUPS`, (G, K, W, n + 1); the last of [:, :, 0] add up to `scores`. Where texts
+            had sentiment W is 2, and [:, :, 1] is as if they had none. Zeros of products that it does not know.
         """
         after_each = self._after_each(self._read(window))
         return self._heads.split(after_each, self._items, self._bias, self._version_rows, rows)

@@ -58,7 +58,10 @@ class _Why(NamedTuple):
 @compiled
 def _put_number(out: Vector[np.uint8], at: int, number: int) -> int:
     """Put a varint, not below 0, before `at`; where it begins. As all that follow."""
-    length = 1
+    if number < 128:  # as most are
+        out[at - 1] = number
+        return at - 1
+    length = 2
     while number >> (7 * length):
         length += 1
     for n in range(length):

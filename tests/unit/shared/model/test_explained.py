@@ -174,14 +174,14 @@ class Separated:
     def __init__(self, popularity_weight: float, related: FloatArray, heads: FloatArray) -> None:
         self.popularity_weight = popularity_weight
         self._related = related  # (2, 3)
-        self._heads = heads  # (G, 1 or 2, 3, 3): as if no text had any sentiment, and as it was
+        self._heads = heads  # (G, 3, 1 or 2, 3): as if no text had any sentiment, and as it was
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
         total: FloatArray = self._related.sum(axis=0)
         return total
 
     def scores(self, window: Window) -> FloatArray:  # noqa: ARG002
-        total: FloatArray = self._heads[:, -1, -1].sum(axis=0)
+        total: FloatArray = self._heads[:, :, -1, -1].sum(axis=0)
         return total
 
     def related_by_event(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:  # noqa: ARG002
@@ -189,7 +189,7 @@ class Separated:
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> FloatArray:
         ways = slice(None, None, -1) if window.features[0, :, SENTIMENT].any() else slice(1)
-        return np.ascontiguousarray(self._heads[:, ways][..., np.minimum(rows, 2)])
+        return np.ascontiguousarray(self._heads[:, np.minimum(rows, 2)][:, :, ways])
 
 
 def history(*sentiments: float) -> Window:
@@ -210,10 +210,10 @@ def array(*rows: object) -> FloatArray:
 
 
 def test_each_part_is_told_by_the_events_that_made_it() -> None:
-    heads = np.zeros((len(GROUPS), 2, 3, 3), np.float32)
-    heads[OF_SEQUENCE, :, :, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
-    heads[OF_VALUES, :, :, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
-    heads[ALONE, :, :, 0] = 0.25
+    heads = np.zeros((len(GROUPS), 3, 2, 3), np.float32)
+    heads[OF_SEQUENCE, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
+    heads[OF_VALUES, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
+    heads[ALONE, 0] = 0.25
     related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
     version = Separated(0.5, related, heads)
     trending, rows = popularity(0, 0, 1, 1, 2, 2), np.array([0, 1])
@@ -246,10 +246,10 @@ def approx(numbers: list[float]) -> Any:
     st.booleans(),
 )
 def test_parts_add_up(heads: list[float], related: list[float], popularity_weight: float, feels: bool) -> None:
-    groups = array(*heads).reshape(3, 1, 3, 3)
+    groups = array(*heads).reshape(3, 3, 1, 3)
     if feels:
-        groups = np.concatenate([groups, groups + np.float32(1.0)], axis=1)
-        groups[ALONE, 1] = groups[ALONE, 0]
+        groups = np.concatenate([groups, groups + np.float32(1.0)], axis=2)
+        groups[ALONE, :, 1] = groups[ALONE, :, 0]
     version = Separated(popularity_weight, array(*related).reshape(2, 3), groups)
     trending, window, rows = popularity(0, 1, 1, 2, 3), history(0.0, 0.5 if feels else 0.0), np.arange(4)
     scored = served(version, window, trending)

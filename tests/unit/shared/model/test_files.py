@@ -374,8 +374,8 @@ def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Pat
         after @ parts.outputs["q"].T * (2 if queries > 1 else 1) + parts.biases["q"]
     )  # (3, A)
     groups = scorer.by_head(two_events, rows.astype(np.int64))
-    assert np.allclose(groups[OF_VALUES, 0], values, atol=1e-2), "kept at half precision"
-    assert np.allclose(groups[:, 0, -1].sum(axis=0), wanted, atol=1e-4)
+    assert np.allclose(groups[OF_VALUES, :, 0].T, values, atol=1e-2), "kept at half precision"
+    assert np.allclose(groups[:, :, 0, -1].sum(axis=0), wanted, atol=1e-4)
 
 
 def history_by_history(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -484,8 +484,8 @@ def test_each_event_is_told_by_what_the_heads_say_after_it(folder: Path) -> None
     groups = scorer.by_head(four_events, rows)
     for n in range(1, 5):
         part = Window(four_events.products, four_events.features, np.array([n], np.int32))
-        assert np.allclose(groups[:, 0, n].sum(axis=0), scorer.scores(part)[rows], atol=1e-5)
-    assert np.ptp(groups[OF_SEQUENCE, 0], axis=0).min() > 1e-3, "the history counts"
+        assert np.allclose(groups[:, :, 0, n].sum(axis=0), scorer.scores(part)[rows], atol=1e-5)
+    assert np.ptp(groups[OF_SEQUENCE, :, 0], axis=1).min() > 1e-3, "the history counts"
     model = onnx.load_from_string((folder / "encoder.onnx").read_bytes())
     del model.graph.output[1]
     replace(folder, "encoder.onnx", model.SerializeToString())

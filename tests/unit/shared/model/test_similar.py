@@ -100,4 +100,4 @@ class FollowsExplained(Follows):
         return self.related(window)[None, rows]
 
     def by_head(self, window: Window, rows: NDArray[np.int64]) -> NDArray[np.float32]:  # noqa: ARG002
-        return np.zeros((len(GROUPS), 1, 2, len(rows)), np.float32)
+        return np.zeros((len(GROUPS), len(rows), 1, 2), np.float32)

@@ -22,17 +22,27 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model.ranking import place_of
-from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled, prefetch
 from shared.state.histories import ARGUES, Window
 from shared.state.known import Known
 from shared.state.tally import (
     HALF_LIVES_DAYS,
+    NEIGHBOURS,
+    NEWEST_USERS,
+    NEXT_TOTAL,
+    PAIR_INTS,
     PAIR_ONE,
+    SLOTS,
     SMOOTHING,
+    TOGETHER_TOTAL,
     TRENDING,
+    USER_INTS,
     USERS,
     Float32Cube,
     TallyArrays,
+    partitions_of,
+    prefetch_pairs,
+    room_of,
     total_of,
 )
 
@@ -169,7 +179,8 @@ def mix(known: Known, window: Window | None, weights: FloatArray, products: int)
     """
     view, context = _seen(known, window)
     result: FloatArray = np.zeros(_room(known, products), np.float32)
-    _mix(known.tally.arrays, _rings(known), view, weights[context], known.tally.size, result)
+    of_context = np.ascontiguousarray(weights[context], np.float32)
+    _mix.unchecked(known.tally.arrays, _rings(known), view, of_context, known.tally.size, result)
     return result
 
 
@@ -305,12 +316,19 @@ def _relate(
     t: TallyArrays, product: int, following: float, together: float, size: int, out: Vector[np.float32]
 ) -> None:
     """Add what followed a product, and what came near it."""
-    a = np.float32(following / _divisor(t.next_totals[product], t.pair_totals[0], size))
-    b = np.float32(together / _divisor(t.together_totals[product], t.pair_totals[1], size))
-    for q in range(t.starts.shape[0]):
-        start = t.starts[q, product]
-        for slot in range(start, start + t.sizes[q, product]):
-            out[t.neighbours[slot]] += a * t.following[slot] + b * t.together[slot]
+    a = np.float32(following / _divisor(t.products[product, NEXT_TOTAL], t.pair_totals[0], size))
+    b = np.float32(together / _divisor(t.products[product, TOGETHER_TOTAL], t.pair_totals[1], size))
+    added = np.empty(SLOTS)
+    for q in range(partitions_of(t)):
+        start, in_use, slots = room_of(t.products[product, NEIGHBOURS + q])
+        begin = PAIR_INTS * start
+        neighbours = t.pairs[begin : begin + in_use]
+        nexts = t.pairs[begin + slots : begin + slots + in_use]
+        near = t.pairs[begin + 2 * slots : begin + 2 * slots + in_use]
+        for n in range(in_use):  # what is added first, several at a time
+            added[n] = a * nexts[n] + b * near[n]
+        for n in range(in_use):
+            out[np.uint32(neighbours[n])] += added[n]
 
 
 @compiled
@@ -331,9 +349,9 @@ def _neighbours(t: TallyArrays, view: View) -> tuple[NDArray[np.int64], NDArray[
             again = again or view.products[newer] == row
         if again:
             continue
-        start = t.user_starts[row]
-        for slot in range(start, start + t.user_sizes[row]):
-            user = int(t.users[slot])
+        start, in_use, _ = room_of(t.products[row, NEWEST_USERS])
+        for at in range(USER_INTS * start, USER_INTS * start + in_use):
+            user = int(t.users[at])
             if user == view.user:
                 continue
             key = (user * 2654435761) & (TABLE - 1)
@@ -431,6 +449,12 @@ def _heard(
 def _mix(
     t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]
 ) -> None:
+    for row in view.products:
+        prefetch(t.products, row * t.products.shape[1])
+    for row in view.products:  # their pairs come while popularity is counted
+        if row >= 0:
+            for q in range(partitions_of(t)):
+                prefetch_pairs(t, row, q, PAIR_INTS)
     _popular(t, weights, size, out)
     for lag in range(len(view.products)):
         row = view.products[lag]
@@ -529,12 +553,13 @@ def _share(t: TallyArrays, h: int, product: int, size: int) -> float:
 def _beside(t: TallyArrays, row: int, product: int) -> tuple[int, int]:
     """How often a product followed another, and came near it."""
     following, together = 0, 0
-    for q in range(t.starts.shape[0]):
-        start = t.starts[q, row]
-        for slot in range(start, start + t.sizes[q, row]):
-            if t.neighbours[slot] == product:
-                following += t.following[slot]
-                together += t.together[slot]
+    for q in range(partitions_of(t)):
+        start, in_use, slots = room_of(t.products[row, NEIGHBOURS + q])
+        begin = PAIR_INTS * start
+        for at in range(begin, begin + in_use):
+            if t.pairs[at] == product:
+                following += t.pairs[at + slots]
+                together += t.pairs[at + 2 * slots]
     return following, together
 
 
@@ -548,8 +573,8 @@ def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: in
             continue
         following, together = _beside(t, row, product)
         at = POPULARITY + lag
-        out[at] = following / _divisor(t.next_totals[row], t.pair_totals[0], size)
-        out[at + LAGS] = together / _divisor(t.together_totals[row], t.pair_totals[1], size)
+        out[at] = following / _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size)
+        out[at + LAGS] = together / _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size)
         out[at + 2 * LAGS] = 1.0 if row == product else 0.0
     if len(view.products):
         only = np.array([product])
@@ -584,16 +609,17 @@ def _separate(
         if row < 0:
             continue
         following, together = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        for q in range(t.starts.shape[0]):
-            start = t.starts[q, row]
-            for slot in range(start, start + t.sizes[q, row]):
-                k = _place(table, rows, t.neighbours[slot])
+        for q in range(partitions_of(t)):
+            start, in_use, slots = room_of(t.products[row, NEIGHBOURS + q])
+            begin = PAIR_INTS * start
+            for at in range(begin, begin + in_use):
+                k = _place(table, rows, t.pairs[at])
                 if k >= 0:
-                    following[k] += t.following[slot]
-                    together[k] += t.together[slot]
+                    following[k] += t.pairs[at + slots]
+                    together[k] += t.pairs[at + 2 * slots]
         at, n = POPULARITY + lag, len(view.products) - 1 - lag
-        a = weights[at] / _divisor(t.next_totals[row], t.pair_totals[0], size)
-        b = weights[at + LAGS] / _divisor(t.together_totals[row], t.pair_totals[1], size)
+        a = weights[at] / _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size)
+        b = weights[at + LAGS] / _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size)
         for k in range(len(rows)):
             events[NEXT, n, k] = a * following[k]
             events[TOGETHER, n, k] = b * together[k]

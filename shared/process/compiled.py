@@ -23,7 +23,9 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.core.cgutils import get_or_insert_function, int32_t, ir, voidptr_t
 from numba.core.dispatcher import Dispatcher
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]  # the folder that holds `shared`
@@ -57,6 +59,12 @@ class CompiledFunction(Protocol[Parameters, Result]):
     def py_func(self) -> Callable[Parameters, Result]:
         """The function as Python runs it: what a test compares with."""
 
+    @property
+    def unchecked(self) -> Callable[Parameters, Result]:
+        """The compiled form without a look at the types, which takes longer than all else where a tuple holds arrays:
+        for callers whose arrays can be of no other type. Where an annotation leaves a type open, there is none.
+        """
+
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result: ...
 
 
@@ -75,9 +83,33 @@ def compiled(function: Callable[Parameters, Result]) -> CompiledFunction[Paramet
     dispatcher._cache = _CacheBesideSource(function)  # as `cache=True` sets numba's own
     types = _parameter_types(cast("FunctionType", function))
     if types is not None:
-        dispatcher.compile(types)
+        dispatcher.unchecked = dispatcher.compile(types)
         dispatcher.disable_compile()
     return cast("CompiledFunction[Parameters, Result]", dispatcher)
+
+
+def prefetch(array: NDArray[Any], n: int) -> None:
+    """Let the processor fetch what lies at number `n` of an array, in C order, while it goes on; a hint, in what is
+    compiled alone. Whoever is to read many places that are far apart waits for all of them together, not for each.
+    """
+
+
+@overload(prefetch)
+def _compiled_prefetch(array, n):  # type: ignore[no-untyped-def]  # noqa: ARG001  # numba compares names and annotations
+    return lambda array, n: _prefetch(array, n)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(_: Any, array: Any, n: Any) -> Any:  # noqa: ARG001  # numba gives its type
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, values[0]).data
+        place = builder.bitcast(builder.gep(numbers, [values[1]]), voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [voidptr_t, int32_t, int32_t, int32_t])
+        hint = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(hint, [place, int32_t(0), int32_t(3), int32_t(1)])  # to read it, more than once, and no code
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp), code
 
 
 def _parameter_types(function: Callable[..., Any]) -> tuple[Any, ...] | None:

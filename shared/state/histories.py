@@ -43,6 +43,7 @@ DISAPPOINTED, SILENCED, ARGUES = 0, 1, 2
 UNSAID = (pb.IMPUTED_PRICE, pb.IMPUTED_HELPFULNESS, pb.IMPUTED_RATING, pb.IMPUTED_SENTIMENT)
 
 GAP_CAP_DAYS = 3650.0
+GAP_CAP = math.log1p(GAP_CAP_DAYS)
 CENTURY_MS = 36_525 * DAY_MS
 
 # Where one class of users ends and another begins, in events and in days without any.
@@ -130,8 +131,12 @@ class Histories:
         """
         return self._products, self._times, self._kinds, self._argues, self._counts
 
-    def apply(self, state: pb.StateVector, product: int) -> int:
-        """Append one event and return the user's row."""
+    def apply(self, state: pb.StateVector, product: int, *, disappointed: bool | None = None) -> int:
+        """Append one event and return the user's row.
+
+        Args:
+            disappointed: what `disappoints` says of it; None: it is not known yet.
+        """
         user_id, kind, event_time_ms = state.user_id, state.kind, state.event_time_ms
         row = self.row_of(user_id)
         count, previous_ms = int(self._counts[row]), int(self._newest[row])
@@ -143,7 +148,7 @@ class Histories:
         self._features[row, slot] = features_of(state, previous_ms)
         self._times[row, slot] = event_time_ms
         self._kinds[row, slot] = kind
-        if disappoints(state):
+        if disappoints(state) if disappointed is None else disappointed:
             self._argues[row, (self._products[row] == product) & (self._argues[row] == ARGUES)] = SILENCED
             self._argues[row, slot] = DISAPPOINTED
         else:
@@ -283,9 +288,9 @@ def _arguing(products: NDArray[np.int32], disappointed: NDArray[np.bool_]) -> ND
 
 def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
     """One row of `EVENT_FEATURES`; `previous_ms`: the user's latest event time before, 0 for the first."""
-    has_rating = pb.IMPUTED_RATING not in state.imputed
-    has_text = pb.IMPUTED_SENTIMENT not in state.imputed
-    price = 0.0 if pb.IMPUTED_PRICE in state.imputed else state.price_scaled
+    imputed, price = state.imputed, state.price_scaled
+    has_rating = pb.IMPUTED_RATING not in imputed
+    has_text = pb.IMPUTED_SENTIMENT not in imputed
     days = max(0, state.event_time_ms - previous_ms) / DAY_MS if previous_ms else GAP_CAP_DAYS
     return (
         (state.rating - 3.0) / 2.0 if has_rating else 0.0,
@@ -293,9 +298,9 @@ def features_of(state: pb.StateVector, previous_ms: int) -> tuple[float, ...]:
         state.sentiment,
         float(has_text),
         state.reward,
-        min(1.0, math.log1p(days) / math.log1p(GAP_CAP_DAYS)),
-        0.0 if state.kind in UNPRICED_KINDS else price,
-        state.price_scaled,
+        min(1.0, math.log1p(days) / GAP_CAP),
+        0.0 if state.kind in UNPRICED_KINDS or pb.IMPUTED_PRICE in imputed else price,
+        price,
         state.helpfulness_scaled,
         state.event_time_ms / CENTURY_MS,
         zlib.crc32(state.user_id.encode()) / 2**32,

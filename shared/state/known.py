@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
-from shared.state.histories import Histories
+from shared.state.histories import Histories, disappoints
 from shared.state.tally import Tally
 
 # What is known of a row's product, as bits.
@@ -41,9 +41,13 @@ class Known:
         product = self.products.row_of(state.product_id)
         histories = self.histories
         user = histories.row_of(state.user_id) if state.user_id else -1
-        self.tally.fold(state, product, histories, user)
+        disappointed = disappoints(state)
+        if disappointed:
+            self.tally.grow_to(product + 1)
+        else:
+            self.tally.fold(state, product, histories, user)
         if user >= 0:
-            histories.apply(state, product)
+            histories.apply(state, product, disappointed=disappointed)
         self.products.count(product, state.event_time_ms)
         self._shares = None
         return product

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from shared.log.records import DAY_MS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.process.arrays import capacity, grown
-from shared.process.compiled import Form, Matrix, ReadOnlyVector, Vector, compiled
-from shared.state.histories import ARGUES, DISLIKED_STARS, UNCOUNTED_KINDS, Histories, disappoints
+from shared.process.compiled import Form, Matrix, ReadOnlyVector, Vector, compiled, prefetch
+from shared.state.histories import ARGUES, DISLIKED_STARS, UNCOUNTED_KINDS, Histories
 from shared.state.shop import StreamSettings
 
 # Half-lives of popularity, days; that of `trending`, which the shop chooses, comes before them.
@@ -48,11 +48,22 @@ NEXT_DECAY, TOGETHER_DECAY = 0.5, 0.8
 PAIR_ONE = 1 << 12
 MOST_PAIRED = (1 << 31) - 1
 
-# Neighbours that a product has in one partition at most, and its newest users. Rooms for them double.
+# Neighbours that a product has in one partition at most, and its newest users.
 SLOTS, USERS = 128, 128
+# They lie in rooms of slots, which double. A room holds one column after the other, so many int32 per slot. Of pairs:
+# product, how often it followed, how often it came near, before or after. Of users: row, and as int64 the time of the
+# newest event with the product, ms, and its place in the log, partition and offset.
+PAIRS, NEWEST = 0, 1
+COLUMNS = ((1, 1, 1), (1, 2, 2))
+PAIR_INTS, USER_INTS = 3, 5
 LEAST_ROOM = 4
+MOST_ADDED = 2 * PAIRED * SLOTS  # slots that one event may take, at most
 CLASSES = 6  # of room: 4, 8, …, 128
-PAIR_BYTES, USER_BYTES = 12, 20
+PAIR_BYTES = 4 * PAIR_INTS
+LINE = 16  # int32 that memory gives at once
+
+# Columns of `TallyArrays.products`.
+NEXT_TOTAL, TOGETHER_TOTAL, NEWEST_USERS, NEIGHBOURS = 0, 1, 2, 3
 
 # The half-life of `trending` is the first.
 TRENDING = 0
@@ -63,7 +74,7 @@ SMOOTHING = 0.05
 MEANING = (
     f"popularity by {' '.join(f'{days:g}' for days in HALF_LIVES_DAYS)} days in epochs of {EPOCH}, 1 is {ONE}, once in "
     f"{REPEAT_MS} ms; pairs within {PAIRED}, decay {NEXT_DECAY:g} and {TOGETHER_DECAY:g}, {PAIRED_REPEATS} a day, 1 is "
-    f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars"
+    f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; whole rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars"
 )
 
 NEVER = -(1 << 62)
@@ -74,31 +85,23 @@ Float32Cube: TypeAlias = Annotated[NDArray[np.float32], Form(3)]
 
 
 class TallyArrays(NamedTuple):
-    """All arrays: H half-lives, A products, Q partitions, N pairs, V newest users."""
+    """All arrays: H half-lives, A products, Q partitions, slots for N pairs and V newest users. What is read together
+    lies together, and they are few, since a call takes time for each.
+    """
 
     half_lives_ms: Vector[np.float64]  # (H,)
     epochs: Vector[np.int64]  # (H,) the newest
-    counts: Int64Cube  # (H, 2, A) of events, weighted, by epoch modulo 2
+    counts: Int64Cube  # (A, H, 2) of events, weighted, by epoch modulo 2
     totals: Matrix[np.int64]  # (H, 2) of all products
     popular: Matrix[np.float32]  # (H, A) both epochs, in units of the newest
-    next_totals: Vector[np.int64]  # (A,) of all pairs of a product, those that were dropped included
-    together_totals: Vector[np.int64]
-    pair_totals: Vector[np.int64]  # (2,) both, of all products together
-    starts: Matrix[np.int32]  # (Q, A) where a product's slots begin in the three arrays below; -1: it has none
-    sizes: Matrix[np.int16]  # (Q, A) slots in use
-    rooms: Matrix[np.int16]  # (Q, A) and how many there are
-    neighbours: Vector[np.int32]  # (N,) product
-    following: Vector[np.int32]  # (N,) how often it followed
-    together: Vector[np.int32]  # (N,) how often it came near, before or after
-    free: Vector[np.int32]  # (CLASSES,) the first of the slots that nobody uses, by room; these are chained
+    # (A, 3 + Q) next and together of all pairs of a product, those that were dropped included; then rooms, as `room_of`
+    # reads them: that of its newest users, and that of its pairs in each partition.
+    products: Matrix[np.int64]
+    pair_totals: Vector[np.int64]  # (2,) next and together, of all products
+    pairs: Vector[np.int32]  # (3 N,) rooms
+    users: Vector[np.int32]  # (5 V,) rooms, likewise
+    free: Matrix[np.int64]  # (2, CLASSES) the first of the rooms that nobody uses, by size; these are chained
     used: Vector[np.int64]  # (2 + 2 Q,) slots in use of all; users likewise; by partition: slots, pairs refused
-    user_starts: Vector[np.int32]  # (A,) as `starts`, of a product's newest users
-    user_sizes: Vector[np.int16]
-    user_rooms: Vector[np.int16]
-    users: Vector[np.int32]  # (V,) row
-    user_times: Vector[np.int64]  # (V,) of the user's newest event with the product, ms
-    user_places: Vector[np.int64]  # (V,) and its place in the log: partition and offset
-    user_free: Vector[np.int32]  # (CLASSES,)
 
 
 class Tally:
@@ -117,31 +120,34 @@ class Tally:
     def __init__(self, trending_half_life_ms: float, most_pairs: int = 1 << 26) -> None:
         self.most_pairs = most_pairs
         self.size = 0  # products with a place
+        self.partitions = 1  # that may have pairs
         half_lives = np.array([trending_half_life_ms, *(days * DAY_MS for days in HALF_LIVES_DAYS)])
         self.arrays = _empty(half_lives, products=1024, partitions=1, pairs=4096, users=4096)
 
     def fold(self, state: pb.StateVector, product: int, histories: Histories, user: int) -> None:
-        """Count one event, which the user's history does not hold yet.
+        """Count one event, which the user's history does not hold yet and which did not disappoint.
 
         Args:
             product: row.
             histories: of all users.
             user: row, -1 of a guest.
         """
-        self.grow_to(product + 1)
-        if disappoints(state):
-            return
+        if product >= self.size:
+            self.grow_to(product + 1)
         partition = max(0, state.source_partition)
-        self._make_room(partition)
+        if partition >= self.partitions:
+            self._make_room(partition)
         products, times, kinds, argues, counts = histories.rings
-        _fold(
+        full = _fold.unchecked(
             self.arrays, product, state.kind, state.event_time_ms, partition, max(0, state.source_offset), user,
             int(counts[user]) if user >= 0 else 0, products, times, kinds, argues, self.most_pairs,
         )  # fmt: skip
+        if full:
+            self._make_room(partition)
 
     def grow_to(self, products: int) -> None:
         """Give a place to every product up to `products`."""
-        if products > len(self.arrays.next_totals):
+        if products > len(self.arrays.products):
             self.arrays = _with_products(self.arrays, products)
         self.size = max(self.size, products)
 
@@ -153,7 +159,7 @@ class Tally:
 
     def weights(self, half_life: int = TRENDING) -> tuple[NDArray[np.float32], float]:
         """The decayed count of every product, (A,), and of all together, by one half-life; not to be changed."""
-        return self.arrays.popular[half_life, : self.size], total_of(self.arrays, half_life)
+        return self.arrays.popular[half_life, : self.size], total_of.unchecked(self.arrays, half_life)
 
     def scores(self) -> NDArray[np.float32]:
         """Every product's share of what is trending, (A,); 0 where nothing was counted."""
@@ -193,48 +199,37 @@ class Tally:
         """
         a = self.size if products is None else min(self.size, products)
         arrays = self.arrays  # after the size: they have room for it, whoever makes them grow meanwhile
-        pairs, users = arrays.used[:2].tolist()
-        kept = {name: array[_part(name, a, pairs, users)].copy() for name, array in arrays._asdict().items()}
+        kept = {name: array[_part(name, a, arrays.used)].copy() for name, array in arrays._asdict().items()}
         return kept | {"size": np.array([a], np.int64)}
 
     def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave."""
         self.size = a = int(arrays["size"][0])
-        pairs, users = arrays["used"][:2].tolist()
-        partitions = len(arrays["starts"])
-        self.arrays = _empty(
-            arrays["half_lives_ms"].copy(), max(a, 1024), partitions, capacity(4096, pairs), capacity(4096, users)
-        )
+        used = arrays["used"]
+        partitions = len(used) // 2 - 1
+        pairs, users = (capacity(4096, slots) for slots in used[:2].tolist())
+        self.arrays = _empty(arrays["half_lives_ms"], max(a, 1024), partitions, pairs, users)
         for name, array in self.arrays._asdict().items():
-            array[_part(name, a, pairs, users)] = arrays[name]
+            array[_part(name, a, used)] = arrays[name]
+        self._make_room(partitions - 1)
 
     def _make_room(self, partition: int) -> None:
-        """Make room for whatever one event may add."""
+        """Make room for whatever the next event may add, and for a partition."""
         arrays = self.arrays
-        if partition >= len(arrays.starts):
+        if partition >= partitions_of(arrays):
             arrays = _with_partitions(arrays, partition + 1)
+        self.partitions = partitions_of(arrays)
         pairs, users = arrays.used[:2].tolist()
-        if pairs + 2 * PAIRED * SLOTS > len(arrays.neighbours):
-            room = capacity(len(arrays.neighbours), pairs + 2 * PAIRED * SLOTS)
-            arrays = arrays._replace(
-                neighbours=grown(arrays.neighbours, room),
-                following=grown(arrays.following, room),
-                together=grown(arrays.together, room),
-            )
-        if users + USERS > len(arrays.users):
-            room = capacity(len(arrays.users), users + USERS)
-            arrays = arrays._replace(
-                users=grown(arrays.users, room),
-                user_times=grown(arrays.user_times, room),
-                user_places=grown(arrays.user_places, room),
-            )
-        self.arrays = arrays
+        self.arrays = arrays._replace(
+            pairs=grown(arrays.pairs, PAIR_INTS * (pairs + MOST_ADDED)),
+            users=grown(arrays.users, USER_INTS * (users + USERS)),
+        )
 
 
 @compiled
 def _both(t: TallyArrays, h: int, product: int) -> float:
     side = t.epochs[h] & 1
-    return float((t.counts[h, side, product] + t.counts[h, 1 - side, product] / ONE) / ONE)
+    return float((t.counts[product, h, side] + t.counts[product, h, 1 - side] / ONE) / ONE)
 
 
 @compiled
@@ -248,13 +243,13 @@ def total_of(t: TallyArrays, h: int) -> float:
 def _begin(t: TallyArrays, h: int, epoch: int) -> None:
     """Begin an epoch: the one before the last falls away."""
     side = epoch & 1
-    t.counts[h, side, :] = 0
+    t.counts[:, h, side] = 0
     t.totals[h, side] = 0
     if epoch > t.epochs[h] + 1:
-        t.counts[h, 1 - side, :] = 0
+        t.counts[:, h, 1 - side] = 0
         t.totals[h, 1 - side] = 0
     t.epochs[h] = epoch
-    for product in range(t.counts.shape[2]):
+    for product in range(len(t.counts)):
         t.popular[h, product] = _both(t, h, product)
 
 
@@ -272,7 +267,7 @@ def count(t: TallyArrays, product: int, time_ms: int) -> None:
         age = (time_ms - epoch * EPOCH * half_life) / half_life
         weight = int(2.0**age * ONE + 0.5)
         side = epoch & 1
-        t.counts[h, side, product] += weight
+        t.counts[product, h, side] += weight
         t.totals[h, side] += weight
         t.popular[h, product] = _both(t, h, product)
 
@@ -288,47 +283,66 @@ def _class(room: int) -> int:
 
 
 @compiled
-def _take_room(free: Vector[np.int32], chained: Vector[np.int32], used: Vector[np.int64], which: int, room: int) -> int:
-    """Where a room begins that nobody uses.
+def partitions_of(t: TallyArrays) -> int:
+    """Partitions that products have pairs in, or may have."""
+    return int(t.products.shape[1] - NEIGHBOURS)
+
+
+@compiled
+def room_of(room: int) -> tuple[int, int, int]:
+    """Of what `TallyArrays.products` says of a room: its first slot, how many are in use, and how many it has.
+
+    It has as many as is the least power of two that holds them, and `LEAST_ROOM`; where none is in use, there is none.
+    """
+    size = room & 255
+    slots = LEAST_ROOM
+    while slots < size:
+        slots *= 2
+    return room >> 8, size, slots
+
+
+@compiled
+def prefetch_pairs(t: TallyArrays, product: int, q: int, columns: int) -> None:
+    """Let the processor fetch the first columns of a product's pairs in a partition."""
+    start, size, slots = room_of(t.products[product, NEIGHBOURS + q])
+    begin = PAIR_INTS * start
+    for _ in range(columns):
+        for at in range(begin, begin + size, LINE):
+            prefetch(t.pairs, at)
+        begin += slots
+
+
+@compiled
+def _move(t: TallyArrays, which: int, rooms: Vector[np.int32], room: int, slots: int) -> int:
+    """Give what is in a room a larger one; its first slot.
 
     Args:
-        free: (CLASSES,) the first such room of each size.
-        chained: (N,) at the begin of each, the next one.
-        which: of the numbers of `used`, the one that counts these.
+        which: `PAIRS` or `NEWEST`.
+        rooms: the array of these.
+        room: as in `TallyArrays.products`; it is empty or full.
+        slots: of the larger one.
     """
-    place = _class(room)
-    start = int(free[place])
+    columns = COLUMNS[which]
+    ints = columns[0] + columns[1] + columns[2]
+    place = _class(slots)
+    start = t.free[which, place]
     if start == NONE:
-        start = int(used[which])
-        used[which] += room
+        start = t.used[which]
+        t.used[which] += slots
     else:
-        free[place] = chained[start]
-    return start
-
-
-@compiled
-def _leave_room(free: Vector[np.int32], chained: Vector[np.int32], start: int, room: int) -> None:
-    """Nobody uses a room any more."""
-    place = _class(room)
-    chained[start] = free[place]
-    free[place] = start
-
-
-@compiled
-def _move(t: TallyArrays, q: int, product: int, room: int) -> int:
-    """Give a product's slots another room; where it begins."""
-    before, start = t.rooms[q, product], t.starts[q, product]
-    free = _take_room(t.free, t.neighbours, t.used, 0, room)
-    for slot in range(before):
-        t.neighbours[free + slot] = t.neighbours[start + slot]
-        t.following[free + slot] = t.following[start + slot]
-        t.together[free + slot] = t.together[start + slot]
-    if before:
-        _leave_room(t.free, t.neighbours, start, before)
-    t.used[2 + 2 * q] += room - before
-    t.starts[q, product] = free
-    t.rooms[q, product] = room
-    return free
+        t.free[which, place] = rooms[ints * start]
+    before, size, _ = room_of(room)
+    if size:
+        here, there = ints * before, ints * start
+        for column in columns:
+            for n in range(column * size):
+                rooms[there + n] = rooms[here + n]
+            here += column * size
+            there += column * slots
+        place = _class(size)
+        rooms[ints * before] = t.free[which, place]
+        t.free[which, place] = before
+    return int(start)
 
 
 @compiled
@@ -357,80 +371,75 @@ def _place_of_least(values: ReadOnlyVector[np.int32]) -> int:
 @compiled
 def _pair(t: TallyArrays, q: int, product: int, neighbour: int, following: int, near: int, most_pairs: int) -> None:
     """Count a neighbour of a product in one partition's slots."""
-    t.next_totals[product] += following
-    t.together_totals[product] += near
+    t.products[product, NEXT_TOTAL] += following
+    t.products[product, TOGETHER_TOTAL] += near
     t.pair_totals[0] += following
     t.pair_totals[1] += near
-    start, size = t.starts[q, product], t.sizes[q, product]
-    slot = start + _place(t.neighbours[start : start + size], neighbour)
-    if slot >= start:
-        t.following[slot] = min(MOST_PAIRED, t.following[slot] + following)
-        t.together[slot] = min(MOST_PAIRED, t.together[slot] + near)
+    room = t.products[product, NEIGHBOURS + q]
+    start, size, slots = room_of(room)
+    begin = PAIR_INTS * start
+    slot = _place(t.pairs[begin : begin + size], neighbour)
+    if slot >= 0:
+        at = begin + slot + slots
+        t.pairs[at] = min(MOST_PAIRED, t.pairs[at] + following)
+        t.pairs[at + slots] = min(MOST_PAIRED, t.pairs[at + slots] + near)
         return
-    room = t.rooms[q, product]
-    if size == room:
-        larger = LEAST_ROOM if room == 0 else 2 * room
-        if larger <= SLOTS and t.used[2 + 2 * q] + larger - room <= most_pairs:
-            start = _move(t, q, product, larger)
-        elif room == 0:
+    slot = size
+    if size == 0 or size == slots:
+        larger = 2 * size if size else LEAST_ROOM
+        if larger <= SLOTS and t.used[2 + 2 * q] + larger - size <= most_pairs:
+            start = _move(t, PAIRS, t.pairs, room, larger)
+            t.used[2 + 2 * q] += larger - size
+            begin, slots = PAIR_INTS * start, larger
+        elif size == 0:
             t.used[3 + 2 * q] += 1
             return
         else:  # the least of the neighbours makes room, of equals the first
-            weakest = start + _place_of_least(t.together[start : start + size])
-            t.neighbours[weakest] = neighbour
-            t.following[weakest] = following
-            t.together[weakest] = near
-            return
-    slot = start + size
-    t.neighbours[slot] = neighbour
-    t.following[slot] = following
-    t.together[slot] = near
-    t.sizes[q, product] = size + 1
+            slot = _place_of_least(t.pairs[begin + 2 * slots : begin + 3 * slots])
+    t.pairs[begin + slot] = neighbour
+    t.pairs[begin + slots + slot] = following
+    t.pairs[begin + 2 * slots + slot] = near
+    if slot == size:
+        t.products[product, NEIGHBOURS + q] = (start << 8) | (size + 1)
 
 
 @compiled
-def _move_users(t: TallyArrays, product: int, room: int) -> int:
-    """Give a product's newest users another room; where it begins."""
-    before, start = t.user_rooms[product], t.user_starts[product]
-    free = _take_room(t.user_free, t.users, t.used, 1, room)
-    for slot in range(before):
-        t.users[free + slot] = t.users[start + slot]
-        t.user_times[free + slot] = t.user_times[start + slot]
-        t.user_places[free + slot] = t.user_places[start + slot]
-    if before:
-        _leave_room(t.user_free, t.users, start, before)
-    t.user_starts[product] = free
-    t.user_rooms[product] = room
-    return free
+def _times(t: TallyArrays, begin: int, slots: int) -> Vector[np.int64]:
+    """The times in a room of users that begins there; behind them lie the places."""
+    return t.users[begin + slots : begin + 3 * slots].view(np.int64)
 
 
 @compiled
 def _note_user(t: TallyArrays, product: int, user: int, time_ms: int, place: int) -> None:
     """Put a user among the product's newest, or keep the newer of the user's two events."""
-    start, size, room = t.user_starts[product], t.user_sizes[product], t.user_rooms[product]
-    slot = start + _place(t.users[start : start + size], user)
-    if slot >= start:
-        if time_ms > t.user_times[slot] or (time_ms == t.user_times[slot] and place > t.user_places[slot]):
-            t.user_times[slot], t.user_places[slot] = time_ms, place
-        return
-    slot = start + size
-    if size == USERS:  # the oldest makes room, unless this event is older
-        slot = start
-        for other in range(start, start + size):
-            if t.user_times[other] < t.user_times[slot] or (
-                t.user_times[other] == t.user_times[slot] and t.user_places[other] < t.user_places[slot]
-            ):
+    room = t.products[product, NEWEST_USERS]
+    start, size, slots = room_of(room)
+    begin = USER_INTS * start
+    slot = _place(t.users[begin : begin + size], user)
+    if slot < 0 and size < USERS:
+        slot = size
+        if size == 0 or size == slots:
+            slots = 2 * size if size else LEAST_ROOM
+            start = _move(t, NEWEST, t.users, room, slots)
+            begin = USER_INTS * start
+        t.products[product, NEWEST_USERS] = (start << 8) | (size + 1)
+        _times(t, begin, slots)[slot] = NEVER
+    times, places = _times(t, begin, slots), _times(t, begin + 2 * slots, slots)
+    if slot < 0:  # the oldest makes room, unless this event is older
+        slot = 0
+        for other in range(1, size):
+            if times[other] < times[slot] or (times[other] == times[slot] and places[other] < places[slot]):
                 slot = other
-        older = t.user_times[slot]
-        if time_ms < older or (time_ms == older and place < t.user_places[slot]):
-            return
-    else:
-        if size == room:
-            slot = _move_users(t, product, LEAST_ROOM if room == 0 else 2 * room) + size
-        t.user_sizes[product] = size + 1
-    t.users[slot] = user
-    t.user_times[slot] = time_ms
-    t.user_places[slot] = place
+    if time_ms > times[slot] or (time_ms == times[slot] and place >= places[slot]):
+        t.users[begin + slot] = user
+        times[slot], places[slot] = time_ms, place
+
+
+@compiled
+def _is_full(t: TallyArrays) -> bool:
+    return bool(
+        PAIR_INTS * (t.used[PAIRS] + MOST_ADDED) > len(t.pairs) or USER_INTS * (t.used[NEWEST] + USERS) > len(t.users)
+    )
 
 
 @compiled
@@ -448,18 +457,21 @@ def _fold(
     kinds: Matrix[np.uint8],
     argues: Matrix[np.uint8],
     most_pairs: int,
-) -> None:
-    """Count one event.
+) -> bool:
+    """Count one event; whether there may be no room for one more.
 
     Args:
         user: row, -1 of a guest.
         events: of the user before it.
         products, times, kinds, argues: of all users' histories, as rings.
     """
-    if user >= 0:
-        _note_user(t, product, user, time_ms, (partition << 48) | offset)
     length = products.shape[1]
     kept = min(events, length)
+    columns = t.products.shape[1]
+    prefetch(t.products, product * columns)
+    prefetch(t.counts, product * t.counts.shape[1] * 2)
+    for lag in range(min(kept, PAIRED)):
+        prefetch(t.products, products[user, (events - 1 - lag) % length] * columns)
     repeats = 0
     again = False
     for lag in range(kept):
@@ -469,8 +481,12 @@ def _fold(
             again = again or kinds[user, slot] == kind
     if not again:
         count(t, product, time_ms)
+    for lag in range(min(kept, PAIRED)):
+        prefetch_pairs(t, products[user, (events - 1 - lag) % length], partition, 1)
+    if user >= 0:
+        _note_user(t, product, user, time_ms, (partition << 48) | offset)
     if repeats >= PAIRED_REPEATS:
-        return
+        return _is_full(t)
     following, together = float(PAIR_ONE), float(PAIR_ONE)
     for lag in range(min(kept, PAIRED)):
         slot = (events - 1 - lag) % length
@@ -481,53 +497,37 @@ def _fold(
             _pair(t, partition, product, before, 0, near, most_pairs)
         following *= NEXT_DECAY
         together *= TOGETHER_DECAY
+    return _is_full(t)
 
 
 def _empty(half_lives_ms: NDArray[np.float64], products: int, partitions: int, pairs: int, users: int) -> TallyArrays:
     h, a, q = len(half_lives_ms), products, partitions
     return TallyArrays(
-        half_lives_ms=half_lives_ms,
+        half_lives_ms=half_lives_ms.astype(np.float64),
         epochs=np.full(h, NEVER, np.int64),
-        counts=np.zeros((h, 2, a), np.int64),
+        counts=np.zeros((a, h, 2), np.int64),
         totals=np.zeros((h, 2), np.int64),
         popular=np.zeros((h, a), np.float32),
-        next_totals=np.zeros(a, np.int64),
-        together_totals=np.zeros(a, np.int64),
+        products=np.zeros((a, NEIGHBOURS + q), np.int64),
         pair_totals=np.zeros(2, np.int64),
-        starts=np.zeros((q, a), np.int32),
-        sizes=np.zeros((q, a), np.int16),
-        rooms=np.zeros((q, a), np.int16),
-        neighbours=np.zeros(pairs, np.int32),
-        following=np.zeros(pairs, np.int32),
-        together=np.zeros(pairs, np.int32),
-        free=np.full(CLASSES, NONE, np.int32),
+        pairs=np.zeros(PAIR_INTS * pairs, np.int32),
+        users=np.zeros(USER_INTS * users, np.int32),
+        free=np.full((2, CLASSES), NONE, np.int64),
         used=np.zeros(2 + 2 * q, np.int64),
-        user_starts=np.zeros(a, np.int32),
-        user_sizes=np.zeros(a, np.int16),
-        user_rooms=np.zeros(a, np.int16),
-        users=np.zeros(users, np.int32),
-        user_times=np.zeros(users, np.int64),
-        user_places=np.zeros(users, np.int64),
-        user_free=np.full(CLASSES, NONE, np.int32),
     )
 
 
 # Which axis of which arrays is the products'.
-_OF_PRODUCTS = {
-    "counts": 2, "popular": 1, "next_totals": 0, "together_totals": 0, "starts": 1, "sizes": 1, "rooms": 1,
-    "user_starts": 0, "user_sizes": 0, "user_rooms": 0,
-}  # fmt: skip
-_OF_PAIRS = ("neighbours", "following", "together")
-_OF_USERS = ("users", "user_times", "user_places")
+_OF_PRODUCTS = {"counts": 0, "popular": 1, "products": 0}
 
 
-def _part(name: str, products: int, pairs: int, users: int) -> Any:
+def _part(name: str, products: int, used: NDArray[np.int64]) -> Any:
     """What of an array is in use."""
     if name in _OF_PRODUCTS:
         return (*[slice(None)] * _OF_PRODUCTS[name], slice(0, products))
-    if name in _OF_PAIRS:
-        return slice(0, pairs)
-    return slice(0, users) if name in _OF_USERS else slice(None)
+    if name == "pairs":
+        return slice(0, PAIR_INTS * int(used[PAIRS]))
+    return slice(0, USER_INTS * int(used[NEWEST])) if name == "users" else slice(None)
 
 
 def _with_products(arrays: TallyArrays, products: int) -> TallyArrays:
@@ -536,6 +536,7 @@ def _with_products(arrays: TallyArrays, products: int) -> TallyArrays:
 
 
 def _with_partitions(arrays: TallyArrays, partitions: int) -> TallyArrays:
-    more = partitions - len(arrays.starts)
-    tables = {name: np.pad(getattr(arrays, name), ((0, more), (0, 0))) for name in ("starts", "sizes", "rooms")}
-    return arrays._replace(**tables, used=np.pad(arrays.used, (0, 2 * more)))
+    more = partitions - partitions_of(arrays)
+    return arrays._replace(
+        products=np.pad(arrays.products, ((0, 0), (0, more))), used=np.pad(arrays.used, (0, 2 * more))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.process.settings import KafkaSettings, load
 from shared.state.histories import Histories
 from shared.state.shop import ShopSettings
-from shared.state.tally import Tally
+from shared.state.tally import NEIGHBOURS, Tally, partitions_of, room_of
 from tests.support.processes import ROOT
 from tests.support.states import shoppers
 
@@ -76,6 +77,16 @@ def taken(events: int = 90) -> KnowledgeSnapshot:
     knowledge = fresh()
     apply(knowledge, list(shoppers(events)))
     return snapshot_of(knowledge)
+
+
+def neighbours(knowledge: Knowledge, rows: Sequence[int | None]) -> list[list[tuple[str, int, int]]]:
+    """Of each row, in each partition: which product, how often it followed, how often it came near."""
+    t, result = knowledge.tally.arrays, []
+    for row, q in itertools.product(rows, range(partitions_of(t))):
+        start, size, slots = room_of(t.products[row, NEIGHBOURS + q])
+        room = t.pairs[3 * start : 3 * (start + slots)].reshape(3, slots)[:, :size].T.tolist()
+        result.append([(knowledge.catalogue.ids[product], *counts) for product, *counts in room])
+    return result
 
 
 def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
@@ -116,8 +127,9 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     assert second.view_reward == whole.view_reward != 0.0
     counted, expected = second.tally.to_arrays(), whole.tally.to_arrays()
     assert (second.tally.scores()[products] == whole.tally.scores()).all()
-    assert counted["next_totals"][products].tolist() == expected["next_totals"].tolist()
-    for name in ("totals", "pair_totals", "following", "together", "used", "user_times", "user_places"):
+    assert counted["products"][products].tolist() == expected["products"].tolist(), "totals, and where rooms lie"
+    assert neighbours(second, products) == neighbours(whole, [*range(len(products))])
+    for name in ("totals", "pair_totals", "used", "users"):
         assert counted[name].tobytes() == expected[name].tobytes(), name
     assert second.positions.marks() == whole.positions.marks()
 

@@ -355,4 +355,4 @@ def test_guests_count_for_popularity_and_for_nothing_else() -> None:
     )
     assert with_counts == counts
     assert np.any(counts["users"])
-    assert np.any(counts["neighbours"])
+    assert np.any(counts["pairs"])

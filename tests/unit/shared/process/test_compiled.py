@@ -14,12 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
-from shared.process.compiled import Matrix, ReadOnlyVector, Vector, compiled, modules
+from shared.process.compiled import Matrix, ReadOnlyVector, Vector, compiled, modules, prefetch
 
 ROOT = Path(__file__).parents[4]
 COUNTS = re.compile(r"compiled functions: (\d+) new, (\d+) kept from before, [\d.]+ s\n")
@@ -91,6 +92,28 @@ def test_it_takes_the_types_of_its_annotations() -> None:
 def test_other_arrays_are_refused_instead_of_compiling_for_them(rows: NDArray[np.float32]) -> None:
     with pytest.raises(TypeError, match="No matching definition"):
         add(rows, 1, np.ones(2, np.float32), 0.5)
+
+
+def test_unchecked_it_computes_the_same() -> None:
+    sums = Sums(np.array([3.0]), np.array([2.0]))
+    assert first.unchecked(sums) == first(sums) == 1.5
+    assert not hasattr(total, "unchecked"), "a type left open has to be looked at"
+
+
+@compiled
+def sum_of_fetched(values: Matrix[np.int64]) -> int:
+    for n in (-7, 0, values.size - 1, 1 << 40):
+        prefetch(values, n)
+    return int(values.sum())
+
+
+def test_what_is_fetched_ahead_changes_nothing_wherever_it_lies() -> None:
+    values = np.arange(6).reshape(2, 3)
+    assert sum_of_fetched(values) == sum_of_fetched.py_func(values) == 15
+    anew = numba.njit(sum_of_fetched.py_func)
+    assert anew(values) == 15
+    [code] = anew.inspect_asm().values()
+    assert len(re.findall(r"^\s*(?:prefetch|prfm)", code, re.MULTILINE)) == 4
 
 
 def test_a_type_left_open_is_compiled_for_at_the_call() -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,22 @@ from shared.state import tally as module
 from shared.state.histories import UNCOUNTED_KINDS, UNSAID, Histories, Window, disappoints, features_of
 from shared.state.known import Known, KnownProducts
 from shared.state.stream import Stream, StreamSettings
-from shared.state.tally import EPOCH, PAIR_ONE, REPEAT_MS, SLOTS, SMOOTHING, TRENDING, USERS, Tally
+from shared.state.tally import (
+    EPOCH,
+    NEIGHBOURS,
+    NEWEST_USERS,
+    NEXT_TOTAL,
+    PAIR_ONE,
+    REPEAT_MS,
+    SLOTS,
+    SMOOTHING,
+    TOGETHER_TOTAL,
+    TRENDING,
+    USERS,
+    Tally,
+    partitions_of,
+    room_of,
+)
 
 REVIEW, VIEW = pb.EVENT_KIND_REVIEW, pb.EVENT_KIND_VIEW
 START = 1_300_000_000_000
@@ -57,21 +72,21 @@ def view(
 def pairs(it: Known, product: str, partition: int = 0) -> list[tuple[str, float, float]]:
     """A product's neighbours in the slots of one partition, in order: which, how often it followed, and came near."""
     t, row = it.tally.arrays, it.products.rows[product]
-    if partition >= len(t.starts):
+    if partition >= partitions_of(t):
         return []
-    begin, size = int(t.starts[partition, row]), int(t.sizes[partition, row])
-    slots = range(begin, begin + size)
-    return [(it.products.ids[t.neighbours[s]], t.following[s] / PAIR_ONE, t.together[s] / PAIR_ONE) for s in slots]
+    start, size, slots = room_of(t.products[row, NEIGHBOURS + partition])
+    room = t.pairs[3 * start : 3 * (start + slots)].reshape(3, slots)[:, :size]
+    return [(it.products.ids[p], following / PAIR_ONE, near / PAIR_ONE) for p, following, near in room.T.tolist()]
 
 
 def newest_users(it: Known, product: str) -> set[tuple[str, int, int, int]]:
     """A product's newest users: who, when, partition, offset."""
     t, row = it.tally.arrays, it.products.rows[product]
-    begin = int(t.user_starts[row])
-    slots = range(begin, begin + int(t.user_sizes[row]))
-    return {
-        (it.histories.users[t.users[s]], int(t.user_times[s]), *divmod(int(t.user_places[s]), 1 << 48)) for s in slots
-    }
+    start, size, slots = room_of(t.products[row, NEWEST_USERS])
+    users, others = np.split(t.users[5 * start : 5 * (start + slots)], [slots])
+    times, places = others.view(np.int64).reshape(2, slots)[:, :size].tolist()
+    whose = (it.histories.users[user] for user in users[:size])
+    return {(user, ms, *divmod(place, 1 << 48)) for user, ms, place in zip(whose, times, places, strict=True)}
 
 
 def counted(it: Known) -> dict[str, Any]:
@@ -80,10 +95,10 @@ def counted(it: Known) -> dict[str, Any]:
     of_products: dict[str, Any] = {}
     for product, row in it.products.rows.items():
         of_products[product] = (
-            t.counts[:, :, row].tobytes(),
+            t.counts[row].tobytes(),
             t.popular[:, row].tobytes(),
-            (int(t.next_totals[row]), int(t.together_totals[row])),
-            [pairs(it, product, partition) for partition in range(len(t.starts))],
+            t.products[row, [NEXT_TOTAL, TOGETHER_TOTAL]].tolist(),
+            [pairs(it, product, partition) for partition in range(partitions_of(t))],
             newest_users(it, product),
         )
     totals = [array.tobytes() for array in (t.half_lives_ms, t.epochs, t.totals, t.pair_totals, t.used[2:])]
@@ -95,12 +110,12 @@ def test_an_event_weighs_twice_as_much_for_each_half_life_in_fixed_point() -> No
     tally.add(0, VIEW, 0)
     tally.add(1, VIEW, 1 * DAY_MS)
     tally.add(2, VIEW, 15 * DAY_MS + DAY_MS // 2)
-    counts = tally.arrays.counts[TRENDING, 0]
-    assert counts[:3].tolist() == [65_536, 131_072, 3_037_000_500]  # the last: 2^15.5 · 2^16 = 2^31.5, rounded
+    counts = tally.arrays.counts[:, TRENDING]
+    assert counts[:3, 0].tolist() == [65_536, 131_072, 3_037_000_500]  # the last: 2^15.5 · 2^16 = 2^31.5, rounded
     assert tally.arrays.totals[TRENDING].tolist() == [65_536 + 131_072 + 3_037_000_500, 0]
     tally.add(2, VIEW, EPOCH * DAY_MS)
     assert tally.arrays.epochs[TRENDING] == 1
-    assert tally.arrays.counts[TRENDING, 1, :3].tolist() == [0, 0, 65_536], "the next epoch begins with a weight of 1"
+    assert tally.arrays.counts[:3, TRENDING, 1].tolist() == [0, 0, 65_536], "the next epoch begins with a weight of 1"
     weights, total = tally.weights()
     assert weights.tolist() == [np.float32(2.0**-16), np.float32(2.0**-15), np.float32(1 + 2.0**-0.5)]
     assert total == pytest.approx(2.0**-16 + 2.0**-15 + 1 + 2.0**-0.5, rel=1e-9)
@@ -223,8 +238,8 @@ def test_an_event_is_paired_with_the_ten_before_it() -> None:
         ("a", 1.0, pytest.approx(0.8 + 1.0, abs=1e-3)),
     ]
     t = it.tally.arrays
-    assert (t.next_totals[:3] / PAIR_ONE).tolist() == [1.5, 1.5, 1.0]
-    assert t.pair_totals.tolist() == [t.next_totals.sum(), t.together_totals.sum()]
+    assert (t.products[:3, NEXT_TOTAL] / PAIR_ONE).tolist() == [1.5, 1.5, 1.0]
+    assert t.pair_totals.tolist() == t.products[:, [NEXT_TOTAL, TOGETHER_TOTAL]].sum(axis=0).tolist()
     it = known()
     for n in range(12):
         it.apply(view("u", f"p{n}", START + n * DAY_MS))
@@ -238,7 +253,7 @@ def test_the_least_neighbour_makes_room_and_of_equals_the_first() -> None:
     it.apply(view("u", "z"))
     it.apply(view("u", "y", START + 1))
     assert (pairs(it, "z"), it.tally.refused) == ([], 2), "no slot is left for either"
-    assert it.tally.arrays.next_totals[0] == PAIR_ONE, "which totals count all the same"
+    assert it.tally.arrays.products[0, NEXT_TOTAL] == PAIR_ONE, "which totals count all the same"
     it.tally.most_pairs = 1000
     for n, other in enumerate("bcdee"):
         it.apply(view(f"u{n}", "a"))
@@ -276,12 +291,12 @@ def test_one_users_repeated_views_count_once_within_a_day() -> None:
         it.apply(view("reloader", "a", START + minute * 60_000))
     for n in range(20):
         it.apply(view(f"person{n}", "b", START + 200 * 60_000))
-    ones = it.tally.arrays.counts[TRENDING].sum(axis=0)
+    ones = it.tally.arrays.counts[:, TRENDING].sum(axis=1)
     assert ones[1] / ones[0] == pytest.approx(20.0, rel=0.01)
     it.apply(view("reloader", "a", START + REPEAT_MS + 199 * 60_000))
-    assert it.tally.arrays.counts[TRENDING].sum(axis=0)[0] / ones[0] == pytest.approx(2.0, rel=0.1), "the next day"
+    assert it.tally.arrays.counts[:, TRENDING].sum(axis=1)[0] / ones[0] == pytest.approx(2.0, rel=0.1), "the next day"
     it.apply(view("reloader", "a", START + REPEAT_MS + 199 * 60_000, kind=pb.EVENT_KIND_PURCHASE))
-    assert it.tally.arrays.counts[TRENDING].sum(axis=0)[0] / ones[0] == pytest.approx(3.0, rel=0.1), "another kind"
+    assert it.tally.arrays.counts[:, TRENDING].sum(axis=1)[0] / ones[0] == pytest.approx(3.0, rel=0.1), "another kind"
 
 
 def test_with_three_events_within_a_day_further_ones_make_no_pair() -> None:
@@ -452,9 +467,9 @@ def test_twenty_orders_of_the_partitions_give_one_tally() -> None:
         assert counted(it) == first, way
     hub = it.products.rows["hub"]
     t = it.tally.arrays
-    assert (t.sizes[:, hub] == SLOTS).all()
+    assert [len(pairs(it, "hub", p)) for p in range(PARTITIONS)] == [SLOTS] * PARTITIONS
     kept = sum(near for p in range(PARTITIONS) for _, _, near in pairs(it, "hub", p))
-    assert kept * PAIR_ONE < 0.95 * t.together_totals[hub], "neighbours were dropped"
+    assert kept * PAIR_ONE < 0.95 * t.products[hub, TOGETHER_TOTAL], "neighbours were dropped"
     assert len(newest_users(it, "hub")) == USERS
     assert t.epochs[1] - START // (EPOCH * DAY_MS // 4) > 900, "epochs of six hours' half-life came and went"
 
@@ -491,8 +506,8 @@ def test_what_was_kept_counts_on() -> None:
 
 
 COMPILED = (
-    "_both", "total_of", "_begin", "count", "_class", "_move", "_place", "_place_of_least", "_pair", "_fold",
-    "_move_users",
+    "_both", "total_of", "_begin", "count", "_class", "room_of", "_move", "_place", "_place_of_least", "_pair",
+    "_times", "_note_user", "prefetch_pairs", "_is_full",
 )  # fmt: skip
 
 events = st.tuples(
@@ -519,8 +534,9 @@ def test_compiled_it_counts_what_python_counts(log: list[Any], most_pairs: int) 
     for state in states:
         fast.apply(state)
     with pytest.MonkeyPatch.context() as patch:
-        for name in (*COMPILED, "_note_user"):
+        for name in COMPILED:
             patch.setattr(module, name, getattr(module, name).py_func)
+        patch.setattr(module, "_fold", SimpleNamespace(unchecked=module._fold.py_func))
         for state in states:
             slow.apply(state)
     theirs = slow.tally.to_arrays()

@@ -167,15 +167,14 @@ SIMILAR = SimilarSettings()
 def similar(
     row: int,
     window: Window,
-    version: Scores | None,
+    version: Scores,
     popularity: Popularity,
     content: Content,
     settings: SimilarSettings = SIMILAR,
 ) -> Served:
     """Score what goes with one product, the product itself included: what is served after it, less popularity.
 
-    Likeness of content adds to products with few events. Without a version it decides alone: the score is the likeness,
-    and products that have nothing in common with this one have -inf.
+    Likeness of content adds to products with few events.
 
     Args:
         row: of the product.
@@ -184,10 +183,6 @@ def similar(
     rows, likeness = content.likeness.beside(row)
     have = rows < len(popularity.shares())
     rows, likeness = rows[have], likeness[have]
-    if version is None:
-        values = np.full_like(popularity.shares(), -np.inf)
-        values[rows] = likeness
-        return Served(values, popularity.shares(), None, 0.0, None, None, 0.0, rows, likeness)
     scored = served(version, window, popularity, content)
     values = scored.values - np.float32(settings.popularity_out) * logs(scored.shares)
     added = np.zeros_like(values)

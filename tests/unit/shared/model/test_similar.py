@@ -11,7 +11,7 @@ from shared.model import ranking
 from shared.model.explained import GROUPS, explain
 from shared.model.served import SimilarSettings, similar
 from shared.pb.freshet.v1.events_pb2 import Product
-from shared.pb.freshet.v1.recommender_pb2 import PART_CONTENT, PART_TRENDING
+from shared.pb.freshet.v1.recommender_pb2 import PART_TRENDING
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.tally import Tally
 
@@ -49,18 +49,6 @@ def popularity(*counts: int) -> Tally:
         for _ in range(count):
             trending.add(row, 1, 5)
     return trending
-
-
-def test_without_a_version_what_is_like_it_and_nothing_else() -> None:
-    content = shop()
-    trending = popularity(1, 90, 1, 1, 1)
-    scored = similar(0, LOOKED, None, trending, content)
-    assert ranking.top_k(scored.values, 5).tolist() == [3, 2], "nothing in common, nor itself: out of the running"
-    rows, likeness = content.likeness.beside(0)
-    assert scored.values[rows].tolist() == likeness.tolist()
-    reasons = explain(scored, None, LOOKED, rows.astype(np.int64), trending)
-    assert reasons.scores[PART_CONTENT] == pytest.approx(scored.values[rows].tolist())
-    assert not np.delete(reasons.scores, PART_CONTENT, axis=0).any()
 
 
 def test_popularity_is_taken_out_in_part() -> None:

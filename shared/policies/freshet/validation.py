@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model import ranking
+from shared.process.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 # Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
 # smallest first, the least of Q before others.
 CANDIDATES = sorted(
     itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0, 2.0, 4.0)), key=lambda w: (w[0] + w[1], w[1])
 )
+_WEIGHTS: NDArray[np.float32] = np.array(CANDIDATES, np.float32)  # (C, 2)
 WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
 K = 10
 
@@ -80,9 +82,10 @@ class Validation:
             masked: rows that could not have been recommended, the action not among them.
         """
         slot = self._noted % self._size
-        for c, (ce, weight) in enumerate(CANDIDATES):
-            self._gains[slot, c] = _gain(mixture + np.float32(ce) * logits + np.float32(weight) * q, action, masked)
-        self._of_popularity[slot] = _gain(popularity, action, masked)
+        beside = np.zeros(len(mixture), np.float32)
+        ranking.mask(beside, masked)
+        _gain_each(mixture, logits, q, beside, _WEIGHTS, action, self._gains[slot])
+        self._of_popularity[slot] = ranking.ndcg(ranking.rank(popularity + beside, action), K)
         self._rewards[slot] = reward
         self._noted += 1
 
@@ -142,7 +145,26 @@ def _best(gains: NDArray[np.float64], worth: NDArray[np.float64]) -> int:
     return best if differences.sum() > STANDARD_ERRORS * error else 0
 
 
-def _gain(values: NDArray[np.float32], action: int, masked: NDArray[np.int32]) -> float:
-    """NDCG@10 of one event."""
-    ranking.mask(values, masked)
-    return ranking.ndcg(ranking.rank(values, action), K)
+@compiled
+def _gain_each(
+    mixture: ReadOnlyVector[np.float32],
+    logits: ReadOnlyVector[np.float32],
+    q: ReadOnlyVector[np.float32],
+    beside: Vector[np.float32],
+    weights: ReadOnlyMatrix[np.float32],
+    action: int,
+    gains: Vector[np.float32],
+) -> None:
+    """Fill in NDCG@10 of one event by each candidate, ties at half, (C,).
+
+    Args:
+        beside: (A,) -inf of what is masked, else 0.
+        weights: (C, 2) of the logit and of Q.
+    """
+    values = np.empty(len(mixture), np.float32)
+    for c in range(len(gains)):
+        ce, of_q = weights[c, 0], weights[c, 1]
+        for row in range(len(values)):
+            values[row] = mixture[row] + ce * logits[row] + of_q * q[row]
+        place = ranking.place_of(action, values, np.float32(1.0), beside, len(values))
+        gains[c] = 1.0 / np.log2(1.0 + place) if place <= K else 0.0

@@ -120,10 +120,9 @@ def explain(
         heads, learned = version.by_head(window, rows), scored.learned
         if scored.popularity_weight and scored.experts is None:
             _co_occurrence(scored, version, window, rows, reasons)
-    _learned(heads, learned, rows, scored.average, length, reasons)
     _added(
-        rows, scored.content_rows, scored.content, _NO_VALUES if boosts is None else boosts, scored.shares,
-        popularity_out, reasons,
+        heads, learned, rows, scored.average, length, scored.content_rows, scored.content,
+        _NO_VALUES if boosts is None else boosts, scored.shares, popularity_out, reasons,
     )  # fmt: skip
     return reasons
 
@@ -221,25 +220,37 @@ def _felt(heads: ByHead, events: int, k: int) -> np.float32:
 
 
 @compiled
-def _learned(
+def _added(
     heads: ByHead,
     learned: ReadOnlyVector[np.float32],
     rows: ReadOnlyVector[np.int64],
     average: float,
     length: int,
+    content_rows: ReadOnlyVector[np.int32],
+    content: ReadOnlyVector[np.float32],
+    boosts: ReadOnlyVector[np.float32],
+    shares: ReadOnlyVector[np.float32],
+    popularity_out: float,
     reasons: Reasons,
 ) -> None:
-    """Put in what the heads add.
+    """Put in what is added to the mixture: what the heads say, content, boosts, and less of popularity.
 
     Args:
         heads: as `Explains.by_head` gives it.
-        learned: (A0,) as in `Served`.
-        average: what products get that the version does not know.
+        learned, average, content_rows, content, shares: as in `Served`.
         length: of the window.
+        boosts: (A,); empty: there are none.
     """
     ways, n = heads.shape[2], heads.shape[3] - 1
     adds = np.zeros(n, np.float32)
     for k in range(len(rows)):
+        if popularity_out:
+            reasons.scores[TRENDING, k] -= np.float32(popularity_out) * np.log(shares[rows[k]])
+        place = np.searchsorted(content_rows, rows[k])
+        if place < len(content_rows) and content_rows[place] == rows[k]:
+            reasons.scores[CONTENT, k] = content[place]
+        if len(boosts):
+            reasons.scores[BOOST, k] = boosts[rows[k]]
         if rows[k] >= len(learned) or learned[rows[k]] == -np.inf:
             reasons.scores[SEQUENCE, k] = average
             continue
@@ -257,32 +268,6 @@ def _learned(
                 adds[event] = felt - before
             reasons.scores[SENTIMENT, k] = felt
             _strongest(adds, length, SENTIMENT, k, reasons)
-
-
-@compiled
-def _added(
-    rows: ReadOnlyVector[np.int64],
-    content_rows: ReadOnlyVector[np.int32],
-    content: ReadOnlyVector[np.float32],
-    boosts: ReadOnlyVector[np.float32],
-    shares: ReadOnlyVector[np.float32],
-    popularity_out: float,
-    reasons: Reasons,
-) -> None:
-    """Put in what is added to products one by one: content, boosts, and less of popularity.
-
-    Args:
-        content_rows, content, shares: as in `Served`.
-        boosts: (A,); empty: there are none.
-    """
-    for k in range(len(rows)):
-        if popularity_out:
-            reasons.scores[TRENDING, k] -= np.float32(popularity_out) * np.log(shares[rows[k]])
-        place = np.searchsorted(content_rows, rows[k])
-        if place < len(content_rows) and content_rows[place] == rows[k]:
-            reasons.scores[CONTENT, k] = content[place]
-        if len(boosts):
-            reasons.scores[BOOST, k] = boosts[rows[k]]
 
 
 class HeadVectors:

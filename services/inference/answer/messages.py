@@ -34,6 +34,7 @@ EVENTS, TIMES = _REASON["events"].number << 3 | BYTES, _REASON["times"].number <
 EVENT_PRODUCT, EVENT_KIND = _EVENT["product_id"].number << 3 | BYTES, _EVENT["kind"].number << 3 | NUMBER
 EVENT_TIME, EVENT_SCORE = _EVENT["event_time_ms"].number << 3 | NUMBER, _EVENT["score"].number << 3 | DOUBLE
 ITSELF, VIEW = int(pb.PART_ITSELF), int(EVENT_KIND_VIEW)
+_FIELD_BITS = {field.name: 1 << field.number for field in Product.DESCRIPTOR.fields}
 # Bytes that a message takes at most, beside its texts and messages.
 MOST_OF_MESSAGE = 64
 
@@ -238,7 +239,7 @@ def written(
         return b""
     paths = wishes.product_fields.paths
     records = Texts.of([_record(row, catalogue) for row in slate.rows.tolist()]) if paths else NO_TEXTS
-    fields = sum({1 << Product.DESCRIPTOR.fields_by_name[path].number for path in paths})
+    fields = sum({_FIELD_BITS[path] for path in paths})
     why = _Why(_nothing(count) if reasons is None else reasons, events)
     return _write(slate, catalogue.names, records, fields, why).tobytes()
 

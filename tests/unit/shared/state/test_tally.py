@@ -285,6 +285,42 @@ def test_a_products_newest_users_are_the_greatest_by_time_and_place() -> None:
     assert len(newest_users(it, "a")) == USERS
 
 
+def test_rooms_that_were_left_are_taken_again() -> None:
+    it = known(length=2)
+
+    def pair(one: str, other: str) -> tuple[int, int]:
+        """Slots that were ever taken, and those in use now."""
+        it.apply(view(one + other, one))
+        it.apply(view(one + other, other, START + 1))
+        return int(it.tally.arrays.used[0]), int(it.tally.arrays.used[2])
+
+    for other in "01234":
+        taken = pair("a", other)
+    assert taken == (8 + 5 * 4, 8 + 5 * 4), "the fifth neighbour has the room that a left for a larger one"
+    for other in "01234":
+        pair("b", other)
+        taken = pair("c", other)
+    assert taken == (28 + 2 * (4 + 8), 28 + 2 * 8)
+    assert pair("d", "e") == (52, 52), "both rooms of four are taken again"
+    assert pair("f", "g") == (60, 60)
+    assert [pairs(it, product) for product in "de"] == [[("e", 1.0, 1.0)], [("d", 0.0, 1.0)]]
+    assert {name for hub in "abc" for name, *_ in pairs(it, hub)} == set("01234")
+
+
+def test_there_is_always_room_for_one_event_more() -> None:
+    it = known()
+    for n, state in enumerate(state for partition in ten_years(9_000) for state in partition):
+        it.apply(state)
+        if n % 40 == 0:
+            again = Tally(30.0 * DAY_MS)
+            again.resume(it.tally.to_arrays())
+            it.resume(it.histories, again)
+        t = it.tally.arrays
+        assert len(t.pairs) >= 3 * (t.used[0] + 2 * 10 * SLOTS), n
+        assert len(t.users) >= 5 * (t.used[1] + USERS), n
+    assert t.used[:2].min() > 4096, "what an empty one has room for"
+
+
 def test_one_users_repeated_views_count_once_within_a_day() -> None:
     it = known()
     for minute in range(200):

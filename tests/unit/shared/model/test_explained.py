@@ -211,7 +211,7 @@ def array(*rows: object) -> FloatArray:
 
 def test_each_part_is_told_by_the_events_that_made_it() -> None:
     heads = np.zeros((len(GROUPS), 3, 2, 3), np.float32)
-    heads[OF_SEQUENCE, 0] = array([0.5, 0.9, 2.9], [0.5, 0.6, 3.1])  # before any event, after one, after both
+    heads[OF_SEQUENCE, 0] = array([0.5, 0.9, 2.9], [0.4, 0.6, 3.1])  # before any event, after one, after both
     heads[OF_VALUES, 0] = array([0.1, 0.1, 0.0], [0.1, 0.2, 0.2])
     heads[ALONE, 0] = 0.25
     related = array([0.02, 0.0, 0.0], [0.06, 0.3, 0.0])
@@ -226,7 +226,7 @@ def test_each_part_is_told_by_the_events_that_made_it() -> None:
     assert flat(first[PART_CO_OCCURRENCE]) == approx([lift, 2, 0.75 * lift, 1, 0.25 * lift])
     assert flat(first[PART_SEQUENCE]) == approx([2.9, 2, 2.0, 1, 0.4]), "without the sentiment"
     assert flat(first[PART_Q]) == approx([0.0, 2, -0.1])
-    assert flat(first[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.2])
+    assert flat(first[PART_SENTIMENT]) == approx([0.4, 2, 0.6, 1, -0.1])
     assert set(second) == {PART_TRENDING, PART_CO_OCCURRENCE}, "what adds nothing is no reason"
 
 

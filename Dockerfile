@@ -33,7 +33,7 @@ FROM code AS compiled
 ARG CPU=generic
 COPY --from=dependencies /opt/venv /opt/venv
 RUN if [ -d /opt/venv/lib/python3.*/site-packages/numba ]; then \
-      NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES= PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python -m shared.process.compiled; \
+      NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES= PYTHONDONTWRITEBYTECODE=1 /opt/venv/bin/python -m shared.numeric.compiled; \
     fi
 
 FROM ${BASE}

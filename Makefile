@@ -31,7 +31,7 @@ ifeq ($(shell uname -sm)$(PIP_EXTRA_INDEX_URL),Linux x86_64)
 	@echo "  export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 endif
 	$(PIP) '.[all]'
-	$(BIN)/python -m shared.process.compiled
+	$(BIN)/python -m shared.numeric.compiled
 	@touch $@
 
 $(STAMP): $(RUNS)

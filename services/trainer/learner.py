@@ -11,10 +11,10 @@ from typing import Any, TypedDict
 from numpy.typing import NDArray
 
 from services.trainer.settings import TrainerSettings
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import PolicySnapshot, StepReport
 from shared.policies.registry import class_of, make
-from shared.process.arrays import with_prefix, without_prefix
 from shared.process.errors import Unusable
 from shared.state.shop import ShopSettings
 from shared.state.stream import Stream, StreamState

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.numeric.arrays import grown
 from shared.pb.freshet.v1.events_pb2 import Product
-from shared.process.arrays import grown
 
 # What the tokens of a product weigh, by what they are of.
 CATEGORY, BRAND, TITLE = 1.0, 1.0, 1.0

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.likeness import Likeness, tokens_of
+from shared.numeric.arrays import grown
+from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.numeric.elementary import exp_of, log_of
 from shared.pb.freshet.v1.events_pb2 import Product
-from shared.process.arrays import grown
-from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
-from shared.process.elementary import exp_of, log_of
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]

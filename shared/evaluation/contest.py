@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content, ContentSettings
 from shared.evaluation.prequential import Judgement, Prequential, Ranking
 from shared.model.mixture import SINGLE_EXPERTS
+from shared.numeric.arrays import grown
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_RATING,
     EVENT_KIND_REVIEW,
@@ -28,7 +29,6 @@ from shared.pb.freshet.v1.events_pb2 import (
 )
 from shared.policies.contract import Policy, Progress
 from shared.policies.registry import make
-from shared.process.arrays import grown
 from shared.process.errors import Unusable
 from shared.state.histories import USER_CLASSES, user_class
 from shared.state.shop import StreamSettings

@@ -15,8 +15,8 @@ from shared.model.format import VALUES, Parts
 from shared.model.mixture import ITSELF, NEXT, TOGETHER, Separated, separate
 from shared.model.ranking import fill_scores
 from shared.model.served import Popularity, Served
+from shared.numeric.compiled import Form, Matrix, ReadOnlyMatrix, ReadOnlyVector, compiled
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.compiled import Form, Matrix, ReadOnlyMatrix, ReadOnlyVector, compiled
 from shared.state.histories import Window
 from shared.state.known import Known
 from shared.state.tally import Float32Cube, Int64Cube

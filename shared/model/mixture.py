@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model.ranking import place_of
-from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled, prefetch
+from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled, prefetch
 from shared.state.histories import ARGUES, Window
 from shared.state.known import Known
 from shared.state.tally import (

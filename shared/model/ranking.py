@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.process.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 FloatArray = NDArray[np.float32]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content
 from shared.model.mixture import DEFAULT
 from shared.model.mixture import mix as mixture_of
-from shared.process.compiled import ReadOnlyVector, Vector, compiled
-from shared.process.elementary import log_of
+from shared.numeric.compiled import ReadOnlyVector, Vector, compiled
+from shared.numeric.elementary import log_of
 from shared.state.histories import Window
 from shared.state.known import Known
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.served import FloatArray
+from shared.numeric.arrays import grown
+from shared.numeric.compiled import Vector, compiled
 from shared.policies.contract import Learned, PolicySnapshot, keeps_contract
 from shared.policies.counts import CountingPolicy
-from shared.process.arrays import grown
-from shared.process.compiled import Vector, compiled
 from shared.process.errors import Unusable
 from shared.state.histories import Window
 from shared.state.stream import Seen, Stream

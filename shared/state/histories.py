@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
+from shared.numeric.arrays import grown
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.process.arrays import grown
 
 # What is kept of each event of a history: a column each, in this order, all about [-1, 1]. An encoder picks some.
 EVENT_FEATURES = (

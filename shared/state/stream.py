@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content
 from shared.log.records import masked_kinds_of
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import Histories
 from shared.state.known import Known, KnownProducts
 from shared.state.shop import StreamSettings

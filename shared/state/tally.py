@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
+from shared.numeric.arrays import capacity, grown
+from shared.numeric.compiled import Form, Matrix, ReadOnlyVector, Vector, compiled, prefetch
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.process.arrays import capacity, grown
-from shared.process.compiled import Form, Matrix, ReadOnlyVector, Vector, compiled, prefetch
 from shared.state.histories import ARGUES, DISLIKED_STARS, UNCOUNTED_KINDS, Histories
 from shared.state.shop import StreamSettings
 

@@ -16,9 +16,9 @@ from services.inference.answer.recommend import Slate, Viewer
 from services.inference.knowledge.catalogue import NO_TEXTS, Catalogue, Texts
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model.explained import NOTHING, Reasons
+from shared.numeric.compiled import Vector, compiled
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, Product
-from shared.process.compiled import Vector, compiled
 
 # How a field begins: its number and how its value is written.
 NUMBER, DOUBLE, BYTES = 0, 1, 2

@@ -22,9 +22,9 @@ from shared.model.explained import Reasons, explain
 from shared.model.ranking import Traits
 from shared.model.scoring import Scorer
 from shared.model.served import COUNTED, SIMILAR, Places, Served, served, similar
+from shared.numeric.compiled import Vector
 from shared.pb.freshet.v1 import events_pb2
 from shared.pb.freshet.v1 import recommender_pb2 as pb
-from shared.process.compiled import Vector
 from shared.state.histories import EVENT_FEATURES, UNSAID, Window, features_of
 
 FloatArray = NDArray[np.float32]

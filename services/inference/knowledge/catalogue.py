@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content
 from shared.log.records import END_MS
+from shared.numeric.arrays import grown
+from shared.numeric.compiled import Vector
 from shared.pb.freshet.v1.events_pb2 import Availability, Product
-from shared.process.arrays import grown
-from shared.process.compiled import Vector
 from shared.state.known import KnownProducts
 
 # Categories of a product that its similarity counts: the narrowest, which say most.

@@ -31,7 +31,7 @@ from services.inference.settings import InferenceSettings
 from shared.log.merge import AppliedMarks, MarksSnapshot
 from shared.log.records import masked_kinds_of
 from shared.log.topics import Topics, wait_for_identity
-from shared.process.arrays import with_prefix, without_prefix
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.process.folders import Digest, pieces, read_folder, what_is_wrong, write_folder
 from shared.process.settings import KafkaSettings
 from shared.state.histories import EVENT_FEATURES, Histories

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shared.model.format import NeighbourPart
 from shared.model.neighbours import Neighbours, Related
 from shared.model.served import FloatArray
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, learned_of, nothing_to_add
-from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import Window
 from shared.state.stream import Seen, Stream
 

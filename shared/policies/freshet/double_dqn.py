@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import StepReport
 from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.network import Encoder, at
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.tables import ProductTables, Rows
-from shared.process.arrays import with_prefix, without_prefix
 
 
 def td_targets(reward: Tensor, discount: Tensor, q_online: Tensor, q_target: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from shared.log.records import DAY_MS
 from shared.model.format import Golden, Parts
 from shared.model.mixture import LAGS, context_at, expert_shares, groups, mix
 from shared.model.served import FloatArray, logs
+from shared.numeric.arrays import without_prefix
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import (
     Fitted,
@@ -37,7 +38,6 @@ from shared.policies.freshet.replay_buffer import ReplayBuffer
 from shared.policies.freshet.settings import FreshetSettings, steps_after
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
 from shared.policies.freshet.weights import ExpertWeights
-from shared.process.arrays import without_prefix
 from shared.state.histories import EVENT_FEATURES, Window, disappoints
 from shared.state.stream import Seen, Stream
 from shared.state.transitions import Transition

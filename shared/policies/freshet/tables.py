@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from shared.process.arrays import capacity
+from shared.numeric.arrays import capacity
 
 # Vectors start small: an untrained product neither leads nor trails the ranking.
 INITIAL_SCALE = 0.05

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model import ranking
-from shared.process.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.numeric.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 # Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
 # smallest first, the least of Q before others.

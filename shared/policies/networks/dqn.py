@@ -22,11 +22,11 @@ from torch.nn import functional
 
 from shared.model.format import VALUES
 from shared.model.served import FloatArray
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, StepReport, keeps_contract
 from shared.policies.fitted.encoder import EncoderScores, Graph
 from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
 from shared.policies.networks.sequences import one_thread
-from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import EVENT_FEATURES
 from shared.state.stream import Seen, Stream
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.model import ranking
 from shared.model.served import FloatArray, served_scores
+from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import (
     Fitted,
     Gauges,
@@ -30,7 +31,6 @@ from shared.policies.counts import MarkovPolicy
 from shared.policies.fitted.encoder import HEAD
 from shared.policies.networks.sequence_policies import REFIT, WHOLE, SasRecPolicy
 from shared.policies.networks.sequences import Passes
-from shared.process.arrays import with_prefix, without_prefix
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.stream import Seen, Stream
 

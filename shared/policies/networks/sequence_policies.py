@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.model.served import FloatArray
+from shared.numeric.arrays import without_prefix
 from shared.policies.contract import Progress, keeps_contract
 from shared.policies.fitted.encoder import FittedEncoder, Graph
 from shared.policies.networks.sequences import Keep, Passes, SequenceNetwork, fit
-from shared.process.arrays import without_prefix
 from shared.state.stream import Stream
 
 # On a stream every refit goes on from the last one, so it need not be long.

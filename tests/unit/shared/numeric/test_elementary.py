@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.process.compiled import ReadOnlyVector, Vector, compiled
-from shared.process.elementary import LEAST_POWER, exp_of, log_of
+from shared.numeric.compiled import ReadOnlyVector, Vector, compiled
+from shared.numeric.elementary import LEAST_POWER, exp_of, log_of
 
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)
 

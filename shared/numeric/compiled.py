@@ -1,6 +1,6 @@
 """Functions compiled to machine code by numba: the options they have in common, their types, where the code is kept.
 
-Whoever imports this imports numba (0.2 s, 70 MB): only what folds or scores may. `python -m shared.process.compiled`
+Whoever imports this imports numba (0.2 s, 70 MB): only what folds or scores may. `python -m shared.numeric.compiled`
 compiles all that this installation can run, so that no service has to; `make install` and the images do so.
 """
 
@@ -263,6 +263,6 @@ def compile_all() -> int:
 
 
 if __name__ == "__main__":
-    from shared.process import compiled as this  # the module that those with compiled functions import
+    from shared.numeric import compiled as this  # the module that those with compiled functions import
 
     sys.exit(this.compile_all())

@@ -20,7 +20,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
-from shared.process.compiled import Matrix, ReadOnlyVector, Vector, compiled, modules, prefetch
+from shared.numeric.compiled import Matrix, ReadOnlyVector, Vector, compiled, modules, prefetch
 
 ROOT = Path(__file__).parents[4]
 COUNTS = re.compile(r"compiled functions: (\d+) new, (\d+) kept from before, [\d.]+ s\n")
@@ -127,7 +127,7 @@ WEIGHTS = "SCALE = {scale}\n"
 INNER = """
 from numpy.typing import NDArray
 import numpy as np
-from shared.process.compiled import compiled
+from shared.numeric.compiled import compiled
 from shared.weights import SCALE
 
 @compiled
@@ -137,7 +137,7 @@ def scaled(values: NDArray[np.float64]) -> float:
 OUTER = """
 import numpy as np
 from shared.inner import scaled
-from shared.process.compiled import Vector, compiled
+from shared.numeric.compiled import Vector, compiled
 
 @compiled
 def answer(values: Vector[np.float64]) -> float:
@@ -147,7 +147,7 @@ print("answer", answer(np.ones(1)))
 """
 LACKING = """
 import a_package_that_is_not_installed
-from shared.process.compiled import compiled
+from shared.numeric.compiled import compiled
 
 @compiled
 def never(x: float) -> float:
@@ -157,8 +157,8 @@ def never(x: float) -> float:
 
 def write(folder: Path, *, scale: float = 2.0, plus: float = 0.0) -> None:
     """A small tree with two compiled functions, of which the one that Python calls rests on three files."""
-    (folder / "shared/process").mkdir(parents=True, exist_ok=True)
-    for name in ("shared/__init__.py", "shared/process/__init__.py", "shared/process/compiled.py"):
+    (folder / "shared/numeric").mkdir(parents=True, exist_ok=True)
+    for name in ("shared/__init__.py", "shared/numeric/__init__.py", "shared/numeric/compiled.py"):
         shutil.copyfile(ROOT / name, folder / name)
     (folder / "shared/weights.py").write_text(WEIGHTS.format(scale=scale))
     (folder / "shared/inner.py").write_text(INNER.format(plus=plus))
@@ -171,7 +171,7 @@ def compile_in(
 ) -> tuple[float, int, int, subprocess.CompletedProcess[str]]:
     """What `answer` gives in a process of its own, and how many functions were compiled and loaded for that."""
     done = subprocess.run(
-        [sys.executable, "-m", "shared.process.compiled"],
+        [sys.executable, "-m", "shared.numeric.compiled"],
         cwd=folder, env={**os.environ, **environ}, preexec_fn=before, capture_output=True, text=True, check=True,
     )  # fmt: skip
     counts = COUNTS.search(done.stdout)
@@ -248,9 +248,9 @@ def test_another_folder_may_be_named_for_it(built: Path, tmp_path: Path) -> None
 
 
 def test_install_and_images_compile_it_all_for_the_processor_they_run_on() -> None:
-    assert "$(BIN)/python -m shared.process.compiled" in (ROOT / "Makefile").read_text()
+    assert "$(BIN)/python -m shared.numeric.compiled" in (ROOT / "Makefile").read_text()
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    for stage in (next(stage for stage in stages if "-m shared.process.compiled" in stage), stages[-1]):
+    for stage in (next(stage for stage in stages if "-m shared.numeric.compiled" in stage), stages[-1]):
         assert "NUMBA_CPU_NAME=${CPU}" in stage
 
 
@@ -258,7 +258,7 @@ def test_install_and_images_compile_it_all_for_the_processor_they_run_on() -> No
 def test_every_compiled_function_is_loaded_and_not_compiled_once_that_is_done() -> None:
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-m", "shared.process.compiled"], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "shared.numeric.compiled"], cwd=ROOT, capture_output=True, text=True, check=True
         )
     counts = COUNTS.fullmatch(done.stdout)
     assert counts is not None, done.stdout  # nothing left out

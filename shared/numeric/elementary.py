@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from shared.process.compiled import compiled
+from shared.numeric.compiled import compiled
 
 # log 2 in two parts: the first has few bits, so that a whole number times it is exact.
 _LOG2_HIGH, _LOG2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.process.arrays import capacity, grown, with_prefix, without_prefix
+from shared.numeric.arrays import capacity, grown, with_prefix, without_prefix
 
 
 @pytest.mark.parametrize(

@@ -177,13 +177,13 @@ class Scorer:
 
     def _query(self, read: _Read) -> FloatArray:
         """What item vectors are multiplied with, (Q·D,)."""
-        if read.explained and len(read.products):
+        if read.explained and len(read):
             after_all: FloatArray = self._after_each(read)[0, -1]
             return after_all
         query = self._queries.get(read.key)
         if query is None:
             vectors = self._input[read.products]
-            if self._encoder.tells_each and len(read.products):
+            if self._encoder.tells_each and len(read):
                 query = self._encoder.after_each(vectors, [read.features])[0, -1].copy()
             else:
                 query = self._encoder.query(vectors, read.features)
@@ -228,18 +228,27 @@ class Scorer:
 class _Read:
     """What was looked up for one user's window: explaining its scores needs the same again."""
 
-    __slots__ = ("beside", "explained", "features", "key", "products", "window")
+    __slots__ = ("_most", "_rows", "beside", "explained", "features", "key", "window")
 
     def __init__(self, window: Window, length: int, products: int) -> None:
-        newest = window.newest(length)  # events beyond those the version was trained on are left out
-        n = int(newest.lengths[0])
+        end = int(window.lengths[0])
+        newest = slice(max(0, end - length), end)  # events beyond those the version was trained on are left out
         self.window = window
-        self.products = np.minimum(newest.products[0, :n], products)  # (n,) rows; beyond the last lies padding's
-        self.features = newest.features[0, :n]  # (n, F)
+        self._rows = window.products[0, newest]
+        self._most = products
+        self.features = window.features[0, newest]  # (n, F)
         self.beside: Beside | None = None  # what co-occurs, once it was needed
         self.explained = False  # whether `by_head` will be asked, too
         # All that an encoder's answer depends on: no event and no session can make a kept answer wrong.
-        self.key = self.products.tobytes() + self.features.tobytes()
+        self.key = self._rows.tobytes() + self.features.tobytes()
+
+    @property
+    def products(self) -> NDArray[np.int32]:
+        """(n,) rows; beyond the last lies padding's."""
+        return np.minimum(self._rows, self._most)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def ways(self) -> Sequence[FloatArray]:
         """The features as they are and, where texts had sentiment, as if they had none: W of (n, F)."""

@@ -71,19 +71,6 @@ class Window(NamedTuple):
         disliked = of[RATING] <= (DISLIKED_STARS - 3.0) / 2.0
         return _arguing(self.products[0, :n], np.where(of[HAS_RATING] > 0.0, disliked, of[REWARD] < 0.0))
 
-    def newest(self, length: int) -> Window:
-        """The newest `length` events of a window of one user."""
-        n = int(self.lengths[0])
-        if n <= length:
-            return self
-        newest = slice(n - length, n)
-        return self._replace(
-            products=self.products[:, newest],
-            features=self.features[:, newest],
-            lengths=np.array([length], np.int32),
-            argues=None if self.argues is None else self.argues[:, newest],
-        )
-
 
 class Histories:
     """Every user's last `length` events and mask, in arrays that double as users come.
@@ -94,6 +81,7 @@ class Histories:
 
     def __init__(self, length: int, masked_kinds: frozenset[int], users: int = 1024) -> None:
         self.length = length
+        self._whole: NDArray[np.int32] = np.array([length], np.int32)
         self.masked_kinds = masked_kinds
         self.users: list[str] = []
         self._rows: dict[str, int] = {}
@@ -188,7 +176,7 @@ class Histories:
             return Window(
                 _unrolled(self._products[row : row + 1], oldest),
                 _unrolled(self._features[row : row + 1], oldest),
-                np.array([self.length], np.int32),
+                self._whole,
                 row,
                 since_ms,
                 _unrolled(self._argues[row : row + 1], oldest) == ARGUES,

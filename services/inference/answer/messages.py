@@ -241,7 +241,7 @@ def written(
     records = Texts.of([_record(row, catalogue) for row in slate.rows.tolist()]) if paths else NO_TEXTS
     fields = sum({_FIELD_BITS[path] for path in paths})
     why = _Why(_nothing(count) if reasons is None else reasons, events)
-    return _write(slate, catalogue.names, records, fields, why).tobytes()
+    return _write.unchecked(slate, catalogue.names, records, fields, why).tobytes()
 
 
 def _record(row: int, catalogue: Catalogue) -> bytes:

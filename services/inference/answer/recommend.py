@@ -244,7 +244,7 @@ def limit(values: FloatArray, seen: NDArray[np.int32], slate: SlateRequest, know
         values[values < np.float64(wishes.minimum_score)] = -np.inf
     if wishes.HasField("filter"):
         values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
-    values += catalogue.bars(rows)
+    ranking.mask(values, catalogue.hidden_rows())
     ranking.mask(values, seen)
     if wishes.exclude_product_ids:
         excluded = [row for row in map(catalogue.find, wishes.exclude_product_ids) if row is not None and row < rows]

@@ -46,7 +46,8 @@ class Catalogue(KnownProducts):
         self.removed: set[int] = set()
         self.attributes = Attributes()
         self.births = 0
-        self._bars: NDArray[np.float32] = np.zeros(1024, np.float32)
+        self._hidden: dict[int, None] = {}  # rows of products that are removed or unavailable
+        self._hidden_rows: NDArray[np.int32] | None = None  # the same as an array, until they change
         self._events: NDArray[np.int64] = np.zeros(1024, np.int64)
         self._first_event_ms: NDArray[np.int64] = np.zeros(1024, np.int64)
 
@@ -102,12 +103,15 @@ class Catalogue(KnownProducts):
 
     def hidden(self, rows: int) -> NDArray[np.bool_]:
         """Whether each of the first `rows` products is removed or unavailable, so that nobody gets it recommended."""
-        return self.bars(rows) < 0.0
+        hidden = np.zeros(rows, np.bool_)
+        hidden[self.hidden_rows()] = True
+        return hidden
 
-    def bars(self, rows: int) -> NDArray[np.float32]:
-        """`hidden` to add to scores: minus infinity where a product is hidden, else 0."""
-        self._grow_to(rows)
-        return self._bars[:rows]
+    def hidden_rows(self) -> NDArray[np.int32]:
+        """The rows of products that are removed or unavailable, each once; not to be changed."""
+        if self._hidden_rows is None:
+            self._hidden_rows = np.array([*self._hidden], np.int32)
+        return self._hidden_rows
 
     def events(self, rows: int) -> NDArray[np.int64]:
         """The number of applied events of each of the first `rows` products."""
@@ -132,12 +136,15 @@ class Catalogue(KnownProducts):
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
         super()._describe(row, product, hidden=hidden)
         self._grow_to(row + 1)
-        self._bars[row] = -np.inf if hidden else 0.0
+        if hidden:
+            self._hidden[row] = None
+        else:
+            self._hidden.pop(row, None)
+        self._hidden_rows = None
         self.attributes.set(row, product)
 
     def _grow_to(self, rows: int) -> None:
-        if rows > len(self._bars):
-            self._bars = grown(self._bars, rows)
+        if rows > len(self._events):
             self._events = grown(self._events, rows)
             self._first_event_ms = grown(self._first_event_ms, rows)
 

@@ -105,7 +105,7 @@ def test_what_was_restored_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     second = fresh()
     restored.hand_over(second)
     assert second.catalogue.ids == first.catalogue.ids
-    assert np.flatnonzero(second.catalogue.bars(len(second.catalogue))).tolist() == [first.catalogue.find("p2")]
+    assert second.catalogue.hidden_rows().tolist() == [first.catalogue.find("p2")]
     assert restored.listed.vanished() == {"p1"}, "listed once, and not read since"
     assert not second.apply_once(states[119], 1), "applied before the snapshot was taken"
     apply(second, states[120:], first=120)

@@ -139,7 +139,6 @@ def test_what_disappointed_argues_for_nothing_nor_does_what_came_before_it_with_
     def arguing(before_day: int | None = None) -> list[bool]:
         before_ms = None if before_day is None else START_MS + before_day * DAY_MS
         window = histories.window(0, before_ms=before_ms)
-        assert window.newest(2).arguing().tolist() == window.arguing().tolist()[-2:]
         again = Histories.from_arrays(histories.users, histories.to_arrays(), REVIEWS)
         assert again.window(0, before_ms=before_ms).arguing().tolist() == window.arguing().tolist()
         return list(window.arguing().tolist())
@@ -197,17 +196,6 @@ def test_a_kind_that_is_none_is_refused() -> None:
     for ask in (lambda: kinds_of(["review", "look"]), lambda: masked_kinds_of("look")):
         with pytest.raises(ValueError, match=r"no kind of event is called .look.; there are review, "):
             ask()
-
-
-def test_the_newest_of_a_window_are_its_last_events() -> None:
-    histories = Histories(4, REVIEWS)
-    for n in range(3):
-        row = histories.apply(review("u", f"p{n}", n, rating=1.0 + n), n)
-    window = histories.window(row)
-    assert window.newest(3) is window
-    newest = window.newest(2)
-    assert (newest.products.tolist(), newest.lengths.tolist()) == ([[1, 2]], [2])
-    assert newest.features[0, :, 0].tolist() == [-0.5, 0.0]
 
 
 def test_users_do_not_mix_while_the_arrays_grow() -> None:

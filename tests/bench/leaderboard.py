@@ -27,7 +27,7 @@ METRIC = "ndcg@10"
 
 # What baselines of counts can be told is chosen on the first half of a stream; `freshet` is told nothing.
 CHOSEN = [
-    "--warm-up", "0.5",
+    "--warm-up", "0.5", "--seeds", "3",
     "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
     "--set", "vmis-knn.popularity_weight=0.001,0.1,0.5", "--set", "vmis-knn.last=1,4",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.evaluation.prequential import TOP, Judgement, Outcome
 from shared.log.ordered import ReaderMetrics
 from shared.model import format, ranking
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.process.telemetry import SECONDS_BUCKETS, Ready, TallyMetrics
 
 # Simple policies that learn each event as it comes.

@@ -28,7 +28,7 @@ from shared.evaluation.figures import (
     Speed,
     event_metrics,
 )
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.policies.contract import Gauges
 from shared.process.errors import Unusable
 from shared.state.histories import USER_CLASSES

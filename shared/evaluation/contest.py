@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared.content.new_products import Content, ContentSettings
 from shared.evaluation.prequential import Judgement, Prequential, Ranking
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.numeric.arrays import grown
 from shared.pb.freshet.v1.events_pb2 import (
     EVENT_KIND_RATING,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.evaluation.contest import KS, MOST, Answers, JudgedEvents
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.state.histories import USER_CLASSES
 
 FloatArray = NDArray[np.float64]

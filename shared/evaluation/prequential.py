@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model import ranking
-from shared.model.mixture import SINGLE_EXPERTS, single_places
 from shared.model.served import FloatArray, Scores, served_scores
+from shared.model.single_experts import SINGLE_EXPERTS, single_places
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
 from shared.state.histories import UNCOUNTED_KINDS, Window
 from shared.state.stream import Seen, Stream

@@ -21,23 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
-from shared.model.ranking import place_of
-from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled, prefetch
-from shared.state.histories import ARGUES, Window
+from shared.model.session_neighbours import LAGS, NOBODY, Rings, View, heard, listen, place_among, places_of
+from shared.numeric.compiled import Matrix, ReadOnlyVector, Vector, compiled, prefetch
+from shared.state.histories import Window
 from shared.state.known import Known
 from shared.state.tally import (
     HALF_LIVES_DAYS,
     NEIGHBOURS,
-    NEWEST_USERS,
     NEXT_TOTAL,
     PAIR_INTS,
     PAIR_ONE,
     SLOTS,
     SMOOTHING,
     TOGETHER_TOTAL,
-    TRENDING,
-    USER_INTS,
-    USERS,
     Float32Cube,
     TallyArrays,
     partitions_of,
@@ -50,32 +46,17 @@ FloatArray = NDArray[np.float32]
 
 # Experts, in the order of their weights: popularity, then each relation by lag, the newest first, then the sessions.
 POPULARITY = 1 + len(HALF_LIVES_DAYS)
-LAGS = 20  # events of a history that are read
 RELATIONS = NEXT, TOGETHER, ITSELF = 0, 1, 2
 SESSIONS = POPULARITY + len(RELATIONS) * LAGS
 EXPERTS = SESSIONS + 1
 # What experts do together, in the order of what `groups` gives.
 GROUPS = ("popularity", "next", "together", "itself", "sessions")
 
-# Each group alone, popularity at each half-life alone, is a single expert: what the mixture must not stay behind.
-SINGLE_EXPERTS = (
-    "trending",
-    *(f"popular-{days:g}d" if days >= 1 else f"popular-{24 * days:g}h" for days in HALF_LIVES_DAYS),
-    *GROUPS[1:],
-)
-# What trending popularity counts beside a single expert: it orders products of which that one says nothing.
-BESIDE_SINGLE = 0.001
-
 # The least that popularity counts: no product has probability 0.
 LEAST = 1e-9
 # A product's pairs are divided by (total + SHRINK)^POWER, times the mean total to the rest: one with many neighbours
 # says more than it would as a share, one that was seen once says less.
 SHRINK, POWER = 3.0, 0.7
-
-# Neighbours: products of the history that are looked up, users that are listened to, and how much less an earlier match
-# counts for each event.
-LAST, LISTENED, MATCH_DECAY = 4, 100, 0.1
-TABLE = 2048  # more than twice LAST * USERS is room enough to find users fast
 
 # Where one context ends and the next begins.
 LENGTHS = (1, 3, 9)  # events of the history, at most
@@ -120,50 +101,9 @@ def default_weights() -> FloatArray:
 DEFAULT = default_weights()
 
 
-@compiled
-def newest_arguing(
-    products: ReadOnlyVector[np.int32], argues: ReadOnlyVector[np.bool_], places: int, out: Vector[np.int32]
-) -> None:
-    """Fill in the products of the newest events, the newest first; -1 for those that argue for nothing.
-
-    Args:
-        products: of n events or more.
-        argues: (n,)
-        places: products beyond have none.
-    """
-    for lag in range(len(out)):
-        n = len(argues) - 1 - lag
-        out[lag] = products[n] if argues[n] and products[n] < places else -1
-
-
 def context_at(window: Window | None) -> int:
     """The context of a window of one user; None: nothing is known of the user."""
     return 0 if window is None else context_of(int(window.lengths[0]), window.since_ms)
-
-
-class View(NamedTuple):
-    """One user's history as the compiled functions read it: n events, the newest first."""
-
-    products: Vector[np.int32]  # (n,) rows; -1 where the tally has no place for it, or the event argues for nothing
-    user: int  # row; -1: a guest
-
-    @classmethod
-    def of(cls, window: Window, products: int) -> View:
-        """Of a window of one user; `products`: places of the tally."""
-        newest = np.empty(min(LAGS, int(window.lengths[0])), np.int32)
-        newest_arguing(window.products[0], window.arguing(), products, newest)
-        return cls(newest, window.user)
-
-
-NOBODY = View(np.zeros(0, np.int32), -1)
-
-
-class Rings(NamedTuple):
-    """All users' histories, as rings."""
-
-    products: Matrix[np.int32]  # (U, T)
-    argues: Matrix[np.uint8]  # (U, T)
-    events: Vector[np.int64]  # (U,) applied in all
 
 
 def mix(known: Known, window: Window | None, weights: FloatArray, products: int) -> FloatArray:
@@ -177,10 +117,10 @@ def mix(known: Known, window: Window | None, weights: FloatArray, products: int)
     Raises:
         ValueError: the tally has more products.
     """
-    view, context = _seen(known, window)
-    result: FloatArray = np.zeros(_room(known, products), np.float32)
+    view, context = seen_by(known, window)
+    result: FloatArray = np.zeros(room_for(known, products), np.float32)
     of_context = np.ascontiguousarray(weights[context], np.float32)
-    _mix.unchecked(known.tally.arrays, _rings(known), view, of_context, known.tally.size, result)
+    _mix.unchecked(known.tally.arrays, rings_of(known), view, of_context, known.tally.size, result)
     return result
 
 
@@ -191,40 +131,17 @@ def groups(known: Known, window: Window | None, weights: FloatArray, products: i
         weights: (E,) of the experts.
         products: A, as in `mix`.
     """
-    view, _ = _seen(known, window)
-    result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, _room(known, products)), np.float32)
-    _groups(known.tally.arrays, _rings(known), view, weights, known.tally.size, result)
+    view, _ = seen_by(known, window)
+    result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, room_for(known, products)), np.float32)
+    _groups(known.tally.arrays, rings_of(known), view, weights, known.tally.size, result)
     return result
-
-
-def single_places(
-    known: Known, window: Window | None, weights: FloatArray, products: int, product: int, masked: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """The place at which each of `SINGLE_EXPERTS` alone ranks one product, (S,): 1 is best, ties at half.
-
-    Infinite where the product is masked.
-
-    Args:
-        weights: (C, E); they say how much each lag counts within a relation.
-        products: A, as in `mix`.
-        masked: (n,) rows that are not ranked.
-    """
-    view, context = _seen(known, window)
-    members: FloatArray = np.zeros((len(SINGLE_EXPERTS) - POPULARITY, _room(known, products)), np.float32)
-    beside: FloatArray = np.zeros(products, np.float32)
-    places = np.zeros(len(SINGLE_EXPERTS))
-    _single_places(
-        known.tally.arrays, _rings(known), view, weights[context], known.tally.size, product, masked, beside, members,
-        places,
-    )  # fmt: skip
-    return places
 
 
 def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[np.float64]:
     """How probable each expert alone holds one product, (E,)."""
-    view, _ = _seen(known, window)
+    view, _ = seen_by(known, window)
     result = np.zeros(EXPERTS)
-    _of_product(known.tally.arrays, _rings(known), view, product, known.tally.size, result)
+    _of_product(known.tally.arrays, rings_of(known), view, product, known.tally.size, result)
     return result
 
 
@@ -243,27 +160,34 @@ def separate(known: Known, window: Window | None, weights: FloatArray, rows: NDA
         window, weights: as in `mix`.
         rows: (K,), each once.
     """
-    view, context = _seen(known, window)
+    view, context = seen_by(known, window)
     result = Separated(
         np.zeros(len(rows), np.float32),
         np.zeros((len(RELATIONS), len(view.products), len(rows)), np.float32),
         np.zeros(len(rows), np.float32),
     )
-    _separate(known.tally.arrays, _rings(known), view, weights[context], rows, known.tally.size, result)
+    _separate(known.tally.arrays, rings_of(known), view, weights[context], rows, known.tally.size, result)
     return result
 
 
-def _room(known: Known, products: int) -> int:
+def room_for(known: Known, products: int) -> int:
+    """The number of products, for which there must be room.
+
+    Raises:
+        ValueError: the tally has more.
+    """
     if products < known.tally.size:  # what is compiled would write beyond the end
         raise ValueError(f"the tally has {known.tally.size} products, and there is room for {products}")
     return products
 
 
-def _seen(known: Known, window: Window | None) -> tuple[View, int]:
+def seen_by(known: Known, window: Window | None) -> tuple[View, int]:
+    """A window of one user as compiled functions read it, and its context; None: nothing is known of the user."""
     return NOBODY if window is None else View.of(window, known.tally.size), context_at(window)
 
 
-def _rings(known: Known) -> Rings:
+def rings_of(known: Known) -> Rings:
+    """All users' histories as compiled functions read them."""
     products, _, _, argues, events = known.histories.rings
     return Rings(products, argues, events)
 
@@ -332,120 +256,6 @@ def _relate(
 
 
 @compiled
-def _neighbours(t: TallyArrays, view: View) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The users that are listened to, and how much an event of each counts."""
-    last = min(len(view.products), LAST)
-    users = np.empty(last * USERS, np.int64)
-    likeness = np.empty(last * USERS)
-    match = np.empty(last * USERS, np.int64)
-    table = np.full(TABLE, -1, np.int32)  # user → place, by open addressing
-    count = 0
-    for lag in range(last):
-        row = view.products[lag]
-        if row < 0:
-            continue
-        again = False
-        for newer in range(lag):
-            again = again or view.products[newer] == row
-        if again:
-            continue
-        start, in_use, _ = room_of(t.products[row, NEWEST_USERS])
-        for at in range(USER_INTS * start, USER_INTS * start + in_use):
-            user = int(t.users[at])
-            if user == view.user:
-                continue
-            key = (user * 2654435761) & (TABLE - 1)
-            while table[key] >= 0 and users[table[key]] != user:
-                key = (key + 1) & (TABLE - 1)
-            place = table[key]
-            if place < 0:
-                place = count
-                table[key] = place
-                users[place], likeness[place], match[place] = user, 0.0, lag
-                count += 1
-            likeness[place] += (last - lag) / last
-    least = np.partition(likeness[:count], count - LISTENED)[count - LISTENED] if count > LISTENED else 0.0
-    listened = 0
-    for place in range(count):
-        if likeness[place] >= least:
-            users[listened] = users[place]
-            likeness[listened] = likeness[place] * (1.0 - MATCH_DECAY * match[place])
-            listened += 1
-    return users[:listened], likeness[:listened]
-
-
-@compiled
-def _counted(rings: Rings, users: ReadOnlyVector[np.int64], counts: ReadOnlyVector[np.float64]) -> float:
-    """What all events of some users count together."""
-    total, length = 0.0, rings.products.shape[1]
-    for place in range(len(users)):
-        total += counts[place] * min(rings.events[users[place]], length)
-    return total
-
-
-@compiled
-def _listen(t: TallyArrays, rings: Rings, view: View, weight: float, out: Vector[np.float32]) -> None:
-    """Add what the neighbours' sessions hold, as shares times a weight."""
-    users, counts = _neighbours(t, view)
-    if not len(users):
-        return
-    factor = np.float32(weight / _counted(rings, users, counts))
-    length = rings.products.shape[1]
-    for place in range(len(users)):
-        user, adds = users[place], factor * np.float32(counts[place])
-        for slot in range(min(rings.events[user], length)):
-            if rings.argues[user, slot] == ARGUES:  # what does not leaves no more to the others
-                other = rings.products[user, slot]
-                if other < len(out):
-                    out[other] += adds
-
-
-@compiled
-def _places(rows: ReadOnlyVector[np.int64]) -> NDArray[np.int16]:
-    """Where each row is among some, each once, by open addressing: a table that stays in the processor's cache."""
-    size = 256
-    while size < 8 * len(rows):
-        size *= 2
-    table = np.full(size, -1, np.int16)
-    for k in range(len(rows)):
-        key = rows[k] & (size - 1)
-        while table[key] >= 0:
-            key = (key + 1) & (size - 1)
-        table[key] = k
-    return table
-
-
-@compiled
-def _place(table: ReadOnlyVector[np.int16], rows: ReadOnlyVector[np.int64], row: int) -> int:
-    """Where a row is among those of the table, -1: nowhere."""
-    key = row & (len(table) - 1)
-    while table[key] >= 0 and rows[table[key]] != row:
-        key = (key + 1) & (len(table) - 1)
-    return int(table[key])
-
-
-@compiled
-def _heard(
-    t: TallyArrays, rings: Rings, view: View, rows: ReadOnlyVector[np.int64], table: ReadOnlyVector[np.int16]
-) -> NDArray[np.float64]:
-    """The share that the neighbours' sessions hold of some products, (K,).
-
-    Args:
-        table: as `_places` gives it.
-    """
-    users, counts = _neighbours(t, view)
-    shares = np.zeros(len(rows))
-    length = rings.products.shape[1]
-    for place in range(len(users)):
-        user = users[place]
-        for slot in range(min(rings.events[user], length)):
-            k = _place(table, rows, rings.products[user, slot])
-            if k >= 0 and rings.argues[user, slot] == ARGUES:
-                shares[k] += counts[place]
-    return shares / _counted(rings, users, counts) if len(users) else shares
-
-
-@compiled
 def _mix(
     t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]
 ) -> None:
@@ -463,11 +273,11 @@ def _mix(
             _relate(t, row, weights[at], weights[at + LAGS], size, out)
             out[row] += weights[at + 2 * LAGS]
     if len(view.products) and weights[SESSIONS] > 0.0:
-        _listen(t, rings, view, weights[SESSIONS], out)
+        listen(t, rings, view, weights[SESSIONS], out)
 
 
 @compiled
-def _relations(
+def relations(
     t: TallyArrays, rings: Rings, view: View, weights: ReadOnlyVector[np.float32], size: int, out: Matrix[np.float32]
 ) -> None:
     """Add what the relations and the sessions say, each to a row of its own."""
@@ -479,7 +289,7 @@ def _relations(
             _relate(t, row, 0.0, weights[at + LAGS], size, out[TOGETHER])
             out[ITSELF, row] += weights[at + 2 * LAGS]
     if len(view.products):
-        _listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[len(RELATIONS)])
+        listen(t, rings, view, max(weights[SESSIONS], np.float32(LEAST)), out[len(RELATIONS)])
 
 
 @compiled
@@ -491,52 +301,7 @@ def _groups(
         alone[:] = 0.0
         alone[h] = max(weights[h], np.float32(LEAST))
         _popular(t, alone, size, out[h])
-    _relations(t, rings, view, weights, size, out[POPULARITY:])
-
-
-@compiled
-def _single_places(
-    t: TallyArrays,
-    rings: Rings,
-    view: View,
-    weights: ReadOnlyVector[np.float32],
-    size: int,
-    product: int,
-    masked: ReadOnlyVector[np.int32],
-    beside: Vector[np.float32],
-    members: Matrix[np.float32],
-    places: Vector[np.float64],
-) -> None:
-    """Fill the places.
-
-    Args:
-        beside: (A,) zeros.
-        members: (S - POPULARITY, A) zeros.
-        places: (S,)
-    """
-    alone = np.ones(EXPERTS, np.float32)
-    for relation in range(len(RELATIONS)):  # of the lags that say something, each counts its share
-        at = POPULARITY + relation * LAGS
-        total = np.float32(0.0)
-        for lag in range(len(view.products)):
-            if view.products[lag] >= 0:
-                total += weights[at + lag]
-        if total > 0.0:
-            for lag in range(len(view.products)):
-                alone[at + lag] = weights[at + lag] / total
-    _relations(t, rings, view, alone, size, members)
-    total_trending = total_of(t, TRENDING)
-    factor = np.float32(BESIDE_SINGLE / total_trending) if total_trending > 0.0 else np.float32(0.0)
-    for row in range(size):
-        beside[row] = factor * t.popular[TRENDING, row]
-    for row in masked:
-        beside[row] = -np.inf
-    for h in range(POPULARITY):
-        total_popular = total_of(t, h)
-        factor = np.float32(1.0 / total_popular) if total_popular > 0.0 else np.float32(0.0)
-        places[h] = place_of(product, t.popular[h], factor, beside, size)
-    for member in range(len(members)):
-        places[POPULARITY + member] = place_of(product, members[member], np.float32(1.0), beside, len(beside))
+    relations(t, rings, view, weights, size, out[POPULARITY:])
 
 
 @compiled
@@ -578,7 +343,7 @@ def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: in
         out[at + 2 * LAGS] = 1.0 if row == product else 0.0
     if len(view.products):
         only = np.array([product])
-        out[SESSIONS] = _heard(t, rings, view, only, _places(only))[0]
+        out[SESSIONS] = heard(t, rings, view, only, places_of(only))[0]
 
 
 @compiled
@@ -601,9 +366,9 @@ def _separate(
         popular[k] += evenly
     if not len(view.products):
         return
-    table = _places(rows)
+    table = places_of(rows)
     if weights[SESSIONS] > 0.0:
-        sessions[:] = _heard(t, rings, view, rows, table) * weights[SESSIONS]
+        sessions[:] = heard(t, rings, view, rows, table) * weights[SESSIONS]
     for lag in range(len(view.products)):
         row = view.products[lag]
         if row < 0:
@@ -613,7 +378,7 @@ def _separate(
             start, in_use, slots = room_of(t.products[row, NEIGHBOURS + q])
             begin = PAIR_INTS * start
             for at in range(begin, begin + in_use):
-                k = _place(table, rows, t.pairs[at])
+                k = place_among(table, rows, t.pairs[at])
                 if k >= 0:
                     following[k] += t.pairs[at + slots]
                     together[k] += t.pairs[at + 2 * slots]
@@ -623,38 +388,6 @@ def _separate(
         for k in range(len(rows)):
             events[NEXT, n, k] = a * following[k]
             events[TOGETHER, n, k] = b * together[k]
-        itself = _place(table, rows, row)
+        itself = place_among(table, rows, row)
         if itself >= 0:
             events[ITSELF, n, itself] = weights[at + 2 * LAGS]
-
-
-@compiled
-def blend_gains(
-    members: Matrix[np.float32],
-    blends: ReadOnlyMatrix[np.float32],
-    product: int,
-    masked: ReadOnlyVector[np.int32],
-    gains: Vector[np.float64],
-) -> None:
-    """NDCG@10 of one product by each of some blends of members, ties at half.
-
-    Args:
-        members: (M, A)
-        blends: (B, M) what each makes of each member.
-        masked: (n,) rows that are not ranked; the product is, all the same.
-        gains: (B,) is filled.
-    """
-    products = members.shape[1]
-    beside = np.zeros(products, np.float32)
-    for row in masked:
-        beside[row] = -np.inf
-    beside[product] = np.float32(0.0)
-    values = np.empty(products, np.float32)
-    for blend in range(len(blends)):
-        values[:] = np.float32(0.0)
-        for member in range(len(members)):
-            weight = blends[blend, member]
-            for row in range(products):
-                values[row] += weight * members[member, row]
-        place = place_of(product, values, np.float32(1.0), beside, products)
-        gains[blend] = 1.0 / np.log2(1.0 + place) if place <= 10.0 else 0.0

@@ -16,7 +16,7 @@ import pytest
 from replay.order.ordered_copy import Selection
 from services.lab.datasets import Dataset, Describing, read_dataset
 from shared.log.records import DAY_MS
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.process.errors import Unusable
 from shared.process.terminal import Terminal
 from tests.support import console

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from shared.log.records import DAY_MS
 from shared.model.format import Golden, Parts
-from shared.model.mixture import LAGS, context_at, expert_shares, groups, mix
+from shared.model.mixture import context_at, expert_shares, groups, mix
 from shared.model.served import FloatArray, logs
+from shared.model.session_neighbours import LAGS
 from shared.numeric.arrays import without_prefix
 from shared.pb.freshet.v1.events_pb2 import StateVector
 from shared.policies.contract import (

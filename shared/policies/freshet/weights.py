@@ -20,15 +20,15 @@ from shared.model.mixture import (
     CONTEXTS,
     EXPERTS,
     ITSELF,
-    LAGS,
     NEXT,
     POPULARITY,
     SESSIONS,
     TOGETHER,
     FloatArray,
-    blend_gains,
     default_weights,
 )
+from shared.model.session_neighbours import LAGS
+from shared.model.single_experts import blend_gains
 
 # Events after which one counts 1/e, and those of all contexts that stand in for a context's own at first.
 MEMORY = 2000.0

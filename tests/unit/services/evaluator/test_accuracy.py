@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.accuracy import KS, POLICIES, WINDOWS, Accuracy, EvaluatorMetrics
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 
 INF = float("inf")
 

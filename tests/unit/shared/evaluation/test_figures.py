@@ -21,7 +21,7 @@ from shared.evaluation.figures import (
 )
 from shared.evaluation.prequential import Judgement, Outcome, Ranking
 from shared.log.records import DAY_MS
-from shared.model.mixture import SINGLE_EXPERTS
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from tests.support.states import START_MS
 

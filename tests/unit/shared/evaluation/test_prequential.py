@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from shared.content.new_products import Content, ContentSettings
 from shared.evaluation.prequential import Judgement, Outcome, Prequential
 from shared.log.records import DAY_MS
-from shared.model.mixture import DEFAULT, SINGLE_EXPERTS
+from shared.model.mixture import DEFAULT
 from shared.model.served import COUNTED
+from shared.model.single_experts import SINGLE_EXPERTS
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.registry import make
 from shared.state.histories import Window

@@ -14,27 +14,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
-from shared.model import mixture
+from shared.model import mixture, session_neighbours
 from shared.model.mixture import (
     CONTEXTS,
     DEFAULT,
     EXPERTS,
     ITSELF,
-    LAGS,
-    LISTENED,
     NEXT,
-    NOBODY,
     POPULARITY,
     SESSIONS,
     TOGETHER,
-    View,
-    blend_gains,
     context_of,
     expert_shares,
     groups,
     mix,
     separate,
 )
+from shared.model.session_neighbours import LAGS, LISTENED, NOBODY, View
+from shared.model.single_experts import blend_gains
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.state.histories import Histories, Window
 from shared.state.known import Known, KnownProducts
@@ -358,10 +355,10 @@ def test_whoever_takes_the_mixture_apart_finds_the_same_whole(made: Shopping) ->
 @given(shopping())
 def test_what_is_compiled_computes_what_is_written(made: Shopping) -> None:
     known, size = made.known, made.known.tally.size
-    t, rings = known.tally.arrays, mixture._rings(known)
+    t, rings = known.tally.arrays, mixture.rings_of(known)
     rows = np.arange(size)
     for window in made.windows:
-        view, context = (NOBODY, 0) if window is None else mixture._seen(known, window)
+        view, context = (NOBODY, 0) if window is None else mixture.seen_by(known, window)
         weights = made.weights[context]
         shapes: dict[Any, tuple[Any, ...]] = {
             mixture._mix: (t, rings, view, weights, size, np.zeros(size, np.float32)),
@@ -373,8 +370,8 @@ def test_what_is_compiled_computes_what_is_written(made: Shopping) -> None:
         for row in view.products.tolist():
             if row >= 0:
                 assert_same(mixture._relate, (t, row, 0.2, 0.1, size, np.zeros(size, np.float32)))
-        assert_same(mixture._listen, (t, rings, view, 0.3, np.zeros(size, np.float32)))
-        assert_same(mixture._heard, (t, rings, view, rows, mixture._places(rows)))
+        assert_same(session_neighbours.listen, (t, rings, view, 0.3, np.zeros(size, np.float32)))
+        assert_same(session_neighbours.heard, (t, rings, view, rows, session_neighbours.places_of(rows)))
         separated = (size, (3, len(view.products), size), size)
         parts = mixture.Separated(*(np.zeros(shape, np.float32) for shape in separated))
         assert_same(mixture._separate, (t, rings, view, weights, rows, size, parts))
@@ -400,13 +397,15 @@ def assert_same(function: Any, arguments: tuple[Any, ...]) -> None:
 
 def test_places_are_found_among_rows_that_collide_and_nowhere_else() -> None:
     rows = np.array([7, 7 + 256, 8, 7 + 512, 255, 511, 1_000_000, 0])
-    table = mixture._places(rows)
-    assert [mixture._place(table, rows, int(row)) for row in rows] == list(range(len(rows)))
-    assert [mixture._place(table, rows, row) for row in (9, 7 + 768, 256, 511 + 256, 1_000_001)] == [-1] * 5
+    table = session_neighbours.places_of(rows)
+    assert [session_neighbours.place_among(table, rows, int(row)) for row in rows] == list(range(len(rows)))
+    assert [session_neighbours.place_among(table, rows, row) for row in (9, 7 + 768, 256, 511 + 256, 1_000_001)] == [
+        -1
+    ] * 5
     many = np.arange(0, 40_000, 40)
-    table = mixture._places(many)
+    table = session_neighbours.places_of(many)
     assert len(table) == 8192
-    assert [mixture._place(table, many, row) for row in range(40_000)] == [
+    assert [session_neighbours.place_among(table, many, row) for row in range(40_000)] == [
         -1 if row % 40 else row // 40 for row in range(40_000)
     ]
 

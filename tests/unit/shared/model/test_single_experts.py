@@ -8,19 +8,9 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model import ranking
-from shared.model.mixture import (
-    BESIDE_SINGLE,
-    DEFAULT,
-    ITSELF,
-    LAGS,
-    NEXT,
-    POPULARITY,
-    SINGLE_EXPERTS,
-    TOGETHER,
-    context_of,
-    groups,
-    single_places,
-)
+from shared.model.mixture import DEFAULT, ITSELF, NEXT, POPULARITY, TOGETHER, context_of, groups
+from shared.model.session_neighbours import LAGS
+from shared.model.single_experts import BESIDE_SINGLE, SINGLE_EXPERTS, single_places
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.state.histories import UNSAID
 from shared.state.shop import StreamSettings

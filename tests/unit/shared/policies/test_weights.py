@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.model.mixture import CONTEXTS, DEFAULT, EXPERTS, ITSELF, LAGS, NEXT, POPULARITY, SESSIONS, TOGETHER
+from shared.model.mixture import CONTEXTS, DEFAULT, EXPERTS, ITSELF, NEXT, POPULARITY, SESSIONS, TOGETHER
+from shared.model.session_neighbours import LAGS
 from shared.policies.freshet.weights import BLENDS, BORROWED, BORROWED_GAINS, MEMBERS, MEMORY, PRIOR, ExpertWeights
 
 FloatArray = NDArray[np.float32]

@@ -53,6 +53,10 @@ class Run:
 
 
 STARS = "[columns]\nuser = 1\nproduct = 2\nrating = 3\ntime = 4\n[file]\nheader = false\n"
+SESSIONS = (
+    '[columns]\nuser = "SessionId"\nproduct = "ItemId"\ntime = "Time"\n[file]\ndelimiter = "\\t"\n'
+    '[time]\nformat = "seconds"\n[kind]\ndefault = "click"\n'
+)
 MUSIC = Path("amazon-2014/Musical_Instruments_5.json.gz")
 RUNS = {
     "musical-instruments": Run("Musical Instruments 2014", MUSIC, COUNTED, CHOSEN),
@@ -73,6 +77,7 @@ RUNS = {
     "movielens": Run(
         "MovieLens 100k", Path("movielens-100k/u.data.tsv.gz"), COUNTED, CHOSEN, STARS
     ),
+    "serenade": Run("Serenade's train.txt", Path("serenade/train.txt.gz"), COUNTED, CHOSEN, SESSIONS),
     "gift-cards": Run("Gift Cards 2018", Path("amazon-2018/Gift_Cards_5.json.gz"), COUNTED, []),
     "all-beauty": Run("All Beauty 2018", Path("amazon-2018/All_Beauty_5.json.gz"), COUNTED, []),
     "fashion": Run("Fashion 2018", Path("amazon-2018/AMAZON_FASHION_5.json.gz"), COUNTED, []),

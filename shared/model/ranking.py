@@ -167,6 +167,7 @@ def hit(place: float, k: int) -> float:
     return float(place <= k)
 
 
+@compiled
 def ndcg(place: float, k: int) -> float:
     """NDCG@k of one event with one relevant product: 1 / log2(1 + place), 0 beyond k (Järvelin & Kekäläinen 2002)."""
     return float(1.0 / np.log2(1.0 + place)) if place <= k else 0.0

@@ -16,7 +16,7 @@ from shared.model.mixture import (
     room_for,
     seen_by,
 )
-from shared.model.ranking import place_of
+from shared.model.ranking import ndcg, place_of
 from shared.model.session_neighbours import LAGS, Rings, View
 from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 from shared.state.histories import Window
@@ -130,4 +130,4 @@ def blend_gains(
             for row in range(products):
                 values[row] += weight * members[member, row]
         place = place_of(product, values, np.float32(1.0), beside, products)
-        gains[blend] = 1.0 / np.log2(1.0 + place) if place <= 10.0 else 0.0
+        gains[blend] = ndcg(place, 10)

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.model import ranking
-from shared.numeric.compiled import ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
+from shared.model.single_experts import blend_gains
 
 # Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
 # smallest first, the least of Q before others.
 CANDIDATES = sorted(
     itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0, 2.0, 4.0)), key=lambda w: (w[0] + w[1], w[1])
 )
-_WEIGHTS: NDArray[np.float32] = np.array(CANDIDATES, np.float32)  # (C, 2)
+# What each makes of the mixture, the logit and Q, (C, 3).
+_BLENDS: NDArray[np.float32] = np.array([(1.0, ce, q) for ce, q in CANDIDATES], np.float32)
+_ALONE: NDArray[np.float32] = np.ones((1, 1), np.float32)
 WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
 K = 10
 
@@ -82,10 +83,11 @@ class Validation:
             masked: rows that could not have been recommended, the action not among them.
         """
         slot = self._noted % self._size
-        beside = np.zeros(len(mixture), np.float32)
-        ranking.mask(beside, masked)
-        _gain_each(mixture, logits, q, beside, _WEIGHTS, action, self._gains[slot])
-        self._of_popularity[slot] = ranking.ndcg(ranking.rank(popularity + beside, action), K)
+        gains = np.empty(len(CANDIDATES))
+        blend_gains(np.stack([mixture, logits, q]), _BLENDS, action, masked, gains)
+        self._gains[slot] = gains
+        blend_gains(popularity[None], _ALONE, action, masked, gains[:1])
+        self._of_popularity[slot] = gains[0]
         self._rewards[slot] = reward
         self._noted += 1
 
@@ -143,28 +145,3 @@ def _best(gains: NDArray[np.float64], worth: NDArray[np.float64]) -> int:
     differences = worth * (gains[:, best] - gains[:, 0])  # (V,)
     error = float(np.sqrt((differences**2).sum()))
     return best if differences.sum() > STANDARD_ERRORS * error else 0
-
-
-@compiled
-def _gain_each(
-    mixture: ReadOnlyVector[np.float32],
-    logits: ReadOnlyVector[np.float32],
-    q: ReadOnlyVector[np.float32],
-    beside: Vector[np.float32],
-    weights: ReadOnlyMatrix[np.float32],
-    action: int,
-    gains: Vector[np.float32],
-) -> None:
-    """Fill in NDCG@10 of one event by each candidate, ties at half, (C,).
-
-    Args:
-        beside: (A,) -inf of what is masked, else 0.
-        weights: (C, 2) of the logit and of Q.
-    """
-    values = np.empty(len(mixture), np.float32)
-    for c in range(len(gains)):
-        ce, of_q = weights[c, 0], weights[c, 1]
-        for row in range(len(values)):
-            values[row] = mixture[row] + ce * logits[row] + of_q * q[row]
-        place = ranking.place_of(action, values, np.float32(1.0), beside, len(values))
-        gains[c] = 1.0 / np.log2(1.0 + place) if place <= K else 0.0

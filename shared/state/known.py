@@ -95,6 +95,7 @@ class KnownProducts:
         self._bits = bytearray()  # by row
         self._left_out: dict[int, None] = {}  # rows that `not_recommended` gives
         self._not_recommended: NDArray[np.int32] | None = None  # the same as an array, until they change
+        self._hidden_rows: NDArray[np.int32] | None = None  # until they change
         self._lock = threading.Lock()  # two threads must not give two rows to one product
 
     def __len__(self) -> int:
@@ -139,6 +140,13 @@ class KnownProducts:
             self._not_recommended = np.array([*self._left_out], np.int32)
         return self._not_recommended
 
+    def hidden_rows(self) -> NDArray[np.int32]:
+        """Rows of products that are removed or unavailable, each once, ascending; not to be changed."""
+        if self._hidden_rows is None:
+            bits = np.frombuffer(bytes(self._bits), np.uint8)
+            self._hidden_rows = np.flatnonzero(bits & np.uint8(_HIDDEN)).astype(np.int32)
+        return self._hidden_rows
+
     def upsert(self, product: Product) -> None:
         """Know a product from now on, removed before or not; one that is unavailable is hidden."""
         row = self.row_of(product.product_id)
@@ -174,7 +182,7 @@ class KnownProducts:
         else:
             self._bits[row] = bits & ~_HIDDEN
             self._left_out.pop(row, None)
-        self._not_recommended = None
+        self._not_recommended = self._hidden_rows = None
         if self.content is not None:
             self.content.put(row, product)
 

@@ -46,8 +46,6 @@ class Catalogue(KnownProducts):
         self.removed: set[int] = set()
         self.attributes = Attributes()
         self.births = 0
-        self._hidden: dict[int, None] = {}  # rows of products that are removed or unavailable
-        self._hidden_rows: NDArray[np.int32] | None = None  # the same as an array, until they change
         self._events: NDArray[np.int64] = np.zeros(1024, np.int64)
         self._first_event_ms: NDArray[np.int64] = np.zeros(1024, np.int64)
 
@@ -107,12 +105,6 @@ class Catalogue(KnownProducts):
         hidden[self.hidden_rows()] = True
         return hidden
 
-    def hidden_rows(self) -> NDArray[np.int32]:
-        """The rows of products that are removed or unavailable, each once; not to be changed."""
-        if self._hidden_rows is None:
-            self._hidden_rows = np.array([*self._hidden], np.int32)
-        return self._hidden_rows
-
     def events(self, rows: int) -> NDArray[np.int64]:
         """The number of applied events of each of the first `rows` products."""
         self._grow_to(rows)
@@ -136,11 +128,6 @@ class Catalogue(KnownProducts):
     def _describe(self, row: int, product: Product, *, hidden: bool) -> None:
         super()._describe(row, product, hidden=hidden)
         self._grow_to(row + 1)
-        if hidden:
-            self._hidden[row] = None
-        else:
-            self._hidden.pop(row, None)
-        self._hidden_rows = None
         self.attributes.set(row, product)
 
     def _grow_to(self, rows: int) -> None:

@@ -63,6 +63,18 @@ def _total(terms: Vector[np.float32], count: int) -> float:
 
 
 @compiled
+def entropy_of(popularity: ReadOnlyVector[np.float32]) -> float:
+    """-Σ p log p of shares, each above 0."""
+    entropy, terms = 0.0, np.empty(BLOCK, np.float32)
+    for begin in range(0, len(popularity), BLOCK):
+        block = popularity[begin : begin + BLOCK]
+        for n in range(len(block)):
+            terms[n] = block[n] * log_of(block[n])
+        entropy -= _total(terms, len(block))
+    return entropy
+
+
+@compiled
 def _greatest(values: ReadOnlyVector[np.float32]) -> np.float32:
     """The greatest of at least one."""
     count = min(BLOCK, len(values))
@@ -532,8 +544,3 @@ class Discount:
 
     def _grow_to(self, products: int) -> None:
         self._due = grown(self._due, products)
-
-
-def entropy_of(popularity: FloatArray) -> float:
-    """-Σ p log p of shares, each above 0."""
-    return -float(np.dot(popularity, np.log(popularity)))

@@ -237,7 +237,11 @@ class Shopper:
         return [first + int(gap * scale) for gap in gaps]
 
     def _pick(self, day: int, *, off_taste: bool) -> SampleProduct:
-        """The product bought: one of the kind that is needed, or whatever there is."""
+        """The product bought."""
+        return self._rng.choices(self._products, self._weights(day, off_taste=off_taste))[0]
+
+    def _weights(self, day: int, *, off_taste: bool) -> list[float]:
+        """How probable each product is: one of the kind that is needed, or whatever there is."""
         chain = CATEGORIES[self._categories[self._category]]
         kind = chain[min(self._step, len(chain) - 1)]
         choices: tuple[Callable[[SampleProduct], float], ...] = (
@@ -248,7 +252,7 @@ class Shopper:
         for weight in choices[1 if off_taste else 0 :]:
             weights = [0.0 if p.asin in self._owned else weight(p) for p in self._products]
             if any(weights):
-                return self._rng.choices(self._products, weights)[0]
+                return weights
         raise ValueError("nothing is left that the shopper does not own")
 
     def _wish(self, product: SampleProduct, day: int) -> float:

@@ -13,7 +13,6 @@ import random
 
 import numpy as np
 
-from replay.sample.reviews import CATEGORIES
 from replay.sample.shop import (
     DEFAULT_EVENTS,
     DEFAULT_PRODUCTS,
@@ -37,14 +36,11 @@ class KnownShopper(Shopper):
         self.chances: list[np.ndarray] = []
 
     def _pick(self, day: int, *, off_taste: bool) -> SampleProduct:
-        chain = CATEGORIES[self._categories[self._category]]
-        kind = chain[min(self._step, len(chain) - 1)]
-        free = np.array([product.asin not in self._owned for product in self._products])
-        popular = free * np.array([product.popularity(day) for product in self._products])
-        wish = free * np.array([self._wish(p, day) if p.kind is kind else 0.0 for p in self._products])
-        chance = OFF_TASTE * popular / max(popular.sum(), 1e-300)
-        rest = wish if wish.any() else popular
-        self.chances.append(chance + (1.0 - OFF_TASTE) * rest / max(rest.sum(), 1e-300))
+        chances = np.zeros(len(self._products))
+        for share, off in ((OFF_TASTE, True), (1.0 - OFF_TASTE, False)):
+            weights = np.array(self._weights(day, off_taste=off))
+            chances += share * weights / weights.sum()
+        self.chances.append(chances)
         return super()._pick(day, off_taste=off_taste)
 
 

@@ -66,7 +66,11 @@ def write(
         ordered=reader["ordered"],
     )
     _, sha256 = write_version(
-        shop.models_dir, manifest, learned.parts, learned.golden or no_golden(shop.history_length)
+        shop.models_dir,
+        manifest,
+        learned.parts,
+        learned.golden or no_golden(shop.history_length),
+        learned.golden_candidates,
     )
     return manifest, sha256
 

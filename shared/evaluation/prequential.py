@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS
 from shared.model import ranking
+from shared.model.candidates import rerank
 from shared.model.served import FloatArray, Scores, served_scores
 from shared.model.single_experts import SINGLE_EXPERTS, single_places
 from shared.pb.freshet.v1.events_pb2 import Product, StateVector
@@ -219,6 +220,8 @@ class Prequential:
         start = self._clock()
         values = served_scores(policy, window, self.known, self._products.content)
         ranking.mask(values, out)
+        if policy is not None:
+            rerank(policy.ranker, self.known, window, policy.mixture, values)
         top = top_at_random(values, self._top, self._seed, self._judged)
         seconds = self._clock() - start
         bits = -float(np.log2(self.known.shares()[top]).mean()) if len(top) else float("nan")

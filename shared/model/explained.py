@@ -120,6 +120,7 @@ def explain(
         heads, learned = version.by_head(window, rows), scored.learned
         if scored.popularity_weight and scored.experts is None:
             _co_occurrence(scored, version, window, rows, reasons)
+    _put_in_order(scored.reranked.rows, scored.reranked.adds, rows, reasons)
     _added(
         heads, learned, rows, scored.average, length, scored.content_rows, scored.content,
         _NO_VALUES if boosts is None else boosts, scored.shares, popularity_out, reasons,
@@ -182,6 +183,23 @@ def _mixed(separated: Separated, length: int, reasons: Reasons) -> None:
         reasons.scores[NEIGHBOURS, k] = sessions[k] * each
         _strongest(beside, length, CO_OCCURRENCE, k, reasons)
         _strongest(itself, length, OF_ITSELF, k, reasons)
+
+
+@compiled
+def _put_in_order(
+    candidates: ReadOnlyVector[np.int64], adds: Matrix[np.float32], rows: ReadOnlyVector[np.int64], reasons: Reasons
+) -> None:
+    """Put in what the heads of an action network add to the candidates among the products; no event alone tells it.
+
+    Args:
+        candidates: (C,)
+        adds: (2, C) by `shared.model.candidates.HEADS`.
+    """
+    for c in range(len(candidates)):
+        for k in range(len(rows)):
+            if rows[k] == candidates[c]:
+                reasons.scores[SEQUENCE, k] = adds[0, c]
+                reasons.scores[VALUE, k] = adds[1, c]
 
 
 def _co_occurrence(scored: Served, version: Explains, window: Window, rows: IntArray, reasons: Reasons) -> None:
@@ -252,7 +270,7 @@ def _added(
         if len(boosts):
             reasons.scores[BOOST, k] = boosts[rows[k]]
         if rows[k] >= len(learned) or learned[rows[k]] == -np.inf:
-            reasons.scores[SEQUENCE, k] = average
+            reasons.scores[SEQUENCE, k] += average
             continue
         reasons.scores[TRENDING, k] += heads[ALONE, k, 0, n]
         for group, part in ((OF_SEQUENCE, SEQUENCE), (OF_VALUES, VALUE)):

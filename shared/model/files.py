@@ -14,7 +14,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from shared.model.format import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Golden, Manifest, Parts, StoredFile
+from shared.model.candidates import FEATURES, HEADS, ActionNetwork, F
+from shared.model.format import (
+    ENCODER,
+    FILES,
+    MANIFEST,
+    NEIGHBOURS,
+    NETWORK,
+    SCHEMA_VERSION,
+    Golden,
+    GoldenCandidates,
+    Manifest,
+    Parts,
+    StoredFile,
+)
 from shared.model.mixture import CONTEXTS, EXPERT_NAMES, EXPERTS
 from shared.model.neighbours import Neighbours
 from shared.process.errors import BadEvent
@@ -24,14 +37,18 @@ from shared.state.histories import EVENT_FEATURES, Window
 MIXTURE = "mixture"  # tensor of the weights of the tally's experts
 
 
-def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) -> tuple[Path, str]:
+def write_version(
+    root: Path, manifest: Manifest, parts: Parts, golden: Golden, candidates: GoldenCandidates | None = None
+) -> tuple[Path, str]:
     """Write a whole version under `root` and return its folder and its manifest's SHA-256.
 
     Written beside its place, made durable, then renamed: a reader sees all of it or nothing. Writing a version that
     is already there changes nothing.
+
+    Args:
+        candidates: by which the action network is checked, where there is one.
     """
     files = {
-        "encoder.onnx": parts.encoder,
         "items.safetensors": save_tensors(_items(parts)),
         "golden.safetensors": save_tensors(
             {
@@ -41,9 +58,16 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
                 "rows": golden.rows,
                 "scores": golden.scores,
             }
+            | ({} if candidates is None else {"candidates": candidates.features, "said": candidates.said})
         ),
         "products.txt": "".join(f"{product}\n" for product in parts.products).encode(),
     }
+    network: dict[str, object] = {}
+    if parts.network is None:
+        files[ENCODER] = parts.encoder
+    else:
+        files[NETWORK] = save_tensors(parts.network._asdict())
+        network = {"network_features": list(FEATURES), "hidden": len(parts.network.b_first)}
     if parts.neighbours:
         files[NEIGHBOURS] = save_tensors(
             {
@@ -56,7 +80,8 @@ def write_version(root: Path, manifest: Manifest, parts: Parts, golden: Golden) 
     def content_of_manifest(digests: Mapping[str, Digest]) -> bytes:
         stored = {name: StoredFile(sha256=of.sha256, size_bytes=of.size_bytes or 0) for name, of in digests.items()}
         experts = "" if parts.mixture is None else EXPERT_NAMES
-        return manifest.model_copy(update={"files": stored, "experts": experts}).model_dump_json(indent=1).encode()
+        whole = manifest.model_copy(update={"files": stored, "experts": experts, **network})
+        return whole.model_dump_json(indent=1).encode()
 
     folder = root / manifest.version_id
     if not folder.exists():
@@ -94,36 +119,52 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
             f"{folder.name} weighs the experts {manifest.experts}, this has {EXPERT_NAMES}: run the same version of "
             "Freshet everywhere; the next version that the trainer publishes takes its place",
         )
+    if manifest.network_features and (tuple(manifest.network_features) != FEATURES or not manifest.experts):
+        raise BadEvent(
+            "schema",
+            f"{folder.name} has an action network that reads {manifest.network_features} beside the experts "
+            f"{manifest.experts or 'of none'}; this has others: run the same version of Freshet everywhere; the next "
+            "version that the trainer publishes takes its place",
+        )
     if manifest.version_id != folder.name:
         raise BadEvent("manifest", f"{folder.name} calls itself {manifest.version_id}")
     return manifest
 
 
-def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Manifest, Parts, Golden]:
+def read_version(
+    folder: Path, manifest_sha256: str | None = None
+) -> tuple[Manifest, Parts, Golden, GoldenCandidates | None]:
     """Read a version and check it: sizes, hashes, names, shapes, types, finite numbers.
 
     Raises:
         BadEvent: a part of it is not as its manifest says.
     """
     manifest = read_manifest(folder, manifest_sha256)
-    wanted = [*FILES, NEIGHBOURS] if manifest.neighbours else FILES
+    has_network = bool(manifest.network_features)
+    wanted = [*FILES, NETWORK if has_network else ENCODER, *([NEIGHBOURS] if manifest.neighbours else [])]
     content = _read_files(folder, wanted, manifest.files)
     try:
         neighbours = load_tensors(content[NEIGHBOURS]) if manifest.neighbours else {}
         tensors = load_tensors(content["items.safetensors"])
+        network = load_tensors(content[NETWORK]) if has_network else {}
         golden = load_tensors(content["golden.safetensors"])
         products = content["products.txt"].decode().splitlines()
     except (SafetensorError, UnicodeDecodeError) as error:
         raise BadEvent("format", f"{folder.name}: {error}") from error
     a, d, t = manifest.products, manifest.dimension, manifest.history_length
     shapes: dict[str, tuple[int, ...]] = {"input": (a, d)}
-    for head in manifest.heads:
+    of_encoder = () if has_network else tuple(manifest.heads)
+    for head in of_encoder:
         shapes[f"bias.{head}"] = (a,)
         if f"output.{head}" in tensors:
             shapes[f"output.{head}"] = (a, d)
     if manifest.experts:
         shapes[MIXTURE] = (CONTEXTS, EXPERTS)
     _check(folder.name, tensors, shapes, np.float32)
+    if has_network:
+        _check(folder.name, network, ActionNetwork.shapes(manifest.hidden), np.float32)
+        of_golden = golden["candidates"].shape[-1] if "candidates" in golden else 0
+        _check(folder.name, golden, {"candidates": (F, of_golden), "said": (len(HEADS), of_golden)}, np.float32)
     if manifest.experts and not (tensors[MIXTURE] >= 0.0).all():
         raise BadEvent("shape", f"{folder.name}: {MIXTURE} holds weights below 0")
     g = golden["lengths"].size if "lengths" in golden else 0
@@ -138,16 +179,18 @@ def read_version(folder: Path, manifest_sha256: str | None = None) -> tuple[Mani
     if len(products) != a or len(set(products)) != a:
         raise BadEvent("shape", f"{folder.name}: products.txt names {len(set(products))} products, not {a}")
     parts = Parts(
-        encoder=content["encoder.onnx"],
+        encoder=content.get(ENCODER, b""),
         input=tensors["input"],
-        outputs={head: tensors[f"output.{head}"] for head in manifest.heads if f"output.{head}" in tensors},
-        biases={head: tensors[f"bias.{head}"] for head in manifest.heads},
+        outputs={head: tensors[f"output.{head}"] for head in of_encoder if f"output.{head}" in tensors},
+        biases={head: tensors[f"bias.{head}"] for head in of_encoder},
         products=products,
         neighbours={relation: _neighbours(folder.name, neighbours, relation, a) for relation in manifest.neighbours},
         mixture=tensors[MIXTURE] if manifest.experts else None,
+        network=ActionNetwork(**{name: network[name] for name in ActionNetwork._fields}) if has_network else None,
     )
+    candidates = GoldenCandidates(golden["candidates"], golden["said"]) if has_network else None
     window = Window(golden["products"], golden["features"], golden["lengths"])
-    return manifest, parts, Golden(window, golden["rows"], golden["scores"])
+    return manifest, parts, Golden(window, golden["rows"], golden["scores"]), candidates
 
 
 def _neighbours(version: str, tensors: Mapping[str, NDArray[Any]], relation: str, products: int) -> Neighbours:

@@ -1,12 +1,15 @@
 """A model version: a folder, never half visible, of parts that score products.
 
-    encoder.onnx             products (B, T, D), features (B, T, F), lengths (B,) → queries, of each head (B, H, D) or
-                             one for all (B, 1, D)
-    items.safetensors        input (A, D); per head bias.<head> (A,) and, unless the head is its bias alone,
-                             output.<head> (A, D); mixture (C, E), where it weighs the tally's experts
+    encoder.onnx             where there is no action network: products (B, T, D), features (B, T, F), lengths (B,) →
+                             queries, of each head (B, H, D) or one for all (B, 1, D)
+    items.safetensors        input (A, D); per head of an encoder bias.<head> (A,) and, unless the head is its bias
+                             alone, output.<head> (A, D); mixture (C, E), where it weighs the tally's experts
+    network.safetensors      the arrays of the action network (`shared.model.candidates.ActionNetwork`), where there is
+                             one, whose outputs the heads are then
     neighbours.safetensors   where there are any, per relation the starts (A + 1,), products (N,) and values (N,) of
                              `shared.model.neighbours.Neighbours`
-    golden.safetensors       a few users' windows and the learner's own scores of them
+    golden.safetensors       a few users' windows and the learner's own scores of them; of an action network, a few
+                             candidates' features and the learner's own outputs
     products.txt             row → product_id, append-only within a lineage
     manifest.json            hashes, weights of the heads, log positions, metrics
 
@@ -24,12 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.model.candidates import HEADS, ActionNetwork
 from shared.model.neighbours import Neighbours, recency_weights
 from shared.state.histories import Window
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
-FILES = ("encoder.onnx", "items.safetensors", "golden.safetensors", "products.txt")
+FILES = ("items.safetensors", "golden.safetensors", "products.txt")
+ENCODER, NETWORK = "encoder.onnx", "network.safetensors"  # a version has one of the two
 NEIGHBOURS = "neighbours.safetensors"
 
 # Why a version, or a record of the models topic, is not used.
@@ -86,6 +91,9 @@ class Manifest(BaseModel):
     neighbours: dict[str, NeighbourPart] = Field(default_factory=dict)
     # What experts the mixture has, as `shared.model.mixture.EXPERT_NAMES` puts it; empty: popularity and neighbours.
     experts: str = ""
+    # What the action network reads of a candidate, in order, and its hidden units; empty and 0: there is an encoder.
+    network_features: list[str] = Field(default_factory=list)
+    hidden: int = Field(default=0, ge=0, le=1024)
     history_length: int  # T
     event_features: list[str]  # names of the F columns
     dimension: int  # D
@@ -105,18 +113,26 @@ class Manifest(BaseModel):
             raise ValueError("popularity_weight is 0 beside neighbours, which know too few products to rank all")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_mixture_beside_a_network(self) -> Self:
+        if self.network_features and tuple(self.heads) != HEADS:
+            heads = ", ".join(self.heads)
+            raise ValueError(f"the heads {heads} are not those of an action network, {', '.join(HEADS)}")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What scores products; A products, H heads, D dimensions."""
 
-    encoder: bytes  # ONNX
+    encoder: bytes  # ONNX; empty where there is a network
     input: NDArray[np.float32]  # (A, D)
     outputs: Mapping[str, NDArray[np.float32]]  # head → (A, D), of all heads that are more than their bias
     biases: Mapping[str, NDArray[np.float32]]  # head → (A,)
     products: Sequence[str]  # row → product_id
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)  # relation → what follows what
     mixture: NDArray[np.float32] | None = None  # (C, E) what each expert counts; None: popularity and neighbours do
+    network: ActionNetwork | None = None  # puts the candidates of the mixture in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +142,11 @@ class Golden:
     window: Window  # of G users
     rows: NDArray[np.int32]  # (G, K) products whose scores are given
     scores: NDArray[np.float32]  # (G, K)
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCandidates:
+    """Features of a few candidates with what the learner's own engine says of them."""
+
+    features: NDArray[np.float32]  # (F, K)
+    said: NDArray[np.float32]  # (2, K) by `HEADS`

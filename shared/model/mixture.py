@@ -206,7 +206,9 @@ def _divisor(total: int, of_all: int, products: int) -> float:
 
 
 @compiled
-def _factors(t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int) -> tuple[NDArray[np.float32], np.float32]:
+def popular_factors(
+    t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int
+) -> tuple[NDArray[np.float32], np.float32]:
     """What each half-life's counts are multiplied with, (H,), and what every product gets."""
     factors = np.zeros(POPULARITY, np.float32)
     rest = 0.0
@@ -224,7 +226,7 @@ def _factors(t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int) -> 
 @compiled
 def _popular(t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int, out: Vector[np.float32]) -> None:
     """Add popularity at all half-lives."""
-    factors, evenly = _factors(t, weights, size)
+    factors, evenly = popular_factors(t, weights, size)
     f0, f1, f2, f3, f4 = factors
     p0, p1, p2, p3, p4 = t.popular[0], t.popular[1], t.popular[2], t.popular[3], t.popular[4]
     for product in range(size):  # all at once: memory is read and written once
@@ -347,6 +349,39 @@ def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: in
 
 
 @compiled
+def relation_divisors(t: TallyArrays, row: int, size: int) -> tuple[float, float]:
+    """What a product's pairs are divided by: of what followed it, and of what came near it."""
+    return (
+        _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size),
+        _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size),
+    )
+
+
+@compiled
+def pairs_among(
+    t: TallyArrays,
+    row: int,
+    rows: ReadOnlyVector[np.int64],
+    table: ReadOnlyVector[np.int16],
+    following: Vector[np.int64],
+    together: Vector[np.int64],
+) -> None:
+    """Add how often each of some products followed another, and came near it, (K,) each.
+
+    Args:
+        table: of these products, as `places_of` gives it.
+    """
+    for q in range(partitions_of(t)):
+        start, in_use, slots = room_of(t.products[row, NEIGHBOURS + q])
+        begin = PAIR_INTS * start
+        for at in range(begin, begin + in_use):
+            k = place_among(table, rows, t.pairs[at])
+            if k >= 0:
+                following[k] += t.pairs[at + slots]
+                together[k] += t.pairs[at + 2 * slots]
+
+
+@compiled
 def _separate(
     t: TallyArrays,
     rings: Rings,
@@ -358,7 +393,7 @@ def _separate(
 ) -> None:
     """Fill in what makes the mixture of some products; `out` is 0 at first."""
     popular, events, sessions = out
-    factors, evenly = _factors(t, weights, size)
+    factors, evenly = popular_factors(t, weights, size)
     for k in range(len(rows)):
         if rows[k] < size:
             for h in range(POPULARITY):
@@ -374,17 +409,10 @@ def _separate(
         if row < 0:
             continue
         following, together = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        for q in range(partitions_of(t)):
-            start, in_use, slots = room_of(t.products[row, NEIGHBOURS + q])
-            begin = PAIR_INTS * start
-            for at in range(begin, begin + in_use):
-                k = place_among(table, rows, t.pairs[at])
-                if k >= 0:
-                    following[k] += t.pairs[at + slots]
-                    together[k] += t.pairs[at + 2 * slots]
+        pairs_among(t, row, rows, table, following, together)
         at, n = POPULARITY + lag, len(view.products) - 1 - lag
-        a = weights[at] / _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size)
-        b = weights[at + LAGS] / _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size)
+        by_next, by_together = relation_divisors(t, row, size)
+        a, b = weights[at] / by_next, weights[at + LAGS] / by_together
         for k in range(len(rows)):
             events[NEXT, n, k] = a * following[k]
             events[TOGETHER, n, k] = b * together[k]

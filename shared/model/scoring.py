@@ -1,4 +1,6 @@
-"""A model version ready to score: its encoder in ONNX Runtime, its items as one matrix in the caller's own rows."""
+"""A model version ready to score: its encoder in ONNX Runtime, its items as one matrix in the caller's own rows, or its
+action network, which puts in order what the mixture of the tally's experts chose.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from shared.model import ranking
+from shared.model.candidates import ActionNetwork, Ranker, outputs
 from shared.model.explained import ByHead, HeadVectors
 from shared.model.files import read_version
-from shared.model.format import GOLDEN_TOLERANCE, Golden, Manifest, Parts
+from shared.model.format import GOLDEN_TOLERANCE, Golden, GoldenCandidates, Manifest, Parts
 from shared.model.neighbours import Beside, Related
 from shared.process.errors import BadEvent
 from shared.state.histories import EVENT_FEATURES, Window
@@ -63,11 +66,13 @@ class Scorer:
         manifest: Manifest,
         parts: Parts,
         golden: Golden,
+        candidates: GoldenCandidates | None,
         row_of: Callable[[str], int],
         products: Callable[[], int],
     ) -> None:
         self.manifest = manifest
-        self._encoder = QueryEncoder(manifest, parts)
+        weights = np.array(list(manifest.heads.values()), np.float32)
+        self.ranker = None if parts.network is None else Ranker(parts.network, weights)
         self._latest: _Read | None = None
         self._queries = _Latest(MOST_BYTES // 4)  # after a whole history
         self._explained = _Latest(MOST_BYTES - MOST_BYTES // 4)  # after each event of it, in each of `_Read.ways`
@@ -75,7 +80,6 @@ class Scorer:
         rows = np.array([row_of(product) for product in parts.products], np.int64)
         a, d = products(), manifest.dimension
         self._input: FloatArray = np.zeros((a + 1, d), np.float32)  # the last row is padding's
-        self._items: FloatArray = np.zeros((self._encoder.width, a), np.float32)  # where heads share a query, their sum
         self._bias: FloatArray = np.full(a, -np.inf, np.float32)  # where it does not know the product
         self._version_rows: NDArray[np.int32] = np.full(a + 1, -1, np.int32)  # the caller's row → the version's
         self._version_rows[rows] = np.arange(len(rows), dtype=np.int32)
@@ -90,6 +94,11 @@ class Scorer:
         self._related = Related(counting, a) if counting else None
         self._input[rows] = parts.input
         self._per_length: FloatArray | None = None  # (A + 1,) of `_input`, once it is asked for
+        if self.ranker is not None:
+            self._check_network(self.ranker.network, candidates)
+            return
+        self._encoder = QueryEncoder(manifest, parts)
+        self._items: FloatArray = np.zeros((self._encoder.width, a), np.float32)  # where heads share a query, their sum
         if not self._encoder.one_query:
             for c, head in enumerate(np.array(list(manifest.heads))[self._encoder.counted]):
                 self._items[c * d : (c + 1) * d, rows] = parts.outputs[head].T
@@ -164,11 +173,11 @@ class Scorer:
 
     def explains(self, window: Window) -> None:
         """Announce that `by_head` will be called, too: to encode all that it needs at once takes less time."""
-        if self._encoder.tells_each:
+        if self.ranker is None and self._encoder.tells_each:
             self._read(window).explained = True
 
     def scores(self, window: Window) -> FloatArray:
-        """What the heads say of every product for one user, weighted, (A,); -inf for products they know nothing of.
+        """What an encoder's heads say of every product for one user, weighted, (A,); -inf for those it does not know.
 
         The window's rows are the caller's; those the version does not know count as unknown products, and events
         beyond the length of history that it was trained on are left out.
@@ -210,6 +219,14 @@ class Scorer:
             queries = self._encoder.after_each(self._input[read.products], read.ways())
             self._explained.put(read.key, queries)
         return queries
+
+    def _check_network(self, network: ActionNetwork, golden: GoldenCandidates | None) -> None:
+        if golden is None or not golden.said.size:
+            return
+        said = outputs(network, np.ascontiguousarray(golden.features))
+        if not np.allclose(said, golden.said, rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
+            worst = float(np.abs(said - golden.said).max())
+            raise BadEvent("golden", f"{self.manifest.version_id}: the action network is off by {worst:g}")
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:
         for g in range(len(golden.window.lengths)):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.content.new_products import Content
+from shared.model.candidates import NONE_RANKED, Ranker, Reranked
 from shared.model.mixture import DEFAULT
 from shared.model.mixture import mix as mixture_of
 from shared.numeric.compiled import ReadOnlyVector, Vector, compiled
@@ -34,6 +35,11 @@ class Scores(Protocol):
     @property
     def popularity_weight(self) -> float:
         """What popularity counts in the mixture with `related`, [0, 1]; 0: there is no mixture, `scores` are all."""
+        ...
+
+    @property
+    def ranker(self) -> Ranker | None:
+        """What puts the candidates of the mixture in order; None: nothing does."""
         ...
 
     def related(self, window: Window) -> FloatArray:
@@ -78,6 +84,7 @@ class Served(NamedTuple):
     average: float  # what these have instead, and all from A0 on
     content_rows: NDArray[np.int32]  # (C,) products that content gave a place, ascending
     content: FloatArray  # (C,) and what it added
+    reranked: Reranked = NONE_RANKED  # candidates that an action network put in order, once it did
 
 
 NEVER = np.float32(-np.inf)  # what a version says of a product that it does not know
@@ -116,7 +123,7 @@ def served(
     known_user = window is not None and bool(window.lengths[0])
     popularity_weight, experts, related, learned = 1.0, None, None, None
     mixture = shares
-    if version is not None and known_user:
+    if version is not None and known_user and version.ranker is None:
         learned = version.scores(cast(Window, window))  # (A0,), A0 <= A
         if len(learned) > len(shares):
             raise ValueError(f"popularity has {len(shares)} rows, the version {len(learned)}: give new rows to both")
@@ -140,6 +147,7 @@ class Counted:
 
     mixture = DEFAULT
     popularity_weight = 1.0
+    ranker = None
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
         """Nothing."""

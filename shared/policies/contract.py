@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.model.format import Golden, NeighbourPart, Parts
+from shared.model.candidates import Ranker
+from shared.model.format import Golden, GoldenCandidates, NeighbourPart, Parts
 from shared.model.neighbours import Neighbours
 from shared.model.served import FloatArray
 from shared.state.histories import EVENT_FEATURES, Window
@@ -41,6 +42,7 @@ class Learned:
     popularity_weight: float
     neighbours: dict[str, NeighbourPart] = field(default_factory=dict)
     golden: Golden | None = None  # None: there is no encoder to check
+    golden_candidates: GoldenCandidates | None = None  # None: there is no action network to check
     metrics: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     epsilon: float = 0.0
@@ -63,6 +65,7 @@ class Gauges:
     buffer_size: int = 0  # transitions in the replay buffer
     mixture: Mapping[str, float] = field(default_factory=dict)  # part of the mixture that is served → its weight
     heads: Mapping[str, float] = field(default_factory=dict)  # head → its weight beside the mixture's logarithm
+    shares: Mapping[str, float] = field(default_factory=dict)  # the mixture and each head → its share of the score
     validated: int = 0  # events of late that chose these
 
 
@@ -136,6 +139,11 @@ class Policy(Protocol):
     @property
     def popularity_weight(self) -> float:
         """What popularity counts in the mixture with `related`, [0, 1]; 0: there is no mixture, `scores` are all."""
+        ...
+
+    @property
+    def ranker(self) -> Ranker | None:
+        """What puts the candidates of the mixture in order; None: nothing does."""
         ...
 
     def related(self, window: Window) -> FloatArray:

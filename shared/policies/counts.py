@@ -42,6 +42,7 @@ class CountingPolicy:
     published: ClassVar[bool] = True
     fit_sequences = None
     mixture = None
+    ranker = None
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -46,6 +46,7 @@ class Known:
             self.tally.grow_to(product + 1)
         else:
             self.tally.fold(state, product, histories, user)
+        self.tally.rate(product, state.reward)
         if user >= 0:
             histories.apply(state, product, disappointed=disappointed)
         self.products.count(product, state.event_time_ms)

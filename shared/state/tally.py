@@ -8,6 +8,7 @@ Processes that have applied the same events hold the same tally, bit for bit, in
   The newest two epochs count, an older one falls away whole.
 - Pairs lie in slots, and slots are bounded, so which pair is dropped depends on order. Therefore each partition, whose
   order all readers share, has slots of its own and decides what it drops; readers add up the partitions.
+- Rewards are summed in fixed point, too, and never decay.
 - A product's newest users are the greatest so many by (time, partition, offset) of their newest event with it, which no
   order changes.
 
@@ -48,6 +49,9 @@ NEXT_DECAY, TOGETHER_DECAY = 0.5, 0.8
 PAIR_ONE = 1 << 12
 MOST_PAIRED = (1 << 31) - 1
 
+# A reward of 1 counts so much: in whole numbers, sums depend on no order.
+REWARD_ONE = 1 << 16
+
 # Neighbours that a product has in one partition at most, and its newest users.
 SLOTS, USERS = 128, 128
 # They lie in rooms of slots, which double. A room holds one column after the other, so many int32 per slot. Of pairs:
@@ -74,7 +78,8 @@ SMOOTHING = 0.05
 MEANING = (
     f"popularity by {' '.join(f'{days:g}' for days in HALF_LIVES_DAYS)} days in epochs of {EPOCH}, 1 is {ONE}, once in "
     f"{REPEAT_MS} ms; pairs within {PAIRED}, decay {NEXT_DECAY:g} and {TOGETHER_DECAY:g}, {PAIRED_REPEATS} a day, 1 is "
-    f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; whole rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars"
+    f"{PAIR_ONE}, {SLOTS} slots; {USERS} users; whole rooms from {LEAST_ROOM}; above {DISLIKED_STARS:g} stars; "
+    f"rewards of all events, 1 is {REWARD_ONE}"
 )
 
 NEVER = -(1 << 62)
@@ -100,6 +105,7 @@ class TallyArrays(NamedTuple):
     pair_totals: Vector[np.int64]  # (2,) next and together, of all products
     pairs: Vector[np.int32]  # (3 N,) rooms
     users: Vector[np.int32]  # (5 V,) rooms, likewise
+    rewards: Matrix[np.int64]  # (A, 2) events of each product, whatever they say, and the sum of their rewards
     free: Matrix[np.int64]  # (2, CLASSES) the first of the rooms that nobody uses, by size; these are chained
     used: Vector[np.int64]  # (2 + 2 Q,) slots in use of all; users likewise; by partition: slots, pairs refused
 
@@ -144,6 +150,12 @@ class Tally:
         )  # fmt: skip
         if full:
             self._make_room(partition)
+
+    def rate(self, product: int, reward: float) -> None:
+        """Count what an event was worth, one that disappointed too; the product has a place."""
+        rewards = self.arrays.rewards
+        rewards[product, 0] += 1
+        rewards[product, 1] += round(reward * REWARD_ONE)
 
     def grow_to(self, products: int) -> None:
         """Give a place to every product up to `products`."""
@@ -512,13 +524,14 @@ def _empty(half_lives_ms: NDArray[np.float64], products: int, partitions: int, p
         pair_totals=np.zeros(2, np.int64),
         pairs=np.zeros(PAIR_INTS * pairs, np.int32),
         users=np.zeros(USER_INTS * users, np.int32),
+        rewards=np.zeros((a, 2), np.int64),
         free=np.full((2, CLASSES), NONE, np.int64),
         used=np.zeros(2 + 2 * q, np.int64),
     )
 
 
 # Which axis of which arrays is the products'.
-_OF_PRODUCTS = {"counts": 0, "popular": 1, "products": 0}
+_OF_PRODUCTS = {"counts": 0, "popular": 1, "products": 0, "rewards": 0}
 
 
 def _part(name: str, products: int, used: NDArray[np.int64]) -> Any:

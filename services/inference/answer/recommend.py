@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from services.inference.knowledge.catalogue import Attributes
 from services.inference.knowledge.knowledge import Knowledge
 from shared.model import ranking
+from shared.model.candidates import rerank
 from shared.model.explained import Reasons, explain
 from shared.model.ranking import Traits
 from shared.model.scoring import Scorer
@@ -230,6 +231,10 @@ def choose(
         epsilon, rng: as in `place`.
     """
     limit(scored.values, viewer.seen, slate, knowledge)
+    if version is not None:
+        reranked = rerank(version.ranker, knowledge, viewer.window, version.mixture, scored.values)
+        scored = scored._replace(served=scored.served._replace(reranked=reranked))
+    require(scored.values, slate.wishes)
     placed = place(scored.values, slate, knowledge, version, epsilon=epsilon, rng=rng)
     if not len(placed.rows) or not slate.wishes.explain:
         return placed, None
@@ -238,10 +243,8 @@ def choose(
 
 
 def limit(values: FloatArray, seen: NDArray[np.int32], slate: SlateRequest, knowledge: Knowledge) -> None:
-    """Set to minus infinity the values of candidates that score too low, fail the filter, or must not be shown."""
+    """Set to minus infinity the values of candidates that fail the filter or must not be shown."""
     wishes, catalogue, rows = slate.wishes, knowledge.catalogue, len(values)
-    if wishes.HasField("minimum_score"):
-        values[values < np.float64(wishes.minimum_score)] = -np.inf
     if wishes.HasField("filter"):
         values += knowledge.masks.bars(wishes.filter, rows, knowledge.now_ms())
     ranking.mask(values, catalogue.hidden_rows())
@@ -249,6 +252,12 @@ def limit(values: FloatArray, seen: NDArray[np.int32], slate: SlateRequest, know
     if wishes.exclude_product_ids:
         excluded = [row for row in map(catalogue.find, wishes.exclude_product_ids) if row is not None and row < rows]
         ranking.mask(values, np.array(excluded, np.int32))
+
+
+def require(values: FloatArray, wishes: pb.Wishes) -> None:
+    """Set to minus infinity the values of candidates that score too low."""
+    if wishes.HasField("minimum_score"):
+        values[values < np.float64(wishes.minimum_score)] = -np.inf
 
 
 def place(

@@ -120,6 +120,7 @@ class FittedNeighbours(AtFixedPoints):
     seeded: ClassVar[bool] = False  # nothing is drawn
     fit_sequences = None
     mixture = None
+    ranker = None
     relation = "beside"  # its name in a version
 
     def __init__(self, stream: Stream, seed: int, *, decay: float, kept: int, popularity_weight: float = 0.001) -> None:

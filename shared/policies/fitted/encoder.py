@@ -36,6 +36,7 @@ class EncoderScores:
 
     head = HEAD
     mixture = None
+    ranker = None
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

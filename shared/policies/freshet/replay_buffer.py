@@ -1,114 +1,124 @@
-"""Experience replay (Lin 1992): a ring of transitions in preallocated arrays, sampled uniformly under a seed."""
+"""Experience replay (Lin 1992): users' trajectories in preallocated arrays, sampled uniformly under a seed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.state.transitions import Transition
+from shared.model.candidates import F
+
+NOWHERE = -1
+
+
+class Step(NamedTuple):
+    """One event of a trajectory: the candidates that its user's state had, the action among them, and the reward."""
+
+    serial: int  # of the transition, counted from 0 over the whole lineage
+    candidates: NDArray[np.float32]  # (S, F) features; the action is the first, where it is among them
+    has_action: bool
+    chosen: bool  # whether the event says that the user wanted the product
+    reward: float
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B transitions; state s is the first `lengths - 1` entries of a row, next state s' the first `lengths`."""
+    """B steps of trajectories, each with the one that the same user took next."""
 
-    products: NDArray[np.int32]  # (B, T + 1), -1 where padded; entry lengths - 1 is the action
-    features: NDArray[np.float32]  # (B, T + 1, F)
-    lengths: NDArray[np.int64]  # (B,), 1 to T + 1
+    candidates: NDArray[np.float32]  # (B, S, F)
+    next_candidates: NDArray[np.float32]  # (B, S, F) of the next state; where the episode ended, of any
+    has_action: NDArray[np.bool_]  # (B,)
+    chosen: NDArray[np.bool_]  # (B,)
     reward: NDArray[np.float32]  # (B,)
-    discount: NDArray[np.float32]  # (B,)
-    chosen: NDArray[np.bool_]  # (B,) whether the action is one the user wanted
-    serials: NDArray[np.int64]  # (B,)
+    discount: NDArray[np.float32]  # (B,) 0 where the episode ended, or its next step is not known yet
 
 
 class ReplayBuffer:
-    """Holds the newest `capacity` transitions of histories up to `length`."""
+    """Holds the newest `capacity` steps, with `sample` candidates each, and which follows which.
 
-    def __init__(self, capacity: int, length: int, features: int) -> None:
+    Features are kept at half precision: they are about [-1, 1], and what is learned of many needs no more.
+    """
+
+    def __init__(self, capacity: int, sample: int) -> None:
         self.capacity = capacity
         self.added = 0
-        self._products: NDArray[np.int32] = np.full((capacity, length + 1), -1, np.int32)
-        self._features: NDArray[np.float32] = np.zeros((capacity, length + 1, features), np.float32)
-        self._lengths: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._candidates: NDArray[np.float16] = np.zeros((capacity, sample, F), np.float16)
+        self._has_action: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self._chosen: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self._reward: NDArray[np.float32] = np.zeros(capacity, np.float32)
         self._discount: NDArray[np.float32] = np.zeros(capacity, np.float32)
-        self._chosen: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        self._serials: NDArray[np.int64] = np.full(capacity, -1, np.int64)
-        self._slots: dict[int, int] = {}  # serial → slot
+        self._next: NDArray[np.int64] = np.full(capacity, NOWHERE, np.int64)  # number of the step that followed
+        self._serials: NDArray[np.int64] = np.full(capacity, NOWHERE, np.int64)
+        self._numbers: dict[int, int] = {}  # serial → number of the step, counted from 0
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    @property
-    def oldest_serial(self) -> int:
-        """Serial of the oldest transition held, 0 when none is."""
-        if not self.added:
-            return 0
-        return int(self._serials[self.added % self.capacity if self.added > self.capacity else 0])
-
-    def add(self, transition: Transition) -> None:
-        """Put one transition in the oldest one's place."""
+    def add(self, step: Step) -> None:
+        """Put one step in the oldest one's place."""
         slot = self.added % self.capacity
-        self._slots.pop(int(self._serials[slot]), None)
-        n = len(transition.products)
-        self._products[slot] = -1
-        self._products[slot, :n] = transition.products
-        self._features[slot] = 0.0
-        self._features[slot, :n] = transition.features
-        self._lengths[slot] = n
-        self._reward[slot] = transition.reward
-        self._discount[slot] = transition.discount
-        self._chosen[slot] = transition.chosen
-        self._serials[slot] = transition.serial
-        self._slots[transition.serial] = slot
+        self._numbers.pop(int(self._serials[slot]), None)
+        self._candidates[slot] = step.candidates
+        self._has_action[slot], self._chosen[slot] = step.has_action, step.chosen
+        self._reward[slot], self._discount[slot] = step.reward, 0.0
+        self._next[slot] = NOWHERE
+        self._serials[slot] = step.serial
+        self._numbers[step.serial] = self.added
         self.added += 1
 
-    def set_discount(self, serial: int, discount: float) -> None:
-        """Correct one transition's discount, if it is still here."""
-        slot = self._slots.get(serial)
-        if slot is not None:
-            self._discount[slot] = discount
+    def follow(self, serial: int, discount: float) -> None:
+        """The step added last followed one that may still be here, within its episode."""
+        number = self._numbers.get(serial)
+        if number is not None and self.added - number <= self.capacity:
+            slot = number % self.capacity
+            self._next[slot], self._discount[slot] = self.added - 1, discount
 
     def sample(self, batch: int, rng: np.random.Generator) -> Batch:
-        """`batch` transitions, each drawn uniformly, with replacement."""
+        """`batch` steps, each drawn uniformly, with replacement."""
         slots = rng.integers(0, len(self), batch)
-        longest = int(self._lengths[slots].max())
+        following = self._next[slots]  # newer than the step itself, so it is here
         return Batch(
-            products=self._products[slots, :longest],
-            features=self._features[slots, :longest],
-            lengths=self._lengths[slots],
+            candidates=self._candidates[slots].astype(np.float32),
+            next_candidates=self._candidates[np.where(following >= 0, following % self.capacity, slots)].astype(
+                np.float32
+            ),
+            has_action=self._has_action[slots],
+            chosen=self._chosen[slots],
             reward=self._reward[slots],
             discount=self._discount[slots],
-            chosen=self._chosen[slots],
-            serials=self._serials[slots],
         )
+
+    def newest(self, steps: int) -> NDArray[np.float32]:
+        """The candidates of the newest steps, oldest first, (n, S, F); n is less where fewer are held."""
+        slots = np.arange(max(0, self.added - min(steps, self.capacity)), self.added) % self.capacity
+        return self._candidates[slots].astype(np.float32)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What is held, for a checkpoint."""
         n = len(self)
         return {
-            "products": self._products[:n].copy(),
-            "features": self._features[:n].copy(),
-            "lengths": self._lengths[:n].copy(),
+            "candidates": self._candidates[:n].copy(),
+            "has_action": self._has_action[:n].astype(np.uint8),
+            "chosen": self._chosen[:n].astype(np.uint8),
             "reward": self._reward[:n].copy(),
             "discount": self._discount[:n].copy(),
-            "chosen": self._chosen[:n].astype(np.uint8),
+            "next": self._next[:n].copy(),
             "serials": self._serials[:n].copy(),
             "added": np.array([self.added], np.int64),
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave."""
-        n = len(arrays["lengths"])
-        self._products[:n] = arrays["products"]
-        self._features[:n] = arrays["features"]
-        self._lengths[:n] = arrays["lengths"]
+        n = len(arrays["serials"])
+        self._candidates[:n] = arrays["candidates"]
+        self._has_action[:n] = arrays["has_action"].astype(np.bool_)
+        self._chosen[:n] = arrays["chosen"].astype(np.bool_)
         self._reward[:n] = arrays["reward"]
         self._discount[:n] = arrays["discount"]
-        self._chosen[:n] = arrays["chosen"].astype(np.bool_)
+        self._next[:n] = arrays["next"]
         self._serials[:n] = arrays["serials"]
         self.added = int(arrays["added"][0])
-        self._slots = {int(serial): slot for slot, serial in enumerate(arrays["serials"])}
+        oldest = self.added - n
+        self._numbers = {int(self._serials[number % self.capacity]): number for number in range(oldest, self.added)}

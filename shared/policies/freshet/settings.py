@@ -16,41 +16,38 @@ class FreshetSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    dimension: int = Field(default=64, ge=2, le=1024, description="length of product vectors and of the hidden state")
+    hidden: int = Field(default=32, ge=1, le=1024, description="units of each hidden layer of the action network")
     batch: int = Field(default=128, ge=1, le=65536, description="transitions per gradient step")
+    negatives: int = Field(
+        default=15, ge=1, le=63, description="candidates that the mixture draws beside each action, as negatives"
+    )
     transitions_per_step: int = Field(
         default=8,
         ge=1,
-        description="new transitions per gradient step at first; every event of a user with a history makes one",
+        description="new transitions per gradient step at first; every event of a known user or newcomer makes one",
     )
     most_transitions_per_step: int = Field(
-        default=64,
+        default=32,
         ge=1,
         description="new transitions per gradient step at most; the number grows towards it as transitions come",
     )
     warmup_transitions: int = Field(default=256, ge=1, description="transitions before the first gradient step")
-    era_events: int = Field(
-        default=64, ge=1, description="events between snapshots of the popularity that logits add to"
-    )
-    buffer_size: int = Field(default=50_000, ge=1, description="transitions the replay buffer holds")
-    learning_rate: float = Field(default=0.001, gt=0, description="learning rate of Adam")
+    buffer_size: int = Field(default=20_000, ge=1, description="transitions the replay buffer holds")
+    learning_rate: float = Field(default=0.003, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(
-        default=0.1, ge=0, description="decoupled decay of every weight per step, times learning_rate"
+        default=0.01, ge=0, description="decoupled decay of every weight per step, times learning_rate"
     )
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="share of a history's inputs hidden while learning")
     gradient_clip: float = Field(default=5.0, gt=0, description="longest gradient, L2 norm")
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:\d+)?|mps)$",
+        description="where gradient steps are computed: cpu, cuda, cuda:N or mps; other devices round otherwise",
+    )
 
     discount: float = Field(default=0.5, ge=0, lt=1, description="discount of the next state's value (gamma)")
     td_loss: Literal["huber", "squared"] = Field(default="huber", description="huber or squared")
     td_weight: float = Field(default=0.5, ge=0, description="weight of the Q head's loss beside the cross-entropy")
     target_steps: int = Field(default=100, ge=1, description="gradient steps between copies into the target network")
-    negatives: int = Field(default=64, ge=1, description="products sampled per step as negatives, for the Q head")
-    full_softmax_products: int = Field(
-        default=20_000,
-        ge=1,
-        description="with up to this many products a step scores all of them; with more, a shared sample",
-    )
-    sampled_products: int = Field(default=1024, ge=1, description="products in that shared sample")
 
     epsilon_start: float = Field(default=1.0, ge=0, le=1, description="exploration rate at the first transition")
     epsilon_end: float = Field(default=0.05, ge=0, le=1, description="lowest exploration rate")
@@ -59,9 +56,9 @@ class FreshetSettings(BaseModel):
     )
 
     holdout_every: int = Field(
-        default=10, ge=2, description="one in this many transitions validates before it is learned"
+        default=4, ge=2, description="one in this many transitions validates before it is learned"
     )
-    holdout_size: int = Field(default=512, ge=1, description="transitions held for validation")
+    holdout_size: int = Field(default=2048, ge=1, description="transitions held for validation")
 
     @model_validator(mode="after")
     def _steps_grow_rarer(self) -> Self:

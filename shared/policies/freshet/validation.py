@@ -19,9 +19,10 @@ from shared.model.single_experts import blend_gains
 CANDIDATES = sorted(
     itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0, 2.0, 4.0)), key=lambda w: (w[0] + w[1], w[1])
 )
-# What each makes of the mixture, the logit and Q, (C, 3).
+# What each makes of log(mixture), the choice head and Q, (C, 3).
 _BLENDS: NDArray[np.float32] = np.array([(1.0, ce, q) for ce, q in CANDIDATES], np.float32)
 _ALONE: NDArray[np.float32] = np.ones((1, 1), np.float32)
+_NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
 WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
 K = 10
 
@@ -44,12 +45,13 @@ class Choice:
     value_without_q: float  # the best with q = 0
     hit_ratio: float  # HR@10, every event counting 1
     ndcg: float  # NDCG@10, every event counting 1
-    ndcg_of_mixture: float  # NDCG@10 of popularity and the relations between products alone
+    ndcg_of_mixture: float  # NDCG@10 of the mixture alone
     ndcg_of_popularity: float  # NDCG@10 of popularity alone
+    shares: tuple[float, float, float]  # of the score: the mixture's, the choice head's and the value head's
     events: int
 
 
-UNDECIDED = Choice(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+UNDECIDED = Choice(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (1.0, 0.0, 0.0), 0)
 
 
 class Validation:
@@ -61,34 +63,37 @@ class Validation:
         self._gains: NDArray[np.float32] = np.zeros((size, len(CANDIDATES)), np.float32)  # NDCG@10
         self._of_popularity: NDArray[np.float32] = np.zeros(size, np.float32)  # NDCG@10
         self._rewards: NDArray[np.float32] = np.zeros(size, np.float32)
+        self._spreads: NDArray[np.float32] = np.zeros((size, 3), np.float32)  # of log mixture, ce, q among candidates
 
     def note(
         self,
-        logits: NDArray[np.float32],
-        q: NDArray[np.float32],
         mixture: NDArray[np.float32],
+        heads: NDArray[np.float32],
+        place: int,
         popularity: NDArray[np.float32],
         action: int,
         reward: float,
         masked: NDArray[np.int32],
     ) -> None:
-        """Rank the products of one event by every candidate.
+        """Rank the candidates of one event by every blend.
 
         Args:
-            logits: (A,) of the cross-entropy head.
-            q: (A,) of the Q head.
-            mixture: (A,) log of what popularity and the relations between products say.
-            popularity: (A,) log of it.
+            mixture: (K,) how probable the mixture holds each candidate.
+            heads: (2, K) what the action network's heads say of it.
+            place: of the product really chosen among these; negative where it is none of them.
+            popularity: (A,) shares.
             action: row of the product really chosen.
             masked: rows that could not have been recommended, the action not among them.
         """
         slot = self._noted % self._size
-        gains = np.empty(len(CANDIDATES))
-        blend_gains(np.stack([mixture, logits, q]), _BLENDS, action, masked, gains)
+        gains = np.zeros(len(CANDIDATES))
+        if place >= 0:
+            blend_gains(np.concatenate([np.log(mixture)[None], heads]), _BLENDS, place, _NO_ROWS, gains)
         self._gains[slot] = gains
         blend_gains(popularity[None], _ALONE, action, masked, gains[:1])
         self._of_popularity[slot] = gains[0]
         self._rewards[slot] = reward
+        self._spreads[slot] = np.log(mixture).std(), heads[0].std(), heads[1].std()
         self._noted += 1
 
     def choose(self) -> Choice:
@@ -111,6 +116,7 @@ class Validation:
             ndcg=float(gains[:, best].mean()),
             ndcg_of_mixture=float(gains[:, 0].mean()),
             ndcg_of_popularity=float(self._of_popularity[:n].astype(np.float64).mean()),
+            shares=shares_of(self._spreads[:n].astype(np.float64), ce, q),
             events=n,
         )
 
@@ -122,6 +128,7 @@ class Validation:
             "gains": self._gains[:n].copy(),
             "of_popularity": self._of_popularity[:n].copy(),
             "rewards": self._rewards[:n].copy(),
+            "spreads": self._spreads[:n].copy(),
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -129,7 +136,20 @@ class Validation:
         self._noted = int(arrays["noted"][0])
         n = len(arrays["rewards"])
         self._gains[:n], self._of_popularity[:n] = arrays["gains"], arrays["of_popularity"]
-        self._rewards[:n] = arrays["rewards"]
+        self._rewards[:n], self._spreads[:n] = arrays["rewards"], arrays["spreads"]
+
+
+def shares_of(spreads: NDArray[np.float64], ce: float, q: float) -> tuple[float, float, float]:
+    """What share of the score the mixture and the heads have: of the spread that each gives the candidates.
+
+    Args:
+        spreads: (V, 3) standard deviations among the candidates of an event, of log mixture and of what the heads say.
+        ce: the choice head's weight.
+        q: the value head's.
+    """
+    of_each = spreads.mean(axis=0) * (1.0, ce, q)
+    mixture, of_ce, of_q = of_each / of_each.sum() if of_each.sum() > 0.0 else (1.0, 0.0, 0.0)
+    return float(mixture), float(of_ce), float(of_q)
 
 
 def _best(gains: NDArray[np.float64], worth: NDArray[np.float64]) -> int:

@@ -25,8 +25,8 @@ from shared.model.served import FloatArray
 from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import Fitted, Gauges, Learned, PolicySnapshot, StepReport, keeps_contract
 from shared.policies.fitted.encoder import EncoderScores, Graph
-from shared.policies.freshet.replay_buffer import Batch, ReplayBuffer
 from shared.policies.networks.sequences import one_thread
+from shared.policies.networks.transition_buffer import TransitionBatch, TransitionBuffer
 from shared.state.histories import EVENT_FEATURES
 from shared.state.stream import Seen, Stream
 
@@ -100,7 +100,7 @@ class DqnPolicy(EncoderScores):
             self._online = ValueNetwork(self.settings.hidden)
         self._target = copy.deepcopy(self._online)
         self._optimizer = torch.optim.Adam(self._online.parameters(), lr=self.settings.learning_rate)
-        self._buffer = ReplayBuffer(self.settings.buffer, 1, len(EVENT_FEATURES))
+        self._buffer = TransitionBuffer(self.settings.buffer, 1, len(EVENT_FEATURES))
         self._numbers: NDArray[np.float32] = np.zeros(0, np.float32)  # of each product, what stands for its id
 
     @property
@@ -198,7 +198,7 @@ class DqnPolicy(EncoderScores):
         numbers = np.where(products >= 0, self._numbers[np.maximum(products, 0)], np.float32(0.0))
         return torch.from_numpy(np.column_stack([numbers, features[:, COLUMNS]]).astype(np.float32))
 
-    def _step(self, batch: Batch) -> StepReport:
+    def _step(self, batch: TransitionBatch) -> StepReport:
         now, after = (self._state(batch.products[:, n], batch.features[:, n]) for n in (0, 1))
         values = self._online(now)  # (B, A)
         chosen = values.gather(1, torch.from_numpy(batch.products[:, 1:]).long()).squeeze(1)

@@ -60,6 +60,7 @@ class MarkovSasRecPolicy:
     reads_future: ClassVar[bool] = False
     published: ClassVar[bool] = True
     mixture = None
+    ranker = None
 
     def __init__(self, stream: Stream, seed: int, *, refit: Passes = REFIT, whole: Passes = WHOLE) -> None:
         self._stream = stream

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from shared.model.candidates import HEADS, ActionNetwork, F, outputs
 from shared.model.files import write_version
-from shared.model.format import Golden, Manifest, Parts
+from shared.model.format import GoldenCandidates, Manifest, Parts
 from shared.model.mixture import DEFAULT, EXPERT_NAMES
-from shared.pb.freshet.v1.events_pb2 import ModelVersion, StateVector
-from shared.policies.freshet.network import HEADS, Encoder, to_onnx
-from shared.state.histories import EVENT_FEATURES, Window
+from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, ModelVersion, StateVector
+from shared.policies.contract import no_golden
+from shared.policies.freshet.settings import FreshetSettings
+from shared.policies.freshet.vectors import DIMENSION
+from shared.state.histories import EVENT_FEATURES
 from tests.support.states import review
 
 HISTORY_LENGTH = 20
-DIMENSION = 64
 
 
 def product_ids(products: int) -> list[str]:
@@ -42,22 +43,41 @@ def histories(users: int, products: int, seed: int = 5) -> Iterator[StateVector]
             yield review(names[user], ids[chosen[user, day]], day, reward=float(rng.uniform(-1, 1)))
 
 
+def views(count: int, products: int, *, users: int, seed: int = 5) -> Iterator[StateVector]:
+    """`count` views, a second apart, by users who mostly go on to the next product on the shelf.
+
+    Each product is viewed once first, so that the whole catalogue takes part from then on.
+    """
+    rng = np.random.default_rng(seed)
+    ids, names = product_ids(products), user_ids(users)
+    last = rng.integers(0, products, users)
+    for n in range(count):
+        user = int(rng.integers(users))
+        step = 1 if rng.random() < 0.7 else int(rng.integers(products))
+        last[user] = n if n < products else (last[user] + step) % products
+        state = review(names[user], ids[int(last[user])], 0, reward=float(rng.uniform(-0.2, 1)))
+        state.kind, state.event_time_ms = EVENT_KIND_VIEW, state.event_time_ms + 1 + n * 1000
+        yield state
+
+
 def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
     """Write a version in which both heads count beside every expert of the mixture; its announcement."""
     rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    encoder = Encoder(DIMENSION)
 
     def vectors(*shape: int) -> NDArray[np.float32]:
         return rng.normal(0, 0.1, shape).astype(np.float32)
 
+    hidden = FreshetSettings().hidden
+    network = ActionNetwork(**{name: vectors(*shape) for name, shape in ActionNetwork.shapes(hidden).items()})
+    features = vectors(F, 8)
     parts = Parts(
-        encoder=to_onnx(encoder),
+        encoder=b"",
         input=vectors(products, DIMENSION),
-        outputs={head: vectors(products, DIMENSION) for head in HEADS},
-        biases={head: vectors(products) for head in HEADS},
+        outputs={},
+        biases={},
         products=product_ids(products),
         mixture=DEFAULT.copy(),
+        network=network,
     )
     manifest = Manifest(
         version_id=f"bench-{products}",
@@ -76,13 +96,8 @@ def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
         steps=1,
         ordered=True,
     )
-    no_user = Window(
-        np.zeros((0, HISTORY_LENGTH), np.int32),
-        np.zeros((0, HISTORY_LENGTH, len(EVENT_FEATURES)), np.float32),
-        np.zeros(0, np.int32),
-    )
-    golden = Golden(no_user, np.zeros((0, 1), np.int32), np.zeros((0, 1), np.float32))
-    _, sha256 = write_version(root, manifest, parts, golden)
+    golden = GoldenCandidates(features, outputs(network, features))
+    _, sha256 = write_version(root, manifest, parts, no_golden(HISTORY_LENGTH), golden)
     return ModelVersion(
         version_id=manifest.version_id,
         policy=manifest.policy,

@@ -1,124 +1,214 @@
-"""Trainer: gradient steps against the least torch work of the same shapes."""
+"""Trainer: what it carries on one core, everything included, and gradient steps against the least torch work."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
 import torch
+from prometheus_client import CollectorRegistry
 from torch import Tensor
 from torch.nn import functional
 
+from services.trainer import checkpoint, publish
+from services.trainer.checkpoint import Checkpoint
 from services.trainer.learner import Learner
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
-from shared.policies.freshet.double_dqn import td_targets
-from shared.policies.freshet.network import Encoder, at
+from shared.log.merge import AppliedMarks, OrderedMerge, Positioned
+from shared.log.ordered import ReaderSnapshot
+from shared.log.records import parse_state
+from shared.model.candidates import F
+from shared.policies.contract import StepReport
+from shared.policies.freshet.double_dqn import CE, Q, td_targets
+from shared.policies.freshet.network import TorchActionNetwork
 from shared.policies.freshet.policy import FreshetPolicy
+from shared.policies.freshet.replay_buffer import Batch
 from shared.process.settings import load
-from shared.state.histories import EVENT_FEATURES
 from shared.state.shop import ShopSettings
 from tests.bench.figures import BenchSettings, Figure
 from tests.bench.repeats import interleaved
-from tests.bench.shop import histories
+from tests.bench.shop import views
+
+# Products → events a second.
+WANTED_RATES = {1_000: 1_000.0, 10_000: 500.0}
+BEFORE, MEASURED = 12_000, 8_000  # events; the replay buffer is full at the end
+USERS = 2_000
+PARTITIONS = 3
 
 WANTED = 0.8
-STEPS, STEPS_QUICK = {1_000: 150, 10_000: 40}, {1_000: 20, 10_000: 6}
-USERS = 300  # each with a whole history, so that most of the buffer's rows are as long as they can be
+STEPS, STEPS_QUICK = 150, 20
 
 
 def run(settings: BenchSettings) -> list[Figure]:
-    """At 1,000 and 10,000 products, every one scored in every step."""
+    """Events a second of CPU time at 1,000 and 10,000 products, and gradient steps a second."""
     torch.set_num_threads(1)  # as the trainer's default
-    figures = []
-    for products, steps in (STEPS_QUICK if settings.quick else STEPS).items():
-        spreads = interleaved(
-            {"trainer": _ours(products, steps), "bare torch": _bare(products, steps)},
-            1 if settings.quick else 7,
-            say=settings.say,
-        )
-        figures.append(
-            Figure(
-                f"training, {products:,} products",
-                spreads["trainer"].median,
-                "steps/s",
-                spreads["bare torch"].median,
-                "bare torch step",
-                WANTED,
-                at_least=True,
-                note=f"batches of {load(TrainerSettings, {}).batch}, one thread; {spreads['trainer']} "
-                f"beside {spreads['bare torch']}",
-            )
-        )
-    return figures
+    torch.use_deterministic_algorithms(mode=True)  # likewise
+    try:
+        figures = [_carried(products, wanted, settings) for products, wanted in WANTED_RATES.items()]
+        return [*figures, _steps(settings)]
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
 
 
-def _ours(products: int, steps: int) -> Callable[[], float]:
-    """A learner that has read the shop's histories; only its sampling and stepping is timed."""
+def _carried(products: int, wanted: float, settings: BenchSettings) -> Figure:
+    before, measured = (1_500, 500) if settings.quick else (BEFORE, MEASURED)
+    trainer = WholeTrainer(settings.folder / str(products))
+    states = views(before + measured, products, users=USERS)
+    records = [_record(state.SerializeToString(), place) for place, state in enumerate(states)]
+    trainer.carry(records[:before])
+    trainer.spent.clear()
+    start = time.process_time()
+    trainer.carry(records[before:])
+    seconds = time.process_time() - start
+    parts = ", ".join(f"{name} {spent / measured * 1e6:,.0f}" for name, spent in trainer.spent.items())
+    return Figure(
+        f"trainer, {products:,} products",
+        measured / seconds,
+        "events/s",
+        None,
+        "",
+        wanted,
+        at_least=True,
+        note=f"{seconds / measured * 1e6:,.0f} µs of CPU an event: {parts}",
+    )
+
+
+def _record(state: bytes, place: int) -> bytes:
+    """A state as the features service writes it."""
+    record = parse_state(state, PARTITIONS)
+    record.source, record.sequence = "bench/0", place + 1
+    record.source_partition, record.source_offset = place % PARTITIONS, place
+    return record.SerializeToString()
+
+
+class WholeTrainer:
+    """All that a trainer does but read from Kafka: parse, order, learn, show, make checkpoints, write versions.
+
+    Attributes:
+        spent: seconds of CPU time by what they were spent on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._settings = load(TrainerSettings, {"FRESHET_TRAINER_STATE_DIR": str(folder / "state")})
+        self._shop = load(ShopSettings, {"FRESHET_SHOP_MODELS_DIR": str(folder / "models")})
+        self._metrics = TrainerMetrics(CollectorRegistry())
+        self._learner = Learner(self._settings, self._shop)
+        self._merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
+        self._marks = {p: AppliedMarks() for p in range(PARTITIONS)}
+        self.spent: Counter[str] = Counter()
+        policy = self._learner.policy
+        assert isinstance(policy, FreshetPolicy)
+        self._step = policy.dqn.step
+        policy.dqn.step = self._timed_step  # type: ignore[method-assign]
+
+    def carry(self, records: list[bytes]) -> None:
+        """Take records in the order of their places."""
+        learner, every = self._learner, self._settings.checkpoint_events
+        for place, record in enumerate(records):
+            with self._spending("parsing and order"):
+                state = parse_state(record, PARTITIONS)
+                self._merge.push(Positioned(state, state.source_partition, place, 0))
+                released = list(self._merge.release(lambda _: True, lambda _: True))
+            for _, item in released:
+                self._marks[item.partition].accept(item.state)
+                with self._spending("learning but steps"):
+                    report = learner.apply(item.state)
+                self._metrics.applied.inc()
+                if report is not None:
+                    self._metrics.steps.inc()
+                    self._metrics.step_seconds.observe(0.0)
+                if learner.applied % every == 0:
+                    with self._spending("checkpoints"):
+                        made = Checkpoint(learner.snapshot(), self._position(), "bench")
+                        checkpoint.write(made, self._settings, self._shop, self._metrics)
+                    with self._spending("versions"):
+                        publish.write(learner, self._position(), self._settings, self._shop)
+        self.spent["learning but steps"] -= self.spent["steps"]
+
+    def _position(self) -> ReaderSnapshot:
+        marks = {str(p): each.snapshot() for p, each in self._marks.items()}
+        return ReaderSnapshot(positions={}, watermarks={}, marks=marks, ordered=True)
+
+    def _timed_step(self, batch: Batch) -> StepReport:
+        with self._spending("steps"):
+            return self._step(batch)
+
+    @contextmanager
+    def _spending(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.spent[name] += time.process_time() - start
+
+
+def _steps(settings: BenchSettings) -> Figure:
+    steps = STEPS_QUICK if settings.quick else STEPS
+    spreads = interleaved(
+        {"trainer": _ours(steps), "bare torch": _bare(steps)}, 1 if settings.quick else 7, say=settings.say
+    )
+    return Figure(
+        "training step",
+        spreads["trainer"].median,
+        "steps/s",
+        spreads["bare torch"].median,
+        "bare torch step",
+        WANTED,
+        at_least=True,
+        note=f"batches of {load(TrainerSettings, {}).batch}, one thread; {spreads['trainer']} "
+        f"beside {spreads['bare torch']}",
+    )
+
+
+def _ours(steps: int) -> Callable[[], float]:
+    """A learner that has read the shop's views; only its sampling and stepping is timed."""
     learner = Learner(load(TrainerSettings, {"FRESHET_TRAINER_WARMUP_TRANSITIONS": "1000000"}), load(ShopSettings, {}))
-    for state in histories(USERS, products):
+    for state in views(3_000, 1_000, users=USERS):
         learner.apply(state)
     policy = learner.policy
     assert isinstance(policy, FreshetPolicy)
-    policy.dqn.tables.grow_to(products)  # those that nobody chose
 
     def measure() -> float:
         start = time.perf_counter()
         for _ in range(steps):
-            batch = policy.buffer.sample(policy.settings.batch, policy.rng)
-            policy.dqn.step(batch, policy.rng, policy.eras, np.zeros(0))
+            policy.dqn.step(policy.buffer.sample(policy.settings.batch, policy.rng))
         return steps / (time.perf_counter() - start)
 
     return measure
 
 
-def _bare(products: int, steps: int) -> Callable[[], float]:
-    """The same network, losses and updates on one fixed batch: no buffer, no draws, no tables that grow, no report.
+def _bare(steps: int) -> Callable[[], float]:
+    """The same network, losses and updates on one fixed batch: no buffer, no draws, no report.
 
     Both optimisers are torch's own fused AdamW over all parameters, the fastest it has on a CPU.
     """
     s = load(TrainerSettings, {})
     generator = torch.Generator().manual_seed(s.seed)
-    b, t, d = s.batch, load(ShopSettings, {}).history_length + 1, s.dimension
-
-    def table(*shape: int) -> Tensor:
-        return (0.05 * torch.randn(shape, generator=generator)).requires_grad_()
-
-    encoder = Encoder(d)
-    target = copy.deepcopy(encoder).requires_grad_(requires_grad=False)
-    vectors, ce, q = table(products, d), table(products, d), table(products, d)
-    ce_bias, q_bias = table(products), table(products)
-    parameters = [*encoder.parameters(), vectors, ce, q, ce_bias, q_bias]
+    network = TorchActionNetwork(s.hidden)
+    target = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay, fused=True)
-    old_vectors, old_q, old_q_bias = (p.detach().clone() for p in (vectors, q, q_bias))
-    history = torch.randint(0, products, (b, t), generator=generator)
-    features = torch.randn((b, t, len(EVENT_FEATURES)), generator=generator)
-    lengths = torch.randint(2, t + 1, (b,), generator=generator)
-    action = history[torch.arange(b), lengths - 1]
-    negatives = torch.randint(0, products, (s.negatives,), generator=generator)
-    not_chosen = (negatives[None, :] != action[:, None]).float()
-    kept = torch.empty(b, t, d).bernoulli_(1 - s.dropout, generator=generator) / (1 - s.dropout)
-    reward, discount = torch.rand(b, generator=generator), torch.full((b,), s.discount)
-    nothing = torch.zeros(b)
-    prior = torch.randn((b, products), generator=generator)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    candidates, following = (drawn(s.batch, 1 + s.negatives, F) for _ in range(2))
+    reward, discount, nothing = drawn(s.batch), torch.full((s.batch,), s.discount), torch.zeros(s.batch)
+    first = torch.zeros(s.batch, dtype=torch.long)
 
     def step() -> None:
-        hidden = encoder.hidden(vectors[history], features, kept)
-        query = encoder.queries(at(hidden, lengths - 1))
-        ce_loss = functional.cross_entropy(query[:, 0] @ ce.T + ce_bias + prior, action)
-        q_all = query[:, 1] @ q.T + q_bias
-        q_chosen = (query[:, 1] * q[action]).sum(dim=1) + q_bias[action]
-        q_drawn = query[:, 1] @ q[negatives].T + q_bias[negatives]
+        outputs = network(candidates)
+        q = outputs[..., Q]
         with torch.no_grad():
-            old = target.hidden(old_vectors[history], features)
-            q_now, q_next = (target.queries(at(old, n))[:, 1] @ old_q.T + old_q_bias for n in (lengths - 1, lengths))
-            online = encoder.queries(at(hidden, lengths))[:, 1] @ q.T + q_bias
-            wanted = td_targets(reward, discount, online, q_next)
-            unchanged = td_targets(nothing, discount, q_all, q_now)
-        away = functional.smooth_l1_loss(q_drawn, unchanged[:, None].expand_as(q_drawn), reduction="none")
-        negative_loss = (away * not_chosen).sum() / not_chosen.sum()
-        loss = ce_loss + s.td_weight * (functional.smooth_l1_loss(q_chosen, wanted) + negative_loss)
+            q_now, q_next = target(candidates)[..., Q], target(following)[..., Q]
+            wanted = td_targets(reward, discount, network(following)[..., Q], q_next)
+            unchanged = td_targets(nothing, discount, q, q_now)
+        away = functional.smooth_l1_loss(q[:, 1:], unchanged[:, None].expand_as(q[:, 1:]))
+        loss = functional.cross_entropy(outputs[..., CE], first)
+        loss = loss + s.td_weight * (functional.smooth_l1_loss(q[:, 0], wanted) + away)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, s.gradient_clip)

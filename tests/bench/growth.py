@@ -36,12 +36,10 @@ PATIENCE_SECONDS = 240
 
 # A network so small, and steps so rare, that they do not hide what grows beside them; trainer.py measures steps.
 SMALL = {
-    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_HIDDEN": "8",
     "FRESHET_TRAINER_BATCH": "16",
     "FRESHET_TRAINER_TRANSITIONS_PER_STEP": "64",
     "FRESHET_TRAINER_BUFFER_SIZE": "2000",
-    "FRESHET_TRAINER_FULL_SOFTMAX_PRODUCTS": "100",
-    "FRESHET_TRAINER_SAMPLED_PRODUCTS": "64",
 }
 
 TENFOLDS = (1, 10, 100)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from shared.model.candidates import HEADS, ActionNetwork, F, outputs
-from shared.model.files import write_version
-from shared.model.format import GoldenCandidates, Manifest, Parts
-from shared.model.mixture import DEFAULT, EXPERT_NAMES
 from shared.pb.freshet.v1.events_pb2 import EVENT_KIND_VIEW, ModelVersion, StateVector
-from shared.policies.contract import no_golden
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.freshet.vectors import DIMENSION
-from shared.state.histories import EVENT_FEATURES
 from tests.support.states import review
+from tests.support.versions import network_version
 
 HISTORY_LENGTH = 20
+HIDDEN = FreshetSettings().hidden
 
 
 def product_ids(products: int) -> list[str]:
@@ -62,49 +56,13 @@ def views(count: int, products: int, *, users: int, seed: int = 5) -> Iterator[S
 
 def write_learned(root: Path, products: int, seed: int = 5) -> ModelVersion:
     """Write a version in which both heads count beside every expert of the mixture; its announcement."""
-    rng = np.random.default_rng(seed)
-
-    def vectors(*shape: int) -> NDArray[np.float32]:
-        return rng.normal(0, 0.1, shape).astype(np.float32)
-
-    hidden = FreshetSettings().hidden
-    network = ActionNetwork(**{name: vectors(*shape) for name, shape in ActionNetwork.shapes(hidden).items()})
-    features = vectors(F, 8)
-    parts = Parts(
-        encoder=b"",
-        input=vectors(products, DIMENSION),
-        outputs={},
-        biases={},
-        products=product_ids(products),
-        mixture=DEFAULT.copy(),
-        network=network,
-    )
-    manifest = Manifest(
-        version_id=f"bench-{products}",
-        policy="bench",
-        heads=dict.fromkeys(HEADS, 0.5),
-        popularity_weight=1.0,
-        experts=EXPERT_NAMES,
-        history_length=HISTORY_LENGTH,
-        event_features=list(EVENT_FEATURES),
+    return network_version(
+        root,
+        f"bench-{products}",
+        product_ids(products),
+        hidden=HIDDEN,
+        scale=0.1,
         dimension=DIMENSION,
-        products=products,
-        epsilon=0.0,
-        discount=0.5,
-        positions={},
-        applied_events=1,
-        steps=1,
-        ordered=True,
-    )
-    golden = GoldenCandidates(features, outputs(network, features))
-    _, sha256 = write_version(root, manifest, parts, no_golden(HISTORY_LENGTH), golden)
-    return ModelVersion(
-        version_id=manifest.version_id,
-        policy=manifest.policy,
-        manifest_sha256=sha256,
-        created_ms=time.time_ns() // 1_000_000,
-        applied_events=1,
-        steps=1,
-        ordered=True,
-        products=products,
+        length=HISTORY_LENGTH,
+        seed=seed,
     )

@@ -245,9 +245,9 @@ def test_what_share_each_part_of_freshet_had_is_told_and_of_how_many_events(revi
 
 
 def test_freshet_and_the_model_of_whole_sequences_have_names_of_their_own(sequences: Path, tmp_path: Path) -> None:
-    options = ("--set", "markov-sasrec.whole.most=1", "--set", "freshet.dimension=8")
+    options = ("--set", "markov-sasrec.whole.most=1", "--set", "freshet.hidden=8")
     document = evaluated(tmp_path, sequences.name, "--policies", "markov,freshet,markov-sasrec", *options)
-    assert document["options"] == {"markov-sasrec": {"whole.most": 1}, "freshet": {"dimension": 8}}
+    assert document["options"] == {"markov-sasrec": {"whole.most": 1}, "freshet": {"hidden": 8}}
     assert document["best_baseline"] == "markov"
     assert {name: of["hr@10"]["mean"] > 0 for name, of in document["policies"].items()} == dict.fromkeys(
         ("markov", "freshet", "markov-sasrec"), True

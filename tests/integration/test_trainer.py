@@ -33,7 +33,7 @@ from tests.support.versions import point, withdraw
 EVENTS = 1200
 F = len(EVENT_FEATURES)
 SMALL = {
-    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_HIDDEN": "8",
     "FRESHET_TRAINER_BATCH": "16",
     "FRESHET_TRAINER_WARMUP_TRANSITIONS": "50",
     "FRESHET_TRAINER_TRANSITIONS_PER_STEP": "2",
@@ -162,7 +162,7 @@ def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, 
     assert [v.applied_events for v in announced] == list(range(200, EVENTS + 1, 200))
     assert [v.parent for v in announced] == ["", *[v.version_id for v in announced[:-1]]]
     newest = announced[-1]
-    manifest, parts, _ = read_version(folder / "models" / newest.version_id, newest.manifest_sha256)
+    manifest, parts, _, _ = read_version(folder / "models" / newest.version_id, newest.manifest_sha256)
     assert manifest.ordered
     assert newest.ordered
     assert sum(manifest.positions.values()) == EVENTS + 3 * (EVENTS // 100)  # every event and tick, not the last ticks

@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from shared.log.topics import Topics
+from shared.model.candidates import HEADS, F
 from shared.model.files import write_version
-from shared.model.format import Golden, Manifest, NeighbourPart, Parts
+from shared.model.format import Golden, GoldenCandidates, Manifest, NeighbourPart, Parts
+from shared.model.mixture import DEFAULT
 from shared.model.neighbours import Neighbours
 from shared.pb.freshet.v1.events_pb2 import LogPosition, ModelVersion, Pointer
-from shared.policies.freshet.network import HEADS, Encoder, to_onnx
+from shared.policies.contract import no_golden
+from shared.policies.freshet.network import TorchActionNetwork
 from shared.process.settings import KafkaSettings
 from shared.state.histories import EVENT_FEATURES, Window
+from tests.support.encoders import Encoder, encoded, to_onnx
 from tests.support.writing import writer
 
 DIMENSION = 4
@@ -57,17 +63,84 @@ def tiny_version(
         products=products,
         neighbours={"next": _neighbours(products, follows)} if follows else {},
     )
-    manifest = Manifest(
+    manifest = _manifest(
+        version_id, parts, length=length, epsilon=epsilon, positions=positions, applied=applied, parent=parent
+    )
+    if follows:
+        related = {"next": NeighbourPart(weight=0.5, decay=0.5)}
+        manifest = manifest.model_copy(update={"popularity_weight": 0.5, "neighbours": related})
+    _, sha256 = write_version(root, manifest, parts, _golden(encoder, parts, manifest))
+    return _announcement(manifest, sha256)
+
+
+def network_version(
+    root: Path,
+    version_id: str,
+    products: Sequence[str],
+    *,
+    hidden: int = 4,
+    scale: float = 1.0,
+    dimension: int = DIMENSION,
+    length: int = LENGTH,
+    seed: int = 1,
+    **more: Any,
+) -> ModelVersion:
+    """Write a version whose action network puts the candidates of the mixture in order; its announcement, as above.
+
+    `scale`: of the last layer's random weights; 0: it changes no order.
+    """
+    rng = np.random.default_rng(seed)
+    network = action_network(hidden, scale, seed)
+    parts = Parts(
+        encoder=b"",
+        input=rng.normal(0, 1, (len(products), dimension)).astype(np.float32),
+        outputs={},
+        biases={},
+        products=products,
+        mixture=DEFAULT.copy(),
+        network=network.compiled(),
+    )
+    manifest = _manifest(version_id, parts, length=length, **more)
+    features = rng.uniform(-1, 1, (5, F)).astype(np.float32)
+    golden = GoldenCandidates(np.ascontiguousarray(features.T), judged(network, features))
+    _, sha256 = write_version(root, manifest, parts, no_golden(length), golden)
+    return _announcement(manifest, sha256)
+
+
+def action_network(hidden: int, scale: float = 1.0, seed: int = 1) -> TorchActionNetwork:
+    """One whose last layer has weights, too."""
+    torch.manual_seed(seed)
+    network = TorchActionNetwork(hidden)
+    torch.nn.init.normal_(network.heads.weight, std=scale)
+    torch.nn.init.normal_(network.heads.bias, std=scale)
+    return network
+
+
+def judged(network: TorchActionNetwork, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What torch says of K candidates, (K, F) → (2, K)."""
+    with torch.no_grad():
+        return np.ascontiguousarray(network(torch.from_numpy(features)).numpy().T)
+
+
+def _manifest(
+    version_id: str,
+    parts: Parts,
+    *,
+    length: int,
+    epsilon: float = 0.0,
+    positions: Mapping[int, int] | None = None,
+    applied: int = 1,
+    parent: str = "",
+) -> Manifest:
+    return Manifest(
         version_id=version_id,
         policy="test",
         parent=parent,
         heads={"ce": 1.0, "q": 0.5},
-        popularity_weight=0.5 if follows else 1.0,
-        neighbours={"next": NeighbourPart(weight=0.5, decay=0.5)} if follows else {},
         history_length=length,
         event_features=list(EVENT_FEATURES),
-        dimension=DIMENSION,
-        products=a,
+        dimension=parts.input.shape[1],
+        products=len(parts.products),
         epsilon=epsilon,
         discount=0.5,
         positions={str(p): offset for p, offset in (positions or {}).items()},
@@ -75,19 +148,22 @@ def tiny_version(
         steps=applied,
         ordered=True,
     )
-    _, sha256 = write_version(root, manifest, parts, _golden(encoder, parts, manifest))
+
+
+def _announcement(manifest: Manifest, sha256: str) -> ModelVersion:
+    positions = sorted((int(p), offset) for p, offset in manifest.positions.items())
     return ModelVersion(
-        version_id=version_id,
+        version_id=manifest.version_id,
         policy=manifest.policy,
         manifest_sha256=sha256,
         created_ms=time.time_ns() // 1_000_000,
-        positions=[LogPosition(partition=p, offset=offset) for p, offset in sorted((positions or {}).items())],
-        applied_events=applied,
-        steps=applied,
-        epsilon=epsilon,
+        positions=[LogPosition(partition=p, offset=offset) for p, offset in positions],
+        applied_events=manifest.applied_events,
+        steps=manifest.steps,
+        epsilon=manifest.epsilon,
         ordered=True,
-        parent=parent,
-        products=a,
+        parent=manifest.parent,
+        products=manifest.products,
     )
 
 
@@ -122,11 +198,7 @@ def _golden(encoder: Encoder, parts: Parts, manifest: Manifest) -> Golden:
     )
     window.products[0, :n] = np.arange(n) % a
     window.features[0, :n] = 0.5
-    with torch.no_grad():
-        hidden = encoder.hidden(
-            torch.from_numpy(parts.input[window.products[:, :n]]), torch.from_numpy(window.features[:, :n])
-        )
-        query = hidden[0, n].numpy()  # (D,)
+    query = encoded(encoder, parts.input[window.products[0, :n]], window.features[0, :n])[-1]  # (D,)
     rows = np.arange(a, dtype=np.int32)
     scores = sum(weight * (parts.outputs[head] @ query + parts.biases[head]) for head, weight in manifest.heads.items())
     return Golden(window, rows[None, :], np.asarray(scores, np.float32)[None, :])

@@ -26,7 +26,7 @@ SHOP = ShopSettings()
 def small(folder: Path, **more: object) -> TrainerSettings:
     values = {
         "state_dir": folder / "state",
-        "dimension": 8,
+        "hidden": 8,
         "batch": 8,
         "warmup_transitions": 20,
     }

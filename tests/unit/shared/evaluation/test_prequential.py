@@ -54,6 +54,7 @@ class Fixed:
 
     popularity_weight = 1.0
     mixture = None
+    ranker = None
 
     def __init__(self, *added: float) -> None:
         self.added = np.array(added, np.float32)
@@ -262,6 +263,7 @@ class Taste:
 
     popularity_weight = 1.0
     mixture = None
+    ranker = None
 
     def related(self, window: Window) -> NDArray[np.float32]:
         assert window.lengths[0] > 0

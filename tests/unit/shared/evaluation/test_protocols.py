@@ -32,7 +32,7 @@ ENDLESS = StreamSettings(history_length=8, trending_half_life_days=1e9)
 # Enough to have learned something of a hundred events.
 ONE_PASS = Passes(most=1)
 OPTIONS: dict[str, dict[str, Any]] = {
-    "freshet": {"settings": FreshetSettings(dimension=8, batch=16, warmup_transitions=20, holdout_every=4)},
+    "freshet": {"settings": FreshetSettings(hidden=8, batch=16, warmup_transitions=20, holdout_every=4)},
     "gru4rec": {"dimension": 8, "refit": ONE_PASS},
     "sasrec": {"dimension": 8, "refit": ONE_PASS},
     "markov-sasrec": {"refit": ONE_PASS, "whole": ONE_PASS},
@@ -129,6 +129,7 @@ class Counting:
 
     name, fitted, popularity_weight, fit_sequences = "counting", "at fixed points", 1.0, None
     mixture = None
+    ranker = None
 
     def __init__(self, fails_at: int = -1) -> None:
         self.learned = 0

@@ -170,6 +170,7 @@ class Separated:
 
     history_length = 2
     mixture = None
+    ranker = None
 
     def __init__(self, popularity_weight: float, related: FloatArray, heads: FloatArray) -> None:
         self.popularity_weight = popularity_weight

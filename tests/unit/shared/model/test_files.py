@@ -23,12 +23,12 @@ from safetensors.numpy import save as save_tensors
 
 from shared.model.explained import OF_SEQUENCE, OF_VALUES
 from shared.model.files import read_manifest, read_version, write_version
-from shared.model.format import FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
+from shared.model.format import ENCODER, FILES, MANIFEST, NEIGHBOURS, SCHEMA_VERSION, Manifest
 from shared.model.mixture import CONTEXTS, DEFAULT, EXPERT_NAMES
 from shared.model.scoring import Scorer, load_scorer
-from shared.policies.freshet.network import Encoder, to_onnx
 from shared.process.errors import BadEvent
 from shared.state.histories import EVENT_FEATURES, Window
+from tests.support.encoders import Encoder, to_onnx
 from tests.support.versions import DIMENSION, LENGTH, tiny_version
 
 Tensors = dict[str, NDArray[Any]]
@@ -78,10 +78,10 @@ def scorer_of(folder: Path, first: tuple[str, ...] = ()) -> Scorer:
 
 def test_what_is_written_is_read(original: tuple[Path, str]) -> None:
     folder, sha256 = original
-    manifest, parts, golden = read_version(folder, sha256)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, NEIGHBOURS, MANIFEST])
+    manifest, parts, golden, _ = read_version(folder, sha256)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, ENCODER, NEIGHBOURS, MANIFEST])
     assert (manifest.version_id, manifest.epsilon, manifest.positions) == ("v1", 0.25, {"0": 7, "2": 3})
-    assert set(manifest.files) == {*FILES, NEIGHBOURS}
+    assert set(manifest.files) == {*FILES, ENCODER, NEIGHBOURS}
     assert parts.products == list(BIAS)
     assert parts.biases["ce"].tolist() == list(BIAS.values())
     assert {head: output.shape for head, output in parts.outputs.items()} == dict.fromkeys(("ce", "q"), (3, DIMENSION))
@@ -90,16 +90,16 @@ def test_what_is_written_is_read(original: tuple[Path, str]) -> None:
 
 def test_the_same_content_is_the_same_version_byte_for_byte(original: tuple[Path, str], tmp_path: Path) -> None:
     folder, sha256 = original
-    manifest, parts, golden = read_version(folder)
+    manifest, parts, golden, _ = read_version(folder)
     unsigned = manifest.model_copy(update={"files": {}})
     again, again_sha256 = write_version(tmp_path, unsigned, parts, golden)
     assert again_sha256 == sha256
-    for name in (*FILES, MANIFEST):
+    for name in (*FILES, ENCODER, MANIFEST):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_writing_what_is_there_changes_nothing(folder: Path) -> None:
-    manifest, parts, golden = read_version(folder)
+    manifest, parts, golden, _ = read_version(folder)
     before = (folder / MANIFEST).read_bytes()
     other = manifest.model_copy(update={"epsilon": 0.9, "files": {}})
     written, sha256 = write_version(folder.parent, other, parts, golden)
@@ -109,7 +109,7 @@ def test_writing_what_is_there_changes_nothing(folder: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest, parts, golden = read_version(folder)
+    manifest, parts, golden, _ = read_version(folder)
     synced = []
 
     def full(handle: int) -> None:
@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, m
 
 
 def test_what_a_killed_writer_left_is_written_over(folder: Path, tmp_path: Path) -> None:
-    manifest, parts, golden = read_version(folder)
+    manifest, parts, golden, _ = read_version(folder)
     root = tmp_path / "other"
     (root / ".v1.tmp").mkdir(parents=True)
     (root / ".v1.tmp" / "junk").write_bytes(b"half")
@@ -233,7 +233,7 @@ def test_whatever_is_wrong_is_refused_with_its_reason(spoiler: str, folder: Path
 @pytest.fixture
 def weighed(folder: Path, tmp_path: Path) -> Path:
     """A version that weighs the tally's experts, to spoil."""
-    manifest, parts, golden = read_version(folder)
+    manifest, parts, golden, _ = read_version(folder)
     plain = manifest.model_copy(update={"files": {}, "neighbours": {}, "popularity_weight": 1.0})
     mixture = np.random.default_rng(2).random(DEFAULT.shape, np.float32)
     return write_version(
@@ -244,7 +244,7 @@ def weighed(folder: Path, tmp_path: Path) -> Path:
 def test_what_the_experts_weigh_is_read_bit_for_bit_and_a_version_without_any_says_so(
     folder: Path, weighed: Path
 ) -> None:
-    manifest, parts, _ = read_version(weighed)
+    manifest, parts, _, _ = read_version(weighed)
     assert manifest.experts == EXPERT_NAMES
     assert f"{CONTEXTS} contexts" in manifest.experts
     expected = np.random.default_rng(2).random(DEFAULT.shape, np.float32)
@@ -353,7 +353,7 @@ def averaging(queries: int) -> bytes:
 @pytest.mark.parametrize("queries", [1, 2])
 def test_heads_score_by_a_query_each_or_by_one_for_all(queries: int, folder: Path) -> None:
     replace(folder, "encoder.onnx", averaging(queries))
-    manifest, parts, _ = read_version(folder)
+    manifest, parts, _, _ = read_version(folder)
     history = parts.input[[0, 1]].sum(axis=0)
     wanted = sum(
         weight * (parts.outputs[head] @ (history * (h + 1 if queries > 1 else 1)) + parts.biases[head])
@@ -443,7 +443,7 @@ def test_what_follows_is_said_in_the_callers_rows(folder: Path) -> None:
 
 
 def test_golden_scores_are_reproduced(original: tuple[Path, str]) -> None:
-    manifest, _, golden = read_version(original[0])
+    manifest, _, golden, _ = read_version(original[0])
     assert manifest.heads == {"ce": 1.0, "q": 0.5}
     scores_ = scorer_of(original[0]).scores(golden.window)
     assert scores_[golden.rows[0]].tolist() == pytest.approx(golden.scores[0].tolist(), abs=1e-4)

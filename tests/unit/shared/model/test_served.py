@@ -25,6 +25,7 @@ class TwoProducts:
     """Knows products 0 and 2 of three."""
 
     mixture = None
+    ranker = None
     popularity_weight = 1.0
 
     def related(self, window: Window) -> NDArray[np.float32]:
@@ -46,6 +47,7 @@ class AnyScores:
     """A version that scores as it is told."""
 
     mixture = None
+    ranker = None
 
     def __init__(self, *values: float, popularity_weight: float = 1.0, related: Sequence[float] = ()) -> None:
         self.popularity_weight = popularity_weight

@@ -23,6 +23,7 @@ class Follows:
     """After anything come the drum and, less, the strings."""
 
     mixture = None
+    ranker = None
     popularity_weight = 0.5
 
     def related(self, window: Window) -> NDArray[np.float32]:

@@ -39,9 +39,7 @@ HOUR_MS = DAY_MS // 24
 NOW_MS = START_MS + 30 * DAY_MS
 OPTIONS = {
     "freshet": {
-        "settings": FreshetSettings(
-            dimension=8, batch=16, warmup_transitions=50, transitions_per_step=4, holdout_every=2
-        )
+        "settings": FreshetSettings(hidden=8, batch=16, warmup_transitions=50, transitions_per_step=4, holdout_every=2)
     },
     "ials": {"factors": 8},
     "bpr": {"factors": 8, "iterations": 5},

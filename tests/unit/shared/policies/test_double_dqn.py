@@ -1,35 +1,46 @@
-"""The losses by hand, and which rows a step may touch."""
+"""The step of double Q-learning: its targets, what it learns of a batch, and what it learns nothing of."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from shared.policies.freshet.double_dqn import DoubleDQN, sampled_cross_entropy, td_targets
-from shared.policies.freshet.eras import PopularityEras
+from shared.model.candidates import F
+from shared.policies.freshet.double_dqn import CE, DoubleDQN, Q, td_targets
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
-from shared.state.histories import EVENT_FEATURES
 
-F = len(EVENT_FEATURES)
+SAMPLE = 4  # candidates of a step
+OPTIONS = {"hidden": 8, "learning_rate": 0.02, "negatives": SAMPLE - 1, "discount": 0.0}
 
 
-def a_batch(products: list[list[int]], reward: list[float]) -> Batch:
-    longest = max(len(p) for p in products)
-    rows = np.full((len(products), longest), -1, np.int32)
-    for i, p in enumerate(products):
-        rows[i, : len(p)] = p
-    b = len(products)
+def a_dqn(**settings: object) -> DoubleDQN:
+    return DoubleDQN(FreshetSettings.model_validate(OPTIONS | settings), torch.Generator().manual_seed(1))
+
+
+def a_batch(
+    reward: float = 1.0, *, steps: int = 16, has_action: bool = True, chosen: bool = True, discount: float = 0.0
+) -> Batch:
+    """Steps whose candidates are random and whose actions have 1 in their first feature, where others have 0."""
+    candidates = np.random.default_rng(1).uniform(-1, 1, (2, steps, SAMPLE, F)).astype(np.float32)
+    candidates[..., 0] = 0.0
+    candidates[:, :, 0, 0] = 1.0
     return Batch(
-        products=rows,
-        features=np.zeros((b, longest, F), np.float32),
-        lengths=np.array([len(p) for p in products], np.int64),
-        reward=np.array(reward, np.float32),
-        discount=np.zeros(b, np.float32),
-        chosen=np.ones(b, np.bool_),
-        serials=np.zeros(b, np.int64),
+        candidates=candidates[0],
+        next_candidates=candidates[1],
+        has_action=np.full(steps, has_action),
+        chosen=np.full(steps, chosen),
+        reward=np.full(steps, reward, np.float32),
+        discount=np.full(steps, discount, np.float32),
     )
+
+
+def heads(dqn: DoubleDQN, candidates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each head says, (B, S, 2)."""
+    with torch.no_grad():
+        return dqn.network(torch.from_numpy(candidates)).numpy()
 
 
 def test_td_targets_take_the_action_of_the_online_and_the_value_of_the_target_network() -> None:
@@ -40,76 +51,92 @@ def test_td_targets_take_the_action_of_the_online_and_the_value_of_the_target_ne
     assert targets.tolist() == [0.5, -1.0]
 
 
-def test_a_sample_of_everything_gives_the_full_cross_entropy() -> None:
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn((5, 7), generator=generator)
-    chosen = torch.tensor([0, 3, 6, 2, 2])
-    sampled = sampled_cross_entropy(
-        logits.gather(1, chosen[:, None]).squeeze(1),
-        logits,
-        torch.zeros(7),
-        torch.zeros(5),
-        torch.arange(7)[None, :] == chosen[:, None],
-    )
-    full = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
-    assert torch.allclose(sampled, full, atol=1e-6)
+def test_what_has_learned_nothing_says_nothing() -> None:
+    assert not heads(a_dqn(), a_batch().candidates).any()
 
 
-def test_the_log_q_correction_undoes_an_uneven_sample() -> None:
-    """Two products, one expected in twice as many samples: its exponential counts half."""
-    loss = sampled_cross_entropy(
-        torch.tensor([0.0]),
-        torch.tensor([[0.0, 0.0]]),
-        torch.log(torch.tensor([1.0, 0.5])),
-        torch.tensor([0.0]),
-        torch.tensor([[False, False]]),
-    )
-    assert loss.item() == pytest.approx(np.log(1 + 1 + 2))
+def test_a_step_learns_what_was_chosen_and_what_it_was_worth() -> None:
+    dqn, batch = a_dqn(), a_batch()
+    reports = [dqn.step(batch) for _ in range(300)]
+    assert reports[0].ce_loss == pytest.approx(np.log(SAMPLE)), "as likely as any of them"
+    assert reports[-1].ce_loss < 0.1 * reports[0].ce_loss
+    assert reports[-1].td_loss < 0.01 * reports[0].td_loss
+    outputs = heads(dqn, batch.candidates)
+    assert np.all(outputs[:, 0, CE] > outputs[:, 1:, CE].max(axis=1))
+    assert outputs[:, 0, Q] == pytest.approx(1.0, abs=0.2)
+    assert outputs[:, 1:, Q] == pytest.approx(0.0, abs=0.2), "negatives are worth nothing"
 
 
-@pytest.mark.parametrize("sampled", [False, True])
-def test_only_the_rows_a_step_touched_change(sampled: bool) -> None:
-    settings = FreshetSettings(
-        dimension=4, full_softmax_products=10 if sampled else 1000, sampled_products=2, negatives=1, dropout=0.0
-    )
-    dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
-    dqn.tables.grow_to(200)
-    before = {name: table.clone() for name, table in dqn.tables.values.items()}
-    eras = PopularityEras()
-    eras.note(0, np.zeros(200, np.float32), oldest=0)
-    dqn.step(a_batch([[1, 2], [3, 4]], [1.0, -1.0]), np.random.default_rng(1), eras, np.full(200, 1 / 200))
-    changed = {
-        name: int((table[:200] != before[name][:200]).reshape(200, -1).any(dim=1).sum())
-        for name, table in dqn.tables.values.items()
-    }
-    if sampled:  # four of the batch, two sampled, one drawn as a negative
-        assert 2 <= changed["output.ce"] <= 7
-        assert changed["input"] <= 7
-        assert 2 <= changed["output.q"] <= 7
-    else:
-        assert changed["output.ce"] == 200
+def test_what_follows_is_valued_by_the_candidates_of_the_next_step() -> None:
+    """Both steps' actions are worth 1 at once; the next one's half is added where there is one."""
+    after_all = []
+    for discount in (0.0, 0.5):
+        dqn, batch = a_dqn(target_steps=10, learning_rate=0.01), a_batch(discount=discount)
+        last = Batch(
+            batch.next_candidates, batch.next_candidates, *(getattr(a_batch(), n) for n in Batch.__slots__[2:])
+        )
+        for _ in range(300):
+            dqn.step(batch)
+            dqn.step(last)
+        after_all.append(float(heads(dqn, batch.candidates)[:, 0, Q].mean()))
+        assert heads(dqn, batch.next_candidates)[:, 0, Q] == pytest.approx(1.0, abs=0.2)
+    assert after_all == pytest.approx([1.0, 1.5], abs=0.15)
 
 
-def test_a_step_learns_the_reward_of_what_was_chosen() -> None:
-    settings = FreshetSettings(dimension=8, learning_rate=0.02, dropout=0.0, negatives=4, td_loss="squared")
-    dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
-    dqn.tables.grow_to(6)
-    eras = PopularityEras()
-    eras.note(0, np.zeros(6, np.float32), oldest=0)
-    rng = np.random.default_rng(1)
-    batch = a_batch([[0, 1], [0, 2]], [1.0, -1.0])
-    reports = [dqn.step(batch, rng, eras, np.zeros(0)) for _ in range(150)]
-    assert reports[-1].td_loss < 0.2 * reports[0].td_loss
-    assert reports[-1].ce_loss < reports[0].ce_loss
+def gradient_of(batch: Batch, head: int) -> float:
+    """How far one step that has learned nothing yet moves a head's own weights and bias."""
+    dqn = a_dqn()
+    dqn.step(batch)
+    weight, bias = dqn.network.heads.weight.detach(), dqn.network.heads.bias.detach()
+    return float(weight[head].abs().sum() + bias[head].abs())
+
+
+def test_a_step_without_its_action_among_the_candidates_teaches_neither_head_that_it_was_chosen() -> None:
+    assert gradient_of(a_batch(), CE) > 0.0
+    assert gradient_of(a_batch(has_action=False), CE) == 0.0
+    assert gradient_of(a_batch(reward=1.0), Q) > 0.0
+    assert gradient_of(a_batch(reward=1.0, has_action=False), Q) == 0.0, "the first candidate was not rewarded"
+    mixed, changed = a_batch(), a_batch()
+    for batch in (mixed, changed):
+        batch.has_action[::2] = False
+    changed.reward[::2] = -7.0
+    one, other = a_dqn(), a_dqn()
+    one.step(mixed)
+    other.step(changed)
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
+
+
+def test_what_was_not_wanted_teaches_its_reward_and_is_no_choice_to_imitate() -> None:
+    assert gradient_of(a_batch(-1.0, chosen=False), CE) == 0.0
+    assert gradient_of(a_batch(-1.0, chosen=False), Q) > 0.0
+
+
+def test_the_target_network_follows_every_so_many_steps() -> None:
+    dqn, batch = a_dqn(target_steps=3), a_batch()
+    equal = []
+    for _ in range(6):
+        dqn.step(batch)
+        pairs = zip(dqn.network.parameters(), dqn.target.parameters(), strict=True)
+        equal.append(all(torch.equal(online, target) for online, target in pairs))
+    assert equal == [False, False, True, False, False, True]
 
 
 def test_huber_and_squared_loss_differ() -> None:
-    def first(td_loss: str) -> float:
-        settings = FreshetSettings.model_validate({"dimension": 4, "td_loss": td_loss, "dropout": 0.0})
-        dqn = DoubleDQN(settings, torch.Generator().manual_seed(1))
-        dqn.tables.grow_to(6)
-        eras = PopularityEras()
-        eras.note(0, np.zeros(6, np.float32), oldest=0)
-        return dqn.step(a_batch([[0, 1]], [0.5]), np.random.default_rng(1), eras, np.zeros(0)).td_loss
+    first = {name: a_dqn(td_loss=name).step(a_batch(0.5)).td_loss for name in ("squared", "huber")}
+    assert first["squared"] == pytest.approx(2 * first["huber"], rel=1e-5)  # small errors: x² and x²/2
 
-    assert first("squared") == pytest.approx(2 * first("huber"), rel=1e-5)  # small errors: x² and x²/2
+
+def test_it_goes_on_from_what_it_kept() -> None:
+    whole, first = a_dqn(target_steps=7), a_dqn(target_steps=7)
+    batches = [a_batch(reward) for reward in np.linspace(-1, 1, 20)]
+    for batch in batches:
+        whole.step(batch)
+    for batch in batches[:9]:
+        first.step(batch)
+    second = a_dqn(target_steps=7)
+    second.restore(first.to_tensors(), first.steps)
+    for batch in batches[9:]:
+        second.step(batch)
+    kept, expected = second.to_tensors(), whole.to_tensors()
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)

@@ -65,9 +65,8 @@ FEATURES = (
 F = len(FEATURES)
 HEADS = ("ce", "q")  # of an action network, in the order of its outputs
 
-# Shares below e^-7 of the best candidate's say no less.
-_FLOOR = np.float32(-7.0)
-_LEAST_SHARE = np.float32(1e-12)
+# Of the best candidate's share; what is less says no less.
+_LEAST_SHARE = np.float32(math.exp(-7.0))
 _MINUTES_A_DAY = 1440.0
 # So many events without any reward are lent to a product.
 _RATED = 3.0
@@ -246,13 +245,13 @@ def _members(
 
 @compiled
 def _beside_best(values: ReadOnlyVector[np.float32], out: Vector[np.float32]) -> None:
-    """Fill in log(value / greatest value), a third of it and 1 more, none below its floor."""
-    greatest = _LEAST_SHARE
+    """Fill in log(value / greatest value), a third of it and 1 more; where all are 0, all are the greatest."""
+    greatest = np.float32(0.0)
     for k in range(len(values)):
         greatest = max(greatest, values[k])
     for k in range(len(values)):
-        share = log_of(max(values[k], _LEAST_SHARE) / greatest)
-        out[k] = max(share, _FLOOR) / np.float32(3.0) + np.float32(1.0)
+        share = values[k] / greatest if greatest > 0.0 else np.float32(1.0)
+        out[k] = log_of(max(share, _LEAST_SHARE)) / np.float32(3.0) + np.float32(1.0)
 
 
 @compiled

@@ -133,7 +133,8 @@ def groups(known: Known, window: Window | None, weights: FloatArray, products: i
     """
     view, _ = seen_by(known, window)
     result: FloatArray = np.zeros((POPULARITY + len(GROUPS) - 1, room_for(known, products)), np.float32)
-    _groups(known.tally.arrays, rings_of(known), view, weights, known.tally.size, result)
+    weights = np.ascontiguousarray(weights, np.float32)
+    _groups.unchecked(known.tally.arrays, rings_of(known), view, weights, known.tally.size, result)
     return result
 
 
@@ -141,7 +142,7 @@ def expert_shares(known: Known, window: Window | None, product: int) -> NDArray[
     """How probable each expert alone holds one product, (E,)."""
     view, _ = seen_by(known, window)
     result = np.zeros(EXPERTS)
-    _of_product(known.tally.arrays, rings_of(known), view, product, known.tally.size, result)
+    _of_product.unchecked(known.tally.arrays, rings_of(known), view, product, known.tally.size, result)
     return result
 
 

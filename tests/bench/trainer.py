@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,7 +100,7 @@ class WholeTrainer:
         self._learner = Learner(self._settings, self._shop)
         self._merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
         self._marks = {p: AppliedMarks() for p in range(PARTITIONS)}
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         policy = self._learner.policy
         assert isinstance(policy, FreshetPolicy)
         self._step = policy.dqn.step

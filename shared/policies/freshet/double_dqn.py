@@ -64,6 +64,7 @@ class DoubleDQN:
                 batch.candidates, batch.next_candidates, batch.has_action, batch.chosen, batch.reward, batch.discount
             )
         )  # fmt: skip
+        candidates, following = candidates.float(), following.float()  # they come at half precision
         said = self.network(candidates)  # (B, S, 2)
         wanted = (has_action & chosen).float()  # (B,)
         first = torch.zeros(len(wanted), dtype=torch.long, device=self.device)

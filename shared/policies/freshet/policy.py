@@ -73,7 +73,7 @@ class FreshetPolicy:
         self.buffer = ReplayBuffer(self.settings.buffer_size, 1 + self.settings.negatives)
         self.weights = ExpertWeights()
         self.validation = Validation(self.settings.holdout_size)
-        self.choice: Choice = UNDECIDED
+        self._choice: Choice | None = UNDECIDED  # None: another was not asked for since the newest event that validated
         self.dqn = DoubleDQN(self.settings, torch.Generator().manual_seed(seed))
         self._network = self.dqn.network.compiled()
         self._computed = 0  # steps after which that was so
@@ -85,6 +85,17 @@ class FreshetPolicy:
         """The exploration rate: decays exponentially over applied events, never below its end."""
         s = self.settings
         return max(s.epsilon_end, s.epsilon_start * s.epsilon_decay**self.stream.applied)
+
+    @property
+    def choice(self) -> Choice:
+        """The weights of the heads, and what they reached."""
+        if self._choice is None:
+            self._choice = self.validation.choose()
+        return self._choice
+
+    @choice.setter
+    def choice(self, choice: Choice) -> None:
+        self._choice = choice
 
     @property
     def mixture(self) -> FloatArray:
@@ -132,7 +143,7 @@ class FreshetPolicy:
             said = outputs(self._compiled(), candidates.features)
             shares = known.shares()
             self.validation.note(candidates.mixture, said, self._looked.place, shares, row, state.reward, masked)
-            self.choice = self.validation.choose()
+            self._choice = None
         if serial % (1 + products // BLENDED_PRODUCTS) == 0:
             weights = self.weights.mixed(context).astype(np.float32)
             members = groups(known, window, weights, products)
@@ -171,7 +182,7 @@ class FreshetPolicy:
         drawn = np.minimum(drawn, len(mass) - 1)
         if has_action:
             drawn[0] = looked.place
-        return Step(serial, features.T[drawn], has_action, chosen, reward)
+        return Step(serial, features.take(drawn, axis=1).T, has_action, chosen, reward)
 
     def _compiled(self) -> ActionNetwork:
         """The network as the compiled functions read it, after the newest step."""
@@ -220,7 +231,7 @@ class FreshetPolicy:
         self._network, self._computed = self.dqn.network.compiled(), self.dqn.steps
         self.buffer.restore(part("buffer"))
         self.validation.restore(part("validation"))
-        self.choice = self.validation.choose()
+        self._choice = None
         self.weights.restore(part("weights"))
         self.rng.bit_generator.state = state["rng"]
 

@@ -27,8 +27,8 @@ class Step(NamedTuple):
 class Batch:
     """B steps of trajectories, each with the one that the same user took next."""
 
-    candidates: NDArray[np.float32]  # (B, S, F)
-    next_candidates: NDArray[np.float32]  # (B, S, F) of the next state; where the episode ended, of any
+    candidates: NDArray[np.float16 | np.float32]  # (B, S, F)
+    next_candidates: NDArray[np.float16 | np.float32]  # (B, S, F) of the next state; where the episode ended, of any
     has_action: NDArray[np.bool_]  # (B,)
     chosen: NDArray[np.bool_]  # (B,)
     reward: NDArray[np.float32]  # (B,)
@@ -80,10 +80,8 @@ class ReplayBuffer:
         slots = rng.integers(0, len(self), batch)
         following = self._next[slots]  # newer than the step itself, so it is here
         return Batch(
-            candidates=self._candidates[slots].astype(np.float32),
-            next_candidates=self._candidates[np.where(following >= 0, following % self.capacity, slots)].astype(
-                np.float32
-            ),
+            candidates=self._candidates[slots],
+            next_candidates=self._candidates[np.where(following >= 0, following % self.capacity, slots)],
             has_action=self._has_action[slots],
             chosen=self._chosen[slots],
             reward=self._reward[slots],

@@ -87,13 +87,14 @@ class Validation:
         """
         slot = self._noted % self._size
         gains = np.zeros(len(CANDIDATES))
+        members = np.concatenate([np.log(mixture)[None], heads])  # (3, K)
         if place >= 0:
-            blend_gains(np.concatenate([np.log(mixture)[None], heads]), _BLENDS, place, _NO_ROWS, gains)
+            blend_gains(members, _BLENDS, place, _NO_ROWS, gains)
         self._gains[slot] = gains
         blend_gains(popularity[None], _ALONE, action, masked, gains[:1])
         self._of_popularity[slot] = gains[0]
         self._rewards[slot] = reward
-        self._spreads[slot] = np.log(mixture).std(), heads[0].std(), heads[1].std()
+        self._spreads[slot] = members.std(axis=1)
         self._noted += 1
 
     def choose(self) -> Choice:

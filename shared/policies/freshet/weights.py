@@ -29,6 +29,7 @@ from shared.model.mixture import (
 )
 from shared.model.session_neighbours import LAGS
 from shared.model.single_experts import blend_gains
+from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vector, compiled
 
 # Events after which one counts 1/e, and those of all contexts that stand in for a context's own at first.
 MEMORY = 2000.0
@@ -57,12 +58,11 @@ def _blends() -> FloatArray:
 
 BLENDS = _blends()
 
-# Which experts say something in a context, (C, E), and which contexts borrow what blends gained, (C, 1): the first is
-# that of users without a history, to whom popularity alone speaks.
-_SAYS = np.ones((CONTEXTS, EXPERTS))
-_SAYS[0, POPULARITY:] = 0.0
-_LENDS = np.ones((CONTEXTS, 1))
-_LENDS[0] = 0.0
+# Of the first context, that of users without a history, popularity alone speaks, and what blends gained with others
+# says nothing.
+NO_HISTORY = 0
+
+_FORGETTING = 1.0 - 1.0 / MEMORY
 
 
 class ExpertWeights:
@@ -81,18 +81,22 @@ class ExpertWeights:
     def served(self) -> FloatArray:
         """What is served, (C, E): the weights, times what the leading blend makes of them; not to be changed."""
         if self._served is None:
-            everywhere = slice(None)
-            leading = BLENDS[self._leading(everywhere)]  # (C, MEMBERS)
-            self._served = (self._mixed(everywhere) * _spread(leading)).astype(np.float32)
+            self._served = np.empty((CONTEXTS, EXPERTS), np.float32)
+            _serve(
+                self._all, self._held, self._gains, self._all_gains, self._all_ranked, BLENDS, _MEMBER_OF, self._served
+            )
         return self._served
 
     def mixed(self, context: int) -> NDArray[np.float64]:
         """The weights of one context, (E,), summing to 1."""
-        return self._mixed(context)
+        result = np.empty(EXPERTS)
+        _mix(self._all, self._held[context], context != NO_HISTORY, result)
+        return result
 
     def leading(self, context: int) -> int:
         """The blend that did best in a context, of equals the first."""
-        return int(self._leading(context))
+        lends = context != NO_HISTORY
+        return int(_leading(self._gains[context], self._all_gains, self._all_ranked, lends))
 
     def note(self, shares: NDArray[np.float64], length: int, context: int) -> None:
         """Learn from one event.
@@ -101,18 +105,8 @@ class ExpertWeights:
             shares: (E,) how probable each expert held the product that was chosen.
             length: events of the history that were read.
         """
-        weights = self.mixed(context)
-        explained = weights * shares
-        total = explained.sum()
-        if total <= 0.0:
-            return
-        # What a longer history would have held is not known: those experts keep their share.
-        possible = _possible(length)
-        taken = np.where(possible, weights[possible].sum() * explained / total, weights)
-        self._held[context] = self._held[context] * (1.0 - 1.0 / MEMORY) + taken
-        if context:
-            self._all = self._all * (1.0 - 1.0 / MEMORY) + taken
-        self._served = None
+        if _note(self._all, self._held[context], context != NO_HISTORY, shares, length):
+            self._served = None
 
     def note_ranked(self, members: FloatArray, product: int, masked: NDArray[np.int32], context: int) -> None:
         """Rank one event by every blend.
@@ -124,10 +118,10 @@ class ExpertWeights:
         """
         gains = np.zeros(len(BLENDS))
         blend_gains(members, BLENDS, product, masked, gains)
-        self._gains[context] = self._gains[context] * (1.0 - 1.0 / MEMORY) + gains
+        self._gains[context] = self._gains[context] * _FORGETTING + gains
         if context:
-            self._all_gains = self._all_gains * (1.0 - 1.0 / MEMORY) + gains
-            self._all_ranked = self._all_ranked * (1.0 - 1.0 / MEMORY) + 1.0
+            self._all_gains = self._all_gains * _FORGETTING + gains
+            self._all_ranked = self._all_ranked * _FORGETTING + 1.0
         self._served = None
 
     def shares(self) -> dict[str, float]:
@@ -165,31 +159,108 @@ class ExpertWeights:
         self._all_ranked = float(arrays["all_ranked"][0])
         self._served = None
 
-    def _mixed(self, contexts: int | slice) -> NDArray[np.float64]:
-        lent = self._all / self._all.sum() * _SAYS[contexts]  # (…, E)
-        held = self._held[contexts] + BORROWED * lent / lent.sum(axis=-1, keepdims=True)
-        weights: NDArray[np.float64] = held / held.sum(axis=-1, keepdims=True)
-        return weights
 
-    def _leading(self, contexts: int | slice) -> NDArray[np.int64]:
-        ranked = self._gains[contexts] + 0.0  # (…, B)
-        if self._all_ranked:
-            ranked += _LENDS[contexts] * (BORROWED_GAINS * self._all_gains / self._all_ranked)
-        leading: NDArray[np.int64] = (ranked - 1e-9 * np.arange(len(BLENDS))).argmax(axis=-1)
-        return leading
+# The member that each expert belongs to, (E,).
+_MEMBER_OF: NDArray[np.int64] = np.concatenate(
+    [np.arange(POPULARITY), POPULARITY + np.arange(3).repeat(LAGS), [MEMBERS - 1]]
+).astype(np.int64)
 
 
-def _possible(length: int) -> NDArray[np.bool_]:
-    """Which experts could have said something after so many events, (E,)."""
-    possible = np.zeros(EXPERTS, np.bool_)
-    possible[:POPULARITY] = True
-    possible[POPULARITY:SESSIONS].reshape(-1, LAGS)[:, :length] = True
-    possible[SESSIONS] = length > 0
-    return possible
+@compiled
+def _mix(
+    everywhere: ReadOnlyVector[np.float64],
+    held: ReadOnlyVector[np.float64],
+    has_history: bool,
+    out: Vector[np.float64],
+) -> None:
+    """Fill in the weights of one context, (E,), which borrows from all together.
+
+    Args:
+        everywhere: (E,) events that each expert took in all contexts.
+        held: (E,) likewise, in this one.
+    """
+    total = 0.0
+    for e in range(EXPERTS):
+        total += everywhere[e]
+    lent = 0.0
+    for e in range(EXPERTS):
+        out[e] = everywhere[e] / total if has_history or e < POPULARITY else 0.0
+        lent += out[e]
+    total = 0.0
+    for e in range(EXPERTS):
+        out[e] = held[e] + BORROWED * out[e] / lent
+        total += out[e]
+    for e in range(EXPERTS):
+        out[e] /= total
 
 
-def _spread(members: FloatArray) -> FloatArray:
-    """From members to experts, (…, MEMBERS) → (…, E)."""
-    places = np.concatenate([np.arange(POPULARITY), POPULARITY + np.arange(3).repeat(LAGS), [MEMBERS - 1]])
-    spread: FloatArray = members[..., places]
-    return spread
+@compiled
+def _leading(
+    gains: ReadOnlyVector[np.float64], everywhere: ReadOnlyVector[np.float64], ranked: float, has_history: bool
+) -> int:
+    """The blend that gained most, of equals the first."""
+    leading, most = 0, -np.inf
+    for blend in range(len(gains)):
+        gained = gains[blend] - 1e-9 * blend
+        if has_history and ranked > 0.0:
+            gained += BORROWED_GAINS * everywhere[blend] / ranked
+        if gained > most:
+            leading, most = blend, gained
+    return leading
+
+
+@compiled
+def _serve(
+    everywhere: ReadOnlyVector[np.float64],
+    held: ReadOnlyMatrix[np.float64],
+    gains: ReadOnlyMatrix[np.float64],
+    all_gains: ReadOnlyVector[np.float64],
+    ranked: float,
+    blends: ReadOnlyMatrix[np.float32],
+    member_of: ReadOnlyVector[np.int64],
+    out: Matrix[np.float32],
+) -> None:
+    """Fill in the weights of all contexts, (C, E), times what the leading blend of each makes of them."""
+    weights = np.empty(EXPERTS)
+    for context in range(CONTEXTS):
+        _mix(everywhere, held[context], context != NO_HISTORY, weights)
+        blend = _leading(gains[context], all_gains, ranked, context != NO_HISTORY)
+        for e in range(EXPERTS):
+            out[context, e] = weights[e] * blends[blend, member_of[e]]
+
+
+@compiled
+def _is_possible(expert: int, length: int) -> bool:
+    """Whether an expert could have said something after so many events."""
+    if expert < POPULARITY:
+        return True
+    return length > 0 if expert == SESSIONS else (expert - POPULARITY) % LAGS < length
+
+
+@compiled
+def _note(
+    everywhere: Vector[np.float64],
+    held: Vector[np.float64],
+    has_history: bool,
+    shares: ReadOnlyVector[np.float64],
+    length: int,
+) -> bool:
+    """Share one event out among the experts, in place; whether any of them held it possible.
+
+    What a longer history would have held is not known: those experts keep their share.
+    """
+    weights = np.empty(EXPERTS)
+    _mix(everywhere, held, has_history, weights)
+    explained, possible = 0.0, 0.0
+    for e in range(EXPERTS):
+        explained += weights[e] * shares[e]
+        if _is_possible(e, length):
+            possible += weights[e]
+    if explained <= 0.0:
+        return False
+    for e in range(EXPERTS):
+        taken = possible * weights[e] * shares[e] / explained if _is_possible(e, length) else weights[e]
+        held[e] = held[e] * _FORGETTING + taken
+        if has_history:
+            everywhere[e] = everywhere[e] * _FORGETTING + taken
+    return True

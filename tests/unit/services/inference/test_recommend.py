@@ -30,13 +30,13 @@ from services.inference.knowledge.knowledge import Knowledge
 from shared.log.records import DAY_MS, kinds_of
 from shared.model.explained import NOTHING, PARTS, Reasons
 from shared.model.ranking import likeness
-from shared.model.scoring import load_scorer
+from shared.model.scoring import Scorer, load_scorer
 from shared.pb.freshet.v1 import events_pb2 as ev
 from shared.pb.freshet.v1 import recommender_pb2 as pb
 from shared.state.histories import EVENT_FEATURES, FUTURE_FEATURES, Histories
 from shared.state.tally import Tally
 from tests.support.states import START_MS, review
-from tests.support.versions import tiny_version
+from tests.support.versions import network_version, tiny_version
 
 NOBODY = np.zeros(0, np.int32)
 UNSAID = [ev.IMPUTED_PRICE, ev.IMPUTED_HELPFULNESS, ev.IMPUTED_RATING, ev.IMPUTED_SENTIMENT]
@@ -121,6 +121,68 @@ def test_reasons_name_past_events_and_those_of_the_session(tmp_path: Path) -> No
         ("p0", ev.EVENT_KIND_VIEW, 0),
     ]
     assert not recommend(viewer, SlateRequest(1, pb.Wishes()), knowledge=knowledge, version=version).reasons
+
+
+@pytest.fixture
+def networked(tmp_path: Path) -> tuple[Knowledge, Scorer]:
+    """Eight products and a version whose action network puts them in an order of its own."""
+    knowledge = knowledge_of(
+        *(view(user, f"p{n * step % 8}", 1 + n / 10) for n in range(12) for user, step in (("ann", 1), ("bob", 3)))
+    )
+    catalogue = knowledge.catalogue
+    network_version(tmp_path, "v", [f"p{n}" for n in range(8)], scale=3.0)
+    return knowledge, load_scorer(tmp_path / "v", None, catalogue.row_of, lambda: len(catalogue))
+
+
+def test_the_minimum_counts_for_the_score_that_is_shown(networked: tuple[Knowledge, Scorer]) -> None:
+    knowledge, version = networked
+    viewer = viewer_of("ann", [], knowledge)
+
+    def shown(**wishes: Any) -> dict[str, float]:
+        answer = recommend(viewer, SlateRequest(10, pb.Wishes(**wishes)), knowledge=knowledge, version=version)
+        return scores_of(answer.slate, knowledge)
+
+    plain = shown()
+    first_stage = score(version, viewer.window, pb.Wishes(), knowledge, knowledge.places).values
+    before = dict(zip(knowledge.catalogue.ids, first_stage.tolist(), strict=True))
+    assert list(plain) != sorted(before, key=before.__getitem__, reverse=True), "another order"
+    least = sorted(plain.values())[4]
+    expected = {product: value for product, value in plain.items() if value >= least}
+    assert shown(minimum_score=least) == expected
+    assert expected.keys() != {product for product, value in before.items() if value >= least}
+    assert shown(minimum_score=max(plain.values()) + 0.1) == {}
+
+
+def test_what_must_not_be_shown_is_no_candidate_whatever_the_network_says(networked: tuple[Knowledge, Scorer]) -> None:
+    knowledge, version = networked
+    catalogue = knowledge.catalogue
+
+    def shown(wishes: pb.Wishes) -> dict[str, float]:
+        viewer, request = viewer_of("ann", [], knowledge), SlateRequest(10, wishes)
+        return scores_of(recommend(viewer, request, knowledge=knowledge, version=version).slate, knowledge)
+
+    best = next(iter(shown(pb.Wishes())))
+    excluding = shown(pb.Wishes(exclude_product_ids=[best]))
+    catalogue.remove(best)
+    for placed_without in (excluding, shown(pb.Wishes())):
+        assert len(placed_without) == 7
+        assert best not in placed_without
+        assert np.isfinite(list(placed_without.values())).all()
+
+
+def test_reasons_of_a_version_with_a_network_add_up_to_the_score(networked: tuple[Knowledge, Scorer]) -> None:
+    knowledge, version = networked
+    boost = {"products": {"not": {"brand": {"values": ["x"]}}}, "factor": 2.0}
+    request = SlateRequest(8, ParseDict({"explain": True, "boosts": [boost]}, pb.Wishes()))
+    for user in ("ann", "nobody"):
+        viewer = viewer_of(user, [], knowledge)
+        answer = recommend(viewer, request, knowledge=knowledge, version=version)
+        events = past_events(user, viewer, knowledge)
+        products = recommended(answer.slate, request.wishes, knowledge.catalogue, answer.reasons, events)
+        assert len(products) == 8
+        for product in products:
+            assert sum(reason.score for reason in product.reasons) == pytest.approx(product.score, abs=1e-4)
+            assert {pb.PART_SEQUENCE, pb.PART_Q} <= {reason.part for reason in product.reasons}
 
 
 def test_before_any_version_reasons_say_how_often_the_user_had_the_very_product() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from shared.pb.freshet.v1.recommender_pb2 import (
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.tally import Tally
 from tests.support.states import review
-from tests.unit.shared.policies.test_contract import PUBLISHED, learned, published
+from tests.unit.shared.policies.test_contract import PUBLISHED, learned, liked, published, ranked
 
 FloatArray = NDArray[np.float32]
 SENTIMENT = EVENT_FEATURES.index("sentiment")
@@ -49,7 +48,6 @@ OF_POLICIES = {
         PART_NEIGHBOURS,
         PART_SEQUENCE,
         PART_Q,
-        PART_SENTIMENT,
     },
 }
 
@@ -75,8 +73,7 @@ def each(reasons: Reasons) -> list[dict[int, Reason]]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: Path) -> None:
     stream, policy = learned(name, 600)
-    if name == "freshet":  # as a validation that liked both heads would have it
-        policy.choice = replace(policy.choice, ce=0.7, q=0.4)  # type: ignore[attr-defined]
+    liked(policy)
     scorer = published(stream, policy, tmp_path)
     content = Content()
     for row, product in enumerate(stream.products):
@@ -87,7 +84,7 @@ def test_the_parts_add_up_to_the_score_whatever_the_policy(name: str, tmp_path: 
     rows, given = np.arange(len(stream.products)), set()
     for user in range(20):
         window = stream.histories.window(user)
-        scored = served(scorer, window, stream.known, content)
+        scored = ranked(scorer, window, stream.known, content)
         for row, reasons in enumerate(each(explain(scored, scorer, window, rows, stream.known, boosts))):
             total = sum(reason.score for reason in reasons.values())
             assert total == pytest.approx(scored.values[row] + boosts[row], abs=1e-4)
@@ -119,14 +116,14 @@ def test_of_freshet_without_heads_the_tally_alone_is_the_reason() -> None:
 
 def test_itself_is_told_by_events_with_the_very_product_and_co_occurrence_by_others(tmp_path: Path) -> None:
     stream, policy = learned("freshet", 600)
-    policy.choice = replace(policy.choice, ce=0.7, q=0.4)  # type: ignore[attr-defined]
+    liked(policy)
     scorer = published(stream, policy, tmp_path)
     rows = np.arange(len(stream.products))
     with_itself = 0
     for user in range(20):
         window = stream.histories.window(user)
         products = window.products[0]
-        scored = served(scorer, window, stream.known)
+        scored = ranked(scorer, window, stream.known)
         for row, reasons in enumerate(each(explain(scored, scorer, window, rows, stream.known))):
             beside, itself = reasons.get(PART_CO_OCCURRENCE), reasons.get(PART_ITSELF)
             if beside is not None:
@@ -139,6 +136,21 @@ def test_itself_is_told_by_events_with_the_very_product_and_co_occurrence_by_oth
                 with_itself += 1
             assert not reasons.get(PART_NEIGHBOURS, Reason(0, 0.0, ())).events, "neighbours are no events of the user's"
     assert with_itself > 20
+
+
+def test_what_the_heads_add_are_two_parts_and_no_event_alone_tells_them(tmp_path: Path) -> None:
+    stream, policy = learned("freshet", 600)
+    liked(policy)
+    scorer = published(stream, policy, tmp_path)
+    for window in (None, stream.histories.window(3)):
+        scored = ranked(scorer, window, stream.known)
+        candidates, adds = scored.reranked
+        reasons = explain(scored, scorer, window, candidates, stream.known)
+        assert np.array_equal(reasons.scores[[PART_SEQUENCE, PART_Q]], adds)
+        assert np.all(np.ptp(adds, axis=1) > 0.0)
+        assert not reasons.counts[[PART_SEQUENCE, PART_Q]].any()
+        others = np.setdiff1d(np.arange(len(stream.products)), candidates)
+        assert not explain(scored, scorer, window, others, stream.known).scores[[PART_SEQUENCE, PART_Q]].any()
 
 
 SORRY = {"one star": {"rating": 1.0}, "a sorry text without stars": {"reward": -0.3, "rating": 0.0}}
@@ -154,7 +166,7 @@ def test_nothing_is_said_to_go_with_what_the_user_disliked(name: str, sorry: str
     policy.refit()
     scorer = published(stream, policy, tmp_path)
     window = stream.histories.window(len(stream.histories.users) - 1)
-    scored = served(scorer, window, stream.known)
+    scored = ranked(scorer, window, stream.known)
     reasons = each(explain(scored, scorer, window, np.arange(len(rows)), stream.known))
     shown = [of_one[PART_CO_OCCURRENCE] for of_one in reasons if PART_CO_OCCURRENCE in of_one]
     assert {place for reason in shown for place, _ in reason.events} == {0}, "p3 alone argues"

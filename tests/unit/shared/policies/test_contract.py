@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,20 +14,23 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.log.records import DAY_MS
 from shared.model import ranking
+from shared.model.candidates import rerank
 from shared.model.files import read_version, write_version
 from shared.model.format import Manifest
 from shared.model.mixture import GROUPS, POPULARITY
 from shared.model.scoring import Scorer
-from shared.model.served import served_scores
+from shared.model.served import Places, Scores, Served, served, served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
 from shared.policies.contract import Fitted, Policy, PolicySnapshot, no_golden
+from shared.policies.freshet.policy import FreshetPolicy
 from shared.policies.freshet.settings import FreshetSettings
 from shared.policies.networks.dqn import DqnSettings
 from shared.policies.networks.sequences import Passes
 from shared.policies.registry import POLICIES, class_of, make
 from shared.process.errors import Unusable
 from shared.process.settings import load
-from shared.state.histories import EVENT_FEATURES
+from shared.state.histories import EVENT_FEATURES, Window
+from shared.state.known import Known
 from shared.state.shop import ShopSettings, StreamSettings
 from shared.state.stream import Stream
 from shared.state.tally import SMOOTHING
@@ -85,19 +89,37 @@ def published(stream: Stream, policy: Policy, root: Path) -> Scorer:
         dimension=version.parts.input.shape[1], products=len(stream.products), epsilon=version.epsilon,
         discount=version.discount, positions={}, applied_events=0, steps=version.steps, ordered=True,
     )  # fmt: skip
-    _, sha256 = write_version(root, manifest, version.parts, version.golden or no_golden(SETTINGS.history_length))
+    golden = version.golden or no_golden(SETTINGS.history_length)
+    _, sha256 = write_version(root, manifest, version.parts, golden, version.golden_candidates)
     return Scorer(*read_version(root / "v", sha256), stream.rows.__getitem__, lambda: len(stream.products))
+
+
+def liked(policy: Policy) -> None:
+    """Let both heads of `freshet` count, as a validation that liked them would."""
+    if isinstance(policy, FreshetPolicy):
+        policy.choice = replace(policy.choice, ce=0.75, q=0.5)
+
+
+def ranked(version: Scores, window: Window | None, known: Known, places: Places | None = None) -> Served:
+    """What is served, its candidates put in order."""
+    scored = served(version, window, known, places)
+    reranked = rerank(version.ranker, known, window, version.mixture, scored.values)
+    return scored._replace(reranked=reranked)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_is_published_ranks_as_the_policy_does_now(name: str, tmp_path: Path) -> None:
     stream, policy = learned(name, 600)
     assert policy.name == name
+    liked(policy)
     scorer = published(stream, policy, tmp_path)
     windows = [stream.histories.window(user, now_ms=NOW_MS + user * HOUR_MS) for user in range(20)]
     for window in (None, *windows):
-        now, then = (served_scores(version, window, stream.known) for version in (policy, scorer))
+        one, other = (ranked(version, window, stream.known) for version in (policy, scorer))
+        now, then = one.values, other.values
         assert np.allclose(now, then, rtol=1e-3, atol=1e-3)
+        assert np.array_equal(one.reranked.adds, other.reranked.adds)
+        assert one.reranked.adds.any() == (name == "freshet")
         top, other = (ranking.top_k(values, 20) for values in (now, then))
         assert np.allclose(now[top], now[other], rtol=1e-3, atol=1e-3)
 
@@ -152,12 +174,14 @@ def test_it_learns_on_from_a_snapshot_as_without_a_pause(name: str) -> None:
     for one in (policy, again):
         one.refit()
     assert everything(policy.snapshot()) == everything(again.snapshot())
+    for one in (policy, again):
+        liked(one)
     window = stream.histories.window(0)
     assert np.array_equal(policy.related(window), again.related(window))
     assert np.array_equal(policy.scores(window), again.scores(window))
     for pause_ms in (0, HOUR_MS, 40 * DAY_MS):
         window = window._replace(since_ms=pause_ms)
-        one, other = (served_scores(p, window, s.known) for p, s in ((policy, stream), (again, resumed)))
+        one, other = (ranked(p, window, s.known).values for p, s in ((policy, stream), (again, resumed)))
         assert one.tobytes() == other.tobytes()
 
 
@@ -197,6 +221,8 @@ def test_what_can_be_watched_is_the_learners(name: str) -> None:
     assert set(gauges.mixture) == (set(GROUPS) if name == "freshet" else set())
     assert set(gauges.heads) == ({"ce", "q"} if name == "freshet" else set())
     assert (gauges.validated > 0) == (name == "freshet")
+    assert set(gauges.shares) == ({"mixture", "ce", "q"} if name == "freshet" else set())
+    assert (sum(gauges.shares.values()) == pytest.approx(1.0)) == (name == "freshet")
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from shared.policies.freshet.eras import PopularityEras
+from shared.policies.freshet.tables import ProductTables
 
 from shared.log.records import DAY_MS, kinds_of
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.freshet.eras import PopularityEras
 from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
 from shared.policies.freshet.replay_buffer import ReplayBuffer
-from shared.policies.freshet.tables import ProductTables
 from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation
 from shared.state.histories import EVENT_FEATURES, Histories
 from shared.state.transitions import Assembler, Continued, Transition, stack, unstack

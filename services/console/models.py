@@ -11,6 +11,7 @@ from services.console.topics import PATIENCE_SECONDS
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.follow import RecordProcessor, read_to_end
 from shared.log.topics import Topics, ensure_topics
+from shared.model.format import HEADS
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
 from shared.process.errors import Unusable
@@ -42,16 +43,28 @@ def list_versions(arguments: argparse.Namespace, terminal: Terminal, environ: Ma
     if not versions:
         terminal.say("no model version has been published yet")
         return 0
-    terminal.say(f"{'version':<24} {'published (UTC)':<20} {'events':>10} {'steps':>9} {'products':>9} {'NDCG@10':>8}")
+    columns = f"{'version':<24} {'published (UTC)':<20} {'events':>10} {'steps':>9} {'products':>9} {'NDCG@10':>8}"
+    terminal.say(f"{columns}  score (of events)")
     for version in versions:
         when = datetime.fromtimestamp(version.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         ndcg = version.metrics.get("validation_ndcg_at_10")
+        reached = "-" if ndcg is None else f"{ndcg:.4f}"
         pinned = "  pinned" if version.version_id == published.pinned else ""
         terminal.say(
             f"{version.version_id:<24} {when:<20} {version.applied_events:>10,} {version.steps:>9,} "
-            f"{version.products:>9,} {'-' if ndcg is None else f'{ndcg:.4f}':>8}{pinned}"
+            f"{version.products:>9,} {reached:>8}  {shares_of_score(version.metrics)}{pinned}"
         )
     return 0
+
+
+def shares_of_score(metrics: Mapping[str, float]) -> str:
+    """What share of the score counts and each head of the network have, and at how many of all events it had one."""
+    if "score_share_mixture" not in metrics:
+        return "-"
+    heads = ", ".join(
+        f"{head} {metrics[f'score_share_{head}']:.0%} ({metrics[f'events_share_{head}']:.0%})" for head in HEADS
+    )
+    return f"counts {metrics['score_share_mixture']:.0%}, {heads}"
 
 
 def pin(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:

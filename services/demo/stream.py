@@ -200,12 +200,15 @@ def of_versions(versions: Sequence[ModelVersion], most: int = 5) -> list[str]:
     """A table of versions that went live: the first, the last, and some between where there are more than `most`."""
     last = len(versions) - 1
     places = range(len(versions)) if last < most else [round(n * last / (most - 1)) for n in range(most)]
-    lines = [f"  {'version':<24}{'learned from':>16}{'NDCG@10':>12}{'popularity':>14}"]
+    lines = [f"  {'version':<24}{'learned from':>16}{'NDCG@10':>12}{'popularity':>14}{'network':>10}"]
     for version in (versions[place] for place in places):
         ndcg = version.metrics.get("validation_ndcg_at_10", math.nan)
         popularity = version.metrics.get("validation_ndcg_at_10_popularity", math.nan)
         events = f"{version.applied_events:,} events"
-        lines.append(f"  {version.version_id:<24}{events:>16}{_number(ndcg, 3):>12}{_number(popularity, 3):>14}")
+        network = 1.0 - version.metrics.get("score_share_mixture", math.nan)
+        share = "-" if math.isnan(network) else f"{network:.0%}"
+        scores = f"{_number(ndcg, 3):>12}{_number(popularity, 3):>14}{share:>10}"
+        lines.append(f"  {version.version_id:<24}{events:>16}{scores}")
     return lines
 
 

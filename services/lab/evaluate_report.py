@@ -210,9 +210,12 @@ def _parts(result: Result) -> Iterator[str]:
         heads = ", ".join(f"{weight:.2f} · {head}" for head, weight in _mean_parts(runs, "heads").items())
         events = sum(gauges.validated for gauges in runs) // len(runs)
         yield f"  beside its logarithm the heads {heads}, chosen on the last {events:,} events that validated."
+        shares = ", ".join(f"{part} {share:.1%}" for part, share in _mean_parts(runs, "shares").items())
+        weighted = ", ".join(f"{head} {share:.1%}" for head, share in _mean_parts(runs, "weighted").items())
+        yield f"  of the score among candidates: {shares}; events at which a head had a weight: {weighted}."
 
 
-def _mean_parts(runs: Sequence[Gauges], what: Literal["mixture", "heads"]) -> dict[str, float]:
+def _mean_parts(runs: Sequence[Gauges], what: Literal["mixture", "heads", "shares", "weighted"]) -> dict[str, float]:
     """The mean over runs of each part's weight."""
     of_runs: list[Mapping[str, float]] = [getattr(gauges, what) for gauges in runs]
     return {part: sum(weights[part] for weights in of_runs) / len(of_runs) for part in of_runs[0]}
@@ -312,6 +315,8 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
             name: {
                 "mixture": _mean_parts(runs, "mixture"),
                 "heads": _mean_parts(runs, "heads"),
+                "shares": _mean_parts(runs, "shares"),
+                "weighted": _mean_parts(runs, "weighted"),
                 "events": result.updates[name] // len(runs),
                 "validated": sum(gauges.validated for gauges in runs) // len(runs),
             }

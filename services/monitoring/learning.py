@@ -153,6 +153,24 @@ LEARNING = Dashboard(
                 stacked=True,
             ),
             Panel(
+                title="What share of the score has the network?",
+                about="Of the spread among the candidates: what the mixture of counts gives, what the choice head (ce) "
+                "and the value head (q) of the action network add. 0: the head does not beat what is without it.",
+                unit="percentunit",
+                queries=[Query("freshet_trainer_score_ratio", "{{part}}")],
+                empty=_AWAY,
+                maximum=1.0,
+                stacked=True,
+            ),
+            Panel(
+                title="At how many events had each head a weight?",
+                about="Share of all events learned from: a head that never had a weight has proven nothing.",
+                unit="percentunit",
+                queries=[Query("freshet_trainer_scored_events_ratio", "{{head}}")],
+                empty=_AWAY,
+                maximum=1.0,
+            ),
+            Panel(
                 title="How much data does it learn from?",
                 about="Transitions in the replay buffer, users and products known.",
                 unit="short",

@@ -192,6 +192,10 @@ class Trainer:
         self._metrics.buffer_size.set(gauges.buffer_size)
         for name, weight in gauges.mixture.items():
             self._metrics.mixture.labels(name).set(weight)
+        for name, share in gauges.shares.items():
+            self._metrics.score.labels(name).set(share)
+        for name, share in gauges.weighted.items():
+            self._metrics.scored_events.labels(name).set(share)
         self._metrics.reader.show(self._reader, items)
 
 

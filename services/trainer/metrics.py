@@ -64,6 +64,17 @@ class TrainerMetrics:
             "What popularity, next, together, itself and sessions count in the mixture, summing to 1.",
             ["part"],
         )
+        self.score = gauge(
+            "freshet_trainer_score_ratio",
+            "Share of the score of the mixture's logarithm, the choice head (ce) and the value head (q): of the spread "
+            "that each gives the candidates, summing to 1.",
+            ["part"],
+        )
+        self.scored_events = gauge(
+            "freshet_trainer_scored_events_ratio",
+            "Share of all events at which a head had a weight above 0.",
+            ["head"],
+        )
         self.buffer_size = gauge("freshet_trainer_buffer_size", "Transitions in the replay buffer.")
         self.products = gauge("freshet_trainer_products", "Products that have learned rows.")
         self.users = gauge("freshet_trainer_users", "Users with at least one event.")

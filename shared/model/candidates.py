@@ -38,7 +38,7 @@ from shared.numeric.compiled import Matrix, ReadOnlyMatrix, ReadOnlyVector, Vect
 from shared.numeric.elementary import exp_of, log_of
 from shared.state.histories import EVENT_FEATURES, GAP_CAP, REWARD, Window
 from shared.state.known import Known
-from shared.state.tally import HALF_LIVES_DAYS, REWARD_ONE, TallyArrays
+from shared.state.tally import HALF_LIVES_DAYS, PAIR_ONE, REWARD_ONE, Float32Cube, TallyArrays, total_of
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -59,6 +59,9 @@ FEATURES = (
     "events",  # of the history
     "pause",  # since the newest of them
     "newcomer",  # whether there are none
+    "last_next", "last_together",  # what followed the newest event's product and came near it, beside the best's
+    "seen_next", "seen_together",  # and how often it did
+    "taste", "distance",  # the mean log-popularity of the history's products, and how far above it the candidate is
     "mood", "last_reward",  # the mean of the history's rewards, and the newest
     "worth",  # the mean reward of all events with the product
 )  # fmt: skip
@@ -70,26 +73,30 @@ _LEAST_SHARE = np.float32(math.exp(-7.0))
 _MINUTES_A_DAY = 1440.0
 # So many events without any reward are lent to a product.
 _RATED = 3.0
+_LONGEST = POPULARITY - 1
 _GAP = EVENT_FEATURES.index("gap")
 
 
 class ActionNetwork(NamedTuple):
-    """A perceptron with two hidden layers of H units, SiLU between (Elfwing et al. 2018); a row for each output."""
+    """For each of `HEADS` a perceptron with two hidden layers of H units, SiLU between (Elfwing et al. 2018).
 
-    w_first: Matrix[np.float32]  # (H, F)
-    b_first: Vector[np.float32]  # (H,)
-    w_second: Matrix[np.float32]  # (H, H)
-    b_second: Vector[np.float32]  # (H,)
-    w_heads: Matrix[np.float32]  # (2, H) by `HEADS`
-    b_heads: Vector[np.float32]  # (2,)
+    The heads share the state, and nothing of what they make of it: values are noisier, and choices suffer from them.
+    """
+
+    w_first: Float32Cube  # (2, H, F)
+    b_first: Matrix[np.float32]  # (2, H)
+    w_second: Float32Cube  # (2, H, H)
+    b_second: Matrix[np.float32]  # (2, H)
+    w_last: Matrix[np.float32]  # (2, H)
+    b_last: Vector[np.float32]  # (2,)
 
     @classmethod
     def shapes(cls, hidden: int) -> dict[str, tuple[int, ...]]:
         """Of its arrays, by name."""
         h, heads = hidden, len(HEADS)
         return {
-            "w_first": (h, F), "b_first": (h,), "w_second": (h, h), "b_second": (h,),
-            "w_heads": (heads, h), "b_heads": (heads,),
+            "w_first": (heads, h, F), "b_first": (heads, h), "w_second": (heads, h, h), "b_second": (heads, h),
+            "w_last": (heads, h), "b_last": (heads,),
         }  # fmt: skip
 
 
@@ -188,6 +195,7 @@ def _members(
     size: int,
     out: Matrix[np.float32],
     mixture: Vector[np.float32],
+    newest: Matrix[np.float32],
 ) -> None:
     """Fill in what each member of the mixture says of some products, (M, K), and add them up.
 
@@ -195,6 +203,7 @@ def _members(
 
     Args:
         out, mixture: 0 at first.
+        newest: (2, K) how often each followed the product of the newest event, and came near it; 0 at first.
     """
     alone = np.zeros(POPULARITY, np.float32)
     for h in range(POPULARITY):
@@ -224,6 +233,9 @@ def _members(
         following[:] = 0
         together[:] = 0
         pairs_among(t, row, rows, table, following, together)
+        if lag == 0:
+            for k in range(len(rows)):
+                newest[0, k], newest[1, k] = following[k] / PAIR_ONE, together[k] / PAIR_ONE
         by_next, by_together = relation_divisors(t, row, size)
         a = np.float32((weights[at] if counts[NEXT] > 0.0 else lent) / by_next)
         b = np.float32((weights[at + LAGS] if counts[TOGETHER] > 0.0 else lent) / by_together)
@@ -255,6 +267,14 @@ def _beside_best(values: ReadOnlyVector[np.float32], out: Vector[np.float32]) ->
 
 
 @compiled
+def _log_popularity(t: TallyArrays, row: int, size: int) -> float:
+    """Log of how many times as popular as the mean a product is at the longest half-life, none below log(1/20)."""
+    total = total_of(t, _LONGEST)
+    beside_mean = t.popular[_LONGEST, row] / total * size if row < size and total > 0.0 else 0.0
+    return float(math.log(beside_mean + 0.05))
+
+
+@compiled
 def _describe(
     t: TallyArrays,
     rings: Rings,
@@ -277,7 +297,8 @@ def _describe(
     """
     table = places_of(rows)
     members = np.zeros((_MEMBERS, len(rows)), np.float32)
-    _members(t, rings, view, weights, rows, table, size, members, mixture)
+    newest = np.zeros((len(HEADS), len(rows)), np.float32)
+    _members(t, rings, view, weights, rows, table, size, members, mixture, newest)
     for member in range(_MEMBERS):
         _beside_best(members[member], out[member])
     _beside_best(mixture, out[_MEMBERS])
@@ -298,20 +319,29 @@ def _describe(
                 since[place] = math.log1p(days * _MINUTES_A_DAY) / 10.0
         days += math.expm1(min(events[event, _GAP], np.float32(1.0)) * GAP_CAP)
         total += events[event, REWARD]
+    taste = 0.0
+    for event in range(n):
+        taste += _log_popularity(t, products[event], size) / n
     mood = total / n if n else 0.0
     last_reward = events[n - 1, REWARD] if n else np.float32(0.0)
     pause = math.log1p(since_ms / 60_000.0) / 10.0
     first = _MEMBERS + 6
+    _beside_best(newest[0], out[first + 3])
+    _beside_best(newest[1], out[first + 4])
     for k in range(len(rows)):
         if had[k]:
             times[k] = math.log1p(times[k])
         out[first, k] = math.log1p(n) / 3.0
         out[first + 1, k] = pause
         out[first + 2, k] = 0.0 if n else 1.0
-        out[first + 3, k] = mood
-        out[first + 4, k] = last_reward
+        out[first + 5, k] = np.log1p(newest[0, k]) / np.float32(4.0)
+        out[first + 6, k] = np.log1p(newest[1, k]) / np.float32(4.0)
+        out[first + 7, k] = taste / 3.0
+        out[first + 8, k] = (_log_popularity(t, rows[k], size) - taste) / 3.0 if n else 0.0
+        out[first + 9, k] = mood
+        out[first + 10, k] = last_reward
         if rows[k] < size:
-            out[first + 5, k] = t.rewards[rows[k], 1] / REWARD_ONE / (t.rewards[rows[k], 0] + _RATED)
+            out[first + 11, k] = t.rewards[rows[k], 1] / REWARD_ONE / (t.rewards[rows[k], 0] + _RATED)
 
 
 @compiled
@@ -322,20 +352,20 @@ def _silu(values: Vector[np.float32]) -> None:
 
 @compiled
 def _forward(network: ActionNetwork, features: ReadOnlyMatrix[np.float32], out: Matrix[np.float32]) -> None:
-    hidden, count = len(network.b_first), features.shape[1]
+    hidden, count = network.b_first.shape[1], features.shape[1]
     first, second = np.empty((hidden, count), np.float32), np.empty((hidden, count), np.float32)
     bias = np.empty(count, np.float32)
-    for h in range(hidden):
-        bias[:] = network.b_first[h]
-        fill_scores(network.w_first[h], features, bias, first[h])
-        _silu(first[h])
-    for h in range(hidden):
-        bias[:] = network.b_second[h]
-        fill_scores(network.w_second[h], first, bias, second[h])
-        _silu(second[h])
     for head in range(len(out)):
-        bias[:] = network.b_heads[head]
-        fill_scores(network.w_heads[head], second, bias, out[head])
+        for h in range(hidden):
+            bias[:] = network.b_first[head, h]
+            fill_scores(network.w_first[head, h], features, bias, first[h])
+            _silu(first[h])
+        for h in range(hidden):
+            bias[:] = network.b_second[head, h]
+            fill_scores(network.w_second[head, h], first, bias, second[h])
+            _silu(second[h])
+        bias[:] = network.b_last[head]
+        fill_scores(network.w_last[head], second, bias, out[head])
 
 
 @compiled

@@ -67,7 +67,7 @@ def write_version(
         files[ENCODER] = parts.encoder
     else:
         files[NETWORK] = save_tensors(parts.network._asdict())
-        network = {"network_features": list(FEATURES), "hidden": len(parts.network.b_first)}
+        network = {"network_features": list(FEATURES), "hidden": parts.network.b_first.shape[1]}
     if parts.neighbours:
         files[NEIGHBOURS] = save_tensors(
             {

@@ -66,6 +66,7 @@ class Gauges:
     mixture: Mapping[str, float] = field(default_factory=dict)  # part of the mixture that is served → its weight
     heads: Mapping[str, float] = field(default_factory=dict)  # head → its weight beside the mixture's logarithm
     shares: Mapping[str, float] = field(default_factory=dict)  # the mixture and each head → its share of the score
+    weighted: Mapping[str, float] = field(default_factory=dict)  # head → share of all events at which it had a weight
     validated: int = 0  # events of late that chose these
 
 

@@ -65,16 +65,16 @@ class DoubleDQN:
             )
         )  # fmt: skip
         candidates, following = candidates.float(), following.float()  # they come at half precision
-        said = self.network(candidates)  # (B, S, 2)
+        of_each = self.network(candidates.flatten(0, 1)).unflatten(1, candidates.shape[:2])  # (2, B, S)
         wanted = (has_action & chosen).float()  # (B,)
         first = torch.zeros(len(wanted), dtype=torch.long, device=self.device)
-        ce_losses = functional.cross_entropy(said[..., CE], first, reduction="none")  # (B,)
+        ce_losses = functional.cross_entropy(of_each[CE], first, reduction="none")  # (B,)
         ce_loss = (ce_losses * wanted).sum() / wanted.sum().clamp(min=1.0)
 
-        q = said[..., Q]  # (B, S)
+        q = of_each[Q]  # (B, S)
         with torch.no_grad():
-            q_now = self.target(candidates)[..., Q]
-            q_next_online, q_next = self.network(following)[..., Q], self.target(following)[..., Q]
+            q_now = self._values(self.target, candidates)
+            q_next_online, q_next = (self._values(network, following) for network in (self.network, self.target))
             target = td_targets(reward, discount, q_next_online, q_next)  # (B,)
             unchanged = td_targets(torch.zeros_like(reward), torch.full_like(reward, s.discount), q, q_now)
         measure = functional.smooth_l1_loss if s.td_loss == "huber" else functional.mse_loss
@@ -92,6 +92,12 @@ class DoubleDQN:
             self.target.load_state_dict(self.network.state_dict())
         report = torch.stack([loss.detach(), ce_loss.detach(), td_loss.detach(), q.detach().amax(dim=1).mean()])
         return StepReport(*report.tolist())
+
+    @staticmethod
+    def _values(network: TorchActionNetwork, candidates: Tensor) -> Tensor:
+        """(B, S, F) → Q, (B, S)."""
+        result: Tensor = network(candidates.flatten(0, 1), first=Q).view(candidates.shape[:2])
+        return result
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Weights, target weights and the optimiser's moments, for a checkpoint."""

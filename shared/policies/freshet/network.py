@@ -19,16 +19,19 @@ class TorchActionNetwork(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.first = nn.Linear(F, hidden)
-        self.second = nn.Linear(hidden, hidden)
-        self.heads = nn.Linear(hidden, len(HEADS))
-        nn.init.zeros_(self.heads.weight)
-        nn.init.zeros_(self.heads.bias)
+        shapes = ActionNetwork.shapes(hidden)
+        for name, shape in shapes.items():
+            bound = 0.0 if name.endswith("last") else (F if name.endswith("first") else hidden) ** -0.5
+            self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(…, F) → (…, 2) by `HEADS`."""
-        result: Tensor = self.heads(functional.silu(self.second(functional.silu(self.first(features)))))
-        return result
+    def forward(self, features: Tensor, first: int = 0) -> Tensor:
+        """(N, F) → (2, N) by `HEADS`, or of these from `first` on alone."""
+        layer = {name: parameter[first:] for name, parameter in self.named_parameters()}
+        x = features.expand(len(HEADS) - first, *features.shape)  # (2, N, F)
+        for name in ("first", "second"):
+            x = functional.silu(torch.baddbmm(layer[f"b_{name}"][:, None], x, layer[f"w_{name}"].mT))
+        last: Tensor = torch.baddbmm(layer["b_last"][:, None, None], x, layer["w_last"][..., None])
+        return last.squeeze(2)
 
     def compiled(self) -> ActionNetwork:
         """The same network, as it is now, for the compiled functions; shares no memory with this one."""
@@ -36,8 +39,4 @@ class TorchActionNetwork(nn.Module):
         def array(tensor: Tensor) -> NDArray[np.float32]:
             return tensor.detach().to("cpu", torch.float32).numpy().copy()
 
-        first, second, heads = self.first, self.second, self.heads
-        return ActionNetwork(
-            array(first.weight), array(first.bias), array(second.weight), array(second.bias),
-            array(heads.weight), array(heads.bias),
-        )  # fmt: skip
+        return ActionNetwork(**{name: array(parameter) for name, parameter in self.named_parameters()})

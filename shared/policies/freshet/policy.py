@@ -78,6 +78,7 @@ class FreshetPolicy:
         self._network = self.dqn.network.compiled()
         self._computed = 0  # steps after which that was so
         self._looked: Looked | None = None
+        self._weighted: NDArray[np.int64] = np.zeros(1 + len(HEADS), np.int64)  # events, and those with each head
         stream.on_each.append(self._look)
 
     @property
@@ -135,6 +136,7 @@ class FreshetPolicy:
         known = stream.known
         candidates = self._candidates(window, masked)
         at = np.flatnonzero(candidates.rows == row)
+        self._weighted += (1, self.choice.ce > 0.0, self.choice.q > 0.0)
         self._looked = Looked(candidates, int(at[0]) if len(at) else -1)
         if row < 0 or not known.products.had_event(row) or disappoints(state) or row in masked:
             return
@@ -184,6 +186,11 @@ class FreshetPolicy:
             drawn[0] = looked.place
         return Step(serial, features.take(drawn, axis=1).T, has_action, chosen, reward)
 
+    def _weighted_shares(self) -> dict[str, float]:
+        """Of all events that were looked at, the share at which each head had a weight."""
+        events = max(1, int(self._weighted[0]))
+        return {head: int(count) / events for head, count in zip(HEADS, self._weighted[1:], strict=True)}
+
     def _compiled(self) -> ActionNetwork:
         """The network as the compiled functions read it, after the newest step."""
         if self._computed != self.dqn.steps:
@@ -205,6 +212,7 @@ class FreshetPolicy:
             mixture=self.weights.shares(),
             heads={"ce": self.choice.ce, "q": self.choice.q},
             shares=dict(zip(("mixture", *HEADS), self.choice.shares, strict=True)),
+            weighted=self._weighted_shares(),
             validated=self.choice.events,
         )
 
@@ -218,6 +226,7 @@ class FreshetPolicy:
         }
         arrays = {f"{part}/{name}": array for part, group in parts.items() for name, array in group.items()}
         state: dict[str, Any] = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
+        arrays["weighted"] = self._weighted.copy()
         return PolicySnapshot(arrays, state)
 
     def restore(self, snapshot: PolicySnapshot) -> None:
@@ -233,6 +242,7 @@ class FreshetPolicy:
         self.validation.restore(part("validation"))
         self._choice = None
         self.weights.restore(part("weights"))
+        self._weighted = arrays["weighted"].copy()
         self.rng.bit_generator.state = state["rng"]
 
     def _is_step_due(self, kept: int) -> bool:
@@ -273,6 +283,7 @@ def learned_of(policy: FreshetPolicy) -> Learned:
             "score_share_mixture": of_mixture,
             "score_share_ce": of_ce,
             "score_share_q": of_q,
+            **{f"events_share_{head}": share for head, share in policy.gauges().weighted.items()},
         },
         steps=policy.dqn.steps,
         epsilon=policy.epsilon,
@@ -285,7 +296,7 @@ def _golden(policy: FreshetPolicy) -> GoldenCandidates:
     features = policy.buffer.newest(GOLDEN_STEPS).reshape(-1, F)  # (K, F)
     with torch.no_grad():
         said = policy.dqn.network(torch.from_numpy(features).to(policy.dqn.device)).cpu().numpy()
-    return GoldenCandidates(np.ascontiguousarray(features.T), np.ascontiguousarray(said.T))
+    return GoldenCandidates(np.ascontiguousarray(features.T), np.ascontiguousarray(said))
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -27,7 +27,7 @@ class FreshetSettings(BaseModel):
         description="new transitions per gradient step at first; every event of a known user or newcomer makes one",
     )
     most_transitions_per_step: int = Field(
-        default=32,
+        default=8,
         ge=1,
         description="new transitions per gradient step at most; the number grows towards it as transitions come",
     )

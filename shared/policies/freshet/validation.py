@@ -6,6 +6,7 @@ Progressive validation (Blum, Kalai & Langford, COLT 1999): nothing need be held
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,9 @@ _NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
 WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
 K = 10
 
-# The heads are served only when they beat the mixture by so many standard errors of the paired difference.
-STANDARD_ERRORS = 2.0
+# The choice head is served when it beats the mixture by so many standard errors of the paired difference in NDCG@10: it
+# was learned to be likelier, so little more is asked of it. Q, which trades places for reward, must stand out.
+CHOICE_ERRORS, Q_ERRORS = 0.5, 2.0
 LEAST_EVENTS = 100  # of fewer the standard error itself is a guess
 
 
@@ -35,14 +37,15 @@ LEAST_EVENTS = 100  # of fewer the standard error itself is a guess
 class Choice:
     """Weights and what they reached on the newest events that validated.
 
-    `value` is NDCG@10 in which each event counts as much as its reward, if that is positive: what a shop wants ranked
-    first is what users are glad to have chosen.
+    The choice head's weight is the one with the highest NDCG@10, Q's beside it the one with the highest `value`: that
+    is NDCG@10 in which each event counts as much as its reward, if that is positive. What a shop wants ranked first is
+    what users are glad to have chosen.
     """
 
     ce: float
     q: float
     value: float
-    value_without_q: float  # the best with q = 0
+    value_without_q: float  # the same choice head with q = 0
     hit_ratio: float  # HR@10, every event counting 1
     ndcg: float  # NDCG@10, every event counting 1
     ndcg_of_mixture: float  # NDCG@10 of the mixture alone
@@ -98,21 +101,23 @@ class Validation:
         self._noted += 1
 
     def choose(self) -> Choice:
-        """The weights with the highest value, of equals the smallest; 0 where the heads do not beat the mixture."""
+        """The weights that did best, of equals the smallest; 0 where a head does not beat what is without it."""
         n = min(self._noted, self._size)
         if not n:
             return UNDECIDED
         gains = self._gains[:n].astype(np.float64)  # (V, C)
         worth = np.maximum(self._rewards[:n].astype(np.float64), 0.0)
         worth = worth / worth.sum() if worth.sum() > 0 else np.full(n, 1.0 / n)
-        without_q = _best(gains[:, WITHOUT_Q], worth)
-        best = _best(gains, worth)
+        even = np.full(n, 1.0 / n)
+        ce_alone = _best(gains, even, WITHOUT_Q, WITHOUT_Q[0], CHOICE_ERRORS)
+        ce, _ = CANDIDATES[ce_alone]
+        best = _best(gains, worth, [c for c, (other, _) in enumerate(CANDIDATES) if other == ce], ce_alone, Q_ERRORS)
         ce, q = CANDIDATES[best]
         return Choice(
             ce=ce,
             q=q,
             value=float(worth @ gains[:, best]),
-            value_without_q=float(worth @ gains[:, WITHOUT_Q[without_q]]),
+            value_without_q=float(worth @ gains[:, ce_alone]),
             hit_ratio=float((gains[:, best] > 0.0).mean()),
             ndcg=float(gains[:, best].mean()),
             ndcg_of_mixture=float(gains[:, 0].mean()),
@@ -153,16 +158,20 @@ def shares_of(spreads: NDArray[np.float64], ce: float, q: float) -> tuple[float,
     return float(mixture), float(of_ce), float(of_q)
 
 
-def _best(gains: NDArray[np.float64], worth: NDArray[np.float64]) -> int:
-    """The candidate with the highest gain, weighted by worth, if it stands out from the first, the mixture; else that.
+def _best(
+    gains: NDArray[np.float64], worth: NDArray[np.float64], among: Sequence[int], first: int, errors: float
+) -> int:
+    """The blend with the highest gain, weighted by worth, if it stands out from the first by so many standard errors of
+    the paired difference; else the first.
 
     Args:
         gains: (V, C)
         worth: (V,)
+        among: blends to choose from.
     """
     if len(worth) < LEAST_EVENTS:
-        return 0
-    best = int((worth @ gains).argmax())  # the first of equals
-    differences = worth * (gains[:, best] - gains[:, 0])  # (V,)
+        return first
+    best = among[int((worth @ gains[:, among]).argmax())]  # the first of equals
+    differences = worth * (gains[:, best] - gains[:, first])  # (V,)
     error = float(np.sqrt((differences**2).sum()))
-    return best if differences.sum() > STANDARD_ERRORS * error else 0
+    return best if differences.sum() > errors * error else first

@@ -11,7 +11,7 @@ from services.console.topics import PATIENCE_SECONDS
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.follow import RecordProcessor, read_to_end
 from shared.log.topics import Topics, ensure_topics
-from shared.model.format import HEADS
+from shared.model.candidates import HEADS
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
 from shared.process.errors import Unusable

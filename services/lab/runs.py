@@ -24,7 +24,7 @@ from shared.policies.registry import class_of
 from shared.process.terminal import Forecast, Terminal, bar
 from shared.state.shop import StreamSettings
 
-NOT_A_BASELINE = frozenset({"freshet", "markov-sasrec"})
+NOT_A_BASELINE = frozenset({"freshet", "mixture", "markov-sasrec"})
 # In leave-one-out there are no times: popularity is all that was counted.
 NO_DECAY_DAYS = 1e9
 

@@ -26,6 +26,7 @@ POLICIES = {
     "sasrec": ("shared.policies.networks.sequence_policies", "SasRecPolicy"),
     "markov-sasrec": ("shared.policies.networks.markov_sasrec", "MarkovSasRecPolicy"),
     "dqn": ("shared.policies.networks.dqn", "DqnPolicy"),
+    "mixture": ("shared.policies.freshet.policy", "MixturePolicy"),
     "freshet": ("shared.policies.freshet.policy", "FreshetPolicy"),
 }
 

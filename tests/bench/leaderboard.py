@@ -31,9 +31,9 @@ CHOSEN = [
     "--set", "markov.popularity_weight=0.001,0.1,0.3,0.5,0.7,0.9",
     "--set", "vmis-knn.popularity_weight=0.001,0.1,0.5", "--set", "vmis-knn.last=1,4",
 ]  # fmt: skip
-COUNTED = "trending,repeat,markov,vmis-knn,freshet"
+COUNTED = "trending,repeat,markov,vmis-knn,freshet,mixture"
 # The weight that the first half of Musical Instruments chose, on its whole stream.
-SPARE, POPULAR = "trending,markov,vmis-knn,freshet", ["--set", "markov.popularity_weight=0.9"]
+SPARE, POPULAR = "trending,markov,vmis-knn,freshet,mixture", ["--set", "markov.popularity_weight=0.9"]
 # On whole sequences, and of counts there: chosen by the last products but one.
 SEQUENCES = "trending,markov,markov-sasrec"
 ROOT = ["--set", "markov.power=0.5", "--set", "markov.shrink=5"]

@@ -253,6 +253,22 @@ class FreshetPolicy:
         return steps_after(kept, first, most) > steps_after(kept - 1, first, most)
 
 
+# More transitions than any stream has.
+NEVER = 1 << 62
+
+
+@keeps_contract
+class MixturePolicy(FreshetPolicy):
+    """`freshet` whose network never takes a step: what it is without."""
+
+    name: ClassVar[str] = "mixture"
+    seeded: ClassVar[bool] = False
+
+    def __init__(self, stream: Stream, seed: int, *, settings: FreshetSettings | None = None) -> None:
+        chosen = settings or FreshetSettings()
+        super().__init__(stream, seed, settings=chosen.model_copy(update={"warmup_transitions": NEVER}))
+
+
 def learned_of(policy: FreshetPolicy) -> Learned:
     """What there is to publish; reads the policy and changes nothing in it."""
     stream, choice = policy.stream, policy.choice

@@ -1,11 +1,19 @@
 """Checkpoints: all of the learner and exactly where in the log it stands, durable in one step.
 
-A checkpoint is a folder that appears whole or not at all: `learner.safetensors` and `state.json`, which names the
-SHA-256 of the former. The newest two are kept, so that a damaged one costs only the events since the one before.
+A checkpoint is a folder that appears whole or not at all:
+
+    blocks-<events>   4 KiB pieces of the learner's arrays, in the pack of the checkpoint that first held them: its own
+                      pack is written, earlier ones are hard links to files that are durable already
+    places            of each piece of each array, its pack and its number there
+    state.json        all else, the arrays' types and shapes, and the SHA-256 of each file
+
+So it costs what changed since the one before. The newest two are kept, so that damage to what the newest alone holds
+costs only the events since the one before.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -14,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
+from services.trainer import blocks
+from services.trainer.blocks import BLOCK, Placed
 from services.trainer.learner import LearnerSnapshot, LearnerState
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
@@ -31,9 +39,9 @@ from shared.state.tally import MEANING
 
 log = logging.getLogger("trainer")
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 KEPT = 2
-TENSORS = "learner.safetensors"
+PLACES = "places"
 STATE = "state.json"
 
 # What may differ between a checkpoint and the settings it is resumed with: nothing that is learned depends on these.
@@ -49,7 +57,8 @@ class State(TypedDict):
     """`state.json`."""
 
     schema_version: int
-    tensors_sha256: str
+    sha256: dict[str, str]  # of each other file
+    arrays: dict[str, tuple[str, list[int]]]  # type and shape, in the order of the places
     log_identity: str
     tally: str  # `shared.state.tally.MEANING`
     settings: dict[str, object]
@@ -75,35 +84,74 @@ def fixed_settings(settings: TrainerSettings, shop: ShopSettings) -> dict[str, o
     return values
 
 
-def write(checkpoint: Checkpoint, settings: TrainerSettings, shop: ShopSettings, metrics: TrainerMetrics) -> Path:
-    """Write a checkpoint and drop those no longer needed.
+class CheckpointWriter:
+    """Writes checkpoints, each of what changed since the one that it wrote before; the first in full."""
 
-    Raises:
-        OSError: the disk is full, say; the earlier checkpoints are untouched.
-    """
+    def __init__(self, settings: TrainerSettings, shop: ShopSettings, metrics: TrainerMetrics) -> None:
+        self._settings = settings
+        self._shop = shop
+        self._metrics = metrics
+        self._before: Written | None = None
 
-    def state(digests: Mapping[str, Digest]) -> bytes:
-        content = State(
-            schema_version=SCHEMA_VERSION,
-            tensors_sha256=digests[TENSORS].sha256,
-            log_identity=checkpoint.log_identity,
-            tally=MEANING,
-            settings=fixed_settings(settings, shop),
-            reader=checkpoint.reader,
-            learner=checkpoint.learner.state,
-        )
-        return json.dumps(content).encode()
+    def write(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint and drop those no longer needed.
 
-    folder = settings.state_dir / f"checkpoint-{checkpoint.learner.state['stream']['applied']:012d}"
-    if not folder.exists():
-        write_folder(folder, {TENSORS: save_tensors(checkpoint.learner.arrays)}, STATE, state)
-    for old in _folders(settings.state_dir)[:-KEPT]:
-        try:
-            shutil.rmtree(old)
-        except OSError as error:
-            metrics.removal_failures.inc()
-            log.error("can't remove %s: %s. Trying again after the next checkpoint", old, what_is_wrong(error))  # noqa: TRY400
-    return folder
+        Raises:
+            OSError: the disk is full, say; the earlier checkpoints are untouched.
+        """
+        root, number = self._settings.state_dir, checkpoint.learner.state["stream"]["applied"]
+        folder = root / f"checkpoint-{number:012d}"
+        if not folder.exists():
+            try:
+                self._before = self._write(checkpoint, folder, number, self._before)
+            except OSError as error:
+                if self._before is None or error.errno == errno.ENOSPC:
+                    raise
+                log.info("can't build on %s: %s. Writing all of it", self._before.folder, what_is_wrong(error))
+                self._before = None
+                self._before = self._write(checkpoint, folder, number, None)
+        for old in _folders(root)[:-KEPT]:
+            try:
+                shutil.rmtree(old)
+            except OSError as error:
+                self._metrics.removal_failures.inc()
+                log.error(  # noqa: TRY400
+                    "can't remove %s: %s. Trying again after the next checkpoint", old, what_is_wrong(error)
+                )
+        return folder
+
+    def _write(self, checkpoint: Checkpoint, folder: Path, number: int, before: Written | None) -> Written:
+        placed, new = blocks.pack(checkpoint.learner.arrays, number, before.placed if before else None)
+        earlier = {} if before is None else {_name_of(n): before.folder / _name_of(n) for n in placed.packs - {number}}
+        sha256 = {} if before is None else {name: before.sha256[name] for name in earlier}
+
+        def state(digests: Mapping[str, Digest]) -> bytes:
+            sha256.update({name: digest.sha256 for name, digest in digests.items()})
+            content = State(
+                schema_version=SCHEMA_VERSION,
+                sha256=sha256,
+                arrays={name: (array.dtype.str, [*array.shape]) for name, array in placed.arrays.items()},
+                log_identity=checkpoint.log_identity,
+                tally=MEANING,
+                settings=fixed_settings(self._settings, self._shop),
+                reader=checkpoint.reader,
+                learner=checkpoint.learner.state,
+            )
+            return json.dumps(content).encode()
+
+        places = np.concatenate([*placed.places.values()])
+        pieces = (each.reshape(-1).data for each in new)
+        write_folder(folder, {_name_of(number): pieces, PLACES: places.tobytes()}, STATE, state, [*earlier.values()])
+        return Written(folder, placed, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a checkpoint on disk holds."""
+
+    folder: Path
+    placed: Placed
+    sha256: dict[str, str]  # of its files
 
 
 def newest(settings: TrainerSettings, shop: ShopSettings) -> Checkpoint | None:
@@ -116,7 +164,7 @@ def newest(settings: TrainerSettings, shop: ShopSettings) -> Checkpoint | None:
     for folder in reversed(folders):
         try:
             state, tensors = _read(folder)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             log.warning("checkpoint %s is damaged: %s. It is put aside; trying the one before", folder, error)
             _put_aside(folder)
             continue
@@ -163,8 +211,18 @@ def _read(folder: Path) -> tuple[State, dict[str, NDArray[Any]]]:
             f"{folder} has counted {state['tally']}; this trainer counts {MEANING}; "
             "run the release that wrote it, or move the folder away to learn anew"
         )
-    content = read_folder(folder, STATE, {TENSORS: Digest(state["tensors_sha256"])})
-    return state, load_tensors(content[TENSORS])
+    content = read_folder(folder, STATE, {name: Digest(sha256) for name, sha256 in state["sha256"].items()})
+    places = np.frombuffer(content.pop(PLACES), np.int64).reshape(-1, 2)
+    packs = {_number_of(name): np.frombuffer(pack, np.uint8).reshape(-1, BLOCK) for name, pack in content.items()}
+    return state, blocks.unpack(state["arrays"], places, packs)
+
+
+def _name_of(pack: int) -> str:
+    return f"blocks-{pack:012d}"
+
+
+def _number_of(name: str) -> int:
+    return int(name.removeprefix("blocks-"))
 
 
 def _refuse_other_settings(folder: Path, then: Mapping[str, object], now: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException
 
 from services.trainer import checkpoint, publish
-from services.trainer.checkpoint import Checkpoint
+from services.trainer.checkpoint import Checkpoint, CheckpointWriter
 from services.trainer.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publish import Retention
@@ -72,6 +72,7 @@ class Trainer:
             snapshot=resumed.reader if resumed else None,
             silence_seconds=settings.silence_seconds,
         )
+        self._checkpoints = CheckpointWriter(settings, shop, metrics)
         self._producer = CountedProducer(producer_config(kafka))
         self._retention = Retention(shop.models_dir, kafka, self._producer, metrics)
         self._durable = self.learner.applied if resumed else 0  # applied events of the newest checkpoint
@@ -136,7 +137,7 @@ class Trainer:
         made = Checkpoint(self.learner.snapshot(), self._reader.snapshot(), self._identity)
         try:
             with self._metrics.checkpoint_seconds.time():
-                checkpoint.write(made, self._settings, self._shop, self._metrics)
+                self._checkpoints.write(made)
         except OSError as error:
             self._metrics.checkpoint_failures.inc()
             log.error(  # noqa: TRY400  # the disk's answer says all

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,13 @@ class Digest:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, durable: Collection[str] = ()) -> Iterator[Path]:
     """A place to write files; as the block ends they appear as `folder`, all at once, even across a power cut.
 
     Where the block raises, nothing half written stays behind.
+
+    Args:
+        durable: names of files in it whose content was made durable before.
 
     Raises:
         OSError: the disk is full, say.
@@ -83,6 +86,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         for file in temporary.iterdir():
+            if file.name in durable:
+                continue
             with file.open("rb") as written:
                 os.fsync(written.fileno())
         sync_folder(temporary)
@@ -97,17 +102,21 @@ def write_folder(
     files: Mapping[str, bytes | Iterable[bytes | memoryview]],
     manifest: str,
     content_of_manifest: Callable[[Mapping[str, Digest]], bytes],
+    shared: Collection[Path] = (),
 ) -> None:
     """Write files, each at once or piece by piece, and a manifest, into a folder that appears whole or not at all.
 
     Args:
         manifest: its name.
-        content_of_manifest: called with the digest of each file.
+        content_of_manifest: called with the digest of each file that is written.
+        shared: files of other folders on the same disk, whole, durable and never changed, which this one has as well.
 
     Raises:
-        OSError: the disk is full, say; nothing half written stays behind.
+        OSError: the disk is full, say, or has no hard links; nothing half written stays behind.
     """
-    with whole_folder(folder) as place:
+    with whole_folder(folder, [file.name for file in shared]) as place:
+        for file in shared:
+            (place / file.name).hardlink_to(file)
         digests = {name: _write(place / name, content) for name, content in files.items()}
         _write(place / manifest, content_of_manifest(digests))
 

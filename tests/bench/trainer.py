@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from torch import Tensor
 from torch.nn import functional
 
-from services.trainer import checkpoint, publish
-from services.trainer.checkpoint import Checkpoint
+from services.trainer import publish
+from services.trainer.checkpoint import Checkpoint, CheckpointWriter
 from services.trainer.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
@@ -97,6 +97,7 @@ class WholeTrainer:
         self._settings = load(TrainerSettings, {"FRESHET_TRAINER_STATE_DIR": str(folder / "state")})
         self._shop = load(ShopSettings, {"FRESHET_SHOP_MODELS_DIR": str(folder / "models")})
         self._metrics = TrainerMetrics(CollectorRegistry())
+        self._checkpoints = CheckpointWriter(self._settings, self._shop, self._metrics)
         self._learner = Learner(self._settings, self._shop)
         self._merge = OrderedMerge(dict.fromkeys(range(PARTITIONS), 0))
         self._marks = {p: AppliedMarks() for p in range(PARTITIONS)}
@@ -124,8 +125,7 @@ class WholeTrainer:
                     self._metrics.step_seconds.observe(0.0)
                 if learner.applied % every == 0:
                     with self._spending("checkpoints"):
-                        made = Checkpoint(learner.snapshot(), self._position(), "bench")
-                        checkpoint.write(made, self._settings, self._shop, self._metrics)
+                        self._checkpoints.write(Checkpoint(learner.snapshot(), self._position(), "bench"))
                     with self._spending("versions"):
                         publish.write(learner, self._position(), self._settings, self._shop)
         self.spent["learning but steps"] -= self.spent["steps"]

@@ -316,4 +316,4 @@ def _golden(policy: FreshetPolicy) -> GoldenCandidates:
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.array(array))

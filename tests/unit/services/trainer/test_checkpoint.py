@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from services.trainer import checkpoint, publish
 from services.trainer import publish as retention
-from services.trainer.checkpoint import Checkpoint
+from services.trainer.blocks import MOST_PACKS
+from services.trainer.checkpoint import Checkpoint, CheckpointWriter
 from services.trainer.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
@@ -40,9 +42,38 @@ def learned(settings: TrainerSettings, events: int, shop: ShopSettings = SHOP) -
     return learner
 
 
+def writer(settings: TrainerSettings) -> CheckpointWriter:
+    return CheckpointWriter(settings, SHOP, TrainerMetrics(CollectorRegistry()))
+
+
+def checkpoint_of(learner: Learner) -> Checkpoint:
+    return Checkpoint(learner.snapshot(), READER, "cluster/topic")
+
+
 def write(settings: TrainerSettings, events: int) -> Path:
-    made = Checkpoint(learned(settings, events).snapshot(), READER, "cluster/topic")
-    return checkpoint.write(made, settings, SHOP, TrainerMetrics(CollectorRegistry()))
+    return writer(settings).write(checkpoint_of(learned(settings, events)))
+
+
+def write_in_turn(settings: TrainerSettings, *events: int) -> tuple[Learner, list[Path]]:
+    """One trainer's checkpoints after so many events each, and its learner."""
+    learner, made = Learner(settings, SHOP), []
+    one_trainers = writer(settings)
+    for count, state in enumerate(shoppers(max(events)), start=1):
+        learner.apply(state)
+        if count in events:
+            made.append(one_trainers.write(checkpoint_of(learner)))
+    return learner, made
+
+
+def packs(folder: Path) -> dict[str, int]:
+    """Name → inode, which hard links share."""
+    return {file.name: file.stat().st_ino for file in folder.glob("blocks-*")}
+
+
+def damage(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(500)
+        opened.write(b"\x00\xff\x00\xff")
 
 
 def test_the_newest_checkpoint_is_read_back_and_two_are_kept(tmp_path: Path) -> None:
@@ -75,9 +106,7 @@ def test_an_old_checkpoint_that_can_not_be_removed_does_not_undo_the_new_one(
 def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) -> None:
     settings = small(tmp_path)
     older, newer = write(settings, 30), write(settings, 40)
-    with (newer / checkpoint.TENSORS).open("r+b") as file:
-        file.seek(500)
-        file.write(b"\x00\xff\x00\xff")
+    damage(newer / "blocks-000000000040")
     read_back = checkpoint.newest(settings, SHOP)
     assert read_back is not None
     assert read_back.learner.state["stream"]["applied"] == 30
@@ -85,6 +114,88 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path) ->
     with pytest.raises(Unusable, match=r"every checkpoint in .* is damaged"):
         checkpoint.newest(settings, SHOP)
     assert checkpoint.newest(settings, SHOP) is None, "they were put aside"
+
+
+def test_a_checkpoint_shares_with_the_one_before_what_did_not_change(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    _, (older, newer) = write_in_turn(settings, 600, 610)
+    assert sorted(packs(newer)) == ["blocks-000000000600", "blocks-000000000610"]
+    assert packs(older)["blocks-000000000600"] == packs(newer)["blocks-000000000600"], "one file"
+    whole, changes = ((newer / f"blocks-{events:012d}").stat().st_size for events in (600, 610))
+    assert changes < whole / 2
+
+
+def test_a_learner_restored_from_many_checkpoints_packs_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    learner, made = write_in_turn(settings, *range(20, 20 * (MOST_PACKS + 5), 20))
+    assert len(packs(made[-1])) <= MOST_PACKS
+    read_back = checkpoint.newest(settings, SHOP)
+    assert read_back is not None
+    restored, expected = Learner.restore(settings, SHOP, read_back.learner).snapshot(), learner.snapshot()
+    assert restored.state == expected.state
+    assert restored.arrays.keys() == expected.arrays.keys()
+    for name, array in expected.arrays.items():
+        assert array.dtype == restored.arrays[name].dtype
+        assert array.shape == restored.arrays[name].shape
+        assert array.tobytes() == restored.arrays[name].tobytes()
+
+
+def test_damage_to_what_two_checkpoints_share_damages_both_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = small(tmp_path)
+    _, (_, newer) = write_in_turn(settings, 30, 40)
+    damage(newer / "blocks-000000000030")
+    with pytest.raises(Unusable, match=r"every checkpoint in .* is damaged and was put aside; restore one from"):
+        checkpoint.newest(settings, SHOP)
+    for events in (30, 40):
+        told = f"checkpoint-{events:012d} is damaged: blocks-000000000030 is not what state.json says"
+        assert told in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["folder", "pack"])
+def test_where_the_checkpoint_before_is_gone_all_is_written(tmp_path: Path, lost: str) -> None:
+    settings = small(tmp_path)
+    learner, one_trainers = learned(settings, 30), writer(settings)
+    before = one_trainers.write(checkpoint_of(learner))
+    if lost == "folder":
+        shutil.rmtree(before)
+    else:
+        (before / "blocks-000000000030").unlink()
+    learner.apply(next(iter(shoppers(1))))
+    after = one_trainers.write(checkpoint_of(learner))
+    assert list(packs(after)) == ["blocks-000000000031"]
+    read_back = checkpoint.newest(settings, SHOP)
+    assert read_back is not None
+    assert read_back.learner.state["stream"]["applied"] == 31
+
+
+@pytest.mark.parametrize("at", ["hardlink_to", "mkdir", "rename"])
+def test_killed_while_it_writes_it_goes_on_from_the_checkpoint_before(
+    tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(tmp_path)
+    learner, one_trainers = learned(settings, 30), writer(settings)
+    one_trainers.write(checkpoint_of(learner))
+    learner.apply(next(iter(shoppers(1))))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # a process that was killed cleans nothing up
+
+        def die(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(Path, at, die)
+        with pytest.raises(KeyboardInterrupt):
+            one_trainers.write(checkpoint_of(learner))
+    read_back = checkpoint.newest(settings, SHOP)
+    assert read_back is not None
+    assert read_back.learner.state["stream"]["applied"] == 30
+    resumed = Learner.restore(settings, SHOP, read_back.learner)
+    resumed.apply(next(iter(shoppers(1))))
+    writer(settings).write(checkpoint_of(resumed))
+    whole = checkpoint.newest(settings, SHOP)
+    assert whole is not None
+    assert whole.learner.state == learner.snapshot().state
 
 
 def test_a_damaged_checkpoint_that_can_not_be_put_aside_ends_the_start_with_what_to_do(tmp_path: Path) -> None:
@@ -129,15 +240,19 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_and_nothing_half_wri
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = small(tmp_path)
-    write(settings, 30)
+    learner, one_trainers = learned(settings, 30), writer(settings)
+    one_trainers.write(checkpoint_of(learner))
+    learner.apply(next(iter(shoppers(1))))
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shared.process.folders.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write(settings, 40)
+        one_trainers.write(checkpoint_of(learner))
     assert [p.name for p in settings.state_dir.iterdir()] == ["checkpoint-000000000030"]
+    monkeypatch.undo()
+    assert len(packs(one_trainers.write(checkpoint_of(learner)))) == 2, "with room again, what changed is enough"
 
 
 def test_the_same_learning_gives_the_same_version_byte_for_byte(tmp_path: Path) -> None:

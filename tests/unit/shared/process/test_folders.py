@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_what_is_read_is_what_was_written_with_the_hash_of_every_file(tmp_path: 
     sizes_unknown = {name: Digest(digest.sha256) for name, digest in digests.items()}
     assert folders.read_folder(folder, "manifest.json", sizes_unknown) == content
     assert [path.name for path in folder.parent.iterdir()] == ["version"]
+
+
+def test_a_shared_file_is_one_file_in_both_folders_and_outlives_either(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    write(one)
+    folders.write_folder(two, {"more": b"m"}, "manifest.json", manifest, shared=[one / "whole"])
+    assert (one / "whole").stat().st_ino == (two / "whole").stat().st_ino
+    assert sorted(json.loads((two / "manifest.json").read_bytes())) == ["more"], (
+        "the caller knows the digests of others"
+    )
+    shutil.rmtree(one)
+    assert (two / "whole").read_bytes() == b"one"
+    with pytest.raises(FileNotFoundError):
+        folders.write_folder(tmp_path / "three", {}, "manifest.json", manifest, shared=[one / "whole"])
+    assert [folder.name for folder in tmp_path.iterdir()] == ["two"]
 
 
 def test_a_file_that_was_changed_cut_or_lost_is_named(tmp_path: Path) -> None:

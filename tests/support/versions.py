@@ -111,15 +111,15 @@ def action_network(hidden: int, scale: float = 1.0, seed: int = 1) -> TorchActio
     """One whose last layer has weights, too."""
     torch.manual_seed(seed)
     network = TorchActionNetwork(hidden)
-    torch.nn.init.normal_(network.heads.weight, std=scale)
-    torch.nn.init.normal_(network.heads.bias, std=scale)
+    torch.nn.init.normal_(network.w_last, std=scale)
+    torch.nn.init.normal_(network.b_last, std=scale)
     return network
 
 
 def judged(network: TorchActionNetwork, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """What torch says of K candidates, (K, F) → (2, K)."""
     with torch.no_grad():
-        return np.ascontiguousarray(network(torch.from_numpy(features)).numpy().T)
+        return np.ascontiguousarray(network(torch.from_numpy(features)).numpy())
 
 
 def _manifest(

@@ -96,7 +96,7 @@ def of_network(name: str) -> Callable[[Path], None]:
 
 SPOILERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "no network": ("missing", NETWORK, lambda f: (f / NETWORK).unlink()),
-    "a damaged network": ("hash", "v1: ", lambda f: (f / NETWORK).write_bytes((f / NETWORK).read_bytes()[:-1] + b"\x7f")),
+    "a damaged network": ("hash", "v1: ", lambda f: (f / NETWORK).write_bytes(b"?" + (f / NETWORK).read_bytes()[1:])),
     "a network that is no tensors": ("format", "v1: ", lambda f: replace(f, NETWORK, b"pickle")),
     "a network without hash": (
         "manifest",

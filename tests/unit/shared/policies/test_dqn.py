@@ -11,10 +11,12 @@ import torch
 
 from shared.policies.networks import dqn
 from shared.policies.networks.dqn import DqnPolicy, DqnSettings
+from shared.policies.networks.transition_buffer import TransitionBuffer
 from shared.state.histories import EVENT_FEATURES, FUTURE_FEATURES, Window
 from shared.state.shop import StreamSettings
 from shared.state.stream import Stream
 from tests.support.states import review
+from tests.unit.shared.policies.test_freshet_parts import a_transition
 
 SETTINGS = DqnSettings(hidden=16, batch=32, warmup=32, transitions_per_step=1, target_steps=20, learning_rate=0.01)
 
@@ -98,3 +100,27 @@ def test_exploration_decays_to_its_end_and_is_published() -> None:
         rates.append(policy.epsilon)
     assert rates[:3] == pytest.approx([1.0, 0.9, 0.81]), "a user's first event is no transition"
     assert policy.learned().epsilon == rates[-1] == 0.2
+
+
+def test_the_buffer_keeps_the_newest_transitions_and_draws_evenly_under_its_seed() -> None:
+    buffer = TransitionBuffer(capacity=4, length=3, features=len(EVENT_FEATURES))
+    for serial in range(6):
+        buffer.add(a_transition(serial, [serial, serial + 1]))
+    assert (len(buffer), buffer.oldest_serial) == (4, 2)
+    batch = buffer.sample(4000, np.random.default_rng(1))
+    counts = np.bincount(batch.serials, minlength=6)
+    assert counts[:2].tolist() == [0, 0]
+    assert counts[2:].min() > 900
+    assert np.array_equal(batch.products, np.stack([batch.serials, batch.serials + 1], axis=1))
+    assert np.array_equal(batch.reward, (batch.serials / 100).astype(np.float32))
+    again = buffer.sample(4000, np.random.default_rng(1))
+    assert np.array_equal(batch.serials, again.serials)
+
+
+def test_the_buffer_corrects_a_discount_only_while_it_holds_the_transition() -> None:
+    buffer = TransitionBuffer(capacity=2, length=3, features=len(EVENT_FEATURES))
+    for serial in range(3):
+        buffer.add(a_transition(serial, [serial]))
+    buffer.set_discount(2, 0.5)
+    buffer.set_discount(0, 0.9)  # long gone
+    assert sorted(buffer.to_arrays()["discount"].tolist()) == [0.0, 0.5]

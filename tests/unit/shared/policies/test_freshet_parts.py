@@ -1,20 +1,20 @@
-"""The smaller parts of `freshet`: transitions, replay buffer, popularity eras, validation, tables, encoder."""
+"""The smaller parts of `freshet`: transitions, replay buffer, product vectors, validation."""
 
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
-import torch
-from shared.policies.freshet.eras import PopularityEras
-from shared.policies.freshet.tables import ProductTables
+from numpy.typing import NDArray
 
 from shared.log.records import DAY_MS, kinds_of
+from shared.model.candidates import FEATURES
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.freshet.network import HEADS, Encoder, at, folded, to_onnx
-from shared.policies.freshet.replay_buffer import ReplayBuffer
-from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation
+from shared.policies.freshet.replay_buffer import ReplayBuffer, Step
+from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation, shares_of
+from shared.policies.freshet.vectors import DIMENSION, product_vectors
 from shared.state.histories import EVENT_FEATURES, Histories
+from shared.state.known import Known, KnownProducts
+from shared.state.tally import Tally
 from shared.state.transitions import Assembler, Continued, Transition, stack, unstack
 from tests.support.states import review
 
@@ -123,58 +123,123 @@ def test_transitions_survive_being_stacked() -> None:
     assert unstack(stack([], length=5)) == []
 
 
-def test_the_buffer_keeps_the_newest_and_draws_evenly_under_its_seed() -> None:
-    buffer = ReplayBuffer(capacity=4, length=3, features=F)
+S = 3  # candidates of a step
+
+
+def a_step(serial: int, **more: object) -> Step:
+    values = {"serial": serial, "has_action": serial % 3 > 0, "chosen": serial % 2 == 0, "reward": serial / 100} | more
+    return Step(candidates=np.full((S, len(FEATURES)), serial / 8, np.float32), **values)  # type: ignore[arg-type]
+
+
+def serials_of(candidates: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Of the steps that these are of."""
+    assert np.ptp(candidates, axis=(1, 2)).max() == 0.0
+    return (8 * candidates[:, 0, 0]).astype(np.int64)
+
+
+def test_the_buffer_keeps_the_newest_steps_and_draws_evenly_under_its_seed() -> None:
+    buffer = ReplayBuffer(capacity=4, sample=S)
     for serial in range(6):
-        buffer.add(a_transition(serial, [serial, serial + 1]))
-    assert (len(buffer), buffer.oldest_serial) == (4, 2)
+        buffer.add(a_step(serial))
+    assert (len(buffer), buffer.added) == (4, 6)
+    assert serials_of(buffer.newest(3)).tolist() == [3, 4, 5]
+    assert serials_of(buffer.newest(99)).tolist() == [2, 3, 4, 5]
     batch = buffer.sample(4000, np.random.default_rng(1))
-    counts = np.bincount(batch.serials, minlength=6)
-    assert counts[:2].tolist() == [0, 0]
-    assert counts[2:].min() > 900
-    assert np.array_equal(batch.products, np.stack([batch.serials, batch.serials + 1], axis=1))
-    assert np.array_equal(batch.reward, (batch.serials / 100).astype(np.float32))
+    serials = serials_of(batch.candidates)
+    assert np.bincount(serials, minlength=6)[:2].tolist() == [0, 0]
+    assert np.bincount(serials)[2:].min() > 900
+    assert np.array_equal(batch.reward, (serials / 100).astype(np.float32))
+    assert np.array_equal(batch.has_action, serials % 3 > 0)
+    assert np.array_equal(batch.chosen, serials % 2 == 0)
+    assert not batch.discount.any(), "no step is known to be followed by any"
     again = buffer.sample(4000, np.random.default_rng(1))
-    assert np.array_equal(batch.serials, again.serials)
+    assert np.array_equal(batch.candidates, again.candidates)
 
 
-def test_the_buffer_corrects_a_discount_only_while_it_holds_the_transition() -> None:
-    buffer = ReplayBuffer(capacity=2, length=3, features=F)
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_step_is_linked_with_the_next_one_of_its_user_as_long_as_both_are_held(restored: bool) -> None:
+    """Two users take turns, over two and a half times round the ring, and the second one pauses after each step."""
+    buffer, followed = ReplayBuffer(capacity=4, sample=S), set()
+    for serial in range(11):
+        buffer.add(a_step(serial))
+        if serial >= 2 and serial % 2 == 0:
+            buffer.follow(serial - 2, 0.5)
+            followed.add(serial - 2)
+        if restored:
+            kept = buffer.to_arrays()
+            buffer = ReplayBuffer(capacity=4, sample=S)
+            buffer.restore(kept)
+        batch = buffer.sample(200, np.random.default_rng(serial))
+        serials, following = serials_of(batch.candidates), serials_of(batch.next_candidates)
+        assert set(serials.tolist()) == set(range(max(0, serial - 3), serial + 1))
+        goes_on = np.isin(serials, [*followed])
+        assert np.array_equal(batch.discount, np.where(goes_on, np.float32(0.5), np.float32(0.0)))
+        assert np.array_equal(following[goes_on], serials[goes_on] + 2)
+
+
+def test_a_step_that_is_gone_is_linked_with_nothing() -> None:
+    buffer = ReplayBuffer(capacity=2, sample=S)
     for serial in range(3):
-        buffer.add(a_transition(serial, [serial]))
-    buffer.set_discount(2, 0.5)
-    buffer.set_discount(0, 0.9)  # long gone
-    assert sorted(buffer.to_arrays()["discount"].tolist()) == [0.0, 0.5]
+        buffer.add(a_step(serial))
+    buffer.follow(0, 0.9)  # whose place the last one took
+    buffer.follow(99, 0.9)  # never here
+    batch = buffer.sample(50, np.random.default_rng(1))
+    assert not batch.discount.any()
+    buffer.follow(1, 0.9)
+    buffer.add(a_step(3))  # in the place of the one that was followed
+    buffer.add(a_step(4))
+    assert not buffer.sample(50, np.random.default_rng(1)).discount.any()
 
 
-def test_popularity_is_looked_up_as_it_stood_then() -> None:
-    eras = PopularityEras()
-    eras.note(0, np.array([-1.0, -2.0], np.float32), oldest=0)
-    eras.note(10, np.array([-3.0, -4.0, -5.0], np.float32), oldest=0)
-    popularity = eras.of(np.array([9, 10, 25]), None, 4)
-    # Products that came later count as the least popular of their time.
-    assert popularity.tolist() == [[-1, -2, -2, -2], [-3, -4, -5, -5], [-3, -4, -5, -5]]
-    assert eras.of(np.array([10]), np.array([2, 0]), 4).tolist() == [[-5, -3]]
-    again = PopularityEras.from_arrays(eras.to_arrays())
-    assert np.array_equal(again.of(np.array([9, 10]), None, 4), eras.of(np.array([9, 10]), None, 4))
-    eras.note(20, np.zeros(3, np.float32), oldest=12)
-    assert eras.of(np.array([9]), None, 3).tolist() == [[-3, -4, -5]], "the first snapshot is needed no more"
+def test_products_near_the_same_others_are_alike() -> None:
+    """Users go from a first product to a second of the same kind; no two first ones ever come together."""
+    known = Known(Histories(8, frozenset()), Tally(30.0 * DAY_MS), KnownProducts())
+    rng = np.random.default_rng(1)
+    for n in range(400):
+        kind = "ab"[n % 2]
+        for place, which in (("first", rng.integers(3)), ("second", rng.integers(20))):
+            known.apply(review(f"u{n}", f"{kind} {place} {which}", n))
+    known.products.row_of("listed")
+    known.shares()
+    vectors = product_vectors(known.tally)
+    assert vectors.shape == (len(known.products), DIMENSION)
+    assert np.linalg.norm(vectors, axis=1).min() == pytest.approx(1.0, abs=1e-6), "what was listed alone has its own"
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = known.products.rows
+
+    def likeness(one: str, other: str) -> float:
+        pairs = [(f"{one} {i}", f"{other} {j}") for i in range(3) for j in range(3) if (one, i) != (other, j)]
+        return float(np.mean([vectors[rows[a]] @ vectors[rows[b]] for a, b in pairs]))
+
+    assert likeness("a first", "a first") > 0.8
+    assert likeness("b first", "b first") > 0.8
+    assert likeness("a first", "b first") < 0.5
 
 
-NOTHING = np.zeros(0, np.int32)
+def test_vectors_are_what_they_were_where_nothing_happened() -> None:
+    """Products that come later change nothing of the others' vectors."""
+    known = Known(Histories(8, frozenset()), Tally(30.0 * DAY_MS), KnownProducts())
+    for product in ("p0", "p1", "p2"):
+        known.apply(review("u", product, 1))
+    before = product_vectors(known.tally)
+    known.apply(review("v", "p3", 2))
+    assert np.array_equal(product_vectors(known.tally)[:3], before)
+
+
+NO_ROWS = np.zeros(0, np.int32)
 
 
 def validated(events: int, q_of_action: float, mixture_of_action: float, reward: float = 1.0) -> Choice:
-    """What is chosen after events of which the logit knows nothing and Q and the mixture as much as is said."""
+    """What is chosen after events of which the choice head knows nothing and Q and the mixture as much as is said."""
     rng = np.random.default_rng(3)
     validation = Validation(size=200)
-    a = 40
+    k = 40
     for _ in range(events):
-        action = int(rng.integers(0, a))
-        one_hot = np.eye(a, dtype=np.float32)[action]
-        noise = rng.normal(0, 0.1, a).astype(np.float32)
-        mixture = mixture_of_action * one_hot
-        validation.note(noise, q_of_action * one_hot, mixture, mixture - one_hot, action, reward, NOTHING)
+        place = int(rng.integers(0, k))
+        one_hot = np.eye(k, dtype=np.float32)[place]
+        heads = np.stack([rng.normal(0, 0.1, k).astype(np.float32), q_of_action * one_hot])
+        mixture = np.exp(mixture_of_action * one_hot)
+        validation.note(mixture, heads, place, np.exp(-one_hot), place, reward, NO_ROWS)
     return validation.choose()
 
 
@@ -184,6 +249,7 @@ def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> N
     assert choice.value > 0.9 > choice.value_without_q
     assert choice.hit_ratio > 0.9
     assert choice.ndcg_of_mixture < 0.1
+    assert choice.ndcg_of_popularity < 0.1
     assert choice.events == 120
     worse = validated(120, -1.0, 0.9)
     assert (worse.ce, worse.q, worse.ndcg) == (0.0, 0.0, 1.0)
@@ -193,71 +259,41 @@ def test_validation_chooses_the_weights_that_rank_what_users_were_glad_of() -> N
     assert validated(500, 1.0, -0.9).events == 200, "the newest count"
 
 
-def test_validation_takes_no_masked_product_for_a_better_one() -> None:
-    values = np.array([3.0, 2.0, 1.0], np.float32)
+def test_what_is_no_candidate_is_a_miss_for_every_weight() -> None:
+    validation = Validation(size=2)
+    mixture = np.array([0.5, 0.3, 0.2], np.float32)
+    validation.note(mixture, np.ones((2, 3), np.float32), -1, np.ones(4, np.float32), 3, 1.0, NO_ROWS)
+    choice = validation.choose()
+    assert (choice.value, choice.ndcg, choice.hit_ratio, choice.ndcg_of_mixture) == (0.0, 0.0, 0.0, 0.0)
+    assert choice.ndcg_of_popularity > 0.0
+
+
+def test_popularity_that_validates_takes_no_masked_product_for_a_better_one() -> None:
+    popularity = np.array([3.0, 2.0, 1.0], np.float32)
     for masked, gain in (([], 1 / np.log2(4)), ([0], 1 / np.log2(3)), ([0, 1], 1.0)):
         validation = Validation(size=2)
-        validation.note(values * 0, values * 0, values, -values, 2, 1.0, np.array(masked, np.int32))
-        assert validation.choose().ndcg == pytest.approx(gain)
-        assert validation.choose().ndcg_of_popularity == 1.0
+        mixture, heads = np.array([0.2, 0.7], np.float32), np.zeros((2, 2), np.float32)
+        validation.note(mixture, heads, 1, popularity, 2, 1.0, np.array(masked, np.int32))
+        assert validation.choose().ndcg == 1.0, "candidates are what may be shown"
+        assert validation.choose().ndcg_of_popularity == pytest.approx(gain)
+
+
+def test_the_share_of_the_score_is_that_of_the_spread() -> None:
+    spreads = np.array([[1.0, 2.0, 0.25], [3.0, 0.0, 0.75]])  # 2, 1 and 0.5 in the mean
+    assert shares_of(spreads, ce=0.5, q=2.0) == pytest.approx((2 / 3.5, 0.5 / 3.5, 1 / 3.5))
+    assert shares_of(spreads, ce=0.0, q=0.0) == (1.0, 0.0, 0.0)
+    assert shares_of(0.0 * spreads, ce=0.5, q=2.0) == (1.0, 0.0, 0.0), "nothing tells candidates apart"
+    shares = validated(120, 1.0, -0.9).shares
+    assert sum(shares) == pytest.approx(1.0)
+    assert shares[2] > 0.5, "Q has to make up for what the mixture gets wrong"
 
 
 def test_validation_goes_on_from_what_it_kept() -> None:
-    values = np.array([3.0, 2.0, 1.0], np.float32)
+    values, heads = np.array([3.0, 2.0, 1.0], np.float32), np.eye(3, dtype=np.float32)[:2]
     one, other = Validation(size=3), Validation(size=3)
     for n in range(4):
-        one.note(values, values, values, values, n % 3, float(n), NOTHING)
+        one.note(values, heads, n % 3, values, n % 3, float(n), NO_ROWS)
     other.restore(one.to_arrays())
     for validation in (one, other):
-        validation.note(values, values, values, values, 1, 1.0, NOTHING)
+        validation.note(values, heads, 1, values, 1, 1.0, NO_ROWS)
     assert one.choose() == other.choose()
-
-
-def test_serving_scores_as_the_heads_do_with_one_query_for_all() -> None:
-    torch.manual_seed(4)
-    encoder = Encoder(8)
-    outputs, biases = torch.randn(len(HEADS), 7, 8).numpy(), torch.randn(len(HEADS), 7).numpy()
-    session = onnxruntime.InferenceSession(to_onnx(encoder), providers=["CPUExecutionProvider"])
-    products, features = torch.randn(5, 6, 8), torch.randn(5, 6, F)
-    lengths = torch.tensor([6, 1, 3, 0, 5])
-    with torch.no_grad():
-        of_heads = encoder.queries(at(encoder.hidden(products, features), lengths)).numpy()
-    served, after_each = session.run(
-        None, {"products": products.numpy(), "features": features.numpy(), "lengths": lengths.numpy().astype(np.int32)}
-    )
-    assert served.shape == (5, 1, 8)
-    assert np.allclose(after_each[0, -1], served[0, 0]), "the state after all six events"
-    for h, head in enumerate(HEADS):
-        output, bias = folded(encoder, head, outputs[h], biases[h])
-        assert np.allclose(of_heads[:, h] @ outputs[h].T + biases[h], served[:, 0] @ output.T + bias, atol=1e-4)
-
-
-def test_adam_moves_a_row_as_torch_does() -> None:
-    generator = torch.Generator().manual_seed(2)
-    tables = ProductTables(4, generator)
-    tables.grow_to(3)
-    reference = tables.values["input"][:3].clone().requires_grad_()
-    optimizer = torch.optim.AdamW([reference], lr=0.01, weight_decay=0.1)
-    for step in range(1, 6):
-        rows = tables.gather(None)
-        (rows.values["input"] ** 3).sum().backward()
-        tables.adam(rows, step, learning_rate=0.01, weight_decay=0.1)
-        optimizer.zero_grad()
-        (reference**3).sum().backward()
-        optimizer.step()
-    assert torch.allclose(tables.values["input"][:3], reference.detach(), rtol=1e-3)
-
-
-def test_tables_keep_what_they_hold_when_they_grow() -> None:
-    tables = ProductTables(4, torch.Generator().manual_seed(2), capacity=2)
-    tables.grow_to(2)
-    before = tables.values["output.q"][:2].clone()
-    tables.grow_to(9)
-    assert torch.equal(tables.values["output.q"][:2], before)
-    assert bool((tables.values["output.q"][:9].abs().sum(dim=1) > 0).all())
-    restored = ProductTables(4, torch.Generator().manual_seed(9), capacity=2)
-    restored.restore(tables.to_tensors())
-    assert restored.size == 9
-    assert torch.equal(restored.values["output.q"][:9], tables.values["output.q"][:9])
-    with pytest.raises(KeyError):
-        restored.restore({})

@@ -185,11 +185,13 @@ LEARNING = Dashboard(
         "Does it keep up?": [
             Panel(
                 title="How many events and gradient steps a second?",
-                about="Steps become rarer with more transitions, so that the learner of a busy shop keeps up.",
+                about="Steps become rarer with more transitions, so that the learner of a busy shop keeps up. Some are "
+                "skipped while it is behind, where FRESHET_TRAINER_PACE is adaptive.",
                 unit="ops",
                 queries=[
                     Query("sum(rate(freshet_trainer_applied_events_total[$__rate_interval]))", "events"),
                     Query("sum(rate(freshet_trainer_steps_total[$__rate_interval]))", "steps"),
+                    Query("sum(rate(freshet_trainer_steps_skipped_total[$__rate_interval]))", "skipped"),
                 ],
                 empty=_AWAY,
             ),

@@ -30,6 +30,7 @@ def work(settings: TrainerSettings, kafka: KafkaSettings, registry: CollectorReg
     os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all of it is written first
     folders.prepare(settings.state_dir, "FRESHET_TRAINER_STATE_DIR")
     folders.prepare(shop.models_dir, "FRESHET_SHOP_MODELS_DIR")
     ensure_topics(kafka, stop=stop)

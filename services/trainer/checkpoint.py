@@ -44,11 +44,13 @@ KEPT = 2
 PLACES = "places"
 STATE = "state.json"
 
-# What may differ between a checkpoint and the settings it is resumed with: nothing that is learned depends on these.
+# What may differ between a checkpoint and the settings it is resumed with: nothing that is learned depends on these; of
+# `pace`, the checkpoint tells what it has skipped.
 FREE_SETTINGS = frozenset(
     {
         "log_level", "log_format", "metrics_host", "metrics_port", "state_dir", "silence_seconds",
         "checkpoint_events", "publish_events", "niceness", "models_dir", "place_new_products",
+        "pace",
     }
 )  # fmt: skip
 

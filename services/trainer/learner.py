@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from services.trainer.settings import TrainerSettings
 from shared.numeric.arrays import with_prefix, without_prefix
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.contract import PolicySnapshot, StepReport
+from shared.policies.contract import PolicySnapshot, SkipsSteps, StepReport
 from shared.policies.registry import class_of, make
 from shared.process.errors import Unusable
 from shared.state.shop import ShopSettings
@@ -62,6 +62,16 @@ class Learner:
     def applied(self) -> int:
         """Events learned from."""
         return self.stream.applied
+
+    @property
+    def skipped(self) -> int:
+        """Gradient steps that were due and were left out."""
+        return self.policy.skipped if isinstance(self.policy, SkipsSteps) else 0
+
+    def hurry(self, *, behind: bool) -> None:
+        """Say whether events come faster than they are learned from, so that the policy may leave out steps."""
+        if isinstance(self.policy, SkipsSteps):
+            self.policy.behind = behind
 
     def apply(self, state: StateVector) -> StepReport | None:
         """Learn of one event; the report of the gradient step, if it was time for one."""

@@ -102,18 +102,27 @@ class Trainer:
     def _learn(self) -> None:
         every = self._settings.checkpoint_events
         due = every - self.learner.applied % every
-        items = self._reader.poll(POLL_SECONDS, most=min(due, MOST_AT_ONCE))
-        learned = False
+        most = min(due, MOST_AT_ONCE)
+        items = self._reader.poll(POLL_SECONDS, most=most)
+        learned, skipped = False, self.learner.skipped
+        if self._settings.pace == "adaptive":
+            self._hurry(full=len(items) == most, large=most == min(every, MOST_AT_ONCE))
         for item in items:
             if item.state.kind != EVENT_KIND_TICK:
                 self._apply(item.state)
                 learned = True
+        self._metrics.steps_skipped.inc(self.learner.skipped - skipped)
         self._producer.poll()
         self._show(items)
         if learned and self.learner.applied % every == 0:
             self._make_durable()
             self._publish_if_due()
         self._retention.turn()
+
+    def _hurry(self, *, full: bool, large: bool) -> None:
+        """Learn in a hurry from when a large poll came back full, which is when more waits, until one does not."""
+        if large or not full:
+            self.learner.hurry(behind=full)
 
     def _apply(self, state: StateVector) -> None:
         start = time.perf_counter()

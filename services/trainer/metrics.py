@@ -25,6 +25,10 @@ class TrainerMetrics:
             "freshet_trainer_late_total", "Events learned from that were older than their user's newest."
         )
         self.steps = counter("freshet_trainer_steps_total", "Gradient steps since the process started.")
+        self.steps_skipped = counter(
+            "freshet_trainer_steps_skipped_total",
+            "Gradient steps skipped since the process started, since events came faster than they were learned from.",
+        )
         self.versions = counter("freshet_trainer_versions_total", "Model versions published since the process started.")
         self.version_time = gauge(
             "freshet_trainer_version_time_seconds", "When this process last published a version, Unix time; 0 before."

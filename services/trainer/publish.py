@@ -47,7 +47,7 @@ def write(
     """
     learned = learner.policy.learned()
     manifest = Manifest(
-        version_id=version_id(learner.applied, reader, settings, shop),
+        version_id=version_id(learner.applied, reader, settings, shop, learned.skipped),
         policy=learner.policy.name,
         parent=learner.parent,
         heads=learned.heads,
@@ -64,6 +64,7 @@ def write(
         applied_events=learner.applied,
         steps=learned.steps,
         ordered=reader["ordered"],
+        deterministic=not learned.skipped,
     )
     _, sha256 = write_version(
         shop.models_dir,
@@ -95,9 +96,12 @@ def announce(manifest: Manifest, sha256: str, producer: CountedProducer, topic: 
     return message
 
 
-def version_id(applied: int, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings) -> str:
-    """The name of a version: it follows from its positions in the log and from the settings."""
-    lineage = json.dumps([source_positions(reader), fixed_settings(settings, shop)], sort_keys=True)
+def version_id(
+    applied: int, reader: ReaderSnapshot, settings: TrainerSettings, shop: ShopSettings, skipped: int = 0
+) -> str:
+    """The name of a version: it follows from its positions in the log, the settings and the steps that were skipped."""
+    skips = [skipped] if skipped else []
+    lineage = json.dumps([source_positions(reader), fixed_settings(settings, shop), *skips], sort_keys=True)
     return f"{applied:012d}-{hashlib.sha256(lineage.encode()).hexdigest()[:8]}"
 
 

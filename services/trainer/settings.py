@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -33,6 +33,11 @@ class TrainerSettings(ServiceSettings, FreshetSettings):
         5, ge=0, le=19, description="niceness of the process, so that it gives way to what serves on the same machine"
     )
     seed: int = Field(7, ge=0, description="seed of every random draw")
+    pace: Literal["every", "adaptive"] = Field(
+        "every",
+        description="every: each gradient step that is due is taken, so that a replay repeats; adaptive: three of four "
+        "are skipped while events come faster than they are learned from; manifests then say `deterministic: false`",
+    )
     torch_threads: int = Field(
         1, ge=1, le=64, description="threads of one gradient step; other numbers give other results"
     )

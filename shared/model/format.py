@@ -105,6 +105,8 @@ class Manifest(BaseModel):
     applied_events: int
     steps: int
     ordered: bool
+    # False: gradient steps that were due were left out to keep up, so the same replay may give another version.
+    deterministic: bool = True
     files: dict[str, StoredFile] = Field(default_factory=dict)
 
     @model_validator(mode="after")

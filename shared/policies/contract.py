@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ class Learned:
     golden_candidates: GoldenCandidates | None = None  # None: there is no action network to check
     metrics: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    skipped: int = 0  # steps that were due and left out: others, with more time, would have learned something else
     epsilon: float = 0.0
     discount: float = 0.0
 
@@ -182,6 +183,14 @@ class Policy(Protocol):
     def restore(self, snapshot: PolicySnapshot) -> None:
         """Go on from what `snapshot` gave, as a policy newly made on the restored stream with the same settings."""
         ...
+
+
+@runtime_checkable
+class SkipsSteps(Protocol):
+    """A policy that can leave out gradient steps that are due, so as to keep up."""
+
+    behind: bool  # events come faster than they are learned from: it may leave out steps
+    skipped: int  # steps left out so far
 
 
 PolicyClass = TypeVar("PolicyClass", bound=type[Policy])

@@ -18,7 +18,7 @@ from services.trainer.publish import KEPT_NEWEST
 from services.trainer.settings import TrainerSettings
 from shared.log.clients import LogReader
 from shared.log.topics import Topics, ensure_topics
-from shared.model.files import read_version
+from shared.model.files import read_manifest, read_version
 from shared.model.scoring import load_scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
@@ -168,6 +168,25 @@ def test_versions_are_announced_whole_with_what_they_hold(kafka: KafkaSettings, 
     assert sum(manifest.positions.values()) == EVENTS + 3 * (EVENTS // 100)  # every event and tick, not the last ticks
     assert len(parts.products) == newest.products == 40
     assert {"validation_reward_ndcg_at_10", "validation_reward_ndcg_at_10_without_q"} <= newest.metrics.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pace", ["every", "adaptive"])
+def test_only_where_it_may_a_trainer_with_a_backlog_skips_steps_and_says_so(
+    kafka: KafkaSettings, folder: Path, pace: str
+) -> None:
+    states.write(kafka, states.shoppers(EVENTS))
+    with running("services.trainer", environment(kafka, folder, PACE=pace), folder / "log") as trainer:
+        trainer.wait_for(lambda: has_learned(folder, EVENTS), "last version")
+        figures = trainer.metrics()
+        assert trainer.stop() == 0
+    steps, skipped = (figures[f"freshet_trainer_{name}_total"] for name in ("steps", "steps_skipped"))
+    newest = read_manifest(folder / "models" / list(versions(folder))[-1])
+    assert (newest.deterministic, newest.steps) == (pace == "every", steps)
+    if pace == "every":
+        assert skipped == 0
+    else:
+        assert skipped > steps
 
 
 @pytest.mark.slow

@@ -45,6 +45,8 @@ from shared.state.stream import Seen, Stream
 BLENDED_PRODUCTS = 2000
 # Steps of the replay buffer whose candidates are the golden ones.
 GOLDEN_STEPS = 8
+# Of so many steps that are due one is taken while events come faster than they are learned from.
+BEHIND_STEPS = 4
 
 
 class Looked(NamedTuple):
@@ -75,6 +77,8 @@ class FreshetPolicy:
         self.validation = Validation(self.settings.holdout_size)
         self._choice: Choice | None = UNDECIDED  # None: another was not asked for since the newest event that validated
         self.dqn = DoubleDQN(self.settings, torch.Generator().manual_seed(seed))
+        self.behind = False  # events come faster than they are learned from: most steps are left out
+        self.skipped = 0  # steps left out so far
         self._network = self.dqn.network.compiled()
         self._computed = 0  # steps after which that was so
         self._looked: Looked | None = None
@@ -171,6 +175,9 @@ class FreshetPolicy:
             self.buffer.follow(seen.continued.serial, s.discount)
         if not self._is_step_due(self.buffer.added):
             return None
+        if self.behind and (self.dqn.steps + self.skipped) % BEHIND_STEPS:
+            self.skipped += 1
+            return None
         return self.dqn.step(self.buffer.sample(s.batch, self.rng))
 
     def _step_of(self, serial: int, looked: Looked, reward: float, *, chosen: bool) -> Step:
@@ -225,7 +232,11 @@ class FreshetPolicy:
             "weights": self.weights.to_arrays(),
         }
         arrays = {f"{part}/{name}": array for part, group in parts.items() for name, array in group.items()}
-        state: dict[str, Any] = {"steps": self.dqn.steps, "rng": dict(self.rng.bit_generator.state)}
+        state: dict[str, Any] = {
+            "steps": self.dqn.steps,
+            "skipped": self.skipped,
+            "rng": dict(self.rng.bit_generator.state),
+        }
         arrays["weighted"] = self._weighted.copy()
         return PolicySnapshot(arrays, state)
 
@@ -237,6 +248,7 @@ class FreshetPolicy:
             return without_prefix(f"{name}/", arrays)
 
         self.dqn.restore({name: _tensor(a) for name, a in part("dqn").items()}, state["steps"])
+        self.skipped = state["skipped"]
         self._network, self._computed = self.dqn.network.compiled(), self.dqn.steps
         self.buffer.restore(part("buffer"))
         self.validation.restore(part("validation"))
@@ -302,6 +314,7 @@ def learned_of(policy: FreshetPolicy) -> Learned:
             **{f"events_share_{head}": share for head, share in policy.gauges().weighted.items()},
         },
         steps=policy.dqn.steps,
+        skipped=policy.skipped,
         epsilon=policy.epsilon,
         discount=policy.settings.discount,
     )

@@ -18,6 +18,7 @@ from services.trainer.loop import Trainer
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.topics import Topics, ensure_topics, wait_for_identity
+from shared.policies.freshet.devices import device_of
 from shared.process import folders
 from shared.process.run import run_service
 from shared.process.settings import KafkaSettings, load
@@ -27,6 +28,8 @@ from shared.state.shop import ShopSettings
 def work(settings: TrainerSettings, kafka: KafkaSettings, registry: CollectorRegistry, stop: threading.Event) -> None:
     """Learn until told to stop."""
     shop, metrics = load(ShopSettings), TrainerMetrics(registry)
+    device_of(settings.device)  # an absent one is refused before anything is waited for
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products do not repeat
     os.nice(settings.niceness)
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(mode=True)

@@ -23,6 +23,7 @@ from shared.model.scoring import load_scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.policies.contract import StepReport
+from shared.policies.freshet.devices import devices
 from shared.process.settings import KafkaSettings, load
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.shop import ShopSettings
@@ -230,6 +231,15 @@ def test_a_folder_that_can_not_be_written_is_refused_at_the_start(kafka: KafkaSe
     with running("services.trainer", environment(kafka, folder), folder / "log") as trainer:
         assert f"can't write in {folder / 'state'}" in (output := ended(trainer))
     assert "choose another folder by FRESHET_TRAINER_STATE_DIR" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.skipif("mps" in devices(), reason="torch finds mps here")
+def test_an_absent_accelerator_is_refused_at_the_start_with_what_there_is(kafka: KafkaSettings, folder: Path) -> None:
+    with running("services.trainer", environment(kafka, folder, DEVICE="mps"), folder / "log") as trainer:
+        output = ended(trainer)
+    assert f"finds no such device here, only {', '.join(devices())}; choose one of these" in output
+    assert "FRESHET_TRAINER_DEVICE=mps" in output
     assert "Traceback" not in output
 
 

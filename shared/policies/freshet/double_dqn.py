@@ -12,6 +12,7 @@ from torch.nn import functional
 from shared.model.candidates import HEADS
 from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import StepReport
+from shared.policies.freshet.devices import device_of
 from shared.policies.freshet.network import TorchActionNetwork
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
@@ -45,7 +46,7 @@ class DoubleDQN:
 
     def __init__(self, settings: FreshetSettings, generator: torch.Generator) -> None:
         self.settings = settings
-        self.device = torch.device(settings.device)
+        self.device = device_of(settings.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             self.network = TorchActionNetwork(settings.hidden).to(self.device)

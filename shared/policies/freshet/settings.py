@@ -41,7 +41,7 @@ class FreshetSettings(BaseModel):
     device: str = Field(
         default="cpu",
         pattern=r"^(cpu|cuda(:\d+)?|mps)$",
-        description="where gradient steps are computed: cpu, cuda, cuda:N or mps; other devices round otherwise",
+        description="where gradient steps are computed: cpu, cuda, cuda:N or mps; an absent one is refused at start",
     )
 
     discount: float = Field(default=0.5, ge=0, lt=1, description="discount of the next state's value (gamma)")

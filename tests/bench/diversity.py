@@ -26,6 +26,7 @@ from services.trainer.learner import Learner
 from services.trainer.settings import TrainerSettings
 from shared.log.records import DAY_MS
 from shared.model import ranking
+from shared.model.candidates import rerank
 from shared.model.format import Manifest
 from shared.model.scoring import Scorer
 from shared.model.served import served_scores
@@ -98,6 +99,7 @@ def _judge(
     window = histories.window(user, before_ms=None if state.event_time_ms % DAY_MS else state.event_time_ms)
     values = served_scores(scorer, window, learner.stream.known)
     ranking.mask(values, histories.masked(user))
+    rerank(scorer.ranker, learner.stream.known, window, scorer.mixture, values)
     for strength, lists in lists_at.items():
         rows = ordered(values, COUNT, strength, attributes, scorer)
         place = np.flatnonzero(rows == chosen)
@@ -128,7 +130,7 @@ def _published(learner: Learner) -> Scorer:
     )
     golden = learned.golden or no_golden(learner.stream.settings.history_length)
     rows = learner.stream.rows
-    return Scorer(manifest, learned.parts, golden, rows.__getitem__, rows.__len__)
+    return Scorer(manifest, learned.parts, golden, learned.golden_candidates, rows.__getitem__, rows.__len__)
 
 
 def _states(file: Path, folder: Path, users: float) -> Iterator[StateVector]:

@@ -70,6 +70,10 @@ def test_what_each_expert_says_stands_beside_the_best_candidate() -> None:
     assert features["together"] == beside_best(NEAR)
     assert features["itself"] == beside_best([1, 0, 0])
     assert features["sessions"] == beside_best(COUNTS)
+    assert features["last_next"] == beside_best([0, 1, 1])
+    assert features["last_together"] == beside_best([0, 1, 1])
+    assert features["seen_next"] == pytest.approx([0, math.log(2) / 4, math.log(2) / 4]), "once each"
+    assert features["seen_together"] == features["seen_next"]
     whole = 0.5 * POPULAR + 0.2 * FOLLOWING + 0.15 * NEAR + [0.05, 0.0, 0.0] + 0.1 * COUNTS
     assert features["mixture"] == beside_best(whole)
     assert describe(known, looked_at(known, "p0"), WEIGHTS, ROWS).mixture == pytest.approx(whole)
@@ -93,6 +97,7 @@ def test_what_the_user_did_with_a_candidate_and_how_long_ago() -> None:
     for product, days, reward in ((0, 0, 0.2), (1, 1, 0.6), (0, 3, 0.4)):
         row = histories.apply(event("u", f"p{product}", NOON_MS + days * DAY_MS, reward=reward), product)
     features = named(known, histories.window(row, now_ms=NOON_MS + 3 * DAY_MS + 120 * MINUTE_MS))
+    of_p0, of_others = np.log(3 * np.array([2, 1]) / 4 + 0.05)  # how many times as popular as the mean
     minutes = {"p0": 120, "p1": 120 + 2 * 24 * 60}
     expected = {
         "times": [math.log1p(2), math.log1p(1), 0],
@@ -105,6 +110,8 @@ def test_what_the_user_did_with_a_candidate_and_how_long_ago() -> None:
         "newcomer": [0] * 3,
         "mood": [0.4] * 3,
         "last_reward": [0.4] * 3,
+        "taste": [(2 * of_p0 + of_others) / 3 / 3] * 3,
+        "distance": [(of_p0 - of_others) / 9, *[-2 * (of_p0 - of_others) / 9] * 2],
     }
     for name, values in expected.items():
         assert features[name] == pytest.approx(values, abs=1e-5), name
@@ -114,10 +121,13 @@ def test_of_a_newcomer_popularity_alone_is_told() -> None:
     known = known_of(*TINY)
     features = named(known, None)
     assert features["trending"] == features["popular_48h"] == beside_best(POPULAR)
-    for name in ("next", "together", "itself", "sessions"):
+    for name in ("next", "together", "itself", "sessions", "last_next", "last_together"):
         assert features[name] == [1.0] * 3, "all are as good as the best"
     assert features["newcomer"] == [1.0] * 3
-    of_history = ("times", "had", "lag_short", "lag_long", "since", "events", "pause", "mood", "last_reward")
+    of_history = (
+        "times", "had", "lag_short", "lag_long", "since", "events", "pause", "seen_next", "seen_together", "taste",
+        "distance", "mood", "last_reward",
+    )  # fmt: skip
     assert all(features[name] == [0.0] * 3 for name in of_history)
 
 

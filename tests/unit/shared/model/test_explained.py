@@ -41,6 +41,7 @@ OF_POLICIES = {
     **{name: {PART_SEQUENCE} for name in ("ials", "bpr", "gru4rec", "sasrec")},
     "markov-sasrec": {PART_TRENDING, PART_CO_OCCURRENCE, PART_SEQUENCE},
     "dqn": {PART_Q, PART_SENTIMENT},
+    "mixture": {PART_TRENDING, PART_CO_OCCURRENCE, PART_ITSELF, PART_NEIGHBOURS},
     "freshet": {
         PART_TRENDING,
         PART_CO_OCCURRENCE,

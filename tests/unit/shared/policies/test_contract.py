@@ -38,6 +38,7 @@ from tests.support.states import START_MS, review, shoppers
 
 NAMES = list(POLICIES)
 PUBLISHED = [name for name in NAMES if class_of(name).published]
+WEIGHING = ("mixture", "freshet")  # those that weigh the tally's experts
 SETTINGS = StreamSettings(history_length=8, masked_kinds="")
 HOUR_MS = DAY_MS // 24
 NOW_MS = START_MS + 30 * DAY_MS
@@ -140,12 +141,12 @@ def test_of_freshet_users_without_a_history_get_the_versions_blend_of_half_lives
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_only_freshet_weighs_the_tallys_experts_and_its_versions_hold_no_neighbours(name: str, tmp_path: Path) -> None:
+def test_who_weighs_the_tallys_experts_publishes_no_neighbours(name: str, tmp_path: Path) -> None:
     stream, policy = learned(name, 300)
     version = policy.learned()
-    assert (policy.mixture is None) == (version.parts.mixture is None) == (name != "freshet")
-    assert (published(stream, policy, tmp_path).mixture is None) == (name != "freshet")
-    if name == "freshet":
+    assert (policy.mixture is None) == (version.parts.mixture is None) == (name not in WEIGHING)
+    assert (published(stream, policy, tmp_path).mixture is None) == (name not in WEIGHING)
+    if name in WEIGHING:
         assert not version.neighbours
         assert not version.parts.neighbours
 
@@ -157,7 +158,7 @@ def test_a_policy_looks_at_each_event_once_before_it_is_applied_if_at_all(name: 
     resumed = Stream.restore(SETTINGS, arrays, state)
     again = make(name, resumed, 7, **OPTIONS.get(name, {}))
     again.restore(policy.snapshot())
-    assert len(stream.on_each) == len(resumed.on_each) == (1 if name == "freshet" else 0)
+    assert len(stream.on_each) == len(resumed.on_each) == (1 if name in WEIGHING else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,13 +217,13 @@ def test_what_is_not_published_says_so_and_the_trainer_refuses_it(name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_can_be_watched_is_the_learners(name: str) -> None:
     gauges = learned(name, 300)[1].gauges()
-    assert (gauges.buffer_size > 0) == (0.0 < gauges.epsilon < 1.0) == (name in ("dqn", "freshet"))
-    assert (sum(gauges.mixture.values()) == pytest.approx(1.0)) == (name == "freshet")
-    assert set(gauges.mixture) == (set(GROUPS) if name == "freshet" else set())
-    assert set(gauges.heads) == ({"ce", "q"} if name == "freshet" else set())
+    assert (gauges.buffer_size > 0) == (0.0 < gauges.epsilon < 1.0) == (name in ("dqn", *WEIGHING))
+    assert (sum(gauges.mixture.values()) == pytest.approx(1.0)) == (name in WEIGHING)
+    assert set(gauges.mixture) == (set(GROUPS) if name in WEIGHING else set())
+    assert set(gauges.heads) == ({"ce", "q"} if name in WEIGHING else set())
     assert (gauges.validated > 0) == (name == "freshet")
-    assert set(gauges.shares) == ({"mixture", "ce", "q"} if name == "freshet" else set())
-    assert (sum(gauges.shares.values()) == pytest.approx(1.0)) == (name == "freshet")
+    assert set(gauges.shares) == ({"mixture", "ce", "q"} if name in WEIGHING else set())
+    assert (sum(gauges.shares.values()) == pytest.approx(1.0)) == (name in WEIGHING)
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from shared.model.candidates import F
+from shared.model.candidates import HEADS, F
 from shared.policies.freshet.double_dqn import CE, DoubleDQN, Q, td_targets
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
@@ -38,9 +38,10 @@ def a_batch(
 
 
 def heads(dqn: DoubleDQN, candidates: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each head says, (B, S, 2)."""
+    """What each head says, (2, B, S)."""
     with torch.no_grad():
-        return dqn.network(torch.from_numpy(candidates)).numpy()
+        of_all = dqn.network(torch.from_numpy(candidates.reshape(-1, F))).numpy()
+    return of_all.reshape(len(HEADS), *candidates.shape[:2])
 
 
 def test_td_targets_take_the_action_of_the_online_and_the_value_of_the_target_network() -> None:
@@ -62,9 +63,9 @@ def test_a_step_learns_what_was_chosen_and_what_it_was_worth() -> None:
     assert reports[-1].ce_loss < 0.1 * reports[0].ce_loss
     assert reports[-1].td_loss < 0.01 * reports[0].td_loss
     outputs = heads(dqn, batch.candidates)
-    assert np.all(outputs[:, 0, CE] > outputs[:, 1:, CE].max(axis=1))
-    assert outputs[:, 0, Q] == pytest.approx(1.0, abs=0.2)
-    assert outputs[:, 1:, Q] == pytest.approx(0.0, abs=0.2), "negatives are worth nothing"
+    assert np.all(outputs[CE, :, 0] > outputs[CE, :, 1:].max(axis=1))
+    assert outputs[Q, :, 0] == pytest.approx(1.0, abs=0.2)
+    assert outputs[Q, :, 1:] == pytest.approx(0.0, abs=0.2), "negatives are worth nothing"
 
 
 def test_what_follows_is_valued_by_the_candidates_of_the_next_step() -> None:
@@ -78,8 +79,8 @@ def test_what_follows_is_valued_by_the_candidates_of_the_next_step() -> None:
         for _ in range(300):
             dqn.step(batch)
             dqn.step(last)
-        after_all.append(float(heads(dqn, batch.candidates)[:, 0, Q].mean()))
-        assert heads(dqn, batch.next_candidates)[:, 0, Q] == pytest.approx(1.0, abs=0.2)
+        after_all.append(float(heads(dqn, batch.candidates)[Q, :, 0].mean()))
+        assert heads(dqn, batch.next_candidates)[Q, :, 0] == pytest.approx(1.0, abs=0.2)
     assert after_all == pytest.approx([1.0, 1.5], abs=0.15)
 
 
@@ -87,7 +88,7 @@ def gradient_of(batch: Batch, head: int) -> float:
     """How far one step that has learned nothing yet moves a head's own weights and bias."""
     dqn = a_dqn()
     dqn.step(batch)
-    weight, bias = dqn.network.heads.weight.detach(), dqn.network.heads.bias.detach()
+    weight, bias = dqn.network.w_last.detach(), dqn.network.b_last.detach()
     return float(weight[head].abs().sum() + bias[head].abs())
 
 

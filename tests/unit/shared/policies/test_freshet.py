@@ -155,7 +155,7 @@ def test_the_validation_gives_q_a_weight_only_where_rewards_tell_what_counts_get
         learned_from[shuffled] = learner.policy.learned()
     metrics = learned_from[False].metrics
     assert learned_from[False].heads["q"] > 0.0
-    assert metrics["validation_reward_ndcg_at_10"] > metrics["validation_reward_ndcg_at_10_without_q"] + 0.1
+    assert metrics["validation_reward_ndcg_at_10"] > metrics["validation_reward_ndcg_at_10_without_q"] + 0.05
     assert learned_from[True].heads["q"] == 0.0
 
 

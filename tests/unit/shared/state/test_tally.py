@@ -36,6 +36,7 @@ from shared.state.tally import (
     NEXT_TOTAL,
     PAIR_ONE,
     REPEAT_MS,
+    REWARD_ONE,
     SLOTS,
     SMOOTHING,
     TOGETHER_TOTAL,
@@ -217,6 +218,29 @@ def test_products_without_events_get_a_place_and_no_count() -> None:
     tally.grow_to(5)
     tally.grow_to(3)
     assert tally.scores().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_what_events_were_worth_adds_up_in_any_order_and_goes_on_from_what_was_kept() -> None:
+    """A guest's and those that disappointed, too; by product, how many and the sum of their rewards."""
+    rewards = [0.05, 1.0, -1.0, 0.3, 1 / 3, -0.7, 0.05]
+    states = [
+        view(f"u{n % 3}" if n % 4 else "", f"p{n % 2}", START + n, reward=reward) for n, reward in enumerate(rewards)
+    ]
+    states[3].kind = pb.EVENT_KIND_RETURN
+    expected = {
+        f"p{p}": (len(rewards[p::2]), sum(round(reward * REWARD_ONE) for reward in rewards[p::2])) for p in (0, 1)
+    }
+    for seed in range(10):
+        shuffled = random.Random(seed).sample(states, len(states))
+        it = known()
+        for n, state in enumerate(shuffled):
+            it.apply(state)
+            if n == seed % 5:
+                again = Tally(30.0 * DAY_MS)
+                again.resume(it.tally.to_arrays())
+                it.resume(it.histories, again)
+        worth = it.tally.arrays.rewards[: it.tally.size].tolist()
+        assert {product: tuple(worth[row]) for product, row in it.products.rows.items()} == expected
 
 
 def test_an_event_is_paired_with_the_ten_before_it() -> None:

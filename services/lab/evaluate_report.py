@@ -18,6 +18,7 @@ from shared.evaluation.figures import (
     COLD_EVENTS,
     DRAWS,
     LEVEL,
+    NETWORK,
     NEW_EVENTS,
     PRIMARY,
     SESSION_GAIN,
@@ -70,6 +71,7 @@ def lines_of(result: Result, figures: Figures, speeds: Mapping[str, Speed], cont
     parts = (
         _accuracy(result, figures, context),
         _differences(result, figures, context),
+        _network(figures),
         _experts(figures),
         _regrets(figures),
         _breadth(figures, context),
@@ -133,6 +135,15 @@ def _differences(result: Result, figures: Figures, context: Context) -> Iterator
             difference = figures.differences[name]
             bounds = f"{difference.low:+.4f} … {difference.high:+.4f}"
             yield _row(_named(name, context), f"{difference.mean:>+9.4f}{bounds:>23}{difference.p:>10.4f}", wide)
+
+
+def _network(figures: Figures) -> Iterator[str]:
+    """What the network adds: a policy beside itself without."""
+    if figures.network is not None:
+        whole, without = NETWORK
+        yield _row(f"{whole} beside {without}", f"{'above':>9}{'between':>23}{'p':>10}")
+        bounds = f"{figures.network.low:+.4f} … {figures.network.high:+.4f}"
+        yield _row("the network adds", f"{figures.network.mean:>+9.4f}{bounds:>23}{figures.network.p:>10.4f}")
 
 
 def _experts(figures: Figures) -> Iterator[str]:
@@ -300,6 +311,7 @@ def as_json(result: Result, figures: Figures, speeds: Mapping[str, Speed], conte
         f"{figures.primary} above the best baseline": {
             name: asdict(values) for name, values in figures.differences.items()
         },
+        "network": None if figures.network is None else asdict(figures.network),
         **_experts_as_json(figures),
         "slices": {
             part: {

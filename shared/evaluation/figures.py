@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float64]
 
 # The metric by which policies are compared, and those of each slice.
 PRIMARY = "ndcg@10"
+# A policy, and itself without its network.
+NETWORK = "freshet", "mixture"
 SESSION_GAIN = f"session_ndcg@{MOST}"  # only where it was measured
 SLICED = (PRIMARY, "hr@10", "hr@100", "mrr")
 
@@ -126,6 +128,7 @@ class Figures:
     catalogue: dict[str, CatalogueUse]
     consumed: list[float]  # share of the judged events that each tenth of the products got, the least popular first
     experts: Experts | None  # None: no policy mixes experts
+    network: Difference | None  # how far the first of `NETWORK` is above the second; None: not both were judged
 
 
 def figures_of(
@@ -179,6 +182,7 @@ def figures_of(
         experts=_experts(record, by_event[primary][:, names.index(record.mixing)], primary, rng, draws)
         if record.mixing in names
         else None,
+        network=_between(means, list(by_event).index(primary), names, *NETWORK),
     )
 
 
@@ -398,6 +402,13 @@ def _differences(means: Means, metric: int, names: Sequence[str], best: str) -> 
     measured = {name: means.difference(start + p, baseline) for p, name in enumerate(names) if name != best}
     corrected = holm({name: difference.p for name, difference in measured.items()})
     return {name: Difference(d.mean, d.low, d.high, corrected[name]) for name, d in measured.items()}
+
+
+def _between(means: Means, metric: int, names: Sequence[str], name: str, other: str) -> Difference | None:
+    if name not in names or other not in names:
+        return None
+    start = metric * len(names)
+    return means.difference(start + names.index(name), start + names.index(other))
 
 
 def _catalogue(runs: Sequence[Answers], popularity: NDArray[np.int64], promoted: Sequence[int]) -> CatalogueUse:

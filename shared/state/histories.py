@@ -199,6 +199,13 @@ class Histories:
         padded[0, :n] = argues
         return Window(products, features, np.array([n], np.int32), row, since_ms, padded)
 
+    def ordered(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Products and features of the user's recent events, oldest first, (n,) and (n, F)."""
+        slots = self._slots(row)
+        products: NDArray[np.int32] = self._products[row].take(slots)
+        features: NDArray[np.float32] = self._features[row].take(slots, axis=0)
+        return products, features
+
     def recent(self, row: int) -> list[tuple[int, int, int, NDArray[np.float32]]]:
         """The user's recent events, oldest first: product row, kind, event time in ms, features (F,)."""
         slots = self._slots(row)

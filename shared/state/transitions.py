@@ -137,13 +137,13 @@ class Assembler:
         continued = None
         if state.event_time_ms - histories.newest_ms(row) <= self.session_gap_ms:
             continued = Continued(self.last_serial[row])
-        window = histories.window(row)
-        n, today = int(window.lengths[0]), 0
+        products, features = histories.ordered(row)
+        n, today = len(products), 0
         if histories.is_late(state):
             today = n
         elif state.event_time_ms % DAY_MS == 0:
             today = n - int(histories.window(row, before_ms=state.event_time_ms).lengths[0])
-        return Situation(window.products[0, :n], window.features[0, :n], histories.masked(row), today, continued)
+        return Situation(products, features, histories.masked(row), today, continued)
 
     def after(self, situation: Situation, state: StateVector, product: int, *, known: bool) -> Transition:
         """The transition of the event that was just applied, given the situation before it.

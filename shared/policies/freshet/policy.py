@@ -110,7 +110,7 @@ class FreshetPolicy:
     @property
     def ranker(self) -> Ranker:
         """What puts the candidates in order."""
-        return Ranker(self._compiled(), np.array([self.choice.ce, self.choice.q], np.float32))
+        return Ranker(self._compiled(), np.array(self._head_weights(), np.float32))
 
     def related(self, window: Window) -> FloatArray:  # noqa: ARG002
         """Nothing: the relations are in the mixture."""
@@ -140,7 +140,8 @@ class FreshetPolicy:
         known = stream.known
         candidates = self._candidates(window, masked)
         at = np.flatnonzero(candidates.rows == row)
-        self._weighted += (1, self.choice.ce > 0.0, self.choice.q > 0.0)
+        ce, q = self._head_weights()
+        self._weighted += (1, ce > 0.0, q > 0.0)
         self._looked = Looked(candidates, int(at[0]) if len(at) else -1)
         if row < 0 or not known.products.had_event(row) or disappoints(state) or row in masked:
             return
@@ -192,6 +193,10 @@ class FreshetPolicy:
         if has_action:
             drawn[0] = looked.place
         return Step(serial, features.take(drawn, axis=1).T, has_action, chosen, reward)
+
+    def _head_weights(self) -> tuple[float, float]:
+        """As `choice` has them."""
+        return self.validation.weights() if self._choice is None else (self._choice.ce, self._choice.q)
 
     def _weighted_shares(self) -> dict[str, float]:
         """Of all events that were looked at, the share at which each head had a weight."""

@@ -63,10 +63,11 @@ class Validation:
     def __init__(self, size: int) -> None:
         self._size = size
         self._noted = 0
-        self._gains: NDArray[np.float32] = np.zeros((size, len(CANDIDATES)), np.float32)  # NDCG@10
+        self._gains: NDArray[np.float64] = np.zeros((size, len(CANDIDATES)))  # NDCG@10, at single precision
         self._of_popularity: NDArray[np.float32] = np.zeros(size, np.float32)  # NDCG@10
         self._rewards: NDArray[np.float32] = np.zeros(size, np.float32)
         self._spreads: NDArray[np.float32] = np.zeros((size, 3), np.float32)  # of log mixture, ce, q among candidates
+        self._best: tuple[int, int] | None = None  # what `_chosen` gave since the newest event
 
     def note(
         self,
@@ -93,25 +94,25 @@ class Validation:
         members = np.concatenate([np.log(mixture)[None], heads])  # (3, K)
         if place >= 0:
             blend_gains(members, _BLENDS, place, _NO_ROWS, gains)
-        self._gains[slot] = gains
+        self._gains[slot] = gains.astype(np.float32)
         blend_gains(popularity[None], _ALONE, action, masked, gains[:1])
         self._of_popularity[slot] = gains[0]
         self._rewards[slot] = reward
         self._spreads[slot] = members.std(axis=1)
         self._noted += 1
+        self._best = None
+
+    def weights(self) -> tuple[float, float]:
+        """The weights of `choose`, the choice head's and the value head's, in less time than all of it takes."""
+        return CANDIDATES[self._chosen()[1]]
 
     def choose(self) -> Choice:
         """The weights that did best, of equals the smallest; 0 where a head does not beat what is without it."""
         n = min(self._noted, self._size)
         if not n:
             return UNDECIDED
-        gains = self._gains[:n].astype(np.float64)  # (V, C)
-        worth = np.maximum(self._rewards[:n].astype(np.float64), 0.0)
-        worth = worth / worth.sum() if worth.sum() > 0 else np.full(n, 1.0 / n)
-        even = np.full(n, 1.0 / n)
-        ce_alone = _best(gains, even, WITHOUT_Q, WITHOUT_Q[0], CHOICE_ERRORS)
-        ce, _ = CANDIDATES[ce_alone]
-        best = _best(gains, worth, [c for c, (other, _) in enumerate(CANDIDATES) if other == ce], ce_alone, Q_ERRORS)
+        gains, worth = self._gains[:n], self._worth(n)  # (V, C), (V,)
+        ce_alone, best = self._chosen()
         ce, q = CANDIDATES[best]
         return Choice(
             ce=ce,
@@ -126,12 +127,28 @@ class Validation:
             events=n,
         )
 
+    def _chosen(self) -> tuple[int, int]:
+        """The blend that did best without the value head, and with it."""
+        n = min(self._noted, self._size)
+        if self._best is None and n:
+            gains = self._gains[:n]
+            ce_alone = _best(gains, np.full(n, 1.0 / n), WITHOUT_Q, WITHOUT_Q[0], CHOICE_ERRORS)
+            ce, _ = CANDIDATES[ce_alone]
+            with_q = [c for c, (other, _) in enumerate(CANDIDATES) if other == ce]
+            self._best = ce_alone, _best(gains, self._worth(n), with_q, ce_alone, Q_ERRORS)
+        return self._best or (0, 0)
+
+    def _worth(self, n: int) -> NDArray[np.float64]:
+        """What each of the events counts for the value head, (n,), summing to 1: its reward, if that is positive."""
+        worth = np.maximum(self._rewards[:n].astype(np.float64), 0.0)
+        return worth / worth.sum() if worth.sum() > 0 else np.full(n, 1.0 / n)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint keeps."""
         n = min(self._noted, self._size)
         return {
             "noted": np.array([self._noted], np.int64),
-            "gains": self._gains[:n].copy(),
+            "gains": self._gains[:n].astype(np.float32),
             "of_popularity": self._of_popularity[:n].copy(),
             "rewards": self._rewards[:n].copy(),
             "spreads": self._spreads[:n].copy(),
@@ -139,7 +156,7 @@ class Validation:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave."""
-        self._noted = int(arrays["noted"][0])
+        self._noted, self._best = int(arrays["noted"][0]), None
         n = len(arrays["rewards"])
         self._gains[:n], self._of_popularity[:n] = arrays["gains"], arrays["of_popularity"]
         self._rewards[:n], self._spreads[:n] = arrays["rewards"], arrays["spreads"]

@@ -11,12 +11,14 @@ from services.console.topics import PATIENCE_SECONDS
 from shared.log.clients import CountedProducer, producer_config
 from shared.log.follow import RecordProcessor, read_to_end
 from shared.log.topics import Topics, ensure_topics
-from shared.model.candidates import HEADS
 from shared.model.serving import SERVING_POINTER, PublishedVersions
 from shared.pb.freshet.v1.events_pb2 import Pointer
 from shared.process.errors import Unusable
 from shared.process.settings import KafkaSettings, load
 from shared.process.terminal import Terminal
+
+# Metrics that begin like this say what share of the score the counts have, and each head.
+SHARE = "score_share_"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +61,12 @@ def list_versions(arguments: argparse.Namespace, terminal: Terminal, environ: Ma
 
 def shares_of_score(metrics: Mapping[str, float]) -> str:
     """What share of the score counts and each head of the network have, and at how many of all events it had one."""
-    if "score_share_mixture" not in metrics:
+    shares = {name.removeprefix(SHARE): share for name, share in sorted(metrics.items()) if name.startswith(SHARE)}
+    if not shares:
         return "-"
-    heads = ", ".join(
-        f"{head} {metrics[f'score_share_{head}']:.0%} ({metrics[f'events_share_{head}']:.0%})" for head in HEADS
-    )
-    return f"counts {metrics['score_share_mixture']:.0%}, {heads}"
+    counts = shares.pop("mixture")
+    heads = [f"{head} {share:.0%} ({metrics[f'events_share_{head}']:.0%})" for head, share in shares.items()]
+    return ", ".join([f"counts {counts:.0%}", *heads])
 
 
 def pin(arguments: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.console.__main__ import parse
+from services.console.models import shares_of_score
 from services.embedded.variables import refuse_unknown, refuse_wrong
 from shared.process.errors import Unusable
 from shared.process.terminal import Terminal
@@ -66,3 +67,10 @@ def test_a_name_is_compared_without_what_all_names_begin_with(name: str, hint: s
 def test_names_of_others_and_of_the_tests_pass() -> None:
     refuse_unknown({"PATH": "/bin", "FRESHET_TEST_KAFKA": "/kafka", "freshet_trainer_batch": "16"})
     refuse_unknown({"FRESHET_TEST_DATA": "/data"})
+
+
+def test_a_version_says_what_share_of_the_score_its_network_has() -> None:
+    metrics = {"score_share_q": 0.05, "events_share_q": 0.1, "score_share_mixture": 0.75}
+    metrics |= {"score_share_ce": 0.2, "events_share_ce": 0.9, "validation_ndcg_at_10": 0.1}
+    assert shares_of_score(metrics) == "counts 75%, ce 20% (90%), q 5% (10%)"
+    assert shares_of_score({"validation_ndcg_at_10": 0.1}) == "-", "it has none"

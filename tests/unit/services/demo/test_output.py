@@ -99,18 +99,22 @@ def test_the_rate_is_of_the_last_seconds() -> None:
     assert rate.at(20.0, 100) == 0.0
 
 
-def version(events_learned: int, ndcg: float = math.nan, popularity: float = math.nan) -> events.ModelVersion:
+def version(
+    events_learned: int, ndcg: float = math.nan, popularity: float = math.nan, of_counts: float = math.nan
+) -> events.ModelVersion:
     made = events.ModelVersion(version_id=f"{events_learned:012}-1a2b3c4d", applied_events=events_learned)
     if not math.isnan(ndcg):
         made.metrics.update({"validation_ndcg_at_10": ndcg, "validation_ndcg_at_10_popularity": popularity})
+    if not math.isnan(of_counts):
+        made.metrics["score_share_mixture"] = of_counts
     return made
 
 
 def test_versions_are_listed_with_what_they_learned() -> None:
-    head, first, second = progress.of_versions([version(1000), version(2000, 0.1417, 0.0712)])
-    assert head.split() == ["version", "learned", "from", "NDCG@10", "popularity"]
-    assert first.split() == ["000000001000-1a2b3c4d", "1,000", "events", "-", "-"]
-    assert second.split() == ["000000002000-1a2b3c4d", "2,000", "events", "0.142", "0.071"]
+    head, first, second = progress.of_versions([version(1000), version(2000, 0.1417, 0.0712, of_counts=0.75)])
+    assert head.split() == ["version", "learned", "from", "NDCG@10", "popularity", "network"]
+    assert first.split() == ["000000001000-1a2b3c4d", "1,000", "events", "-", "-", "-"]
+    assert second.split() == ["000000002000-1a2b3c4d", "2,000", "events", "0.142", "0.071", "25%"]
     many = progress.of_versions([version(n) for n in range(1, 101)])
     assert [line.split()[1] for line in many[1:]] == ["1", "26", "51", "75", "100"], "the first and the last among them"
     assert all(len(line) <= 80 for line in many)

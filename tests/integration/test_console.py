@@ -34,6 +34,9 @@ def announce(kafka: KafkaSettings, *version_ids: str) -> None:
     for n, version_id in enumerate(version_ids, start=1):
         version = ModelVersion(version_id=version_id, applied_events=n * 1000, steps=n, products=9, created_ms=n)
         version.metrics["validation_ndcg_at_10"] = n / 10
+        if n > 1:
+            shares = {"score_share_mixture": 0.55, "score_share_ce": 0.4, "score_share_q": 0.05}
+            version.metrics.update(shares | {"events_share_ce": 0.9, "events_share_q": 0.1})
         producer.send(Topics.of(kafka).models, key=f"version/{version_id}".encode(), value=version.SerializeToString())
     producer.flush(30)
 
@@ -67,7 +70,9 @@ def test_versions_are_listed_newest_first(kafka: KafkaSettings) -> None:
     announce(kafka, "v1", "v2")
     lines = run(models.list_versions, kafka).splitlines()
     assert [line.split()[0] for line in lines] == ["version", "v2", "v1"]
-    assert lines[1].split()[-4:] == ["2,000", "2", "9", "0.2000"]
+    assert lines[1].split()[3:7] == ["2,000", "2", "9", "0.2000"]
+    assert lines[1].endswith("0.2000  counts 55%, ce 40% (90%), q 5% (10%)")
+    assert lines[2].endswith("0.1000  -")
 
 
 def test_a_version_is_pinned_shown_and_let_go(kafka: KafkaSettings) -> None:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from shared.evaluation.contest import KS, JudgedEvents
+from shared.evaluation.contest import KS, Answers, JudgedEvents
 from shared.evaluation.figures import (
+    Difference,
     Means,
     Questions,
     decile_shares,
@@ -142,6 +143,21 @@ def test_figures_of_a_run() -> None:
     assert figures.slices["new users"]["a"]["hr@10"].mean == pytest.approx(1 / 2)
     assert figures.slices["lapsed users"]["a"]["hr@10"].mean == 0.0, "bob, who had two events long ago"
     assert sum(figures.consumed) == pytest.approx(1.0)
+
+
+def test_what_the_network_adds_is_the_policy_beside_itself_without() -> None:
+    record = recorded()
+    a, b = [record.answers("a")], [record.answers("b")]
+
+    def network(answers: dict[str, list[Answers]]) -> Difference | None:
+        return figures_of(record, answers, baselines=["other"], promoted=[], seed=3, draws=50).network
+
+    added = network({"other": a, "mixture": a, "freshet": b})
+    assert added is not None
+    assert added.mean == pytest.approx((1 / 2 + 1 / math.log2(3)) / 3 - 1 / 3)
+    assert added.low <= added.mean <= added.high
+    assert network({"other": a, "freshet": b}) is None
+    assert network({"mixture": a, "other": b}) is None
 
 
 def test_the_mean_over_runs_with_other_seeds() -> None:

@@ -20,15 +20,16 @@ from services.trainer.learner import Learner, LearnerSnapshot
 from services.trainer.settings import TrainerSettings
 from shared.log.ordered import ReaderSnapshot
 from shared.log.records import kinds_of
-from shared.model.candidates import FEATURES, HEADS, F, Ranker, Reranked, describe, outputs, rerank
+from shared.model.candidates import FEATURES, HEADS, NONE_RANKED, F, Ranker, Reranked, describe, outputs, rerank
 from shared.model.mixture import context_of, expert_shares, groups
 from shared.model.scoring import Scorer, load_scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1 import events_pb2 as pb
-from shared.policies.freshet.policy import GOLDEN_STEPS, FreshetPolicy
+from shared.policies.freshet.policy import GOLDEN_STEPS, FreshetPolicy, MixturePolicy
 from shared.policies.freshet.validation import UNDECIDED
 from shared.state.histories import Histories, Window
 from shared.state.shop import ShopSettings
+from shared.state.stream import Stream
 from tests.support.states import review, shoppers
 
 FloatArray = NDArray[np.float32]
@@ -380,3 +381,37 @@ def test_guests_count_for_popularity_and_worth_and_for_nothing_else() -> None:
     assert with_counts == counts
     assert np.any(counts["users"])
     assert np.any(counts["pairs"])
+
+
+def test_without_its_network_it_ranks_as_the_mixture_does_and_learns_the_same_weights() -> None:
+    whole = a_learner()
+    without = MixturePolicy(stream := Stream(SHOP), 7)
+    for state in shoppers(600):
+        whole.apply(state)
+        without.learn(stream.apply(state))
+    assert freshet(whole).dqn.steps > 0
+    assert without.dqn.steps == 0
+    assert np.array_equal(without.mixture, freshet(whole).mixture)
+    assert without.gauges().shares == {"mixture": 1.0, "ce": 0.0, "q": 0.0}
+    assert without.gauges().weighted == {"ce": 0.0, "q": 0.0}
+    window = stream.histories.window(0)
+    values = served_scores(without, window, stream.known)
+    assert rerank(without.ranker, stream.known, window, without.mixture, values) == NONE_RANKED
+
+
+def test_a_version_says_what_share_of_the_score_each_head_had_and_at_how_many_events() -> None:
+    learner = a_learner(holdout_size=200)
+    for state in shoppers(600):
+        learner.apply(state)
+    policy = freshet(learner)
+    events = policy.stream.assembler.serial
+    assert policy.gauges().weighted["ce"] <= 1.0
+    policy.choice = replace(policy.choice, ce=0.5, q=0.25, shares=(0.6, 0.3, 0.1))
+    before = policy.gauges().weighted
+    learner.apply(next(iter(shoppers(1))))
+    after = policy.gauges().weighted
+    assert after["q"] == pytest.approx((before["q"] * events + 1) / (events + 1), abs=2e-3)
+    metrics = learner.policy.learned().metrics
+    assert metrics["events_share_q"] == after["q"]
+    shares = [metrics[f"score_share_{part}"] for part in ("mixture", "ce", "q")]
+    assert sum(shares) == pytest.approx(1.0)

@@ -48,6 +48,7 @@ def run(settings: BenchSettings) -> list[Figure]:
     """Events a second of CPU time at 1,000 and 10,000 products, and gradient steps a second."""
     torch.set_num_threads(1)  # as the trainer's default
     torch.use_deterministic_algorithms(mode=True)  # likewise
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         figures = [_carried(products, wanted, settings) for products, wanted in WANTED_RATES.items()]
         return [*figures, _steps(settings)]
@@ -195,19 +196,23 @@ def _bare(steps: int) -> Callable[[], float]:
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    candidates, following = (drawn(s.batch, 1 + s.negatives, F) for _ in range(2))
+    shape = s.batch, 1 + s.negatives
+    candidates, following = (drawn(s.batch * (1 + s.negatives), F) for _ in range(2))
     reward, discount, nothing = drawn(s.batch), torch.full((s.batch,), s.discount), torch.zeros(s.batch)
     first = torch.zeros(s.batch, dtype=torch.long)
 
     def step() -> None:
-        outputs = network(candidates)
-        q = outputs[..., Q]
+        of_each = network(candidates).unflatten(1, shape)
+        q = of_each[Q]
         with torch.no_grad():
-            q_now, q_next = target(candidates)[..., Q], target(following)[..., Q]
-            wanted = td_targets(reward, discount, network(following)[..., Q], q_next)
+            q_now, q_next, q_online = (
+                of(read, first=Q).view(shape)
+                for of, read in ((target, candidates), (target, following), (network, following))
+            )
+            wanted = td_targets(reward, discount, q_online, q_next)
             unchanged = td_targets(nothing, discount, q, q_now)
         away = functional.smooth_l1_loss(q[:, 1:], unchanged[:, None].expand_as(q[:, 1:]))
-        loss = functional.cross_entropy(outputs[..., CE], first)
+        loss = functional.cross_entropy(of_each[CE], first)
         loss = loss + s.td_weight * (functional.smooth_l1_loss(q[:, 0], wanted) + away)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

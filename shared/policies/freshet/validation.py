@@ -6,7 +6,6 @@ Progressive validation (Blum, Kalai & Langford, COLT 1999): nothing need be held
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model.single_experts import blend_gains
+from shared.numeric.compiled import ReadOnlyMatrix, ReadOnlyVector, compiled
 
 # Candidates for the weights of the cross-entropy head's logit and of Q; the log of the mixture has weight 1. The
 # smallest first, the least of Q before others.
@@ -132,9 +132,9 @@ class Validation:
         n = min(self._noted, self._size)
         if self._best is None and n:
             gains = self._gains[:n]
-            ce_alone = _best(gains, np.full(n, 1.0 / n), WITHOUT_Q, WITHOUT_Q[0], CHOICE_ERRORS)
+            ce_alone = _best(gains, np.full(n, 1.0 / n), np.array(WITHOUT_Q), WITHOUT_Q[0], CHOICE_ERRORS)
             ce, _ = CANDIDATES[ce_alone]
-            with_q = [c for c, (other, _) in enumerate(CANDIDATES) if other == ce]
+            with_q = np.array([c for c, (other, _) in enumerate(CANDIDATES) if other == ce])
             self._best = ce_alone, _best(gains, self._worth(n), with_q, ce_alone, Q_ERRORS)
         return self._best or (0, 0)
 
@@ -175,8 +175,13 @@ def shares_of(spreads: NDArray[np.float64], ce: float, q: float) -> tuple[float,
     return float(mixture), float(of_ce), float(of_q)
 
 
+@compiled
 def _best(
-    gains: NDArray[np.float64], worth: NDArray[np.float64], among: Sequence[int], first: int, errors: float
+    gains: ReadOnlyMatrix[np.float64],
+    worth: ReadOnlyVector[np.float64],
+    among: ReadOnlyVector[np.int64],
+    first: int,
+    errors: float,
 ) -> int:
     """The blend with the highest gain, weighted by worth, if it stands out from the first by so many standard errors of
     the paired difference; else the first.
@@ -188,7 +193,14 @@ def _best(
     """
     if len(worth) < LEAST_EVENTS:
         return first
-    best = among[int((worth @ gains[:, among]).argmax())]  # the first of equals
-    differences = worth * (gains[:, best] - gains[:, first])  # (V,)
-    error = float(np.sqrt((differences**2).sum()))
-    return best if differences.sum() > errors * error else first
+    sums = np.zeros(len(among))
+    for event in range(len(worth)):
+        for n in range(len(among)):
+            sums[n] += worth[event] * gains[event, among[n]]
+    best = among[sums.argmax()]  # the first of equals
+    gained, squared = 0.0, 0.0
+    for event in range(len(worth)):
+        difference = worth[event] * (gains[event, best] - gains[event, first])
+        gained += difference
+        squared += difference * difference
+    return int(best) if gained > errors * np.sqrt(squared) else first

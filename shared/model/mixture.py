@@ -15,6 +15,7 @@ Pure. The loops are compiled.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +79,7 @@ def context_of(length: int, since_ms: int) -> int:
     """
     if not length:
         return 0
-    of_length = sum(length > most for most in LENGTHS)
-    return 1 + of_length * (len(PAUSES_MS) + 1) + sum(since_ms >= less for less in PAUSES_MS)
+    return 1 + bisect_left(LENGTHS, length) * (len(PAUSES_MS) + 1) + bisect_right(PAUSES_MS, since_ms)
 
 
 def default_weights() -> FloatArray:

@@ -26,7 +26,8 @@ class TorchActionNetwork(nn.Module):
 
     def forward(self, features: Tensor, first: int = 0) -> Tensor:
         """(N, F) → (2, N) by `HEADS`, or of these from `first` on alone."""
-        layer = {name: parameter[first:] for name, parameter in self.named_parameters()}
+        # Not by `named_parameters`, which takes as long as a small product of matrices.
+        layer = {name: parameter[first:] for name, parameter in self._parameters.items() if parameter is not None}
         x = features.expand(len(HEADS) - first, *features.shape)  # (2, N, F)
         for name in ("first", "second"):
             x = functional.silu(torch.baddbmm(layer[f"b_{name}"][:, None], x, layer[f"w_{name}"].mT))

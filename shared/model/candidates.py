@@ -216,6 +216,8 @@ def _members(
                 out[h, k] += factors[h] * t.popular[h, rows[k]]
             if weights[h] > 0.0:
                 mixture[k] += out[h, k]
+    for k in range(len(rows)):
+        mixture[k] = max(mixture[k], np.float32(LEAST / max(1, size)))  # as `mix` has it where popularity has no weight
     if not len(view.products):
         return
     following, together = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
@@ -270,7 +272,7 @@ def _beside_best(values: ReadOnlyVector[np.float32], out: Vector[np.float32]) ->
 def _log_popularity(t: TallyArrays, row: int, size: int) -> float:
     """Log of how many times as popular as the mean a product is at the longest half-life, none below log(1/20)."""
     total = total_of(t, _LONGEST)
-    beside_mean = t.popular[_LONGEST, row] / total * size if row < size and total > 0.0 else 0.0
+    beside_mean = t.popular[_LONGEST, row] / total * size if 0 <= row < size and total > 0.0 else 0.0
     return float(math.log(beside_mean + 0.05))
 
 

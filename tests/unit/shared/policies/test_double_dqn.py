@@ -84,6 +84,24 @@ def test_what_follows_is_valued_by_the_candidates_of_the_next_step() -> None:
     assert after_all == pytest.approx([1.0, 1.5], abs=0.15)
 
 
+def test_the_online_network_picks_the_next_action_and_the_target_network_values_it() -> None:
+    dqn, batch = a_dqn(td_loss="squared"), a_batch(0.0, discount=0.5)
+    online, target = (dqn._values(net, torch.from_numpy(batch.next_candidates)) for net in (dqn.network, dqn.target))
+    assert torch.equal(online, target)
+    with torch.no_grad():  # the two disagree on which candidate is best
+        dqn.network.w_last[Q].normal_(generator=torch.Generator().manual_seed(3))
+        dqn.target.w_last[Q].normal_(generator=torch.Generator().manual_seed(4))
+        online, target = (
+            dqn._values(net, torch.from_numpy(batch.next_candidates)) for net in (dqn.network, dqn.target)
+        )
+        now = dqn._values(dqn.network, torch.from_numpy(batch.candidates))[:, 0]
+    expected = 0.5 * target.gather(1, online.argmax(dim=1, keepdim=True))[:, 0]
+    other = 0.5 * target.amax(dim=1)
+    report = dqn.step(batch)
+    assert report.td_loss == pytest.approx(float(((now - expected) ** 2).mean()), rel=1e-5)
+    assert report.td_loss != pytest.approx(float(((now - other) ** 2).mean()), rel=1e-2)
+
+
 def gradient_of(batch: Batch, head: int) -> float:
     """How far one step that has learned nothing yet moves a head's own weights and bias."""
     dqn = a_dqn()

@@ -19,7 +19,7 @@ class FreshetSettings(BaseModel):
     hidden: int = Field(default=32, ge=1, le=1024, description="units of each hidden layer of the action network")
     batch: int = Field(default=128, ge=1, le=65536, description="transitions per gradient step")
     negatives: int = Field(
-        default=15, ge=1, le=63, description="candidates that the mixture draws beside each action, as negatives"
+        default=7, ge=1, le=63, description="candidates that the mixture draws beside each action, as negatives"
     )
     transitions_per_step: int = Field(
         default=8,

@@ -74,8 +74,8 @@ class DoubleDQN:
 
         q = of_each[Q]  # (B, S)
         with torch.no_grad():
-            q_now = self._values(self.target, candidates)
-            q_next_online, q_next = (self._values(network, following) for network in (self.network, self.target))
+            q_now, q_next = self._values(self.target, torch.cat([candidates, following])).chunk(2)
+            q_next_online = self._values(self.network, following)
             target = td_targets(reward, discount, q_next_online, q_next)  # (B,)
             unchanged = td_targets(torch.zeros_like(reward), torch.full_like(reward, s.discount), q, q_now)
         measure = functional.smooth_l1_loss if s.td_loss == "huber" else functional.mse_loss

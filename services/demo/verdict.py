@@ -26,8 +26,8 @@ def lines(figures: Figures, recent_events: int, *, unlearned: float = 0.0) -> li
     account = [
         f"  Before each event was learned, every policy ranked the whole catalogue:\n"
         f"  {judged:,.0f} events judged, {by_version:,.0f} of them ({by_version / judged:.0%}) by a learned version.",
-        "  The others came before the first version, or from users without a history;",
-        "  counts alone answer these. So compare the policies by the first row.",
+        "  The others came before the first version, where counts alone answer, or from",
+        "  users without a history. So compare the policies by the first row.",
         f"  {unknown:,.0f} were of a product not known before: a miss for each.",
         f"  Left out are {masked:,.0f} events on products that their users had reviewed already.",
         *_others(figures),

@@ -58,7 +58,7 @@ def write_version(
                 "rows": golden.rows,
                 "scores": golden.scores,
             }
-            | ({} if candidates is None else {"candidates": candidates.features, "said": candidates.said})
+            | ({} if candidates is None else {"candidates": candidates.features, "outputs": candidates.outputs})
         ),
         "products.txt": "".join(f"{product}\n" for product in parts.products).encode(),
     }
@@ -164,7 +164,7 @@ def read_version(
     if has_network:
         _check(folder.name, network, ActionNetwork.shapes(manifest.hidden), np.float32)
         of_golden = golden["candidates"].shape[-1] if "candidates" in golden else 0
-        _check(folder.name, golden, {"candidates": (F, of_golden), "said": (len(HEADS), of_golden)}, np.float32)
+        _check(folder.name, golden, {"candidates": (F, of_golden), "outputs": (len(HEADS), of_golden)}, np.float32)
     if manifest.experts and not (tensors[MIXTURE] >= 0.0).all():
         raise BadEvent("shape", f"{folder.name}: {MIXTURE} holds weights below 0")
     g = golden["lengths"].size if "lengths" in golden else 0
@@ -188,7 +188,7 @@ def read_version(
         mixture=tensors[MIXTURE] if manifest.experts else None,
         network=ActionNetwork(**{name: network[name] for name in ActionNetwork._fields}) if has_network else None,
     )
-    candidates = GoldenCandidates(golden["candidates"], golden["said"]) if has_network else None
+    candidates = GoldenCandidates(golden["candidates"], golden["outputs"]) if has_network else None
     window = Window(golden["products"], golden["features"], golden["lengths"])
     return manifest, parts, Golden(window, golden["rows"], golden["scores"]), candidates
 

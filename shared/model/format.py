@@ -151,4 +151,4 @@ class GoldenCandidates:
     """Features of a few candidates with what the learner's own engine says of them."""
 
     features: NDArray[np.float32]  # (F, K)
-    said: NDArray[np.float32]  # (2, K) by `HEADS`
+    outputs: NDArray[np.float32]  # (2, K) by `HEADS`

@@ -221,11 +221,11 @@ class Scorer:
         return queries
 
     def _check_network(self, network: ActionNetwork, golden: GoldenCandidates | None) -> None:
-        if golden is None or not golden.said.size:
+        if golden is None or not golden.outputs.size:
             return
-        said = outputs(network, np.ascontiguousarray(golden.features))
-        if not np.allclose(said, golden.said, rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
-            worst = float(np.abs(said - golden.said).max())
+        computed = outputs(network, np.ascontiguousarray(golden.features))
+        if not np.allclose(computed, golden.outputs, rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE):
+            worst = float(np.abs(computed - golden.outputs).max())
             raise BadEvent("golden", f"{self.manifest.version_id}: the action network is off by {worst:g}")
 
     def _check(self, golden: Golden, rows: NDArray[np.int64]) -> None:

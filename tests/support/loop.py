@@ -12,7 +12,7 @@ from tests.support.processes import Service, kafka_environment, running
 
 # A learner that is small and quick, and publishes often.
 SMALL = {
-    "FRESHET_TRAINER_DIMENSION": "8",
+    "FRESHET_TRAINER_HIDDEN": "8",
     "FRESHET_TRAINER_BATCH": "16",
     "FRESHET_TRAINER_CHECKPOINT_EVENTS": "250",
     "FRESHET_TRAINER_PUBLISH_EVENTS": "500",

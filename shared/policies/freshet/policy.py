@@ -147,9 +147,9 @@ class FreshetPolicy:
             return
         context, serial = context_at(window), stream.assembler.serial
         if self.dqn.steps and serial % self.settings.holdout_every == 0:
-            said = outputs(self._compiled(), candidates.features)
+            heads = outputs(self._compiled(), candidates.features)
             shares = known.shares()
-            self.validation.note(candidates.mixture, said, self._looked.place, shares, row, state.reward, masked)
+            self.validation.note(candidates.mixture, heads, self._looked.place, shares, row, state.reward, masked)
             self._choice = None
         if serial % (1 + products // BLENDED_PRODUCTS) == 0:
             weights = self.weights.mixed(context).astype(np.float32)
@@ -329,8 +329,8 @@ def _golden(policy: FreshetPolicy) -> GoldenCandidates:
     """What the learner's own engine says of the candidates of the newest steps."""
     features = policy.buffer.newest(GOLDEN_STEPS).reshape(-1, F)  # (K, F)
     with torch.no_grad():
-        said = policy.dqn.network(torch.from_numpy(features).to(policy.dqn.device)).cpu().numpy()
-    return GoldenCandidates(np.ascontiguousarray(features.T), np.ascontiguousarray(said))
+        heads = policy.dqn.network(torch.from_numpy(features).to(policy.dqn.device)).cpu().numpy()
+    return GoldenCandidates(np.ascontiguousarray(features.T), np.ascontiguousarray(heads))
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

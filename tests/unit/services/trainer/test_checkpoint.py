@@ -122,7 +122,7 @@ def test_a_checkpoint_shares_with_the_one_before_what_did_not_change(tmp_path: P
     assert sorted(packs(newer)) == ["blocks-000000000600", "blocks-000000000610"]
     assert packs(older)["blocks-000000000600"] == packs(newer)["blocks-000000000600"], "one file"
     whole, changes = ((newer / f"blocks-{events:012d}").stat().st_size for events in (600, 610))
-    assert changes < whole / 2
+    assert changes < 0.6 * whole, "a few of the many blocks of so small a learner, and what every event changes"
 
 
 def test_a_learner_restored_from_many_checkpoints_packs_is_the_same_bit_for_bit(tmp_path: Path) -> None:

@@ -133,10 +133,11 @@ SPOILERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         lambda f: retouch(f, "golden.safetensors", tensor_of("candidates", lambda a: a[1:])),
     ),
     "golden candidates of which nothing is told": (
-        "shape", "said is (2, 3)", lambda f: retouch(f, "golden.safetensors", tensor_of("said", lambda a: a[:, :3]))
+        "shape", "outputs is (2, 3)",
+        lambda f: retouch(f, "golden.safetensors", tensor_of("outputs", lambda a: a[:, :3])),
     ),
     "golden numbers that are none": (
-        "not_finite", "said", lambda f: retouch(f, "golden.safetensors", tensor_of("said", with_nan))
+        "not_finite", "outputs", lambda f: retouch(f, "golden.safetensors", tensor_of("outputs", with_nan))
     ),
 }  # fmt: skip
 
@@ -166,7 +167,7 @@ def test_a_network_that_is_not_the_learners_never_serves(folder: Path) -> None:
 
 
 def test_golden_candidates_that_are_off_are_told_by_how_much(folder: Path) -> None:
-    retouch(folder, "golden.safetensors", tensor_of("said", lambda a: a + np.float32(0.5)))
+    retouch(folder, "golden.safetensors", tensor_of("outputs", lambda a: a + np.float32(0.5)))
     with pytest.raises(BadEvent, match=r"v1: the action network is off by 0\.5") as refused:
         scorer_of(folder)
     assert refused.value.reason == "golden"
@@ -174,7 +175,7 @@ def test_golden_candidates_that_are_off_are_told_by_how_much(folder: Path) -> No
 
 def test_nothing_needs_to_be_golden_before_anything_was_learned(folder: Path) -> None:
     def emptied(tensors: dict[str, np.ndarray]) -> None:
-        for name in ("candidates", "said"):
+        for name in ("candidates", "outputs"):
             tensors[name] = np.ascontiguousarray(tensors[name][:, :0])
 
     retouch(folder, "golden.safetensors", emptied)
@@ -185,5 +186,5 @@ def test_golden_outputs_are_reproduced(original: Path) -> None:
     _, parts, _, candidates = read_version(original)
     assert parts.network is not None
     assert candidates is not None
-    assert np.ptp(candidates.said, axis=1).min() > 0.1
-    assert outputs(parts.network, candidates.features) == pytest.approx(candidates.said, abs=1e-5)
+    assert np.ptp(candidates.outputs, axis=1).min() > 0.1
+    assert outputs(parts.network, candidates.features) == pytest.approx(candidates.outputs, abs=1e-5)

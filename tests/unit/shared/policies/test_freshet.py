@@ -201,8 +201,8 @@ def test_serving_says_of_the_newest_candidates_what_the_learner_does() -> None:
     assert golden is not None
     assert network is not None
     assert golden.features.shape == (F, GOLDEN_STEPS * (1 + learner.settings.negatives))
-    assert np.ptp(golden.said, axis=1).min() > 0.01, "it has learned something"
-    assert outputs(network, golden.features) == pytest.approx(golden.said, abs=1e-5)
+    assert np.ptp(golden.outputs, axis=1).min() > 0.01, "it has learned something"
+    assert outputs(network, golden.features) == pytest.approx(golden.outputs, abs=1e-5)
 
 
 def test_what_an_event_says_shapes_the_state_after_it_and_never_the_state_it_is_judged_from() -> None:

@@ -24,7 +24,7 @@ class FreshetSettings(BaseModel):
     transitions_per_step: int = Field(
         default=8,
         ge=1,
-        description="new transitions per gradient step at first; every event of a known user or newcomer makes one",
+        description="new transitions per gradient step at first; every event of a user makes one",
     )
     most_transitions_per_step: int = Field(
         default=8,

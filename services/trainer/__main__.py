@@ -18,7 +18,7 @@ from services.trainer.loop import Trainer
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.settings import TrainerSettings
 from shared.log.topics import Topics, ensure_topics, wait_for_identity
-from shared.policies.freshet.devices import device_of
+from shared.policies.freshet.network import device_of
 from shared.process import folders
 from shared.process.run import run_service
 from shared.process.settings import KafkaSettings, load

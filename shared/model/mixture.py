@@ -207,6 +207,15 @@ def _divisor(total: int, of_all: int, products: int) -> float:
 
 
 @compiled
+def relation_divisors(t: TallyArrays, row: int, size: int) -> tuple[float, float]:
+    """What a product's pairs are divided by: of what followed it, and of what came near it."""
+    return (
+        _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size),
+        _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size),
+    )
+
+
+@compiled
 def popular_factors(
     t: TallyArrays, weights: ReadOnlyVector[np.float32], size: int
 ) -> tuple[NDArray[np.float32], np.float32]:
@@ -243,8 +252,8 @@ def _relate(
     t: TallyArrays, product: int, following: float, together: float, size: int, out: Vector[np.float32]
 ) -> None:
     """Add what followed a product, and what came near it."""
-    a = np.float32(following / _divisor(t.products[product, NEXT_TOTAL], t.pair_totals[0], size))
-    b = np.float32(together / _divisor(t.products[product, TOGETHER_TOTAL], t.pair_totals[1], size))
+    by_next, by_together = relation_divisors(t, product, size)
+    a, b = np.float32(following / by_next), np.float32(together / by_together)
     added = np.empty(SLOTS)
     for q in range(partitions_of(t)):
         start, in_use, slots = room_of(t.products[product, NEIGHBOURS + q])
@@ -341,21 +350,12 @@ def _of_product(t: TallyArrays, rings: Rings, view: View, product: int, size: in
             continue
         following, together = _beside(t, row, product)
         at = POPULARITY + lag
-        out[at] = following / _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size)
-        out[at + LAGS] = together / _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size)
+        by_next, by_together = relation_divisors(t, row, size)
+        out[at], out[at + LAGS] = following / by_next, together / by_together
         out[at + 2 * LAGS] = 1.0 if row == product else 0.0
     if len(view.products):
         only = np.array([product])
         out[SESSIONS] = heard(t, rings, view, only, places_of(only))[0]
-
-
-@compiled
-def relation_divisors(t: TallyArrays, row: int, size: int) -> tuple[float, float]:
-    """What a product's pairs are divided by: of what followed it, and of what came near it."""
-    return (
-        _divisor(t.products[row, NEXT_TOTAL], t.pair_totals[0], size),
-        _divisor(t.products[row, TOGETHER_TOTAL], t.pair_totals[1], size),
-    )
 
 
 @compiled

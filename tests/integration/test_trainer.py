@@ -23,7 +23,7 @@ from shared.model.scoring import load_scorer
 from shared.model.served import served_scores
 from shared.pb.freshet.v1.events_pb2 import ModelVersion
 from shared.policies.contract import StepReport
-from shared.policies.freshet.devices import devices
+from shared.policies.freshet.network import devices
 from shared.process.settings import KafkaSettings, load
 from shared.state.histories import EVENT_FEATURES, Window
 from shared.state.shop import ShopSettings

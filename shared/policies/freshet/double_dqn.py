@@ -12,8 +12,7 @@ from torch.nn import functional
 from shared.model.candidates import HEADS
 from shared.numeric.arrays import with_prefix, without_prefix
 from shared.policies.contract import StepReport
-from shared.policies.freshet.devices import device_of
-from shared.policies.freshet.network import TorchActionNetwork
+from shared.policies.freshet.network import TorchActionNetwork, device_of
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
 
@@ -44,11 +43,11 @@ class DoubleDQN:
     2022, eq. 5).
     """
 
-    def __init__(self, settings: FreshetSettings, generator: torch.Generator) -> None:
+    def __init__(self, settings: FreshetSettings, seed: int) -> None:
         self.settings = settings
         self.device = device_of(settings.device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
+            torch.manual_seed(seed)
             self.network = TorchActionNetwork(settings.hidden).to(self.device)
         self.target = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.AdamW(

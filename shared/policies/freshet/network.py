@@ -1,4 +1,7 @@
-"""The action network as torch trains it; `shared.model.candidates` says what it reads, and serves it."""
+"""The action network as torch trains it; `shared.model.candidates` says what it reads, and serves it.
+
+Steps are computed by the processor, or by an accelerator that torch finds here.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.model.candidates import HEADS, ActionNetwork, F
+from shared.process.errors import Unusable
+
+# Accelerators add up in another order than the processor. After the same steps, what the network says of a candidate
+# may differ by this, as much as inference allows between the learner's engine and its own.
+TOLERANCE = 1e-3
 
 
 class TorchActionNetwork(nn.Module):
@@ -41,3 +49,24 @@ class TorchActionNetwork(nn.Module):
             return tensor.detach().to("cpu", torch.float32).numpy().copy()
 
         return ActionNetwork(**{name: array(parameter) for name, parameter in self.named_parameters()})
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name, as FRESHET_TRAINER_DEVICE gives it.
+
+    Raises:
+        Unusable: torch finds no such device here.
+    """
+    there = devices()
+    if name not in there and f"{name}:0" not in there:
+        raise Unusable(
+            f"FRESHET_TRAINER_DEVICE={name}: torch {torch.__version__} finds no such device here, only "
+            f"{', '.join(there)}; choose one of these, or install a torch that is built for the accelerator"
+        )
+    return torch.device(name)
+
+
+def devices() -> list[str]:
+    """The devices that torch finds here, the processor first."""
+    of_cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu", *of_cuda, *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -33,7 +33,7 @@ from shared.policies.contract import (
     nothing_to_add,
 )
 from shared.policies.freshet.double_dqn import DoubleDQN
-from shared.policies.freshet.replay_buffer import ReplayBuffer, Step
+from shared.policies.freshet.replay_buffer import ReplayBuffer, TrajectoryStep
 from shared.policies.freshet.settings import FreshetSettings, steps_after
 from shared.policies.freshet.validation import UNDECIDED, Choice, Validation
 from shared.policies.freshet.vectors import product_vectors
@@ -76,7 +76,7 @@ class FreshetPolicy:
         self.weights = ExpertWeights()
         self.validation = Validation(self.settings.holdout_size)
         self._choice: Choice | None = UNDECIDED  # None: another was not asked for since the newest event that validated
-        self.dqn = DoubleDQN(self.settings, torch.Generator().manual_seed(seed))
+        self.dqn = DoubleDQN(self.settings, seed)
         self.behind = False  # events come faster than they are learned from: most steps are left out
         self.skipped = 0  # steps left out so far
         self._network = self.dqn.network.compiled()
@@ -181,7 +181,7 @@ class FreshetPolicy:
             return None
         return self.dqn.step(self.buffer.sample(s.batch, self.rng))
 
-    def _step_of(self, serial: int, looked: Looked, reward: float, *, chosen: bool) -> Step:
+    def _step_of(self, serial: int, looked: Looked, reward: float, *, chosen: bool) -> TrajectoryStep:
         """Keep the action, and negatives that the mixture draws from the other candidates."""
         features, mass = looked.candidates.features, looked.candidates.mixture.astype(np.float64)  # (F, K), (K,)
         negatives, has_action = self.settings.negatives, looked.place >= 0
@@ -192,13 +192,13 @@ class FreshetPolicy:
         drawn = np.minimum(drawn, len(mass) - 1)
         if has_action:
             drawn[0] = looked.place
-        return Step(serial, features.take(drawn, axis=1).T, has_action, chosen, reward)
+        return TrajectoryStep(serial, features.take(drawn, axis=1).T, has_action, chosen, reward)
 
     def _head_weights(self) -> tuple[float, float]:
         """As `choice` has them."""
         return self.validation.weights() if self._choice is None else (self._choice.ce, self._choice.q)
 
-    def _weighted_shares(self) -> dict[str, float]:
+    def weighted_shares(self) -> dict[str, float]:
         """Of all events that were looked at, the share at which each head had a weight."""
         events = max(1, int(self._weighted[0]))
         return {head: int(count) / events for head, count in zip(HEADS, self._weighted[1:], strict=True)}
@@ -224,7 +224,7 @@ class FreshetPolicy:
             mixture=self.weights.shares(),
             heads={"ce": self.choice.ce, "q": self.choice.q},
             shares=dict(zip(("mixture", *HEADS), self.choice.shares, strict=True)),
-            weighted=self._weighted_shares(),
+            weighted=self.weighted_shares(),
             validated=self.choice.events,
         )
 
@@ -316,7 +316,7 @@ def learned_of(policy: FreshetPolicy) -> Learned:
             "score_share_mixture": of_mixture,
             "score_share_ce": of_ce,
             "score_share_q": of_q,
-            **{f"events_share_{head}": share for head, share in policy.gauges().weighted.items()},
+            **{f"events_share_{head}": share for head, share in policy.weighted_shares().items()},
         },
         steps=policy.dqn.steps,
         skipped=policy.skipped,

@@ -13,7 +13,7 @@ from shared.model.candidates import F
 NOWHERE = -1
 
 
-class Step(NamedTuple):
+class TrajectoryStep(NamedTuple):
     """One event of a trajectory: the candidates that its user's state had, the action among them, and the reward."""
 
     serial: int  # of the transition, counted from 0 over the whole lineage
@@ -56,7 +56,7 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    def add(self, step: Step) -> None:
+    def add(self, step: TrajectoryStep) -> None:
         """Put one step in the oldest one's place."""
         slot = self.added % self.capacity
         self._numbers.pop(int(self._serials[slot]), None)

@@ -25,7 +25,6 @@ _BLENDS: NDArray[np.float32] = np.array([(1.0, ce, q) for ce, q in CANDIDATES], 
 _ALONE: NDArray[np.float32] = np.ones((1, 1), np.float32)
 _NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
 WITHOUT_Q = [c for c, (_, q) in enumerate(CANDIDATES) if q == 0.0]
-K = 10
 
 # The choice head is served when it beats the mixture by so many standard errors of the paired difference in NDCG@10: it
 # was learned to be likelier, so little more is asked of it. Q, which trades places for reward, must stand out.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shared.model.candidates import F, outputs
-from shared.policies.freshet import devices
+from shared.policies.freshet import network
 from shared.policies.freshet.double_dqn import DoubleDQN
 from shared.policies.freshet.replay_buffer import Batch
 from shared.policies.freshet.settings import FreshetSettings
@@ -17,26 +17,26 @@ STEPS, B, S = 300, 16, 8
 
 
 def test_the_processor_is_always_there() -> None:
-    assert devices.devices()[0] == "cpu"
-    assert devices.device_of("cpu") == torch.device("cpu")
+    assert network.devices()[0] == "cpu"
+    assert network.device_of("cpu") == torch.device("cpu")
 
 
 def test_an_absent_accelerator_is_refused_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert [str(devices.device_of(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    assert [str(network.device_of(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
     for absent in ("cuda:2", "mps"):
         words = f"FRESHET_TRAINER_DEVICE={absent}: torch .* finds no such device here, only cpu, cuda:0, cuda:1;"
         with pytest.raises(Unusable, match=words):
-            devices.device_of(absent)
+            network.device_of(absent)
         with pytest.raises(Unusable, match=words):
-            DoubleDQN(FreshetSettings(device=absent), torch.Generator().manual_seed(7))
+            DoubleDQN(FreshetSettings(device=absent), 7)
 
 
 def learned(device: str) -> DoubleDQN:
     """A network after `STEPS` steps on drawn batches."""
     rng = np.random.default_rng(3)
-    dqn = DoubleDQN(FreshetSettings(device=device), torch.Generator().manual_seed(7))
+    dqn = DoubleDQN(FreshetSettings(device=device), 7)
     for _ in range(STEPS):
         candidates, following = rng.normal(0, 0.5, (2, B, S, F)).astype(np.float16)
         reward = candidates[:, 0].sum(axis=1).astype(np.float32) / F
@@ -47,9 +47,9 @@ def learned(device: str) -> DoubleDQN:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_after_the_same_steps_every_device_says_the_same_within_the_tolerance(device: str) -> None:
-    if not any(there.partition(":")[0] == device for there in devices.devices()):
+    if not any(there.partition(":")[0] == device for there in network.devices()):
         pytest.skip(f"torch finds no {device} here")
     features = np.random.default_rng(4).normal(0, 0.5, (F, 200)).astype(np.float32)
     here, there = (outputs(learned(name).network.compiled(), features) for name in ("cpu", device))
     assert np.abs(here).max() > 0.1, "something was learned"
-    assert np.abs(here - there).max() <= devices.TOLERANCE
+    assert np.abs(here - there).max() <= network.TOLERANCE

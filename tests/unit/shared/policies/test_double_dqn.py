@@ -17,7 +17,7 @@ OPTIONS = {"hidden": 8, "learning_rate": 0.02, "negatives": SAMPLE - 1, "discoun
 
 
 def a_dqn(**settings: object) -> DoubleDQN:
-    return DoubleDQN(FreshetSettings.model_validate(OPTIONS | settings), torch.Generator().manual_seed(1))
+    return DoubleDQN(FreshetSettings.model_validate(OPTIONS | settings), 1)
 
 
 def a_batch(

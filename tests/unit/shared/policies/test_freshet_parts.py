@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shared.log.records import DAY_MS, kinds_of
 from shared.model.candidates import FEATURES
 from shared.pb.freshet.v1.events_pb2 import StateVector
-from shared.policies.freshet.replay_buffer import ReplayBuffer, Step
+from shared.policies.freshet.replay_buffer import ReplayBuffer, TrajectoryStep
 from shared.policies.freshet.validation import LEAST_EVENTS, UNDECIDED, Choice, Validation, shares_of
 from shared.policies.freshet.vectors import DIMENSION, product_vectors
 from shared.state.histories import EVENT_FEATURES, Histories
@@ -126,9 +126,9 @@ def test_transitions_survive_being_stacked() -> None:
 S = 3  # candidates of a step
 
 
-def a_step(serial: int, **more: object) -> Step:
+def a_step(serial: int, **more: object) -> TrajectoryStep:
     values = {"serial": serial, "has_action": serial % 3 > 0, "chosen": serial % 2 == 0, "reward": serial / 100} | more
-    return Step(candidates=np.full((S, len(FEATURES)), serial / 8, np.float32), **values)  # type: ignore[arg-type]
+    return TrajectoryStep(candidates=np.full((S, len(FEATURES)), serial / 8, np.float32), **values)  # type: ignore[arg-type]
 
 
 def serials_of(candidates: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -27,6 +28,10 @@ from tests.support import apache_kafka
 from tests.support.apache_kafka import Cluster
 from tests.support.link import Link, broker_behind_a_link
 from tests.support.processes import QUICK_GROUPS, ROOT
+
+# No test asserts on a time: machines are shared, and slow examples are no failures.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Real reviews, where this machine has them; tests that use them are left out elsewhere.
 DATA = Path(os.environ.get("FRESHET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

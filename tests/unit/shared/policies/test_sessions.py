@@ -169,7 +169,7 @@ class Plain:
 STEP = st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcde"), st.sampled_from([0, 0, 0, 0, 0, 1, PAUSE_DAYS]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(STEP, min_size=20, max_size=60),
     st.integers(1, 4), st.integers(1, 4), st.integers(1, 12), st.integers(1, 6), st.integers(3, 20),
